@@ -1,0 +1,3 @@
+"""Attention layers as first-class Ultralytics layer types."""
+
+__version__ = "0.1.0"
