@@ -1,3 +1,66 @@
-"""Attention layers as first-class Ultralytics layer types."""
+"""Attention layers (SimAM, NAM, GAM) as first-class Ultralytics layer types.
+
+Importing this package makes model YAMLs understand `[-1, 1, GAM, []]`: at once where Ultralytics is already imported,
+else as soon as it is. The import itself loads neither PyTorch nor Ultralytics, prints nothing and writes nothing.
+"""
+
+import importlib.util
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "register", "unregister"]
+
+_PARSER_MODULE = "ultralytics.nn.tasks"
+
+
+def register() -> None:
+    """Make the attention layers known to Ultralytics (done by the import; again, it changes nothing).
+
+    Raises:
+        ImportError: If Ultralytics is not installed.
+    """
+    from yolo_attn.plugin.patches import register
+
+    register()
+
+
+def unregister() -> None:
+    """Put Ultralytics back as it was before `register`."""
+    _forget_ultralytics()
+    if _PARSER_MODULE in sys.modules:
+        from yolo_attn.plugin.patches import unregister
+
+        unregister()
+
+
+class _RegisterAfterUltralytics(MetaPathFinder):
+    """Runs `register` right after the module that holds Ultralytics' parser has been imported."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname != _PARSER_MODULE:
+            return None
+        _forget_ultralytics()
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: ModuleType) -> None:
+                execute(module)
+                register()
+
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
+
+
+def _forget_ultralytics() -> None:
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _RegisterAfterUltralytics)]
+
+
+if _PARSER_MODULE in sys.modules:
+    register()
+else:
+    sys.meta_path.insert(0, _RegisterAfterUltralytics())

@@ -1,0 +1,108 @@
+"""The command line: `yolo-attn train`, `yolo-attn val`, and the scripts of the same content."""
+
+import argparse
+import ast
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from yolo_attn import __version__
+from yolo_attn.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code, 2 after a user's mistake, told in one line."""
+    os.environ.setdefault("YOLO_OFFLINE", "1")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    try:
+        args, further = _parser().parse_known_args(arguments)
+        args.run(args, further)
+    except UserError as error:
+        print(f"yolo-attn: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="yolo-attn", description="Attention layers in Ultralytics YOLO.")
+    parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a detector and report COCO's AP")
+    train.set_defaults(run=_train)
+    train.add_argument("--cfg", help="model YAML, such as yolov8n-gam.yaml")
+    train.add_argument("--data", help="COCO-format folder or data YAML; default: a demo set, drawn on first use")
+    train.add_argument("--epochs", type=int, help="default: 100; the demo set: its own")
+    train.add_argument("--weights", help="checkpoint to start from; default: none, train from scratch")
+    train.add_argument(
+        "--resume", nargs="?", const=True, metavar="LAST.PT", help="go on with a cut-off run; default: the newest"
+    )
+    _add_common(train)
+
+    val = commands.add_parser("val", help="validate a checkpoint and report COCO's numbers")
+    val.set_defaults(run=_val)
+    val.add_argument(
+        "--weights", required=True, help="checkpoint to validate, such as runs/detect/train/weights/best.pt"
+    )
+    val.add_argument("--data", help="COCO-format folder or data YAML; default: the one that the checkpoint learnt from")
+    val.add_argument("--split", choices=["train", "val", "test"], default="val", help="default: val")
+    _add_common(val)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--imgsz", type=int, help="picture size, pixels; default: 640, or the checkpoint's")
+    parser.add_argument("--batch", type=int, help="pictures a batch; default: 16")
+    parser.add_argument("--device", help="0, 0,1, cpu; default: the GPU if there is one")
+    parser.add_argument("--seed", type=int, help="default: 0")
+    parser.add_argument("--project", default="runs/detect", help="folder for run folders; default: runs/detect")
+    parser.add_argument("--name", help="name of the run folder; default: train or val, numbered")
+    parser.usage = f"{parser.prog} [options] [key=value ...]"
+    parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
+
+
+def _train(args: argparse.Namespace, further: list[str]) -> None:
+    from yolo_attn.engine.run import resume, train
+
+    if args.resume:
+        resume(args.resume, Path(args.project), _settings(args, further, "data", "imgsz", "batch", "device"))
+    elif not args.cfg:
+        raise UserError("train needs --cfg, such as --cfg yolov8n-gam.yaml")
+    else:
+        settings = _settings(args, further, "data", "epochs", "imgsz", "batch", "device", "seed", "name")
+        train(args.cfg, Path(args.project), args.weights, settings)
+
+
+def _val(args: argparse.Namespace, further: list[str]) -> None:
+    from yolo_attn.engine.run import validate
+
+    settings = _settings(args, further, "data", "split", "imgsz", "batch", "device", "seed", "name")
+    validate(args.weights, Path(args.project), settings)
+
+
+def _settings(args: argparse.Namespace, further: list[str], *names: str) -> dict[str, Any]:
+    """The options that were given, as Ultralytics' settings, with the key=value ones."""
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    for text in further:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"{text!r}: expected an option or key=value")
+        given[key] = _value(value)
+    return given
+
+
+def _value(text: str) -> Any:
+    """A setting's value: a Python literal where it is one, else the text itself."""
+    if text.lower() in {"true", "false", "none"}:
+        return {"true": True, "false": False, "none": None}[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,1 @@
+"""COCO JSON in, COCO's numbers out; knows no layers."""

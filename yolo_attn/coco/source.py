@@ -1,0 +1,105 @@
+"""Where a COCO-format data set's annotation files and pictures are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from yolo_attn.coco.index import CocoIndex, read_index
+from yolo_attn.coco.pictures import displayed_size
+from yolo_attn.errors import UserError
+
+SPLITS = ("train", "val", "test")
+YAML_FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set: what its JSON holds, and the folder that its file names start from."""
+
+    index: CocoIndex
+    images: Path
+
+
+def load_source(data: str | Path, splits: Sequence[str]) -> dict[str, Split] | None:
+    """Find and read the given splits of a COCO-format data set.
+
+    Args:
+        data: A folder with `annotations/instances_{train,val,test}.json` (or `*2017.json`), or a YAML that is an
+            ordinary Ultralytics data YAML with one more key, `annotations`, naming a COCO JSON for each split. Paths in
+            it are relative to its `path`, and that to the YAML's own folder.
+        splits: Splits wanted, of "train", "val" and "test".
+
+    Returns:
+        The splits by name, or None where `data` is an ordinary Ultralytics data YAML.
+
+    Raises:
+        UserError: If a file or folder is missing or unreadable, or none of a JSON's pictures can be found.
+    """
+    data = Path(data).expanduser()
+    if not data.exists():
+        raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
+    if data.is_dir():
+        files = {split: _annotations_in(data, split) for split in splits}
+        roots = {split: _image_folders(data, split) for split in splits}
+    elif data.suffix in {".yaml", ".yml"}:
+        described = _read_yaml(data, splits)
+        if described is None:
+            return None
+        files, roots = described
+    else:
+        raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
+    loaded = {}
+    for split in splits:
+        index = read_index(files[split])
+        loaded[split] = Split(index, _find_images(index, roots[split]))
+    return loaded
+
+
+def _annotations_in(folder: Path, split: str) -> Path:
+    names = [f"instances_{split}.json", f"instances_{split}2017.json"]
+    for name in names:
+        if (folder / "annotations" / name).is_file():
+            return folder / "annotations" / name
+    expected = " or ".join(f"annotations/{name}" for name in names)
+    raise UserError(f"{folder}: no annotations for {split!r}; expected {expected}")
+
+
+def _image_folders(folder: Path, split: str) -> list[Path]:
+    return [folder / "images" / split, folder / split, folder / f"{split}2017", folder / "images", folder]
+
+
+def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Path], dict[str, list[Path]]] | None:
+    """Annotation files and image folders that a data YAML names, or None where it names no annotations."""
+    try:
+        described = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: not a readable YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(described, dict):
+        raise UserError(f"{file}: expected keys and values ({YAML_FORM}), found {type(described).__name__}")
+    annotations = described.get("annotations")
+    if annotations is None and not any(isinstance(described.get(split), dict) for split in SPLITS):
+        return None
+    root = file.parent / Path(described.get("path") or "").expanduser()
+    files, folders = {}, {}
+    for split in splits:
+        named = annotations.get(split) if isinstance(annotations, dict) else None
+        images = described.get(split)
+        if not isinstance(named, str) or not isinstance(images, str):
+            raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
+        files[split], folders[split] = root / named, [root / images]
+    return files, folders
+
+
+def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
+    """The first of the folders in which most of the JSON's file names, of a sample, are really found."""
+    names = index.file_names[:: max(len(index.file_names) // 50, 1)]
+    found = [sum((folder / name).is_file() for name in names) for folder in folders]
+    if not max(found):
+        tried = ", ".join(str(folder) for folder in folders)
+        raise UserError(f"{index.file}: its pictures, such as {names[0]!r}, are in none of the places tried: {tried}")
+    images = folders[found.index(max(found))].resolve()
+    if not any(displayed_size(images / name) for name in index.file_names):
+        raise UserError(f"{index.file}: none of its {len(index.file_names)} pictures under {images} can be read")
+    return images

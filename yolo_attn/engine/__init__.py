@@ -1,0 +1,1 @@
+"""Training and validation: small mixins over Ultralytics' own trainers and validators."""

@@ -1,0 +1,128 @@
+"""Validators that report COCO's own numbers beside Ultralytics'."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import ultralytics
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models import yolo
+from ultralytics.utils import LOGGER, RANK, ops
+
+import yolo_attn
+from yolo_attn.coco.dataset import CocoDataset
+from yolo_attn.coco.evaluate import EVALUATOR, CocoScores, Detections, evaluate
+from yolo_attn.engine.data import build_dataset, write_data_yaml
+from yolo_attn.files import write_json
+
+COCO_KEYS = {"metrics/COCO_AP": "AP", "metrics/COCO_AP50": "AP50"}
+
+
+class CocoValidator(BaseValidator):
+    """Mixin for a validator of Ultralytics'. On other data than COCO-format data it changes nothing.
+
+    Detections are collected as the validator itself scores them and held against the user's JSON. COCO AP becomes the
+    fitness that decides best.pt. Validated on its own, it leaves metrics.json and predictions.json in its run folder.
+
+    Attributes:
+        coco: COCO's numbers of the last validation; None on other data.
+    """
+
+    coco: CocoScores | None = None
+    detections: Detections
+
+    def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
+        if trainer is None:
+            self.args.data = write_data_yaml(self.args, self.save_dir)
+        return super().__call__(trainer, model, **kwargs)
+
+    def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> Any:
+        if not self.data.get("annotations"):
+            return super().build_dataset(img_path, mode, batch)
+        split, names = self.args.split or "val", self.names
+        return build_dataset(self.args, self.data, split, names, batch=batch or 1, rect=False, stride=self.stride)
+
+    def init_metrics(self, model: Any) -> None:
+        super().init_metrics(model)
+        self.coco, self.detections = None, Detections()
+        if isinstance(self.dataloader.dataset, CocoDataset):
+            index = self.dataloader.dataset.index
+            ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
+            self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
+
+    def update_metrics(self, preds: list[Any], batch: dict[str, Any]) -> None:
+        if isinstance(self.dataloader.dataset, CocoDataset):
+            for i, pred in enumerate(preds):
+                self._collect(pred, batch, i)
+        super().update_metrics(preds, batch)
+
+    def _collect(self, pred: Any, batch: dict[str, Any], i: int) -> None:
+        """Keep picture i's detections, in its own pixels."""
+        if isinstance(pred, dict):
+            boxes, scores, classes = pred["bboxes"], pred["conf"], pred["cls"]
+        else:  # Ultralytics before 8.3.157: (N, 6) corners, confidence, class
+            boxes, scores, classes = pred[:, :4], pred[:, 4], pred[:, 5]
+        boxes = ops.scale_boxes(batch["img"].shape[2:], boxes.clone(), batch["ori_shape"][i], batch["ratio_pad"][i])
+        known = [c in self._category_id for c in classes.tolist()]
+        self.detections.add(
+            self.dataloader.dataset.image_ids[batch["im_file"][i]],
+            ops.xyxy2ltwh(boxes[known]).cpu().double(),
+            scores[known].cpu().double(),
+            [self._category_id[c] for c in classes[known].tolist()],
+        )
+
+    def gather_stats(self) -> None:
+        super().gather_stats()
+        if RANK == 0:
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.gather_object(self.detections, gathered, dst=0)
+            self.detections = Detections()
+            for part in gathered:
+                self.detections.extend(part)
+        elif RANK > 0:
+            dist.gather_object(self.detections, None, dst=0)
+
+    def get_stats(self) -> dict[str, Any]:
+        stats = super().get_stats()
+        if not isinstance(self.dataloader.dataset, CocoDataset):
+            return stats
+        self.coco = evaluate(self.dataloader.dataset.index, self.detections)
+        if not self.training:
+            write_json(self.save_dir / "metrics.json", self._report(stats))
+            self.detections.save(self.save_dir / "predictions.json")
+        return {**stats, **{key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}, "fitness": self.fitness}
+
+    @property
+    def fitness(self) -> float:
+        """COCO AP, by which best.pt is chosen."""
+        return self.coco.metrics["AP"] if self.coco else 0.0
+
+    def print_results(self) -> None:
+        super().print_results()
+        if self.coco:
+            scores = ", ".join(f"{name} {self.coco.metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
+            LOGGER.info(f"{'COCO':>22}  {scores} (hotcoco)")
+
+    def _report(self, stats: dict[str, Any]) -> dict[str, Any]:
+        """What metrics.json holds."""
+        assert self.coco
+        own = {key.removeprefix("metrics/"): float(value) for key, value in stats.items() if key.startswith("metrics/")}
+        return {
+            **self.coco.metrics,
+            "per_class": self.coco.per_class,
+            "ultralytics": {**own, "evaluator": f"Ultralytics {ultralytics.__version__}"},
+            "evaluator": EVALUATOR,
+            "annotations": str(Path(self.dataloader.dataset.index.file)),
+            "versions": {
+                "yolo_attn": yolo_attn.__version__,
+                "ultralytics": ultralytics.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+
+class DetectionValidator(CocoValidator, yolo.detect.DetectionValidator):
+    """Ultralytics' detection validator with COCO's numbers."""

@@ -1,0 +1,42 @@
+"""Writing files so that a reader never sees half of one."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.errors import UserError
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write `text` under a temporary name beside `file`, then rename it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o644)  # noqa: PTH101  mkstemp's own mode hides results from a user's colleagues
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write `value` as indented JSON."""
+    write_text(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that `folder` can be created and written in, leaving nothing behind.
+
+    Raises:
+        UserError: Naming the nearest existing folder and the reason.
+    """
+    existing = next(f for f in (folder, *folder.parents) if f.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write in {existing}: {error.strerror}; choose another --project folder") from error

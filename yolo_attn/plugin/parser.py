@@ -1,0 +1,129 @@
+"""Builds models whose rows name attention layers, around Ultralytics' own `parse_model`.
+
+A first parse on the meta device, with a BatchNorm2d appended behind each attention row's input, tells the channels
+that Ultralytics computes there. Then the real parse runs on rows that name stand-ins: classes that live in the parser's
+module for the length of the call and return the finished layer. Scale, repeats, table, index and parameter count stay
+Ultralytics' own; nothing of its parser is copied.
+"""
+
+import functools
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import torch
+import ultralytics
+from torch import nn
+from ultralytics.nn import tasks
+
+from yolo_attn.errors import UserError
+from yolo_attn.plugin.rows import AttentionRow, read_rows
+
+SUPPORTED = "8.3.0 to 8.4"
+
+Parser = Callable[..., tuple[nn.Sequential, list[int]]]
+
+
+def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
+    """Build the model that `d` describes, attention rows included.
+
+    Args:
+        parse: Ultralytics' own parser.
+        d: The model dictionary; left as it is.
+        ch: Channels of the picture.
+        verbose: Whether the parser prints its table.
+
+    Returns:
+        The layers, and the sorted indices of the outputs to keep, as the parser returns them.
+
+    Raises:
+        RowError: If a row is wrong.
+        UserError: If the installed Ultralytics' parser does not keep the contract that this rests on.
+    """
+    rows = read_rows(d, {name for name, value in vars(tasks).items() if isinstance(value, type)})
+    if not rows:
+        return parse(d, ch, verbose)
+    check_contract(parse)
+    return _parse(parse, d, ch, verbose, rows)
+
+
+def _parse(
+    parse: Parser, d: dict[str, Any], ch: int, verbose: bool, rows: list[AttentionRow]
+) -> tuple[nn.Sequential, list[int]]:
+    model_rows = deepcopy([*d["backbone"], *d["head"]])
+    stand_ins = {}
+    for row, channels in zip(rows, _input_channels(parse, d, ch, rows), strict=True):
+        alias = f"{row.layer.__name__}@{id(model_rows)}_{row.index}"
+        stand_ins[alias] = _stand_in(row, channels)
+        model_rows[row.index][2:] = [alias, [channels, *([row.options] if row.options else [])]]
+    vars(tasks).update(stand_ins)
+    try:
+        return parse({**d, "backbone": model_rows, "head": []}, ch, verbose)
+    finally:
+        for alias in stand_ins:
+            del vars(tasks)[alias]
+
+
+def _stand_in(row: AttentionRow, channels: int) -> type[nn.Module]:
+    """A class that the parser calls and prints as the row's layer, and that returns the finished layer."""
+    names = {"__module__": row.layer.__module__, "__qualname__": row.layer.__qualname__}
+    return type(row.layer.__name__, (nn.Identity,), {**names, "__new__": lambda cls, *args: row.build(channels)})
+
+
+def _input_channels(parse: Parser, d: dict[str, Any], ch: int, rows: list[AttentionRow]) -> list[int]:
+    """Channels that Ultralytics computes at each row's input."""
+    model_rows = deepcopy([*d["backbone"], *d["head"]])[: rows[-1].index + 1]
+    for row in rows:
+        model_rows[row.index][1:] = [1, "nn.Identity", []]
+    probed = [row for row in rows if row.source_index >= 0]
+    probes = [[row.source_index, 1, "nn.BatchNorm2d", []] for row in probed]
+    layers: Any
+    with torch.device("meta"):
+        layers, _ = parse({**deepcopy(d), "backbone": model_rows, "head": probes}, ch, False)
+    features = {row.index: layers[len(model_rows) + i].num_features for i, row in enumerate(probed)}
+    return [features.get(row.index, ch) for row in rows]  # a row without a source row takes the picture itself
+
+
+@functools.cache
+def check_contract(parse: Parser) -> None:
+    """Make sure, once for a parser, that it treats rows as this module expects.
+
+    Raises:
+        UserError: Naming the Ultralytics version found and those supported.
+    """
+    row = AttentionRow("self-test", 1, 0, 2, _Witness, {}, ())
+    model = {
+        "nc": 1,
+        "scales": {"n": [1.0, 0.5, 1024]},
+        "scale": "n",
+        "backbone": [[-1, 1, "Conv", [32, 3, 2]], [-1, 2, "_Witness", []], [-1, 1, "Conv", [64, 3, 2]]],
+        "head": [[1, 1, "nn.BatchNorm2d", []]],
+    }
+    layers: Any
+    try:
+        with torch.device("meta"):
+            layers, save = _parse(parse, model, 3, False, [row])
+        kept = (
+            [type(m) for m in layers[1]] == [_Witness, _Witness]
+            and [m.channels for m in layers[1]] == [16, 16]
+            and layers[2].conv.in_channels == layers[3].num_features == 16
+            and (layers[1].i, layers[1].f, layers[1].np, layers[1].type) == (1, -1, 32, f"{__name__}._Witness")
+            and save == [1]
+        )
+        reason = "" if kept else "it built other layers than its rows name"
+    except Exception as error:  # whatever a changed parser raises, the user needs the version
+        reason = f"{type(error).__name__}: {error}"
+    if reason:
+        raise UserError(
+            f"Ultralytics {ultralytics.__version__} parses model rows in a way that yolo_attn does not know "
+            f"({reason}); supported: {SUPPORTED}"
+        )
+
+
+class _Witness(nn.Module):
+    """The layer of the self-test: remembers its channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.scale = nn.Parameter(torch.ones(channels))

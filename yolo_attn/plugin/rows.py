@@ -1,0 +1,137 @@
+"""Attention rows of a model YAML: `[from, repeats, name, options]`, read and checked.
+
+Options are positional in the order of the layer's signature, or one mapping: `[-1, 1, GAM, [8]]`,
+`[-1, 1, GAM, [{ratio: 8, groups: 4}]]`. Input channels never stand in a row; the model knows them.
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from yolo_attn.errors import UserError
+from yolo_attn.plugin.registry import LAYERS, near_misses
+
+
+class RowError(UserError, ValueError):
+    """A row of a model YAML that cannot be built, told with file, row index, what was given and the right form."""
+
+
+@dataclass(frozen=True)
+class AttentionRow:
+    """One checked attention row.
+
+    Attributes:
+        place: "file, row index", to begin messages with.
+        index: Position in backbone + head, as in Ultralytics' own table.
+        source: The row's `from`, relative (negative) or absolute.
+        repeats: The row's repeats, before the depth multiple.
+        layer: The class that the row names.
+        options: Keyword options for its constructor.
+        positional: The values that were given by position.
+    """
+
+    place: str
+    index: int
+    source: int
+    repeats: int
+    layer: type[nn.Module]
+    options: dict[str, Any]
+    positional: tuple[Any, ...]
+
+    @property
+    def source_index(self) -> int:
+        """Absolute index of the row whose output this row takes; negative where that is the picture."""
+        return self.source if self.source >= 0 else self.index + self.source
+
+    def build(self, channels: int) -> nn.Module:
+        """The layer for an input of `channels` channels.
+
+        Raises:
+            RowError: If the layer refuses an option, or a positional integer looks like a channel count.
+        """
+        for value in self.positional:
+            if isinstance(value, int) and not isinstance(value, bool) and 2 * value >= channels:
+                raise RowError(
+                    f"{self.place}: {value} looks like a channel count, and {self._name} takes its {channels} input "
+                    f"channels from the model; {self._right_form()}"
+                )
+        try:
+            return self.layer(channels, **self.options)
+        except ValueError as error:
+            raise RowError(f"{self.place}: {error}; {self._right_form()}") from error
+
+    @property
+    def _name(self) -> str:
+        return self.layer.__name__
+
+    def _right_form(self) -> str:
+        return right_form(self.layer, self.source)
+
+
+def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
+    """The attention rows of a model dictionary, in order.
+
+    Args:
+        model: A model as Ultralytics loads it from YAML.
+        known: Names that Ultralytics' own parser resolves.
+
+    Raises:
+        RowError: At the first row that names an unknown layer or gives an attention layer the wrong arguments.
+    """
+    file = model.get("yaml_file") or "model"
+    found = []
+    for index, row in enumerate([*model["backbone"], *model["head"]]):
+        place = f"{file}, row {index}"
+        name = row[2] if isinstance(row, list) and len(row) > 2 else None
+        if name in LAYERS:
+            found.append(_read_row(place, index, row))
+        elif isinstance(name, str) and name not in known and not name.startswith(("nn.", "torchvision.ops.")):
+            near = near_misses(name, [*LAYERS, *known])
+            hint = f"did you mean {' or '.join(near)}?" if near else f"attention layers are {', '.join(LAYERS)}"
+            raise RowError(f"{place}: unknown layer {name!r}; {hint}")
+    return found
+
+
+def right_form(layer: type[nn.Module], source: int = -1) -> str:
+    """How a row of `layer` is written, with its options and their defaults."""
+    options = ", ".join(f"{name}: {default}" for name, default in _options(layer).items())
+    return f"write [{source}, 1, {layer.__name__}, []] or [{source}, 1, {layer.__name__}, [{{{options}}}]]"
+
+
+def _options(layer: type[nn.Module]) -> dict[str, Any]:
+    """The layer's options and defaults, in the order of the signature."""
+    parameters = inspect.signature(layer).parameters
+    return {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _read_row(place: str, index: int, row: list[Any]) -> AttentionRow:
+    layer = LAYERS[row[2]]
+    if len(row) != 4 or not isinstance(row[3], list):
+        raise RowError(f"{place}: found {row}, expected four items; {right_form(layer)}")
+    source, repeats, name, args = row
+    if isinstance(source, list):
+        raise RowError(f"{place}: {name} takes one input, found from = {source}; {right_form(layer)}")
+    if not isinstance(source, int) or not isinstance(repeats, int) or repeats < 1:
+        raise RowError(f"{place}: from = {source!r}, repeats = {repeats!r} are not whole numbers; {right_form(layer)}")
+    if source >= index:
+        raise RowError(f"{place}: from = {source} is not an earlier row; {right_form(layer)}")
+
+    allowed = _options(layer)
+    mapping = args[-1] if args and isinstance(args[-1], dict) else {}
+    positional = tuple(args[:-1] if mapping else args)
+    if (positional and mapping) or args == [{}]:
+        raise RowError(f"{place}: found {args}, expected options by position or one mapping; {right_form(layer)}")
+    if len(positional) > len(allowed):
+        raise RowError(
+            f"{place}: {name} has {len(allowed)} options, found {list(positional)}; input channels are not given by "
+            f"hand: {right_form(layer, source)}"
+        )
+    unknown = [key for key in mapping if key not in allowed]
+    if unknown:
+        near = near_misses(str(unknown[0]), list(allowed))
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise RowError(f"{place}: {name} has no option {unknown[0]!r}{hint}; {right_form(layer, source)}")
+    options = dict(zip(allowed, positional, strict=False)) or dict(mapping)
+    return AttentionRow(place, index, source, repeats, layer, options, positional)
