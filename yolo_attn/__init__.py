@@ -23,6 +23,7 @@ def register() -> None:
     Raises:
         ImportError: If Ultralytics is not installed.
     """
+    _forget_ultralytics()
     from yolo_attn.plugin.patches import register
 
     register()
@@ -43,7 +44,7 @@ class _RegisterAfterUltralytics(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname != _PARSER_MODULE:
             return None
-        _forget_ultralytics()
+        _forget_ultralytics()  # find_spec below asks this finder too
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module

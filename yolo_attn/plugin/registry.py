@@ -15,5 +15,5 @@ def near_misses(name: str, known: list[str]) -> list[str]:
     A name that contains a layer's name counts too, since ports write `GAM_Attention` and `NAMAttention`.
     """
     contained = [layer for layer in LAYERS if layer.lower() in name.lower()]
-    close = get_close_matches(name.lower(), [k.lower() for k in known], n=3, cutoff=0.7)
+    close = get_close_matches(name.lower(), [k.lower() for k in known], n=3, cutoff=0.6)
     return list(dict.fromkeys(contained + [k for k in known if k.lower() in close]))

@@ -4,6 +4,7 @@ Options are positional in the order of the layer's signature, or one mapping: `[
 `[-1, 1, GAM, [{ratio: 8, groups: 4}]]`. Input channels never stand in a row; the model knows them.
 """
 
+import ast
 import inspect
 from dataclasses import dataclass
 from typing import Any
@@ -133,5 +134,14 @@ def _read_row(place: str, index: int, row: list[Any]) -> AttentionRow:
         near = near_misses(str(unknown[0]), list(allowed))
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise RowError(f"{place}: {name} has no option {unknown[0]!r}{hint}; {right_form(layer, source)}")
-    options = dict(zip(allowed, positional, strict=False)) or dict(mapping)
+    positional = tuple(map(_literal, positional))
+    options = dict(zip(allowed, positional, strict=False)) or {key: _literal(value) for key, value in mapping.items()}
     return AttentionRow(place, index, source, repeats, layer, options, positional)
+
+
+def _literal(value: Any) -> Any:
+    """A string's Python value where it has one, as in Ultralytics' rows: YAML reads 1e-4 as a string."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        return value

@@ -1,0 +1,27 @@
+# Both commands set up all that they need, the virtual environment included.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+
+.PHONY: demo test test-all lint
+
+demo: $(INSTALLED)  ## train yolov8n-gam on the built-in demo set and validate it
+	$(BIN)/python scripts/train_det.py --cfg yolov8n-gam.yaml --project runs/demo
+
+test: $(INSTALLED)  ## the tests that a change must pass
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(INSTALLED)  ## with the trainings that take minutes
+	$(BIN)/python -m pytest -n 2
+
+lint: $(INSTALLED)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@

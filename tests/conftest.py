@@ -1,0 +1,51 @@
+"""One scratch home for everything that Ultralytics and we keep, set before either is imported."""
+
+import os
+import tempfile
+
+SCRATCH = tempfile.mkdtemp(prefix="yolo_attn_tests_")
+os.environ.update(
+    YOLO_CONFIG_DIR=SCRATCH,
+    YOLO_OFFLINE="1",
+    YOLO_AUTOINSTALL="false",
+    YOLO_ATTN_CACHE=os.environ.get("YOLO_ATTN_TEST_CACHE", SCRATCH),
+    MPLBACKEND="Agg",
+    OMP_NUM_THREADS="1",
+)
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def small_coco(tmp_path_factory):
+    """A small drawn COCO-format set: category ids 3, 7, 42, crowds, empty images."""
+    from yolo_attn.coco.demo import demo_dataset
+
+    return demo_dataset(tmp_path_factory.mktemp("small_coco"), train=16, val=8)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real data sets, which are not part of the repository."""
+
+    def find(name: str) -> Path:
+        if not (SHARED / name).is_dir():
+            pytest.skip(f"the data set {name} is not on this machine: {SHARED / name} is absent")
+        return SHARED / name
+
+    return find
+
+
+def pytest_sessionfinish():
+    shutil.rmtree(SCRATCH, ignore_errors=True)

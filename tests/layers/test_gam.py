@@ -1,0 +1,211 @@
+"""GAM against its formula in the test's own words, its fold, and its messages."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from yolo_attn.layers import GAM
+
+
+def randomised(channels, dtype=torch.float64, **options):
+    torch.manual_seed(0)
+    layer = GAM(channels, **options)
+    for bn in (layer.spatial.bn1, layer.spatial.bn2):
+        for value in (bn.weight.data, bn.bias.data, bn.running_mean):
+            value.normal_()
+        bn.running_var.uniform_(0.5, 2)
+    return layer.to(dtype)
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def conv(x, weight, bias, groups):
+    """Shifted copies of the padded map, weighed and added up, group by group."""
+    batch, _, height, width = x.shape
+    size = weight.shape[-1]
+    pad = size // 2
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    outputs = []
+    for maps, filters in zip(np.split(padded, groups, 1), np.split(weight, groups, 0), strict=True):
+        total = np.zeros((batch, len(filters), height, width))
+        for i in range(size):
+            for j in range(size):
+                shifted = maps[:, :, i : i + height, j : j + width]
+                total += np.einsum("oc,bchw->bohw", filters[:, :, i, j], shifted)
+        outputs.append(total)
+    return np.concatenate(outputs, 1) + bias[:, None, None]
+
+
+def norm(x, state, key, training):
+    mean = x.mean((0, 2, 3)) if training else state[f"{key}.running_mean"]
+    var = x.var((0, 2, 3)) if training else state[f"{key}.running_var"]
+    scale = state[f"{key}.weight"] / np.sqrt(var + 1e-5)
+    return (x - mean[:, None, None]) * scale[:, None, None] + state[f"{key}.bias"][:, None, None]
+
+
+def by_hand(x, layer, training, groups, channel_act):
+    """The MLP on the last axis, as in the paper's figure; then two convolutions with the groups interleaved between."""
+    state = {key: value.numpy().copy() for key, value in layer.state_dict().items()}
+    w1, w2 = (state[f"channel.fc{i}.weight"][:, :, 0, 0] for i in (1, 2))
+    pixels = np.moveaxis(x, 1, -1)
+    hidden = np.maximum(pixels @ w1.T + state["channel.fc1.bias"], 0)
+    attention = np.moveaxis(hidden @ w2.T + state["channel.fc2.bias"], -1, 1)
+    u = x * (sigmoid(attention) if channel_act == "sigmoid" else attention)
+    a = conv(u, state["spatial.conv1.weight"], state["spatial.conv1.bias"], groups)
+    a = np.maximum(norm(a, state, "spatial.bn1", training), 0)
+    each = a.shape[1] // groups
+    a = a[:, [g * each + i for i in range(each) for g in range(groups)]]
+    a = conv(a, state["spatial.conv2.weight"], state["spatial.conv2.bias"], groups)
+    return u * sigmoid(norm(a, state, "spatial.bn2", training))
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize(
+    ("channels", "options"),
+    [
+        (1, {"ratio": 1}),
+        (3, {"ratio": 3, "channel_act": "none"}),
+        (16, {}),
+        (16, {"ratio": 2, "groups": 4, "kernel_size": 3}),
+        (60, {"groups": 5, "kernel_size": 1}),
+        (60, {"ratio": 10, "groups": 3}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 5), (31, 17)])
+def test_formula(size, channels, options, training):
+    layer = randomised(channels, **options).train(training)
+    x = np.random.default_rng(1).normal(0.5, 2, (2, channels, *size))
+    want = by_hand(x, layer, training, options.get("groups", 1), options.get("channel_act", "sigmoid"))
+    np.testing.assert_allclose(layer(torch.from_numpy(x)).detach().numpy(), want, rtol=1e-9, atol=1e-11)
+
+
+def test_shuffle_lets_every_output_see_every_group():
+    layer = randomised(16, ratio=2, groups=2).eval()
+    x = torch.randn(1, 16, 5, 5, dtype=torch.float64, requires_grad=True)
+    for channel in (0, 15):
+        (grad,) = torch.autograd.grad(layer.spatial(x)[0, channel].sum(), x)
+        assert (grad.abs().sum((0, 2, 3)) > 0).all()
+
+
+def test_state_dict_keys():
+    bn = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    want = [f"channel.fc{i}.{key}" for i in (1, 2) for key in ("weight", "bias")]
+    for i in (1, 2):
+        want += [f"spatial.conv{i}.weight", f"spatial.conv{i}.bias", *(f"spatial.bn{i}.{key}" for key in bn)]
+    assert list(GAM(8).state_dict()) == want
+    assert GAM(8).channel.fc1.weight.shape == (2, 8, 1, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_gates_are_formed_in_float32(dtype):
+    """σ(1) has no bfloat16 value: a gate formed in bfloat16 would be off by 6e-4, and so would be some products."""
+    layer = GAM(4)
+    nn.init.zeros_(layer.channel.fc2.weight)
+    nn.init.ones_(layer.channel.fc2.bias)
+    nn.init.zeros_(layer.spatial.bn2.weight)
+    nn.init.ones_(layer.spatial.bn2.bias)
+    x = torch.randn(2, 4, 9, 9).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x)
+    gate = torch.tensor(1.0).sigmoid()
+    assert torch.equal(out, ((x.float() * gate).to(dtype).float() * gate).to(dtype))
+
+
+OPTIONS = [{}, {"groups": 2}, {"channel_act": "none", "kernel_size": 3}]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5), (torch.float16, 4e-3)], ids=str
+)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_fuse(options, dtype, tolerance):
+    layer = randomised(8, dtype, **options).eval()
+    x = torch.randn(2, 8, 7, 5).to(dtype)
+    want = layer(x)
+    layer.fuse()
+    assert not [m for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
+    out = layer(x)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out, want, rtol=tolerance, atol=tolerance)
+    assert {p.dtype for p in layer.parameters()} == {dtype}
+
+    layer.fuse()
+    twins = [layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
+    assert all(torch.equal(twin(x), out) for twin in twins)
+
+
+def test_fuse_rounds_once():
+    layer = randomised(8, torch.float16)
+    conv, bn = layer.spatial.conv1, layer.spatial.bn1
+    factor = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+    weight = conv.weight.double() * factor[:, None, None, None]
+    bias = (conv.bias.double() - bn.running_mean.double()) * factor + bn.bias.double()
+    layer.fuse()
+    assert torch.equal(conv.weight, weight.half())
+    assert torch.equal(conv.bias, bias.half())
+
+
+def test_fuse_then_half():
+    layer = randomised(8, torch.float32).eval()
+    x = torch.randn(2, 8, 7, 5)
+    want = layer(x)
+    folded = copy.deepcopy(layer)
+    folded.fuse()
+    assert torch.equal(layer(x), want)
+    torch.testing.assert_close(folded.half()(x.half()).float(), want, rtol=0.01, atol=0.01)
+
+
+def test_fuse_keeps_layout_and_trainability():
+    layer = randomised(8, torch.float32).to(memory_format=torch.channels_last)
+    layer.spatial.conv1.requires_grad_(False)
+    layer.fuse()
+    assert layer.spatial.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not layer.spatial.conv1.weight.requires_grad
+    assert layer.spatial.conv2.weight.requires_grad
+    assert layer.spatial.conv2.weight.is_leaf
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"channels": 0}, ["channels must be a positive int, got 0"]),
+        ({"channels": True}, ["channels must be a positive int, got True"]),
+        ({"ratio": 0}, ["ratio must be a positive int, got 0"]),
+        ({"ratio": 4.0}, ["ratio must be a positive int, got 4.0"]),
+        ({"ratio": True}, ["ratio must be a positive int, got True"]),
+        ({"ratio": 5}, ["ratio=5 does not divide channels=64; allowed: 1, 2, 4, 8, 16, 32, 64"]),
+        ({"ratio": 128}, ["ratio=128 does not divide channels=64; allowed: 1, 2"]),
+        ({"groups": -1}, ["groups must be a positive int, got -1"]),
+        ({"groups": 3}, ["groups=3", "channels=64", "channels/ratio=16; allowed: 1, 2, 4, 8, 16"]),
+        ({"groups": 32}, ["groups=32", "channels/ratio=16; allowed: 1, 2, 4, 8, 16"]),
+        ({"channel_act": "relu"}, ["channel_act='relu'", "allowed: 'sigmoid', 'none'"]),
+        ({"channel_act": None}, ["channel_act=None", "allowed: 'sigmoid', 'none'"]),
+        ({"kernel_size": 4}, ["kernel_size must be odd, got 4"]),
+        ({"kernel_size": 0}, ["kernel_size must be a positive int, got 0"]),
+        ({"kernel_size": (7, 7)}, ["kernel_size must be a positive int, got (7, 7)"]),
+    ],
+)
+def test_wrong_options(options, words):
+    with pytest.raises(ValueError, match=r"^GAM: ") as e:
+        GAM(**{"channels": 64} | options)
+    for word in words:
+        assert word in str(e.value)
+
+
+def test_defaults_and_repr():
+    layer = GAM(64)
+    assert (layer.channel.fc1.out_channels, layer.spatial.conv1.kernel_size, layer.spatial.groups) == (16, (7, 7), 1)
+    assert "channel_act='sigmoid'" in repr(layer)
+    assert "channel_act='none'" in repr(GAM(64, channel_act="none"))
+
+
+def test_options_are_keyword_only():
+    with pytest.raises(TypeError):
+        GAM(64, 4)
