@@ -13,11 +13,13 @@ os.environ.update(
     OMP_NUM_THREADS="1",
 )
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from support import save_noise
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -45,6 +47,26 @@ def shared_data():
         return SHARED / name
 
     return find
+
+
+@pytest.fixture
+def make_coco(tmp_path):
+    """Writes `annotations/instances_val.json` and the pictures that it names, under a given folder of the set."""
+
+    def make(images, annotations=(), categories=((7, "cat"), (3, "dog")), root="images/val", split="val"):
+        content = {
+            "images": [{"id": i, "file_name": name, "width": 64, "height": 48} for i, name in images],
+            "categories": [{"id": i, "name": name} for i, name in categories],
+            "annotations": [{"id": n, **a} for n, a in enumerate(annotations)],
+        }
+        file = tmp_path / "annotations" / f"instances_{split}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(content))
+        for _, name in images:
+            save_noise(tmp_path / root / name)
+        return tmp_path
+
+    return make
 
 
 def pytest_sessionfinish():

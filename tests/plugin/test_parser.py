@@ -3,13 +3,12 @@
 import copy
 import logging
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from support import run_python
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -232,14 +231,6 @@ def test_register_is_idempotent_and_has_an_inverse():
     finally:
         yolo_attn.register()
     assert isinstance(build([-1, 1, "GAM", []]).model[4], GAM)
-
-
-def run_python(code, cwd, **env):
-    import os
-
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
-    )
 
 
 def test_import_is_silent_light_and_registers_whichever_comes_first(tmp_path):

@@ -69,22 +69,23 @@ def build_dataset(
     split: str,
     names: dict[int, str],
     *,
+    train: bool,
     batch: int,
     rect: bool,
     stride: int,
 ) -> CocoDataset:
-    """The data set of one split, with Ultralytics' own settings for training and validation.
+    """The data set of one split, with Ultralytics' own settings for training or validation.
 
     Args:
         args: Ultralytics' settings.
         data: A dictionary that `describe` made.
-        split: "train" trains with augmentation; the others validate.
+        split: Which of its splits.
         names: The model's class names.
+        train: Whether to train on it, with augmentation, or to validate.
         batch: Pictures a batch.
         rect: Whether batches take their pictures' shape.
         stride: The model's largest stride, pixels.
     """
-    train = split == "train"
     return CocoDataset(
         index=read_index(data["annotations"][split]),
         names=list(names.values()),

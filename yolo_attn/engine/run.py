@@ -1,6 +1,7 @@
 """Whole runs: train, resume, validate. Everything is checked before the first file is written."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
@@ -60,8 +61,9 @@ def resume(last: str | Literal[True], project: Path, settings: dict[str, Any]) -
     _, checkpoint = load_weights(str(last))
     if checkpoint.get("optimizer") is None:
         raise UserError(f"--resume {last}: that training is finished, there is nothing to go on with")
+    check_settings(settings)
     settings = {"data": checkpoint["train_args"]["data"], **settings}
-    args = check_settings({**checkpoint["train_args"], **settings})
+    args = SimpleNamespace(**{**checkpoint["train_args"], **settings})
     describe(args, ["train", args.split or "val"])
     check_writable(Path(last).resolve().parent)
     trainer = DetectionTrainer(overrides={**settings, "model": str(last), "resume": str(last)})
@@ -83,7 +85,7 @@ def validate(weights: str, project: Path, settings: dict[str, Any]) -> Detection
     model, checkpoint = load_weights(weights)
     trained = checkpoint.get("train_args") or {}
     defaults = {key: trained[key] for key in ("data", "imgsz") if trained.get(key)}
-    settings = {**defaults, **settings, "model": weights, "task": "detect", "mode": "val", "rect": True}
+    settings = {"rect": True, **defaults, **settings, "model": weights, "task": "detect", "mode": "val"}
     if not settings.get("data"):
         raise UserError(f"--weights {weights}: it does not say which data it learnt from; give --data")
     settings["data"] = str(Path(settings["data"]).absolute())

@@ -30,11 +30,14 @@ class CocoTrainer(BaseTrainer):
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         if not self.data.get("annotations"):
             return super().build_dataset(img_path, mode, batch)
-        split = "train" if mode == "train" else self.args.split or "val"
+        train = mode == "train"
+        split = "train" if train else self.args.split or "val"
         model: Any = getattr(self.model, "module", self.model)
         stride = max(int(model.stride.max()), 32)
         names = self.data["names"]
-        return build_dataset(self.args, self.data, split, names, batch=batch or 1, rect=mode == "val", stride=stride)
+        return build_dataset(
+            self.args, self.data, split, names, train=train, batch=batch or 1, rect=not train, stride=stride
+        )
 
     def get_validator(self) -> CocoValidator:
         stock = super().get_validator()  # also names the losses

@@ -41,8 +41,10 @@ class CocoValidator(BaseValidator):
     def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> Any:
         if not self.data.get("annotations"):
             return super().build_dataset(img_path, mode, batch)
-        split, names = self.args.split or "val", self.names
-        return build_dataset(self.args, self.data, split, names, batch=batch or 1, rect=False, stride=self.stride)
+        split = self.args.split or "val"
+        return build_dataset(
+            self.args, self.data, split, self.names, train=False, batch=batch or 1, rect=False, stride=self.stride
+        )
 
     def init_metrics(self, model: Any) -> None:
         super().init_metrics(model)

@@ -1,0 +1,165 @@
+"""From a COCO JSON to Ultralytics' labels."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import save_noise
+from ultralytics.cfg import get_cfg
+
+from yolo_attn.coco.dataset import CocoDataset
+from yolo_attn.coco.source import load_source
+
+
+def dataset(folder, names=("dog", "cat"), split="val", **kwargs):
+    source = load_source(folder, [split])[split]
+    settings = {"imgsz": 64, "augment": False, "hyp": get_cfg(), "data": {"names": dict(enumerate(names))}, **kwargs}
+    return CocoDataset(index=source.index, names=list(names), img_path=source.images, **settings)
+
+
+def box(image, category, *xywh, **more):
+    return {
+        "image_id": image,
+        "category_id": category,
+        "bbox": list(xywh),
+        "area": xywh[2] * xywh[3],
+        "iscrowd": 0,
+        **more,
+    }
+
+
+def pixels(label):
+    """Left, top, width, height in pixels from a label's normalised centres."""
+    height, width = label["shape"]
+    centre, extent = label["bboxes"][:, :2], label["bboxes"][:, 2:]
+    return np.concatenate([centre - extent / 2, extent], 1) * [width, height, width, height]
+
+
+def test_boxes_classes_and_ids(make_coco):
+    folder = make_coco(
+        [(900, "sub/x.jpg"), (5, "other/x.jpg"), (77, "empty.jpg")],
+        [box(5, 7, 10, 12, 20, 8), box(900, 3, 0, 0, 64, 48), box(900, 7, 1.5, 2.5, 3, 4)],
+    )
+    data = dataset(folder)
+    labels = {data.image_ids[label["im_file"]]: label for label in data.labels}
+    assert set(labels) == {900, 5, 77}
+    np.testing.assert_allclose(pixels(labels[5]), [[10, 12, 20, 8]], atol=1e-5)
+    np.testing.assert_allclose(pixels(labels[900]), [[0, 0, 64, 48], [1.5, 2.5, 3, 4]], atol=1e-5)
+    assert labels[900]["cls"].tolist() == [[0], [1]]
+    assert labels[77]["cls"].shape == (0, 1)
+    assert labels[77]["bboxes"].shape == (0, 4)
+
+
+def test_crowds_carry_no_label_but_stay_ground_truth(make_coco):
+    folder = make_coco([(1, "a.jpg")], [box(1, 7, 0, 0, 30, 30, iscrowd=1), box(1, 7, 5, 5, 9, 9)])
+    data = dataset(folder)
+    assert len(data.labels[0]["cls"]) == 1
+    assert data.index.crowd.tolist() == [True, False]
+
+
+def test_exif_rotated_picture_is_read_in_its_displayed_frame(make_coco):
+    folder = make_coco([(1, "a.jpg")])
+    file = folder / "images/val/a.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save_noise(file, size=(48, 64), exif=exif)  # stored 48 wide, 64 high; shown 64 wide, 48 high, as the JSON says
+    json_file = folder / "annotations/instances_val.json"
+    content = json.loads(json_file.read_text())
+    content["annotations"] = [{"id": 1, **box(1, 7, 50, 10, 14, 20)}]
+    json_file.write_text(json.dumps(content))
+    data = dataset(folder)
+    assert data.labels[0]["shape"] == (48, 64)
+    np.testing.assert_allclose(pixels(data.labels[0]), [[50, 10, 14, 20]], atol=1e-5)
+    assert data.load_image(0)[1] == (48, 64)
+    assert not +data.problems
+
+
+def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog):
+    folder = make_coco(
+        [(1, "a.jpg"), (2, "gone.jpg"), (3, "zero.jpg"), (4, "text.jpg"), (5, "cut.png")],
+        [
+            box(1, 7, -5, 40, 20, 20),
+            box(1, 7, 100, 100, 5, 5),
+            box(1, 3, 5, 5, 0, 7),
+            box(1, 3, 5, 5, -3, 7),
+            box(1, 3, 5, 5, 6, 7),
+            box(2, 3, 5, 5, 6, 7),
+            box(1, 99, 5, 5, 6, 7),
+            box(66, 3, 5, 5, 6, 7),
+            {"image_id": 1, "category_id": 3},
+            {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3]},
+            {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, "4"]},
+        ],
+    )
+    pictures = folder / "images/val"
+    (pictures / "gone.jpg").unlink()
+    (pictures / "zero.jpg").write_bytes(b"")
+    (pictures / "text.jpg").write_text("no picture")
+    (pictures / "cut.png").write_bytes((pictures / "cut.png").read_bytes()[:300])
+    logging.getLogger("ultralytics").addHandler(caplog.handler)
+    data = dataset(folder)
+    logging.getLogger("ultralytics").removeHandler(caplog.handler)
+    assert [data.image_ids[f] for f in data.im_files] == [1]
+    np.testing.assert_allclose(pixels(data.labels[0]), [[0, 40, 15, 8], [5, 5, 6, 7]], atol=1e-5)
+    problems = {text.split(",")[0]: count for text, count in (+data.problems).items()}
+    assert problems == {
+        "box clipped to its picture": 1,
+        "box without area inside its picture": 3,
+        "annotation of an unknown category": 1,
+        "annotation of an unknown image": 1,
+        "annotation without four finite numbers as bbox": 3,
+        "picture missing or unreadable": 4,
+    }
+    assert sum(" × " in r.message for r in caplog.records) == len(problems)
+    assert data.index.image_ids.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_categories_join_by_name_and_repeated_names_stay_apart(make_coco):
+    folder = make_coco([(1, "a.jpg")], [box(1, 3, 1, 1, 5, 5), box(1, 7, 2, 2, 5, 5)], [(7, "x"), (3, "x"), (9, "é")])
+    index = load_source(folder, ["val"])["val"].index
+    assert index.category_ids.tolist() == [3, 7, 9]
+    assert index.category_names == ["x (3)", "x (7)", "é"]
+    data = dataset(folder, names=["é", "x (7)"])
+    assert data.labels[0]["cls"].tolist() == [[1]]
+    assert data.problems["box of a category that the model does not know"] == 1
+
+
+def test_fraction_takes_the_first_pictures(make_coco):
+    folder = make_coco([(i, f"{i}.jpg") for i in range(10)], [box(9, 7, 1, 1, 5, 5), box(2, 7, 1, 1, 5, 5)])
+    data = dataset(folder, fraction=0.3)
+    assert [data.image_ids[f] for f in data.im_files] == [0, 1, 2]
+    assert [len(label["cls"]) for label in data.labels] == [0, 0, 1]
+
+
+def test_nothing_is_written_beside_the_data(make_coco):
+    folder = make_coco([(i, f"{i}.jpg") for i in range(4)], [box(i, 7, 1, 1, 9, 9) for i in range(4)])
+    before = sorted((str(f), f.stat().st_mtime_ns) for f in folder.rglob("*"))
+    data = dataset(folder, rect=True, batch_size=2)
+    for i in range(4):
+        data[i]
+    assert sorted((str(f), f.stat().st_mtime_ns) for f in folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "images", "boxes", "crowds"), [("coco-mini", "train", 16, 118, 1), ("bccd", "val", 87, 1137, 0)]
+)
+def test_real_sets(shared_data, name, split, images, boxes, crowds):
+    folder = shared_data(name)
+    content = json.loads((folder / f"annotations/instances_{split}.json").read_text())
+    categories = sorted(content["categories"], key=lambda c: c["id"])
+    data = dataset(folder, names=[c["name"] for c in categories], split=split)
+    assert (len(data), sum(len(label["cls"]) for label in data.labels), data.index.crowd.sum()) == (
+        images,
+        boxes,
+        crowds,
+    )
+    ids = [c["id"] for c in categories]
+    by_image = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        if not annotation["iscrowd"]:
+            by_image[annotation["image_id"]].append([ids.index(annotation["category_id"]), *annotation["bbox"]])
+    for label in data.labels:
+        expected = np.array(by_image[data.image_ids[label["im_file"]]]).reshape(-1, 5)
+        np.testing.assert_allclose(np.concatenate([label["cls"], pixels(label)], 1), expected, atol=0.02)

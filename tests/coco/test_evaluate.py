@@ -1,0 +1,129 @@
+"""COCO's twelve numbers against pycocotools and the published ones."""
+
+import json
+
+import numpy as np
+import pytest
+from support import pycocotools_scores
+
+from yolo_attn.coco.evaluate import METRICS, Detections, evaluate
+from yolo_attn.coco.index import read_index
+
+
+def detections_of(results):
+    detections, by_image = Detections(), {}
+    for d in json.loads(results.read_text()):
+        by_image.setdefault(d["image_id"], []).append(d)
+    for image, ds in by_image.items():
+        detections.add(image, [d["bbox"] for d in ds], [d["score"] for d in ds], [d["category_id"] for d in ds])
+    return detections
+
+
+PAIRS = ["fakebbox100", "fakebbox100_nocrowd_bboxarea", "bccd_val_yolov8n", "bccd_test_yolov8n"]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_published_pairs(shared_data, pair, tmp_path):
+    folder = shared_data("eval-coco")
+    expected = json.loads((folder / "expected.json").read_text())[pair]
+    truth = folder / expected["gt"]
+    if not truth.exists():
+        truth = shared_data("bccd") / "annotations" / expected["gt"]
+    detections = detections_of(folder / expected["dt"])
+    detections.save(tmp_path / "predictions.json")
+    scores = evaluate(read_index(truth), detections)
+    stats, per_class = pycocotools_scores(truth, tmp_path / "predictions.json")
+    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
+    assert {n: pytest.approx(list(v.values()), abs=1e-9) for n, v in scores.per_class.items()} == per_class
+    np.testing.assert_allclose(
+        [scores.metrics[m] for m in METRICS], list(expected["stats"].values()), rtol=0, atol=1e-9
+    )
+
+
+def random_truth(file, rng, categories=(3, 7, 42), images=12):
+    annotations = []
+    for image in range(images):
+        for _ in range(rng.integers(0, 6)):
+            x, y, w, h = rng.uniform(1, 300, 4)
+            crowd = int(rng.random() < 0.15)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": 2**33 + image,
+                    "category_id": int(rng.choice(categories)),
+                    "bbox": [x, y, w, h],
+                    "area": w * h * rng.uniform(0.4, 1),
+                    "iscrowd": crowd,
+                    "segmentation": {"size": [1, 1], "counts": [1]} if crowd else [[x, y, x + w, y, x, y + h]],
+                }
+            )
+    content = {
+        "images": [{"id": 2**33 + i, "file_name": f"{i}.jpg", "width": 640, "height": 640} for i in range(images)],
+        "categories": [{"id": c, "name": f"c{c}"} for c in (*categories, 90)],
+        "annotations": annotations,
+    }
+    file.write_text(json.dumps(content))
+    return content
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_sets_with_crowds_ties_and_many_detections(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    truth = tmp_path / "truth.json"
+    content = random_truth(truth, rng)
+    detections = Detections()
+    for image in content["images"][: -2 if seed % 2 else None]:
+        near = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+        boxes = [np.add(a["bbox"], rng.normal(0, 8, 4)).clip(1) for a in near for _ in range(3)]
+        ids = [a["category_id"] for a in near for _ in range(3)]
+        extra = 150 if seed == 3 else 5
+        boxes += list(rng.uniform(1, 300, (extra, 4)))
+        ids += rng.choice([3, 7, 42, 90], extra).tolist()
+        detections.add(image["id"], np.array(boxes), rng.integers(1, 20, len(boxes)) / 20, ids)
+    detections.save(tmp_path / "predictions.json")
+    scores = evaluate(read_index(truth), detections)
+    stats, per_class = pycocotools_scores(truth, tmp_path / "predictions.json")
+    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
+    assert {n: pytest.approx(list(v.values()), abs=1e-9) for n, v in scores.per_class.items()} == per_class
+
+
+def test_no_detection_at_all_is_zero(tmp_path):
+    random_truth(tmp_path / "truth.json", np.random.default_rng(1))
+    scores = evaluate(read_index(tmp_path / "truth.json"), Detections())
+    assert scores.metrics["AP"] == 0
+    assert scores.per_class["c90"]["AP"] == -1
+
+
+def test_missing_area_and_iscrowd_are_box_area_and_no_crowd(tmp_path):
+    truth = tmp_path / "truth.json"
+    content = random_truth(truth, np.random.default_rng(2))
+    for a in content["annotations"]:
+        a.update(area=a["bbox"][2] * a["bbox"][3], iscrowd=0)
+    truth.write_text(json.dumps(content))
+    detections = Detections()
+    for a in content["annotations"][::2]:
+        detections.add(a["image_id"], [a["bbox"]], [0.5], [a["category_id"]])
+    whole = evaluate(read_index(truth), detections)
+    for a in content["annotations"]:
+        del a["area"], a["iscrowd"]
+    truth.write_text(json.dumps(content))
+    assert evaluate(read_index(truth), detections) == whole
+
+
+def test_saved_detections_are_coco_results(tmp_path):
+    detections = Detections()
+    detections.add(2**40, np.float32([[1.23456, 2, 3, 4]]), np.float32([0.123456789]), [42])
+    detections.add(5, np.zeros((0, 4)), [], [])
+    detections.save(tmp_path / "p.json")
+    assert json.loads((tmp_path / "p.json").read_text()) == [
+        {"image_id": 2**40, "category_id": 42, "bbox": [1.235, 2.0, 3.0, 4.0], "score": 0.123457}
+    ]
+
+
+def test_the_same_picture_seen_by_two_processes_counts_once():
+    a, b = Detections(), Detections()
+    a.add(1, [[0, 0, 1, 1]], [0.5], [3])
+    b.add(1, [[0, 0, 1, 1]], [0.5], [3])
+    b.add(2, [[0, 0, 1, 1]], [0.5], [3])
+    a.extend(b)
+    assert a.array()[:, 0].tolist() == [1, 2]

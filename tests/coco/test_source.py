@@ -1,0 +1,149 @@
+"""Where annotations and pictures are looked for, and what is said where they are not found."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from yolo_attn.coco.source import load_source
+from yolo_attn.errors import UserError
+
+
+@pytest.mark.parametrize("root", ["images/val", "val", "val2017", "images", "."])
+@pytest.mark.parametrize("name", ["a.jpg", "val2017/0000001/x.jpg"])
+def test_pictures_are_found_where_the_file_names_lead(make_coco, root, name):
+    folder = make_coco([(1, name)], root=root)
+    assert (load_source(folder, ["val"])["val"].images / name).is_file()
+
+
+def test_the_folder_with_the_pictures_wins_over_an_earlier_empty_one(make_coco):
+    folder = make_coco([(1, "a.jpg"), (2, "b.jpg")], root="val2017")
+    (folder / "images" / "val").mkdir(parents=True)
+    assert load_source(folder, ["val"])["val"].images.name == "val2017"
+
+
+def test_2017_names(make_coco):
+    folder = make_coco([(1, "a.jpg")])
+    annotations = folder / "annotations"
+    (annotations / "instances_val.json").rename(annotations / "instances_val2017.json")
+    assert load_source(folder, ["val"])["val"].index.file.name == "instances_val2017.json"
+
+
+def test_pictures_nowhere_lists_the_places(make_coco):
+    folder = make_coco([(1, "a.jpg")])
+    (folder / "images/val/a.jpg").unlink()
+    with pytest.raises(UserError) as told:
+        load_source(folder, ["val"])
+    text = str(told.value)
+    assert "instances_val.json: its pictures, such as 'a.jpg', are in none of the places tried" in text
+    for place in ("images/val", "val", "val2017", "images"):
+        assert f"{folder / place}" in text
+    assert "\n" not in text
+
+
+def test_no_readable_picture_is_an_error(make_coco):
+    folder = make_coco([(1, "a.jpg"), (2, "b.jpg")])
+    for name in ("a.jpg", "b.jpg"):
+        (folder / "images/val" / name).write_bytes(b"not a picture")
+    with pytest.raises(UserError, match=r"none of its 2 pictures under .* can be read"):
+        load_source(folder, ["val"])
+
+
+def test_missing_split_names_what_was_expected(make_coco):
+    folder = make_coco([(1, "a.jpg")])
+    with pytest.raises(UserError, match=r"no annotations for 'train'; expected annotations/instances_train.json or"):
+        load_source(folder, ["train", "val"])
+
+
+def test_yaml_names_files_relative_to_its_path(make_coco, tmp_path):
+    folder = make_coco([(1, "a.jpg")], root="pictures")
+    for text, place in (
+        ("val: pictures\nannotations: {val: annotations/instances_val.json}", folder),
+        (
+            f"path: {folder}\nval: pictures\nannotations: {{val: annotations/instances_val.json}}",
+            tmp_path / "elsewhere",
+        ),
+        ("path: ..\nval: pictures\nannotations: {val: annotations/instances_val.json}", folder / "sub"),
+    ):
+        place.mkdir(exist_ok=True)
+        (place / "data.yaml").write_text(text)
+        split = load_source(place / "data.yaml", ["val"])["val"]
+        assert split.images == (folder / "pictures").resolve()
+        assert split.index.image_ids.tolist() == [1]
+
+
+def test_ordinary_ultralytics_yaml_is_left_to_ultralytics(tmp_path):
+    (tmp_path / "data.yaml").write_text("path: .\ntrain: images/train\nval: images/val\nnames: [a]\n")
+    assert load_source(tmp_path / "data.yaml", ["train", "val"]) is None
+
+
+WRONG_YAML = [
+    ("- a\n- b\n", "expected keys and values"),
+    ("val: [unclosed\n", "not a readable YAML file"),
+    (
+        "val: {annotations: a.json, images: b}\n",
+        "no annotation file and image folder for 'val'; expected train: <image",
+    ),
+    ("val: images\nannotations: a.json\n", "no annotation file and image folder for 'val'"),
+    ("annotations: {val: a.json}\n", "no annotation file and image folder for 'val'"),
+    ("val: images\nannotations: {val: a.json}\n", "a.json: cannot read it: No such file"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_YAML)
+def test_wrong_yaml_is_told_in_one_line(tmp_path, text, message):
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(UserError) as told:
+        load_source(tmp_path / "data.yaml", ["val"])
+    assert str(told.value).startswith(str(tmp_path))
+    assert message in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["missing", "missing.yaml"])
+def test_missing_data(tmp_path, name):
+    with pytest.raises(UserError, match="no such folder or file"):
+        load_source(tmp_path / name, ["val"])
+
+
+def test_a_json_is_not_data(make_coco):
+    folder = make_coco([(1, "a.jpg")])
+    with pytest.raises(UserError, match=r"found a \.json file"):
+        load_source(folder / "annotations/instances_val.json", ["val"])
+
+
+WRONG_JSON = [
+    (b"", "not valid JSON"),
+    (b'{"images": [', "not valid JSON"),
+    (b"\xff\xfe\x00", "not valid JSON"),
+    (b"[1, 2]", "not a COCO detection file: Expected `object`, got `array`"),
+    (b'{"images": []}', "missing required field `categories`"),
+    (
+        b'{"images": [{"id": "x", "file_name": "a"}], "categories": []}',
+        "Expected `int`, got `str` - at `$.images[0].id`",
+    ),
+    (b'{"images": [], "categories": [{"id": 1, "name": "a"}]}', "its list of images is empty"),
+    (b'{"images": [{"id": 1, "file_name": "a.jpg"}], "categories": []}', "its list of categories is empty"),
+    (b'{"info": ' + b"[" * 100_000, "not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), WRONG_JSON, ids=[m for _, m in WRONG_JSON])
+def test_broken_json_is_told_in_one_line(make_coco, content, message):
+    folder = make_coco([(1, "a.jpg")])
+    file = folder / "annotations" / "instances_val.json"
+    file.write_bytes(content)
+    with pytest.raises(UserError) as told:
+        load_source(folder, ["val"])
+    assert str(told.value).startswith(f"{file.resolve()}: ")
+    assert message in str(told.value)
+
+
+def test_index_is_read_again_when_the_file_changes(make_coco):
+    folder = make_coco([(1, "a.jpg")])
+    first = load_source(folder, ["val"])["val"].index
+    assert load_source(folder, ["val"])["val"].index is first
+    file = Path(first.file)
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "images": [{"id": 12, "file_name": "a.jpg"}]}))
+    assert load_source(folder, ["val"])["val"].index.image_ids.tolist() == [12]

@@ -1,0 +1,26 @@
+"""Whole runs on a small drawn set."""
+
+import pytest
+from support import QUICK, listing, script
+
+
+class Run:
+    """A finished training."""
+
+    def __init__(self, folder, output, data, before):
+        self.folder, self.output, self.data, self.before = folder, output, data, before
+
+    def rows(self):
+        lines = (self.folder / "results.csv").read_text().splitlines()
+        return lines[0].split(","), [[float(v) for v in line.split(",")] for line in lines[1:]]
+
+
+@pytest.fixture(scope="session")
+def trained(small_coco, tmp_path_factory):
+    """yolov8n-gam after two epochs."""
+    home = tmp_path_factory.mktemp("trained")
+    before = listing(small_coco)
+    arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 2, "--name", "gam", *QUICK]
+    result = script("train_det.py", *arguments, "lr0=0.01", "optimizer=SGD", cwd=home)
+    assert result.returncode == 0, result.stderr
+    return Run(home / "runs" / "detect" / "gam", result.stdout + result.stderr, small_coco, before)

@@ -1,0 +1,105 @@
+"""Every mistake on the command line: one line, exit code 2, nothing left behind."""
+
+import shutil
+
+import pytest
+import torch
+from support import QUICK
+
+from yolo_attn.cli import main
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch, capsys):
+    """Runs a command that must fail; returns its one line."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def run(*arguments):
+        assert main([str(a) for a in arguments]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("yolo-attn: error: ")
+        assert list(work.iterdir()) == []
+        return lines[0]
+
+    return run
+
+
+def test_train_mistakes(told, small_coco, tmp_path):
+    good = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
+
+    def train(*more):
+        return told("train", *good, *more)
+
+    assert "missing: no such folder or file" in train("--data", "missing")
+    assert "no such model; near are yolov8-gam.yaml" in train("--cfg", "yolov8n-gem.yaml")
+    assert "expected a model YAML" in train("--cfg", "yolov8n.pt")
+    assert "Ultralytics has no such setting; did you mean" in train("mosiac=0")
+    assert "'mosaic'" in train("mosaic=lots")
+    assert "expected an option or key=value" in train("--epochz", "3")
+    assert "invalid int value: 'many'" in train("--epochs", "many")
+    assert "expected an option or key=value" in train("justaword")
+    assert "--weights gone.pt: no such file; it is the best.pt or last.pt of a training" in train(
+        "--weights", "gone.pt"
+    )
+    assert "cache=disk would write" in train("cache=disk")
+    assert "single_cls" in train("single_cls=True")
+    assert "no last.pt under" in train("--resume")
+    assert "gone.pt: no such file" in train("--resume", "gone.pt")
+    assert "train needs --cfg" in told("train", "--data", small_coco)
+    assert "required: COMMAND" in told()
+    if not torch.cuda.is_available():
+        assert "PyTorch sees no CUDA device" in train("--device", "0")
+
+
+def test_wrong_files(told, small_coco, tmp_path):
+    (tmp_path / "wrong.pt").write_bytes(b"not a checkpoint")
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "tensor.pt")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "yolov8n-bad.yaml").write_text(
+        "nc: 1\nbackbone:\n  - [-1, 1, Conv, [many, 3]]\nhead:\n  - [[0], 1, Detect, [nc]]\n"
+    )
+    good = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
+    for name in ("wrong.pt", "tensor.pt"):
+        assert "not an Ultralytics checkpoint" in told("train", *good, "--weights", tmp_path / name)
+        assert "not an Ultralytics checkpoint" in told("val", "--weights", tmp_path / name, "--data", small_coco)
+        assert "not an Ultralytics checkpoint" in told("train", "--resume", tmp_path / name)
+    for name in ("list.yaml", "yolov8n-bad.yaml"):
+        assert "not a model that Ultralytics can build" in told("train", *good, "--cfg", tmp_path / name)
+
+
+def test_wrong_row_names_its_file(told, small_coco, tmp_path):
+    from yolo_attn.plugin.yamls import MODEL_YAMLS
+
+    text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("[15, 1, GAM, []]", "[15, 1, GAM, [512, 512]]")
+    (tmp_path / "yolov8n-own.yaml").write_text(text)
+    line = told("train", "--cfg", tmp_path / "yolov8n-own.yaml", "--data", small_coco, *QUICK)
+    assert "yolov8n-own.yaml, row 22: 512 looks like a channel count" in line
+
+
+def test_broken_data(told, small_coco, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(small_coco, data)
+    arguments = ["--cfg", "yolov8n-gam.yaml", "--data", data, *QUICK]
+    for picture in (data / "images/val").iterdir():
+        picture.write_bytes(b"")
+    assert "pictures under" in told("train", *arguments)
+    (data / "annotations/instances_train.json").write_text('{"images": [')
+    assert "instances_train.json: not valid JSON" in told("train", *arguments)
+    (data / "annotations/instances_train.json").unlink()
+    assert "no annotations for 'train'" in told("train", *arguments)
+
+
+def test_unwritable_project(told, small_coco, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
+    assert "choose another --project" in told("train", *arguments, "--project", tmp_path / "file" / "runs")
+    assert "choose another --project" in told("train", *arguments, "--project", "/proc/runs")
+
+
+def test_weights_of_other_classes(told, trained, make_coco):
+    folder = make_coco([(1, "a.jpg")], [], [(1, "zebra")])
+    line = told("val", "--weights", trained.folder / "weights/best.pt", "--data", folder)
+    assert "are none of the data's 1 (zebra, …)" in line

@@ -1,0 +1,57 @@
+"""What several test files use."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = ["--imgsz", "64", "--batch", "8", "--device", "cpu"]
+
+
+def listing(folder):
+    """Everything that could change in a folder."""
+    return sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in folder.rglob("*"))
+
+
+def script(name, *arguments, cwd):
+    """Run one of the scripts in a process of its own, as a user does."""
+    command = [sys.executable, ROOT / "scripts" / name, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def run_python(code, cwd, **env):
+    """Run a line of Python in a fresh process."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+
+
+def pycocotools_scores(truth, results):
+    """COCO's twelve numbers of two files, and AP and AP50 of each category."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = COCO(str(truth))
+        evaluation = COCOeval(gt, gt.loadRes(str(results)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    per_class = {}
+    for k, category in enumerate(evaluation.params.catIds):
+        both = [p[p > -1] for p in (precision[:, :, k], precision[0, :, k])]
+        per_class[gt.cats[category]["name"]] = [p.mean() if p.size else -1 for p in both]
+    return evaluation.stats, per_class
+
+
+def save_noise(file: Path, size=(64, 48), **save):
+    """Save a picture of noise."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, **save)
