@@ -157,7 +157,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_no_network_is_attempted(small_coco, tmp_path):
-    """Not at import, not for a font of a class name that is not ASCII, not for telemetry, in a fresh settings folder."""
+    """Not at import, not for a font of a class name that is not ASCII, not for telemetry; in fresh settings."""
     data = tmp_path / "set"
     data.mkdir()
     (data / "images").symlink_to(small_coco / "images")

@@ -47,15 +47,13 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
     }
 
 
-def write_data_yaml(args: SimpleNamespace, folder: Path) -> str:
-    """Write the description of `args.split` of COCO-format data into a run's folder.
-
-    Ultralytics' validators take data only from such a file.
+def write_data_yaml(args: SimpleNamespace, splits: Sequence[str], folder: Path) -> str:
+    """Write the description of COCO-format data into a run's folder: Ultralytics takes data only from such a file.
 
     Returns:
         The file's path, or `args.data` where that is an ordinary Ultralytics data YAML.
     """
-    data = describe(args, [args.split or "val"])
+    data = describe(args, splits)
     if data is None:
         return str(args.data)
     file = folder / "data.yaml"

@@ -4,6 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+from ultralytics.utils import LOGGER
+
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
 from yolo_attn.engine.checks import check_classes, check_model, check_settings, check_transfer, load_weights
 from yolo_attn.engine.data import describe
@@ -30,6 +32,7 @@ def train(cfg: str, project: Path, weights: str | None, settings: dict[str, Any]
     """
     if not settings.get("data"):
         settings = {**DEMO_TRAINING, **settings, "data": str(demo_dataset())}
+        LOGGER.info(f"no --data: training on the demo set, {settings['data']}")
     settings = {**settings, "model": cfg, "task": "detect", "mode": "train", "project": str(project.absolute())}
     args = check_settings({**settings, "data": str(Path(settings["data"]).absolute()), "pretrained": weights or False})
     check_writable(Path(args.project))

@@ -10,7 +10,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models import yolo
 from ultralytics.utils import RANK
 
-from yolo_attn.engine.data import build_dataset, describe
+from yolo_attn.engine.data import build_dataset, write_data_yaml
 from yolo_attn.engine.summary import print_summary
 from yolo_attn.engine.validator import COCO_KEYS, CocoValidator, DetectionValidator
 
@@ -24,8 +24,13 @@ class CocoTrainer(BaseTrainer):
 
     validator_class: type[CocoValidator]
 
-    def get_dataset(self) -> dict[str, Any]:
-        return describe(self.args, ["train", self.args.split or "val"]) or super().get_dataset()
+    def get_dataset(self) -> Any:
+        named = self.args.data
+        self.args.data = write_data_yaml(self.args, ["train", self.args.split or "val"], self.save_dir)
+        try:
+            return super().get_dataset()
+        finally:
+            self.args.data = named
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         if not self.data.get("annotations"):
@@ -49,8 +54,9 @@ class CocoTrainer(BaseTrainer):
         rates = {key: metrics.pop(key) for key in [k for k in metrics if k.startswith("lr/")]}
         metrics = {**metrics, **coco, **rates}
         if self.csv.exists():
-            columns = self.csv.read_text(encoding="utf-8").splitlines()[0].split(",")[2:]
-            metrics = {column.strip(): metrics.get(column.strip(), 0.0) for column in columns}
+            header = self.csv.read_text(encoding="utf-8").splitlines()[0].split(",")
+            columns = [column.strip() for column in header if column.strip() not in {"epoch", "time"}]
+            metrics = {column: metrics.get(column, 0.0) for column in columns}
         super().save_metrics(metrics)
 
     def final_eval(self) -> None:

@@ -35,7 +35,7 @@ class CocoValidator(BaseValidator):
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
         if trainer is None:
-            self.args.data = write_data_yaml(self.args, self.save_dir)
+            self.args.data = write_data_yaml(self.args, [self.args.split or "val"], self.save_dir)
         return super().__call__(trainer, model, **kwargs)
 
     def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> Any:

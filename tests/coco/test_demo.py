@@ -1,0 +1,213 @@
+import contextlib
+import io
+import os
+from collections import Counter
+from pathlib import Path
+from subprocess import PIPE, Popen
+from sys import executable
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from yolo_attn.coco.demo import DEMO_CATEGORIES, DEMO_VERSION, demo_dataset
+from yolo_attn.errors import UserError
+
+SMALL = {"train": 8, "val": 4}
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+def read(root: Path, split: str) -> COCO:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(root / f"annotations/instances_{split}.json"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    return demo_dataset(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(params=["train", "val"])
+def split(request) -> str:
+    return request.param
+
+
+def test_layout(whole):
+    assert whole.name == DEMO_VERSION
+    assert whole.is_absolute()
+    assert sorted(path.name for path in whole.parent.iterdir()) == [DEMO_VERSION]
+    assert sorted(str(path.relative_to(whole)) for path in whole.glob("*/*")) == [
+        "annotations/instances_train.json",
+        "annotations/instances_val.json",
+        "images/train",
+        "images/val",
+    ]
+
+
+def test_same_pixels_and_json_each_time(tmp_path):
+    first, second = (contents(demo_dataset(tmp_path / name, **SMALL)) for name in "ab")
+    assert len(first) == 14
+    assert first == second
+
+
+def test_a_picture_does_not_depend_on_the_others(tmp_path, whole):
+    few = demo_dataset(tmp_path, **SMALL)
+    for file in few.glob("images/*/*"):
+        assert file.read_bytes() == (whole / file.relative_to(few)).read_bytes()
+
+
+def test_drawn_once(tmp_path):
+    root = demo_dataset(tmp_path, **SMALL)
+    (root / "mark").touch()
+    assert demo_dataset(tmp_path, **SMALL) == root
+    assert (root / "mark").exists()
+
+
+def test_pictures_match_the_json(whole, split):
+    images = read(whole, split).dataset["images"]
+    assert {image["file_name"] for image in images} == {path.name for path in (whole / "images" / split).iterdir()}
+    assert len({image["id"] for image in images}) == len(images)
+    for image in images[:40]:
+        pixels = cv2.imread(str(whole / "images" / split / image["file_name"]))
+        assert pixels.shape == (image["height"], image["width"], 3)
+        assert pixels.std() > 3
+    assert len({(image["width"], image["height"]) for image in images}) > 5
+    assert any(image["height"] > image["width"] for image in images)
+
+
+def test_splits_share_no_picture(whole):
+    assert not set(read(whole, "train").imgs) & set(read(whole, "val").imgs)
+
+
+def test_categories(whole, split):
+    coco = read(whole, split)
+    assert [(c["id"], c["name"]) for c in coco.dataset["categories"]] == [(7, "circle"), (3, "triangle"), (42, "star")]
+    number = Counter(a["category_id"] for a in coco.dataset["annotations"])
+    assert set(number) == set(DEMO_CATEGORIES)
+    assert min(number.values()) > 0.6 * max(number.values())
+
+
+def test_boxes_and_areas_fit_the_masks(whole, split):
+    coco = read(whole, split)
+    annotations = coco.dataset["annotations"]
+    assert len({a["id"] for a in annotations}) == len(annotations)
+    for a in annotations:
+        x, y, width, height = a["bbox"]
+        mask = coco.annToMask(a)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert (x, y, x + width, y + height) == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        assert a["area"] == np.count_nonzero(mask)
+        image = coco.imgs[a["image_id"]]
+        assert mask.shape == (image["height"], image["width"])
+
+
+def test_masks_lie_on_the_pictures(whole):
+    coco = read(whole, "val")
+    steps = []
+    for a in coco.dataset["annotations"]:
+        if a["iscrowd"]:
+            continue
+        image = cv2.imread(str(whole / "images/val" / coco.imgs[a["image_id"]]["file_name"])).astype(float)
+        mask = coco.annToMask(a)
+        ring = cv2.dilate(mask, np.ones((9, 9))) - cv2.dilate(mask, np.ones((3, 3)))
+        steps.append(np.linalg.norm(image[mask > 0].mean(0) - image[ring > 0].mean(0)))
+    assert np.percentile(steps, 10) > 50
+
+
+def test_objects_of_a_picture_share_no_pixel(whole):
+    coco = read(whole, "val")
+    for image_id in coco.imgs:
+        masks = [coco.annToMask(a) for a in coco.imgToAnns[image_id]]
+        assert not masks or np.max(np.sum(masks, 0)) == 1
+
+
+def test_crowds_empty_pictures_and_sizes(whole, split):
+    coco = read(whole, split)
+    annotations = coco.dataset["annotations"]
+    crowds = [a for a in annotations if a["iscrowd"]]
+    assert len(crowds) >= 4
+    assert all(a["area"] > 300 for a in crowds)
+    empty = len(coco.imgs) - len({a["image_id"] for a in annotations})
+    assert 0.02 <= empty / len(coco.imgs) <= 0.1
+    areas = np.array([a["area"] for a in annotations if not a["iscrowd"]])
+    small, large = (areas < 32**2).mean(), (areas > 96**2).mean()
+    assert small > 0.2
+    assert large > 0.02
+    assert small + large < 0.6
+
+
+def test_left_over_of_a_killed_drawing_does_not_matter(tmp_path):
+    stale = tmp_path / ".drawing-killed" / f"{DEMO_VERSION}-8-4" / "annotations"
+    stale.mkdir(parents=True)
+    (stale / "instances_train.json").write_text('{"images": [')
+    root = demo_dataset(tmp_path, **SMALL)
+    assert len(read(root, "train").imgs) == 8
+    assert stale.exists()
+
+
+def test_nothing_is_left_of_a_failed_drawing(tmp_path, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        demo_dataset(tmp_path, **SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_that_start_together(tmp_path):
+    code = "from yolo_attn.coco.demo import demo_dataset; print(demo_dataset(train=60, val=4))"
+    environment = {**os.environ, "YOLO_ATTN_CACHE": str(tmp_path)}
+    processes = [Popen([executable, "-c", code], env=environment, stdout=PIPE, text=True) for _ in range(2)]
+    root = tmp_path / f"{DEMO_VERSION}-60-4"
+    assert [process.communicate()[0].strip() for process in processes] == [str(root)] * 2
+    assert [process.returncode for process in processes] == [0, 0]
+    assert list(tmp_path.iterdir()) == [root]
+    assert len(contents(root)) == 66
+
+
+def test_loser_of_the_race_uses_the_winners_set(tmp_path, monkeypatch):
+    winner = tmp_path / f"{DEMO_VERSION}-8-4"
+
+    def rename(_self, target):
+        target.mkdir()
+        (target / "winner").touch()
+        raise FileExistsError(17, "File exists")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    assert demo_dataset(tmp_path, **SMALL) == winner
+    assert list(tmp_path.iterdir()) == [winner]
+    assert [path.name for path in winner.iterdir()] == ["winner"]
+
+
+def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("YOLO_ATTN_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UserError) as told:
+        demo_dataset(**SMALL)
+    assert str(tmp_path / "file" / "cache") in str(told.value)
+    assert "YOLO_ATTN_CACHE" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "cache"),
+    [
+        ({"YOLO_ATTN_CACHE": "own", "XDG_CACHE_HOME": "xdg"}, "own"),
+        ({"XDG_CACHE_HOME": "xdg"}, "xdg/yolo_attn"),
+        ({}, ".cache/yolo_attn"),
+    ],
+)
+def test_default_folder(tmp_path, monkeypatch, variables, cache):
+    for name in ("YOLO_ATTN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, folder in variables.items():
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    root = demo_dataset(train=1, val=1)
+    assert root == tmp_path / cache / f"{DEMO_VERSION}-1-1"
+    assert root.is_dir()
