@@ -9,6 +9,7 @@ import torch.distributed as dist
 import ultralytics
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models import yolo
+from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import LOGGER, RANK, ops
 
 import yolo_attn
@@ -34,6 +35,7 @@ class CocoValidator(BaseValidator):
     detections: Detections
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
+        self._model = model or self.args.model
         if trainer is None:
             self.args.data = write_data_yaml(self.args, [self.args.split or "val"], self.save_dir)
         return super().__call__(trainer, model, **kwargs)
@@ -42,8 +44,9 @@ class CocoValidator(BaseValidator):
         if not self.data.get("annotations"):
             return super().build_dataset(img_path, mode, batch)
         split = self.args.split or "val"
+        names = self.names or AutoBackend(self._model, device=self.device).names  # early 8.3 does not know them yet
         return build_dataset(
-            self.args, self.data, split, self.names, train=False, batch=batch or 1, rect=False, stride=self.stride
+            self.args, self.data, split, names, train=False, batch=batch or 1, rect=False, stride=self.stride
         )
 
     def init_metrics(self, model: Any) -> None:

@@ -1,0 +1,61 @@
+"""Imports point one way, and the import of the package costs nothing that Ultralytics does not cost itself."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from support import ROOT, run_python
+
+MAY_IMPORT = {
+    "layers": {"layers"},
+    "plugin": {"plugin", "layers", "errors"},
+    "coco": {"coco", "errors", "files"},
+    "engine": {"engine", "plugin", "coco", "errors", "files"},
+    "cli": {"engine", "errors"},
+}
+
+
+def imports(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_point_one_way(part):
+    place = ROOT / "yolo_attn" / part
+    files = list(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    assert files
+    for file in files:
+        names = list(imports(file))
+        own = {name.split(".")[1] for name in names if name.startswith("yolo_attn.")}
+        assert own <= MAY_IMPORT[part], file
+        if part == "layers":
+            assert not any(name.startswith("ultralytics") for name in names), file
+
+
+def test_scripts_only_call_the_command_line():
+    for file in (ROOT / "scripts").glob("*.py"):
+        assert set(imports(file)) == {"sys", "yolo_attn.cli"}, file
+
+
+def test_registering_adds_little_to_ultralytics_own_import(tmp_path):
+    """Seconds of our modules after Ultralytics' parser is there, as a share of its own import, in one process."""
+    code = """
+import time
+t0 = time.perf_counter()
+import ultralytics.nn.tasks
+t1 = time.perf_counter()
+import yolo_attn
+t2 = time.perf_counter()
+print((t2 - t1) / (t1 - t0))
+"""
+    shares = sorted(float(run_python(code, tmp_path).stdout.split()[-1]) for _ in range(3))
+    assert shares[0] < 0.1, shares
+
+
+def test_no_file_is_longer_than_three_screens():
+    long = {str(f): n for f in Path(ROOT, "yolo_attn").rglob("*.py") if (n := len(f.read_text().splitlines())) > 300}
+    assert not long

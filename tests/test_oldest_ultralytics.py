@@ -1,0 +1,49 @@
+"""The oldest supported Ultralytics, from a folder in front on PYTHONPATH: train, resume, validate."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from support import QUICK, pycocotools_scores, script
+
+OLDEST = "8.3.0"
+
+
+@pytest.fixture(scope="session")
+def oldest():
+    folder = Path(sys.prefix) / f"ultralytics-{OLDEST}"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "ultralytics").is_dir():
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+            subprocess.run([*pip, f"ultralytics=={OLDEST}"], check=True)
+    return folder
+
+
+def test_train_resume_and_validate(oldest, small_coco, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(oldest))
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "config"))
+    (tmp_path / "config").mkdir()
+    arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 3, *QUICK]
+    result = script("train_det.py", *arguments, "val=False", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"Ultralytics {OLDEST}" in result.stdout + result.stderr
+    run = tmp_path / "runs/detect/train"
+    lines = (run / "results.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert len({line.count(",") for line in lines}) == 1
+    assert "metrics/COCO_AP50" in lines[0]
+    assert (run / "results.png").exists()
+
+    result = script(
+        "val_det.py", "--weights", run / "weights/best.pt", "--split", "train", "--device", "cpu", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((tmp_path / "runs/detect/val/metrics.json").read_text())
+    stats, _ = pycocotools_scores(
+        small_coco / "annotations/instances_train.json", tmp_path / "runs/detect/val/predictions.json"
+    )
+    assert [metrics[m] for m in list(metrics)[:12]] == pytest.approx(list(stats), abs=1e-9)
+    assert metrics["versions"]["ultralytics"] == OLDEST

@@ -1,0 +1,102 @@
+"""What the README says can be typed, typed: smaller, on a drawn set."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from support import ROOT
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+
+from yolo_attn.coco.source import load_source
+
+README = (ROOT / "README.md").read_text()
+LARGE = re.compile(r"--(epochs|imgsz|batch) \d+ ?")
+SMALL = "--imgsz 64 --device cpu"
+
+
+def blocks(language):
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_make_targets_exist():
+    makes = [c for c in commands() if c.startswith("make ")]
+    assert makes == ["make demo", "make test"]
+    for command in makes:
+        subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_quick_start_runs_in_its_order(small_coco, tmp_path):
+    shutil.copytree(small_coco, tmp_path / "path/to/bccd")
+    shutil.copytree(tmp_path / "path/to/bccd/images/val", tmp_path / "path/to/bccd/images/test")
+    annotations = tmp_path / "path/to/bccd/annotations"
+    shutil.copy(annotations / "instances_val.json", annotations / "instances_test.json")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ran = 0
+    for command in commands():
+        if command.startswith(("make ", "pip ")):
+            continue
+        if "train" in command.split("--")[0] and "ls" not in command:
+            command = LARGE.sub("", command) + f" --epochs 1 --batch 8 {SMALL}"
+        elif "val_det" in command:
+            command += f" {SMALL}"
+        result = subprocess.run(
+            command, shell=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
+        )
+        assert result.returncode == 0, (command, result.stderr)
+        ran += 1
+    assert ran == 4
+    assert "predictions.json" in os.listdir(tmp_path / "runs/detect/val")
+
+
+def test_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("python")
+    exec(block, {})
+
+
+def test_rows_build():
+    data, rows = blocks("yaml")
+    for row in yaml.safe_load(rows):
+        d = yaml_model_load("yolov8n.yaml")
+        d["backbone"] = [*d["backbone"][:9], row]
+        d["head"] = [[[4, 6, 9], 1, "Detect", ["nc"]]]
+        layer = DetectionModel(d, verbose=False).model[9]
+        assert type(layer[0] if row[1] > 1 else layer).__name__ == row[2]
+    assert set(yaml.safe_load(data)) == {"path", "train", "val", "annotations"}
+
+
+def test_data_yaml_of_the_readme_is_found(tmp_path, small_coco):
+    described = yaml.safe_load(blocks("yaml")[0])
+    home = tmp_path / "cells"
+    home.mkdir()
+    (home / "pictures").symlink_to(small_coco / "images/val")
+    shutil.copy(small_coco / "annotations/instances_val.json", home / "val.json")
+    (tmp_path / "cells.yaml").write_text(yaml.safe_dump({**described, "path": "cells"}))
+    assert load_source(tmp_path / "cells.yaml", ["val"])["val"].images == (small_coco / "images/val").resolve()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "model_yamls").glob("*.yaml")), ids=lambda f: f.stem)
+def test_model_table_repeats_the_headers(file):
+    header = file.read_text().splitlines()[2]
+    found = re.search(r"px: (\S+) parameters, (\S+) GFLOPs; plain (\w+): (\S+) parameters, (\S+) GFLOPs", header)
+    parameters, flops, plain, base_parameters, base_flops = found.groups()
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{file.name}` |")]
+    assert f"| {parameters} ({plain}: {base_parameters}) | {flops} ({base_flops}) |" in row
+
+
+def test_figures_name_their_run():
+    """Every measured AP in the README stands in a section that gives command, seed, machine and date."""
+    section = README.split("## What was measured")[1].split("\n## ")[0]
+    for word in ("python scripts/train_det.py", "seed 0", "one run each", "CPU", "2026-"):
+        assert word in section
