@@ -11,6 +11,16 @@ from typing import Any, NoReturn
 from yolo_attn import __version__
 from yolo_attn.errors import UserError
 
+OPTION_OF = {
+    "model": "--cfg or --weights",
+    "pretrained": "--weights",
+    "resume": "--resume",
+    "project": "--project",
+    "mode": "the command's name",
+    "task": "the command's name",
+}
+"""Ultralytics' settings that an option of ours stands for."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code, 2 after a user's mistake, told in one line."""
@@ -39,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
     train.add_argument("--cfg", help="model YAML, such as yolov8n-gam.yaml")
     train.add_argument("--data", help="COCO-format folder or data YAML; default: a demo set, drawn on first use")
-    train.add_argument("--epochs", type=int, help="default: 100; the demo set: its own")
+    train.add_argument("--epochs", type=_positive, help="default: 100; the demo set: its own")
     train.add_argument("--weights", help="checkpoint to start from; default: none, train from scratch")
     train.add_argument(
         "--resume", nargs="?", const=True, metavar="LAST.PT", help="go on with a cut-off run; default: the newest"
@@ -58,14 +68,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--imgsz", type=int, help="picture size, pixels; default: 640, or the checkpoint's")
-    parser.add_argument("--batch", type=int, help="pictures a batch; default: 16")
+    parser.add_argument("--imgsz", type=_positive, help="picture size, pixels; default: 640, or the checkpoint's")
+    parser.add_argument("--batch", type=_positive, help="pictures a batch; default: 16")
     parser.add_argument("--device", help="0, 0,1, cpu; default: the GPU if there is one")
     parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--project", default="runs/detect", help="folder for run folders; default: runs/detect")
     parser.add_argument("--name", help="name of the run folder; default: train or val, numbered")
     parser.usage = f"{parser.prog} [options] [key=value ...]"
     parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
 
 
 def _train(args: argparse.Namespace, further: list[str]) -> None:
@@ -94,6 +110,8 @@ def _settings(args: argparse.Namespace, further: list[str], *names: str) -> dict
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
             raise UserError(f"{text!r}: expected an option or key=value")
+        if key in OPTION_OF:
+            raise UserError(f"{text!r}: give this by {OPTION_OF[key]}")
         given[key] = _value(value)
     return given
 

@@ -39,11 +39,17 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "Ultralytics has no such setting; did you mean" in train("mosiac=0")
     assert "'mosaic'" in train("mosaic=lots")
     assert "expected an option or key=value" in train("--epochz", "3")
-    assert "invalid int value: 'many'" in train("--epochs", "many")
+    assert "expected a whole number above 0, found 'many'" in train("--epochs", "many")
     assert "expected an option or key=value" in train("justaword")
     assert "--weights gone.pt: no such file; it is the best.pt or last.pt of a training" in train(
         "--weights", "gone.pt"
     )
+    for option in ("--imgsz", "--batch", "--epochs"):
+        assert "expected a whole number above 0, found '0'" in train(option, "0")
+    assert "give this by --cfg or --weights" in train("model=yolov8n.yaml")
+    assert "give this by --weights" in train("pretrained=yolov8n.pt")
+    assert "its head is Segment; only detectors" in train("--cfg", "yolov8n-seg.yaml")
+    assert "its head is RTDETRDecoder; only detectors" in train("--cfg", "rtdetr-l.yaml")
     assert "cache=disk would write" in train("cache=disk")
     assert "single_cls" in train("single_cls=True")
     assert "no last.pt under" in train("--resume")

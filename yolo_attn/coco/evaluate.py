@@ -99,6 +99,11 @@ def evaluate(index: CocoIndex, detections: Detections) -> CocoScores:
     return CocoScores({name: float(values[name]) for name in METRICS}, per_class)
 
 
+def score_text(score: float) -> str:
+    """A score to three decimals, or "-" where COCO defines none."""
+    return "-" if score < 0 else f"{score:.3f}"
+
+
 def _mean_defined(precision: NDArray[np.float64]) -> float:
     defined = precision[precision > -1]
     return float(defined.mean()) if defined.size else -1.0

@@ -15,6 +15,8 @@ from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 TRANSFERRED = 0.9  # share of a checkpoint's tensors under which a training would not be a fine-tuning of it
 
+DETECT_HEADS = ("Detect", "v10Detect")
+
 
 def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
     """Ultralytics' settings with these in place of its defaults.
@@ -56,6 +58,9 @@ def check_model(cfg: str, classes: int) -> nn.Module:
     if Path(cfg).suffix not in {".yaml", ".yml"}:
         raise UserError(f"--cfg {cfg}: expected a model YAML such as yolov8n-gam.yaml")
     try:
+        head = tasks.yaml_model_load(cfg)["head"][-1][2]
+        if head not in DETECT_HEADS:
+            raise UserError(f"--cfg {cfg}: its head is {head}; only detectors ({', '.join(DETECT_HEADS)}) are trained")
         return tasks.DetectionModel(cfg, nc=classes, verbose=False)
     except UserError:
         raise

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
+from yolo_attn.coco.evaluate import score_text
+
 if TYPE_CHECKING:
     from yolo_attn.engine.trainer import CocoTrainer
 
@@ -17,10 +19,10 @@ def print_summary(trainer: "CocoTrainer") -> None:
     rows = []
     if trainer.validator.coco:
         metrics = trainer.validator.coco.metrics
-        rows += [(f"COCO {label}", _fraction(metrics[name])) for name, label in ROWS.items()]
+        rows += [(f"COCO {label}", score_text(metrics[name])) for name, label in ROWS.items()]
     else:
         own = (trainer.metrics or {}).get("metrics/mAP50-95(B)")
-        rows += [("Ultralytics mAP50-95", "-" if own is None else _fraction(own))]
+        rows += [("Ultralytics mAP50-95", "-" if own is None else score_text(own))]
     size = trainer.args.imgsz
     rows += [
         ("parameters", f"{get_num_params(model):,}"),
@@ -30,7 +32,3 @@ def print_summary(trainer: "CocoTrainer") -> None:
     ]
     width = max(len(label) for label, _ in rows)
     LOGGER.info("\n" + "\n".join(f"{label:<{width}}  {value}" for label, value in rows))
-
-
-def _fraction(value: float) -> str:
-    return "-" if value < 0 else f"{value:.3f}"

@@ -14,7 +14,7 @@ from ultralytics.utils import LOGGER, RANK, ops
 
 import yolo_attn
 from yolo_attn.coco.dataset import CocoDataset
-from yolo_attn.coco.evaluate import EVALUATOR, CocoScores, Detections, evaluate
+from yolo_attn.coco.evaluate import EVALUATOR, CocoScores, Detections, evaluate, score_text
 from yolo_attn.engine.data import build_dataset, write_data_yaml
 from yolo_attn.files import write_json
 
@@ -97,18 +97,16 @@ class CocoValidator(BaseValidator):
         if not self.training:
             write_json(self.save_dir / "metrics.json", self._report(stats))
             self.detections.save(self.save_dir / "predictions.json")
-        return {**stats, **{key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}, "fitness": self.fitness}
-
-    @property
-    def fitness(self) -> float:
-        """COCO AP, by which best.pt is chosen."""
-        return self.coco.metrics["AP"] if self.coco else 0.0
+        coco = {key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}
+        return {**stats, **coco, "fitness": self.coco.metrics["AP"]}
 
     def print_results(self) -> None:
         super().print_results()
         if self.coco:
-            scores = ", ".join(f"{name} {self.coco.metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
-            LOGGER.info(f"{'COCO':>22}  {scores} (hotcoco)")
+            overall = {name: self.coco.metrics[name] for name in ("AP", "AP50", "AP75")}
+            per_class = {} if self.training else self.coco.per_class
+            for name, scores in {"COCO (hotcoco)": overall, **per_class}.items():
+                LOGGER.info(f"{name[:22]:>22}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))
 
     def _report(self, stats: dict[str, Any]) -> dict[str, Any]:
         """What metrics.json holds."""
