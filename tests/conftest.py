@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import ultralytics  # noqa: F401  its logger keeps the stdout of its first import, which must outlive a test
 from support import save_noise
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
