@@ -1,5 +1,6 @@
 """Every mistake on the command line: one line, exit code 2, nothing left behind."""
 
+import json
 import shutil
 
 import pytest
@@ -92,6 +93,11 @@ def test_broken_data(told, small_coco, tmp_path):
     for picture in (data / "images/val").iterdir():
         picture.write_bytes(b"")
     assert "pictures under" in told("train", *arguments)
+    content = json.loads((data / "annotations/instances_train.json").read_text())
+    for annotations, count in (([a for a in content["annotations"] if a["iscrowd"]], 2), ([], 0)):
+        (data / "annotations/instances_train.json").write_text(json.dumps({**content, "annotations": annotations}))
+        shutil.copytree(small_coco / "images/val", data / "images/val", dirs_exist_ok=True)
+        assert f"no box to learn from, {count} annotations are crowds" in told("train", *arguments)
     (data / "annotations/instances_train.json").write_text('{"images": [')
     assert "instances_train.json: not valid JSON" in told("train", *arguments)
     (data / "annotations/instances_train.json").unlink()

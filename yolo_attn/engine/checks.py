@@ -10,6 +10,7 @@ from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 from ultralytics.nn import tasks
 
+from yolo_attn.coco.index import read_index
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
@@ -106,6 +107,17 @@ def check_transfer(file: str, weights: nn.Module, model: nn.Module) -> None:
             f"--weights {file}: only {fitting} of its {len(source)} tensors ({fitting / len(source):.0%}) would "
             f"transfer into this model, {TRANSFERRED:.0%} are needed: inserted layers shift the rows behind them"
         )
+
+
+def check_boxes(data: dict[str, Any]) -> None:
+    """Make sure that there is something to learn.
+
+    Raises:
+        UserError: If the training JSON has no box, or crowds alone.
+    """
+    index = read_index(data["annotations"]["train"])
+    if index.crowd.all():
+        raise UserError(f"{index.file}: no box to learn from, {len(index.boxes)} annotations are crowds")
 
 
 def check_classes(file: str, weights: nn.Module, data: dict[str, Any]) -> None:

@@ -7,7 +7,14 @@ from typing import Any, Literal
 from ultralytics.utils import LOGGER
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
-from yolo_attn.engine.checks import check_classes, check_model, check_settings, check_transfer, load_weights
+from yolo_attn.engine.checks import (
+    check_boxes,
+    check_classes,
+    check_model,
+    check_settings,
+    check_transfer,
+    load_weights,
+)
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.trainer import DetectionTrainer
 from yolo_attn.engine.validator import DetectionValidator
@@ -37,6 +44,8 @@ def train(cfg: str, project: Path, weights: str | None, settings: dict[str, Any]
     args = check_settings({**settings, "data": str(Path(settings["data"]).absolute()), "pretrained": weights or False})
     check_writable(Path(args.project))
     data = describe(args, ["train", args.split or "val"])
+    if data:
+        check_boxes(data)
     model = check_model(cfg, data["nc"] if data else 80)
     if weights:
         check_transfer(weights, load_weights(weights)[0], model)
