@@ -101,3 +101,8 @@ def test_figures_name_their_run():
     section = README.split("## What was measured")[1].split("\n## ")[0]
     for word in ("python scripts/train_det.py", "seed 0", "one run each", "CPU", "2026-"):
         assert word in section
+
+
+def test_pictures_are_there():
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / picture).is_file()
