@@ -44,7 +44,7 @@ class _RegisterAfterUltralytics(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname != _PARSER_MODULE:
             return None
-        _forget_ultralytics()  # find_spec below asks this finder too
+        sys.meta_path.remove(self)  # find_spec below would ask it again
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module

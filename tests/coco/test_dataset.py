@@ -43,7 +43,7 @@ def test_boxes_classes_and_ids(make_coco):
         [box(5, 7, 10, 12, 20, 8), box(900, 3, 0, 0, 64, 48), box(900, 7, 1.5, 2.5, 3, 4)],
     )
     data = dataset(folder)
-    labels = {data.image_ids[label["im_file"]]: label for label in data.labels}
+    labels = {data.image_ids[label["im_file"]][0]: label for label in data.labels}
     assert set(labels) == {900, 5, 77}
     np.testing.assert_allclose(pixels(labels[5]), [[10, 12, 20, 8]], atol=1e-5)
     np.testing.assert_allclose(pixels(labels[900]), [[0, 0, 64, 48], [1.5, 2.5, 3, 4]], atol=1e-5)
@@ -78,7 +78,7 @@ def test_exif_rotated_picture_is_read_in_its_displayed_frame(make_coco):
 
 def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog):
     folder = make_coco(
-        [(1, "a.jpg"), (2, "gone.jpg"), (3, "zero.jpg"), (4, "text.jpg"), (5, "cut.png")],
+        [(1, "a.jpg"), (2, "gone.jpg"), (3, "zero.jpg"), (4, "text.jpg"), (5, "cut.png"), (6, "cut.jpg")],
         [
             box(1, 7, -5, 40, 20, 20),
             box(1, 7, 100, 100, 5, 5),
@@ -97,11 +97,12 @@ def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog
     (pictures / "gone.jpg").unlink()
     (pictures / "zero.jpg").write_bytes(b"")
     (pictures / "text.jpg").write_text("no picture")
-    (pictures / "cut.png").write_bytes((pictures / "cut.png").read_bytes()[:300])
+    for name in ("cut.png", "cut.jpg"):
+        (pictures / name).write_bytes((pictures / name).read_bytes()[:700])
     logging.getLogger("ultralytics").addHandler(caplog.handler)
     data = dataset(folder)
     logging.getLogger("ultralytics").removeHandler(caplog.handler)
-    assert [data.image_ids[f] for f in data.im_files] == [1]
+    assert [data.image_ids[f] for f in data.im_files] == [[1]]
     np.testing.assert_allclose(pixels(data.labels[0]), [[0, 40, 15, 8], [5, 5, 6, 7]], atol=1e-5)
     problems = {text.split(",")[0]: count for text, count in (+data.problems).items()}
     assert problems == {
@@ -110,10 +111,10 @@ def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog
         "annotation of an unknown category": 1,
         "annotation of an unknown image": 1,
         "annotation without four finite numbers as bbox": 3,
-        "picture missing or unreadable": 4,
+        "picture missing or unreadable": 5,
     }
     assert sum(" × " in r.message for r in caplog.records) == len(problems)
-    assert data.index.image_ids.tolist() == [1, 2, 3, 4, 5]
+    assert data.index.image_ids.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_categories_join_by_name_and_repeated_names_stay_apart(make_coco):
@@ -126,10 +127,61 @@ def test_categories_join_by_name_and_repeated_names_stay_apart(make_coco):
     assert data.problems["box of a category that the model does not know"] == 1
 
 
+def test_malformed_items_are_left_out_one_by_one(make_coco):
+    folder = make_coco([(1, "a.jpg"), (2, "b.jpg")], [box(1, 3, 1, 1, 5, 5), box(2, 7, 1, 1, 5, 5, iscrowd=2)])
+    file = folder / "annotations/instances_val.json"
+    content = json.loads(file.read_text())
+    content["images"] += [
+        {"id": 3},
+        {"file_name": "c.jpg"},
+        {"id": "4", "file_name": "d.jpg"},
+        {"id": 2**60, "file_name": "e.jpg"},
+    ]
+    content["categories"] += [{"id": 5}, {"name": "nobody"}]
+    nan = float("nan")
+    for bad in ({}, {"image_id": None}, {"image_id": 1, "category_id": "3"}, {"image_id": 2.5, "category_id": 3}):
+        content["annotations"].append(bad)
+    for numbers in ([1, 2, 3, 10**400], [nan, 1, 1, 1], [1, 1, 1, None], "1 2 3 4", [True, 1, 1, 1]):
+        content["annotations"].append({"image_id": 1, "category_id": 3, "bbox": numbers})
+    content["annotations"].append({"image_id": 1, "category_id": 3, "bbox": [2, 2, 4, 4], "area": nan})
+    content["images"][0]["width"] = "64"
+    file.write_text(json.dumps(content))
+    index = load_source(folder, ["val"])["val"].index
+    assert index.image_ids.tolist() == [1, 2]
+    assert index.category_ids.tolist() == [3, 7]
+    assert index.boxes.tolist() == [[1, 1, 5, 5], [1, 1, 5, 5], [2, 2, 4, 4]]
+    assert index.areas.tolist() == [25, 25, 16]
+    assert index.crowd.tolist() == [False, True, False]
+    assert index.problems == {
+        "image without a whole number as id or without a file_name": 4,
+        "category without a whole number as id or without a name": 2,
+        "annotation of an unknown image": 3,
+        "annotation of an unknown category": 1,
+        "annotation without four finite numbers as bbox": 5,
+    }
+
+
+def test_unique_names_stay_unique(make_coco):
+    folder = make_coco([(1, "a.jpg")], [], [(1, "x"), (2, "x"), (3, "x (1)")])
+    names = load_source(folder, ["val"])["val"].index.category_names
+    assert len(set(names)) == 3
+
+
+def test_exif_rotated_tiff_has_the_size_that_is_loaded(make_coco):
+    folder = make_coco([(1, "a.tiff"), (2, "b.png")])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a.tiff", "b.png"):
+        save_noise(folder / "images/val" / name, size=(48, 64), exif=exif)
+    data = dataset(folder)
+    for i, label in enumerate(data.labels):
+        assert data.load_image(i)[1] == label["shape"]
+
+
 def test_fraction_takes_the_first_pictures(make_coco):
     folder = make_coco([(i, f"{i}.jpg") for i in range(10)], [box(9, 7, 1, 1, 5, 5), box(2, 7, 1, 1, 5, 5)])
     data = dataset(folder, fraction=0.3)
-    assert [data.image_ids[f] for f in data.im_files] == [0, 1, 2]
+    assert [data.image_ids[f] for f in data.im_files] == [[0], [1], [2]]
     assert [len(label["cls"]) for label in data.labels] == [0, 0, 1]
 
 
@@ -161,5 +213,5 @@ def test_real_sets(shared_data, name, split, images, boxes, crowds):
         if not annotation["iscrowd"]:
             by_image[annotation["image_id"]].append([ids.index(annotation["category_id"]), *annotation["bbox"]])
     for label in data.labels:
-        expected = np.array(by_image[data.image_ids[label["im_file"]]]).reshape(-1, 5)
+        expected = np.array(by_image[data.image_ids[label["im_file"]][0]]).reshape(-1, 5)
         np.testing.assert_allclose(np.concatenate([label["cls"], pixels(label)], 1), expected, atol=0.02)

@@ -14,6 +14,7 @@ import yaml
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.checks import check_yaml as ul_file
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
 from yolo_attn.layers import GAM, NAM, SimAM
@@ -99,7 +100,16 @@ def test_names_resolve_from_any_folder(tmp_path, monkeypatch):
     assert find_model_yaml("yolov8n.yaml") is None
     assert find_model_yaml("elsewhere/yolov8n-gam.yaml") is None
     (tmp_path / "yolov8n-gam.yaml").write_text("mine: true")
-    assert find_model_yaml("yolov8n-gam.yaml") == (Path("yolov8n-gam.yaml"), "n")
+    assert find_model_yaml("yolov8n-gam.yaml") is None  # Ultralytics finds a file of exactly this name
+    (tmp_path / "sub2n").mkdir()
+    (tmp_path / "sub2n" / "yolov8-own.yaml").write_text("mine: true")
+    assert find_model_yaml("sub2n/yolov8x-own.yaml") == (Path("sub2n/yolov8-own.yaml"), "x")
+
+
+def test_own_names_keep_the_scale_that_ultralytics_reads(tmp_path):
+    text = Path(ul_file("yolov8.yaml")).read_text()
+    (tmp_path / "my-yolov8s.yaml").write_text(text)
+    assert tasks.yaml_model_load(tmp_path / "my-yolov8s.yaml")["scale"] == "s"
 
 
 def test_wheel_and_sdist_carry_the_yamls(tmp_path):

@@ -29,7 +29,7 @@ class CocoDataset(YOLODataset):
         kwargs: Further arguments of Ultralytics' `YOLODataset`.
 
     Attributes:
-        image_ids: The JSON's image id of each picture, by its path.
+        image_ids: The JSON's image ids of each picture, by its path: more than one where the JSON names it again.
     """
 
     def __init__(self, *, index: CocoIndex, names: Sequence[str], img_path: Path, **kwargs: Any) -> None:
@@ -41,7 +41,8 @@ class CocoDataset(YOLODataset):
     def get_img_files(self, img_path: str) -> list[str]:
         """Paths of the pictures that can be read; keeps their sizes and image ids."""
         paths = [str(Path(img_path, name)) for name in self.index.file_names]
-        wanted = self.fraction if isinstance(self.fraction, int) else max(1, round(len(paths) * self.fraction))
+        counted = isinstance(self.fraction, int) and self.fraction > 1
+        wanted = self.fraction if counted else max(1, round(len(paths) * self.fraction))
         with ThreadPool(NUM_THREADS) as pool:
             sizes = pool.map(displayed_size, paths[:wanted])
         self._rows = [row for row, size in enumerate(sizes) if size is not None]
@@ -54,7 +55,9 @@ class CocoDataset(YOLODataset):
             ((stated != self._sizes) & (stated > 0)).any(1).sum()
         )
         files = [paths[row] for row in self._rows]
-        self.image_ids = dict(zip(files, self.index.image_ids[self._rows].tolist(), strict=True))
+        self.image_ids: dict[str, list[int]] = {}
+        for file, image_id in zip(files, self.index.image_ids[self._rows].tolist(), strict=True):
+            self.image_ids.setdefault(file, []).append(image_id)
         return files
 
     def get_labels(self) -> list[dict[str, Any]]:

@@ -1,6 +1,8 @@
 """A COCO JSON, read once into arrays."""
 
 import functools
+import json
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,20 +49,20 @@ class CocoIndex:
 
 
 class _Image(msgspec.Struct):
-    id: int
-    file_name: str
-    width: float | None = None
-    height: float | None = None
+    id: Any = None
+    file_name: Any = None
+    width: Any = None
+    height: Any = None
 
 
 class _Category(msgspec.Struct):
-    id: int
-    name: str
+    id: Any = None
+    name: Any = None
 
 
 class _Annotation(msgspec.Struct):
-    image_id: int
-    category_id: int
+    image_id: Any = None
+    category_id: Any = None
     bbox: Any = None
     area: Any = None
     iscrowd: Any = 0
@@ -69,14 +71,19 @@ class _Annotation(msgspec.Struct):
 class _File(msgspec.Struct):
     images: list[_Image]
     categories: list[_Category]
-    annotations: list[_Annotation] = []
+    annotations: list[_Annotation] | None = None
+
+
+LARGEST_ID = 2**53
+"""Beyond it, ids are not exact in the evaluator's arrays."""
 
 
 def read_index(file: str | Path) -> CocoIndex:
     """Read a COCO JSON; within a process the same unchanged file is read once.
 
     Raises:
-        UserError: If the file is missing, is not JSON, lacks what a COCO detection file must have, or has no image.
+        UserError: If the file is missing, is not JSON, lacks what a COCO detection file must have, or has no usable
+            image or category.
     """
     file = Path(file)
     try:
@@ -88,65 +95,109 @@ def read_index(file: str | Path) -> CocoIndex:
 
 @functools.lru_cache(maxsize=8)
 def _read(file: Path, mtime_ns: int, size: int) -> CocoIndex:
-    try:
-        content = msgspec.json.decode(file.read_bytes(), type=_File)
-    except OSError as error:
-        raise UserError(f"{file}: cannot read it: {error.strerror}") from error
-    except msgspec.ValidationError as error:
-        raise UserError(f"{file}: not a COCO detection file: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{file}: not valid JSON: {error}") from error
-    if not content.images or not content.categories:
-        missing = "images" if not content.images else "categories"
-        raise UserError(f"{file}: its list of {missing} is empty; expected at least one")
-
+    content = _decode(file)
     problems: Counter[str] = Counter()
-    images = {image.id: image for image in reversed(content.images)}
-    problems["repeated image id"] += len(content.images) - len(images)
-    images = dict(reversed(images.items()))
-    categories = {category.id: category.name for category in reversed(content.categories)}
-    problems["repeated category id"] += len(content.categories) - len(categories)
-    category_ids = sorted(categories)
-    names = Counter(categories.values())
-    category_names = [categories[i] if names[categories[i]] == 1 else f"{categories[i]} ({i})" for i in category_ids]
+    images: dict[int, _Image] = {}
+    for image in content.images:
+        if not _is_id(image.id) or not isinstance(image.file_name, str):
+            problems["image without a whole number as id or without a file_name"] += 1
+        elif image.id in images:
+            problems["repeated image id"] += 1
+        else:
+            images[image.id] = image
+    categories: dict[int, str] = {}
+    for category in content.categories:
+        if not _is_id(category.id) or not isinstance(category.name, str):
+            problems["category without a whole number as id or without a name"] += 1
+        elif category.id in categories:
+            problems["repeated category id"] += 1
+        else:
+            categories[category.id] = category.name
+    for name, found in (("image", images), ("category", categories)):
+        if not found:
+            raise UserError(f"{file}: no usable {name} in it; expected at least one with an id and a name")
 
+    category_ids = sorted(categories)
     image_row = {image_id: row for row, image_id in enumerate(images)}
     category_row = {category_id: row for row, category_id in enumerate(category_ids)}
     rows: list[tuple[int, int, float, bool]] = []
     boxes: list[list[float]] = []
-    for annotation in content.annotations:
-        box = annotation.bbox
-        if annotation.image_id not in image_row:
+    for annotation in content.annotations or ():
+        box = _box(annotation.bbox)
+        if not _is_id(annotation.image_id) or annotation.image_id not in image_row:
             problems["annotation of an unknown image"] += 1
-        elif annotation.category_id not in category_row:
+        elif not _is_id(annotation.category_id) or annotation.category_id not in category_row:
             problems["annotation of an unknown category"] += 1
-        elif not _is_box(box):
+        elif box is None:
             problems["annotation without four finite numbers as bbox"] += 1
         else:
-            area = annotation.area if _is_number(annotation.area) else box[2] * box[3]
-            crowd = annotation.iscrowd in (1, True)
-            rows.append((image_row[annotation.image_id], category_row[annotation.category_id], area, crowd))
+            area = _number(annotation.area)
+            rows.append(
+                (
+                    image_row[annotation.image_id],
+                    category_row[annotation.category_id],
+                    box[2] * box[3] if area is None else area,
+                    bool(annotation.iscrowd),
+                )
+            )
             boxes.append(box)
     image_of, category_of, areas, crowds = zip(*rows, strict=True) if rows else ((), (), (), ())
     return CocoIndex(
         file=file,
         category_ids=np.array(category_ids, dtype=np.int64),
-        category_names=category_names,
+        category_names=_unique_names(categories, category_ids),
         image_ids=np.array(list(images), dtype=np.int64),
         file_names=[image.file_name for image in images.values()],
-        sizes=np.array([(image.width or 0, image.height or 0) for image in images.values()], dtype=np.float64),
+        sizes=np.array([(_number(i.width) or 0, _number(i.height) or 0) for i in images.values()], dtype=np.float64),
         image_of=np.array(image_of, dtype=np.int64),
         category_of=np.array(category_of, dtype=np.int64),
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         areas=np.array(areas, dtype=np.float64),
         crowd=np.array(crowds, dtype=bool),
-        problems=+problems,
+        problems=problems,
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+def _decode(file: Path) -> _File:
+    try:
+        text = file.read_bytes()
+        try:
+            return msgspec.json.decode(text, type=_File)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:  # Python's own reader also takes the NaN that Python's own writer leaves
+            return msgspec.convert(json.loads(text), type=_File)
+    except OSError as error:
+        raise UserError(f"{file}: cannot read it: {error.strerror}") from error
+    except msgspec.ValidationError as error:
+        raise UserError(f"{file}: not a COCO detection file: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not valid JSON: {error}") from error
 
 
-def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+def _unique_names(categories: dict[int, str], ids: list[int]) -> list[str]:
+    """Names in the ids' order; one that the JSON repeats carries its id."""
+    times = Counter(categories.values())
+    names: list[str] = []
+    for category_id in ids:
+        name = categories[category_id]
+        while times[name] > 1 or name in names:
+            name += f" ({category_id})"
+        names.append(name)
+    return names
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_ID
+
+
+def _number(value: Any) -> float | None:
+    """A finite number as it is; None for anything else."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
+        return None
+    return float(value)
+
+
+def _box(value: Any) -> list[float] | None:
+    numbers = [_number(v) for v in value] if isinstance(value, list) and len(value) == 4 else [None]
+    return None if None in numbers else [n for n in numbers if n is not None]

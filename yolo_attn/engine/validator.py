@@ -1,7 +1,6 @@
 """Validators that report COCO's own numbers beside Ultralytics'."""
 
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from yolo_attn.engine.data import build_dataset, write_data_yaml
 from yolo_attn.files import write_json
 
 COCO_KEYS = {"metrics/COCO_AP": "AP", "metrics/COCO_AP50": "AP50"}
+SETTINGS = ("model", "data", "split", "imgsz", "batch", "conf", "iou", "max_det", "device", "rect", "seed")
 
 
 class CocoValidator(BaseValidator):
@@ -53,6 +53,7 @@ class CocoValidator(BaseValidator):
         super().init_metrics(model)
         self.coco, self.detections = None, Detections()
         if isinstance(self.dataloader.dataset, CocoDataset):
+            self.args.save_json = False  # Ultralytics' predictions.json would replace ours, with ids of its own
             index = self.dataloader.dataset.index
             ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
             self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
@@ -71,12 +72,10 @@ class CocoValidator(BaseValidator):
             boxes, scores, classes = pred[:, :4], pred[:, 4], pred[:, 5]
         boxes = ops.scale_boxes(batch["img"].shape[2:], boxes.clone(), batch["ori_shape"][i], batch["ratio_pad"][i])
         known = [c in self._category_id for c in classes.tolist()]
-        self.detections.add(
-            self.dataloader.dataset.image_ids[batch["im_file"][i]],
-            ops.xyxy2ltwh(boxes[known]).cpu().double(),
-            scores[known].cpu().double(),
-            [self._category_id[c] for c in classes[known].tolist()],
-        )
+        boxes, scores = ops.xyxy2ltwh(boxes[known]).cpu().double(), scores[known].cpu().double()
+        ids = [self._category_id[c] for c in classes[known].tolist()]
+        for image_id in self.dataloader.dataset.image_ids[batch["im_file"][i]]:
+            self.detections.add(image_id, boxes, scores, ids)
 
     def gather_stats(self) -> None:
         super().gather_stats()
@@ -91,11 +90,13 @@ class CocoValidator(BaseValidator):
 
     def get_stats(self) -> dict[str, Any]:
         stats = super().get_stats()
-        if not isinstance(self.dataloader.dataset, CocoDataset):
-            return stats
-        self.coco = evaluate(self.dataloader.dataset.index, self.detections)
+        if isinstance(self.dataloader.dataset, CocoDataset):
+            self.coco = evaluate(self.dataloader.dataset.index, self.detections)
         if not self.training:
             write_json(self.save_dir / "metrics.json", self._report(stats))
+        if self.coco is None:
+            return stats
+        if not self.training:
             self.detections.save(self.save_dir / "predictions.json")
         coco = {key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}
         return {**stats, **coco, "fitness": self.coco.metrics["AP"]}
@@ -109,15 +110,21 @@ class CocoValidator(BaseValidator):
                 LOGGER.info(f"{name[:22]:>22}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))
 
     def _report(self, stats: dict[str, Any]) -> dict[str, Any]:
-        """What metrics.json holds."""
-        assert self.coco
+        """What metrics.json holds; COCO's part only for COCO-format data."""
+        of_coco: dict[str, Any] = {}
+        if self.coco:
+            truth = str(self.dataloader.dataset.index.file)
+            of_coco = {
+                **self.coco.metrics,
+                "per_class": self.coco.per_class,
+                "evaluator": EVALUATOR,
+                "annotations": truth,
+            }
         own = {key.removeprefix("metrics/"): float(value) for key, value in stats.items() if key.startswith("metrics/")}
         return {
-            **self.coco.metrics,
-            "per_class": self.coco.per_class,
+            **of_coco,
             "ultralytics": {**own, "evaluator": f"Ultralytics {ultralytics.__version__}"},
-            "evaluator": EVALUATOR,
-            "annotations": str(Path(self.dataloader.dataset.index.file)),
+            "settings": {name: getattr(self.args, name) for name in SETTINGS},
             "versions": {
                 "yolo_attn": yolo_attn.__version__,
                 "ultralytics": ultralytics.__version__,

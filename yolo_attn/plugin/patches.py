@@ -38,11 +38,6 @@ def unregister() -> None:
         _undo.pop()()
 
 
-def is_registered() -> bool:
-    """Whether the attention layers are known to Ultralytics at present."""
-    return bool(_undo)
-
-
 def fuse(fuse_model: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
     """Fold what attention layers can fold for inference, then let Ultralytics fuse the rest."""
     layers: tuple[Any, ...] = tuple(LAYERS.values())
@@ -71,10 +66,11 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
 
 
 def _replace(owner: Any, name: str, old: Any, new: Any) -> None:
-    setattr(owner, name, new)
-    for module_name, module in list(sys.modules.items()):
-        if module_name.startswith("ultralytics.") and vars(module).get(name) is old:
-            setattr(module, name, new)
+    """Replace `old` wherever it still stands; a later wrapper of somebody else's stays."""
+    modules = [module for key, module in sys.modules.items() if key.startswith("ultralytics.")]
+    for holder in [owner, *modules]:
+        if vars(holder).get(name) is old:
+            setattr(holder, name, new)
 
 
 def _count_flops() -> None:

@@ -85,10 +85,12 @@ def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
     found = []
     for index, row in enumerate([*model["backbone"], *model["head"]]):
         place = f"{file}, row {index}"
-        name = row[2] if isinstance(row, list) and len(row) > 2 else None
+        if not isinstance(row, list) or len(row) < 3 or not isinstance(row[2], str):
+            raise RowError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
+        name = row[2]
         if name in LAYERS:
             found.append(_read_row(place, index, row))
-        elif isinstance(name, str) and name not in known and not name.startswith(("nn.", "torchvision.ops.")):
+        elif name not in known and not name.startswith(("nn.", "torchvision.ops.")):
             near = near_misses(name, [*LAYERS, *known])
             hint = f"did you mean {' or '.join(near)}?" if near else f"attention layers are {', '.join(LAYERS)}"
             raise RowError(f"{place}: unknown layer {name!r}; {hint}")
@@ -116,7 +118,7 @@ def _read_row(place: str, index: int, row: list[Any]) -> AttentionRow:
         raise RowError(f"{place}: {name} takes one input, found from = {source}; {right_form(layer)}")
     if not isinstance(source, int) or not isinstance(repeats, int) or repeats < 1:
         raise RowError(f"{place}: from = {source!r}, repeats = {repeats!r} are not whole numbers; {right_form(layer)}")
-    if source >= index:
+    if source >= index or (index + source < 0 and (index, source) != (0, -1)):
         raise RowError(f"{place}: from = {source} is not an earlier row; {right_form(layer)}")
 
     allowed = _options(layer)

@@ -10,15 +10,18 @@ SCALED_NAME = re.compile(r"^(yolo(?:e-)?v?\d+)([nslmx])(.*)$")
 
 
 def find_model_yaml(path: str | Path) -> tuple[Path, str] | None:
-    """The file and scale that a model name such as `yolov8n-gam.yaml` means.
+    """The file and scale that a model name such as `yolov8n-gam.yaml` means, where Ultralytics would not find it.
 
-    The exact file comes first, then the file of the family beside it (`yolov8-gam.yaml`); a bare name is then looked up
-    in the same way among the packaged YAMLs. Only the file's own name is searched for a scale letter, never its folder.
+    A file of exactly this name comes first, and is Ultralytics' to load; then the file of the family beside it
+    (`yolov8-gam.yaml`), then, for a bare name, a packaged YAML of either name. Only the file's own name is searched for
+    a scale letter, never its folder.
 
     Returns:
-        The existing file and the scale letter ("" where the name has none), or None where the name is not ours to find.
+        The existing file and the scale letter ("" where the name has none), or None where it is not ours to find.
     """
     path = Path(path)
+    if path.is_file():
+        return None
     scaled = SCALED_NAME.match(path.stem)
     family = f"{scaled[1]}{scaled[3]}{path.suffix}" if scaled else path.name
     folders = [path.parent, MODEL_YAMLS] if path.name == str(path) else [path.parent]
