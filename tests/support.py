@@ -19,10 +19,10 @@ def listing(folder):
     return sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in folder.rglob("*"))
 
 
-def script(name, *arguments, cwd):
+def script(name, *arguments, cwd, timeout=300):
     """Run one of the scripts in a process of its own, as a user does."""
     command = [sys.executable, ROOT / "scripts" / name, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
 def run_python(code, cwd, **env):
@@ -55,3 +55,14 @@ def save_noise(file: Path, size=(64, 48), **save):
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file, **save)
+
+
+class Run:
+    """A finished training."""
+
+    def __init__(self, folder, output, data, before):
+        self.folder, self.output, self.data, self.before = folder, output, data, before
+
+    def rows(self):
+        lines = (self.folder / "results.csv").read_text().splitlines()
+        return lines[0].split(","), [[float(v) for v in line.split(",")] for line in lines[1:]]

@@ -11,15 +11,21 @@ from typing import Any, NoReturn
 from yolo_attn import __version__
 from yolo_attn.errors import UserError
 
+OPTIONS = ("data", "epochs", "split", "imgsz", "batch", "device", "seed", "project", "name")
+"""Options of ours that are Ultralytics' settings under the same name."""
+
 OPTION_OF = {
+    **{name: f"--{name}" for name in OPTIONS},
     "model": "--cfg or --weights",
     "pretrained": "--weights",
     "resume": "--resume",
-    "project": "--project",
     "mode": "the command's name",
     "task": "the command's name",
 }
-"""Ultralytics' settings that an option of ours stands for."""
+"""Ultralytics' settings that are given by an option, not as key=value."""
+
+RESUMABLE = ("imgsz", "batch", "device", "workers", "cache", "patience", "plots", "val", "save_period", "close_mosaic")
+"""Settings that a cut-off training may go on with changed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,12 +53,19 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a detector and report COCO's AP")
     train.set_defaults(run=_train)
-    train.add_argument("--cfg", help="model YAML, such as yolov8n-gam.yaml")
-    train.add_argument("--data", help="COCO-format folder or data YAML; default: a demo set, drawn on first use")
-    train.add_argument("--epochs", type=_positive, help="default: 100; the demo set: its own")
-    train.add_argument("--weights", help="checkpoint to start from; default: none, train from scratch")
+    train.add_argument("--cfg", type=_text, help="model YAML, such as yolov8n-gam.yaml")
     train.add_argument(
-        "--resume", nargs="?", const=True, metavar="LAST.PT", help="go on with a cut-off run; default: the newest"
+        "--data", type=_path, help="COCO-format folder or data YAML; default: a demo set, drawn on first use"
+    )
+    train.add_argument("--epochs", type=_positive, help="default: 100; the demo set: its own")
+    train.add_argument("--weights", type=_text, help="checkpoint to start from; default: none, train from scratch")
+    train.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        type=_text,
+        metavar="LAST.PT",
+        help="go on with a cut-off run; without a file, the newest under --project",
     )
     _add_common(train)
 
@@ -61,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     val.add_argument(
         "--weights", required=True, help="checkpoint to validate, such as runs/detect/train/weights/best.pt"
     )
-    val.add_argument("--data", help="COCO-format folder or data YAML; default: the one that the checkpoint learnt from")
+    val.add_argument(
+        "--data", type=_path, help="COCO-format folder or data YAML; default: the one that the checkpoint learnt from"
+    )
     val.add_argument("--split", choices=["train", "val", "test"], default="val", help="default: val")
     _add_common(val)
     return parser
@@ -71,9 +86,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--imgsz", type=_positive, help="picture size, pixels; default: 640, or the checkpoint's")
     parser.add_argument("--batch", type=_positive, help="pictures a batch; default: 16")
     parser.add_argument("--device", help="0, 0,1, cpu; default: the GPU if there is one")
-    parser.add_argument("--seed", type=int, help="default: 0")
-    parser.add_argument("--project", default="runs/detect", help="folder for run folders; default: runs/detect")
-    parser.add_argument("--name", help="name of the run folder; default: train or val, numbered")
+    parser.add_argument("--seed", type=_seed, help="default: 0")
+    parser.add_argument(
+        "--project", type=_path, default=_path("runs/detect"), help="folder for run folders; default: runs/detect"
+    )
+    parser.add_argument("--name", type=_name, help="name of the run folder; default: train or val, numbered")
     parser.usage = f"{parser.prog} [options] [key=value ...]"
     parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
 
@@ -84,28 +101,60 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2**32 - 1, found {text!r}")
+    return int(text)
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def _path(text: str) -> str:
+    """An absolute path, so that a run can go on from another folder."""
+    return str(Path(_text(text)).expanduser().absolute())
+
+
+def _name(text: str) -> str:
+    if Path(_text(text)).is_absolute() or {"..", "."} & set(text.split("/")) or len(text) > 200:
+        raise argparse.ArgumentTypeError(f"expected a folder name of at most 200 characters, found {text!r}")
+    return text
+
+
 def _train(args: argparse.Namespace, further: list[str]) -> None:
     from yolo_attn.engine.run import resume, train
 
     if args.resume:
-        resume(args.resume, Path(args.project), _settings(args, further, "data", "imgsz", "batch", "device"))
+        settings = _settings(args, further)
+        fixed = {"--cfg": args.cfg, "--weights": args.weights}
+        fixed |= {f"--{key}" if key in OPTIONS else key: v for key, v in settings.items() if key not in RESUMABLE}
+        fixed.pop("--data", None)
+        given = [name for name, value in fixed.items() if value is not None]
+        if given:
+            raise UserError(
+                f"{given[0]} cannot change when a training goes on; with --resume only these can: --data, --imgsz, "
+                f"--batch, --device, {', '.join(name for name in RESUMABLE if name not in OPTIONS)}"
+            )
+        resume(args.resume, Path(args.project), settings)
     elif not args.cfg:
         raise UserError("train needs --cfg, such as --cfg yolov8n-gam.yaml")
     else:
-        settings = _settings(args, further, "data", "epochs", "imgsz", "batch", "device", "seed", "name")
-        train(args.cfg, Path(args.project), args.weights, settings)
+        train(args.cfg, Path(args.project), args.weights, _settings(args, further))
 
 
 def _val(args: argparse.Namespace, further: list[str]) -> None:
     from yolo_attn.engine.run import validate
 
-    settings = _settings(args, further, "data", "split", "imgsz", "batch", "device", "seed", "name")
-    validate(args.weights, Path(args.project), settings)
+    validate(args.weights, Path(args.project), _settings(args, further))
 
 
-def _settings(args: argparse.Namespace, further: list[str], *names: str) -> dict[str, Any]:
+def _settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     """The options that were given, as Ultralytics' settings, with the key=value ones."""
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    given = {name: getattr(args, name, None) for name in OPTIONS if name != "project"}
+    given = {name: value for name, value in given.items() if value is not None}
     for text in further:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():

@@ -34,9 +34,11 @@ def check_writable(folder: Path) -> None:
     Raises:
         UserError: Naming the nearest existing folder and the reason.
     """
-    existing = next(f for f in (folder, *folder.parents) if f.exists())
+    existing = folder
     try:
+        existing = next(f for f in (folder, *folder.parents) if f.exists())
         with tempfile.TemporaryFile(dir=existing):
             pass
-    except OSError as error:
-        raise UserError(f"cannot write in {existing}: {error.strerror}; choose another --project folder") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot write in {existing}: {reason}; choose another --project folder") from error

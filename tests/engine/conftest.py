@@ -1,18 +1,7 @@
 """Whole runs on a small drawn set."""
 
 import pytest
-from support import QUICK, listing, script
-
-
-class Run:
-    """A finished training."""
-
-    def __init__(self, folder, output, data, before):
-        self.folder, self.output, self.data, self.before = folder, output, data, before
-
-    def rows(self):
-        lines = (self.folder / "results.csv").read_text().splitlines()
-        return lines[0].split(","), [[float(v) for v in line.split(",")] for line in lines[1:]]
+from support import QUICK, Run, listing, script
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from support import QUICK
+from ultralytics import YOLO
 
 from yolo_attn.cli import main
 
@@ -53,12 +55,34 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "its head is RTDETRDecoder; only detectors" in train("--cfg", "rtdetr-l.yaml")
     assert "cache=disk would write" in train("cache=disk")
     assert "single_cls" in train("single_cls=True")
-    assert "no last.pt under" in train("--resume")
-    assert "gone.pt: no such file" in train("--resume", "gone.pt")
+    assert "imgsz=abc': give this by --imgsz" in train("imgsz=abc")
+    assert "optimizer=Foo" in train("optimizer=Foo").replace("'Foo'", "optimizer=Foo")
+    assert "froze the entire model" in train("freeze=100")
+    assert "it is empty" in train("--data", "")
+    assert "it is empty" in train("--weights", " ")
+    assert "no such device here" in train("--device", "foo")
+    assert "from 0 to 2**32 - 1" in train("--seed", "-1")
+    assert "from 0 to 2**32 - 1" in train("--seed", 2**40)
+    for name in ("..", "../out", "/tmp/abs", ".", "n" * 300):
+        assert "expected a folder name" in train("--name", name)
+    assert "no such folder or file" in train("--data", "x" * 5000)
+    assert "choose another --project" in train("--project", "x" * 5000)
+    assert "yolov8-gam.yaml" in train("--cfg", "YOLOV8N-GEM.yaml")
+    assert "no last.pt under" in told("train", "--resume")
+    assert "--resume gone.pt: no such file" in told("train", "--resume", "gone.pt")
+    for fixed in (
+        ["--epochs", "5"],
+        ["--weights", "w.pt"],
+        ["--seed", "3"],
+        ["--name", "q"],
+        ["lr0=1"],
+        ["--cfg", "a"],
+    ):
+        assert "cannot change when a training goes on" in told("train", "--resume", "gone.pt", *fixed)
     assert "train needs --cfg" in told("train", "--data", small_coco)
     assert "required: COMMAND" in told()
     if not torch.cuda.is_available():
-        assert "PyTorch sees no CUDA device" in train("--device", "0")
+        assert "no such device here" in train("--device", "0")
 
 
 def test_wrong_files(told, small_coco, tmp_path):
@@ -114,4 +138,34 @@ def test_unwritable_project(told, small_coco, tmp_path):
 def test_weights_of_other_classes(told, trained, make_coco):
     folder = make_coco([(1, "a.jpg")], [], [(1, "zebra")])
     line = told("val", "--weights", trained.folder / "weights/best.pt", "--data", folder)
-    assert "are none of the data's 1 (zebra, …)" in line
+    assert "its 1 categories (zebra, …) are none of the 3 classes that the model knows" in line
+
+
+def test_validation_data_of_other_classes(told, make_coco):
+    make_coco(
+        [(1, "a.jpg")], [{"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9]}], split="train", root="images/train"
+    )
+    folder = make_coco([(1, "a.jpg")], [], [(7, "zebra")])
+    line = told("train", "--cfg", "yolov8n-gam.yaml", "--data", folder, *QUICK)
+    assert "its 1 categories (zebra, …) are none of the 2 classes" in line
+
+
+def test_plain_data_yaml(told, tmp_path):
+    """What a data YAML would download or run stays undone."""
+    for download in (f"open({str(tmp_path / 'ran')!r}, 'w')", "http://127.0.0.1:9/x.zip"):
+        text = yaml.safe_dump({"path": str(tmp_path), "train": "a", "val": "b", "names": ["x"], "download": download})
+        (tmp_path / "data.yaml").write_text(text)
+        arguments = ["--cfg", "yolov8n-gam.yaml", "--data", tmp_path / "data.yaml", *QUICK]
+        assert "images not found" in told("train", *arguments)
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "data.yaml").write_text("train: a\nnames: [x]\n")
+    assert "'val:' key missing" in told("train", "--cfg", "yolov8n-gam.yaml", "--data", tmp_path / "data.yaml", *QUICK)
+
+
+def test_checkpoints_that_are_no_detectors(told, small_coco, tmp_path):
+    torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "linear.pt")
+    YOLO("yolov8n-seg.yaml").save(tmp_path / "seg.pt")
+    for name in ("linear.pt", "seg.pt"):
+        assert "expected a detector" in told("val", "--weights", tmp_path / name, "--data", small_coco)
+        good = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
+        assert "expected a detector" in told("train", *good, "--weights", tmp_path / name)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import yaml
 from support import QUICK, ROOT, listing, script
 
 from yolo_attn.cli import main
+from yolo_attn.coco.evaluate import METRICS, CocoScores
+from yolo_attn.engine import validator
 from yolo_attn.engine.trainer import DetectionTrainer
 
 
@@ -33,13 +36,6 @@ def test_results_csv_holds_coco_each_epoch(trained):
     columns, rows = trained.rows()
     assert [len(row) for row in rows] == [len(columns)] * 2
     assert {"metrics/COCO_AP", "metrics/COCO_AP50", "metrics/mAP50(B)", "val/box_loss"} <= set(columns)
-
-
-def test_coco_ap_decides_best(trained):
-    columns, rows = trained.rows()
-    best = torch.load(trained.folder / "weights" / "best.pt", weights_only=False)
-    aps = [row[columns.index("metrics/COCO_AP")] for row in rows]
-    assert best["train_metrics"]["fitness"] == pytest.approx(max(aps), abs=1e-5)
 
 
 def test_closing_table_and_progress(trained):
@@ -91,6 +87,102 @@ def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     assert "is finished, there is nothing to go on with" in finished.stderr
 
 
+def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tmp_path):
+    """A run cut between its row and its checkpoint, with half a row behind, and then moved elsewhere."""
+    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
+
+    class Cut(DetectionTrainer):
+        def save_metrics(self, metrics):
+            super().save_metrics(metrics)
+            if self.epoch == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Cut(overrides={**overrides, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "cut"}).train()
+    with (tmp_path / "cut/results.csv").open("a") as stream:
+        stream.write("3,1.5,2")
+    (tmp_path / "cut").rename(tmp_path / "moved")
+    assert main(["train", "--resume", str(tmp_path / "moved/weights/last.pt"), "plots=False"]) == 0
+    assert [f.name for f in tmp_path.iterdir()] == ["moved"]
+    lines = (tmp_path / "moved/results.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3"]
+    assert len({line.count(",") for line in lines}) == 1
+
+
+def test_kill_while_saving_leaves_the_whole_checkpoint(small_coco, tmp_path, monkeypatch):
+    from pathlib import Path
+
+    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 8}
+    trainer = DetectionTrainer(
+        overrides={**overrides, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "cut"}
+    )
+    write = Path.write_bytes
+
+    def torn(file, content):
+        if trainer.epoch == 1:
+            write(file, content[:1000])
+            raise KeyboardInterrupt
+        return write(file, content)
+
+    monkeypatch.setattr(Path, "write_bytes", torn)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    last = torch.load(tmp_path / "cut/weights/last.pt", weights_only=False)
+    assert last["epoch"] == 0
+    assert torch.load(tmp_path / "cut/weights/best.pt", weights_only=False)["epoch"] == 0
+
+
+def test_data_of_a_resumed_training_has_the_same_classes(small_coco, tmp_path, capsys):
+    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 8}
+
+    class Cut(DetectionTrainer):
+        def save_model(self):
+            super().save_model()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Cut(overrides={**overrides, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "cut"}).train()
+    shutil.copytree(small_coco, tmp_path / "other")
+    for split in ("train", "val"):
+        file = tmp_path / f"other/annotations/instances_{split}.json"
+        content = json.loads(file.read_text())
+        content["categories"][0]["name"] = "blob"
+        file.write_text(json.dumps(content))
+    arguments = ["--resume", str(tmp_path / "cut/weights/last.pt"), "--data", str(tmp_path / "other")]
+    assert main(["train", *arguments]) == 2
+    assert "and " + str(tmp_path / "other") + " has" in capsys.readouterr().err
+
+
+def test_coco_ap_decides_best_against_ultralytics_fitness(small_coco, tmp_path, monkeypatch):
+    """COCO AP falls from epoch to epoch while Ultralytics' own mAP is untouched: the first epoch stays best."""
+    scores = iter([0.3, 0.2, 0.1, 0.0])
+
+    def falling(index, detections):
+        return CocoScores({name: next(scores) if name == "AP" else 0.5 for name in METRICS}, {})
+
+    monkeypatch.setattr(validator, "evaluate", falling)
+    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
+    trainer = DetectionTrainer(
+        overrides={**overrides, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "best", "lr0": 0.01}
+    )
+    trainer.train()
+    assert torch.load(trainer.best, weights_only=False)["train_metrics"]["fitness"] == pytest.approx(0.3)
+    assert torch.load(trainer.last, weights_only=False)["train_metrics"]["fitness"] == pytest.approx(0.1)
+
+
+def test_scales_escape_weight_decay_and_matrix_optimizers(small_coco, tmp_path):
+    overrides = {"model": "yolov8n-nam.yaml", "data": str(small_coco), "device": "cpu", "project": str(tmp_path)}
+    trainer = DetectionTrainer(overrides=overrides)
+    model = trainer.get_model("yolov8n-nam.yaml", verbose=False)
+    for name in ("SGD", "MuSGD"):
+        groups = trainer.build_optimizer(model, name=name, decay=0.1).param_groups
+        for layer in model.model[22:25]:
+            scale = layer.channel.bn.weight
+            (group,) = [g for g in groups if any(p is scale for p in g["params"])]
+            assert group["weight_decay"] == 0
+            assert not group.get("use_muon", False)
+
+
 def test_worker_of_a_multi_gpu_run_knows_trainer_and_layers(small_coco, tmp_path):
     from ultralytics.utils.dist import generate_ddp_file
 
@@ -125,7 +217,9 @@ def test_txt_labels_of_an_ordinary_data_yaml(tmp_path):
     assert "Ultralytics mAP50-95" in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
     assert "COCO" not in (run / "results.csv").read_text()
-    assert not (run / "metrics.json").exists()
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert "AP" not in metrics
+    assert metrics["ultralytics"]["evaluator"].startswith("Ultralytics")
 
 
 def test_own_weights_are_taken_and_others_refused(trained, small_coco, tmp_path, capsys):

@@ -1,11 +1,14 @@
 """Validation: COCO's numbers of our own predictions, held against pycocotools."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from support import listing, pycocotools_scores
+import torch
+from support import Run, listing, pycocotools_scores
 from ultralytics import YOLO
+from ultralytics.utils import ops
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import METRICS
@@ -42,21 +45,81 @@ def test_val_script_on_either_split(trained, tmp_path, split):
     assert listing(trained.data) == before
 
 
-def test_predictions_are_in_the_pictures_own_pixels(trained, tmp_path):
-    """What Ultralytics' own predictor finds on one picture is in predictions.json under its id."""
-    predictions = json.loads((trained.folder / "predictions.json").read_text())
-    content = json.loads((trained.data / "annotations/instances_val.json").read_text())
-    ids = [c["id"] for c in sorted(content["categories"], key=lambda c: c["id"])]
-    model = YOLO(trained.folder / "weights" / "best.pt")
-    for image in content["images"][:3]:
-        file = trained.data / "images/val" / image["file_name"]
-        own = model.predict(file, imgsz=64, conf=0.001, device="cpu", verbose=False, max_det=300)[0].boxes
-        ours = sorted((p for p in predictions if p["image_id"] == image["id"]), key=lambda p: -p["score"])
-        assert len(own) > 0
-        best = int(own.conf.argmax())
-        left, top, right, bottom = own.xyxy[best].tolist()
-        assert ours[0]["category_id"] == ids[int(own.cls[best])]
-        np.testing.assert_allclose(ours[0]["bbox"], [left, top, right - left, bottom - top], atol=8)
+class Oracle(DetectionValidator):
+    """Predicts the labels themselves, a little beside, with scores of its own: numbers that are neither 0 nor 1."""
+
+    jitter = 0.0
+
+    def preprocess(self, batch):
+        self.batch = super().preprocess(batch)
+        return self.batch
+
+    def postprocess(self, preds):
+        batch, height, width = self.batch, *self.batch["img"].shape[2:]
+        rng = torch.Generator().manual_seed(int(1000 * batch["bboxes"].sum()))
+        found = []
+        for i in range(len(batch["im_file"])):
+            own = batch["batch_idx"] == i
+            boxes = ops.xywh2xyxy(batch["bboxes"][own]) * torch.tensor([width, height, width, height])
+            boxes = boxes + self.jitter * torch.randn(boxes.shape, generator=rng) * (
+                boxes[:, 2:] - boxes[:, :2]
+            ).repeat(1, 2)
+            scores = torch.rand(len(boxes), generator=rng)
+            found.append({"bboxes": boxes, "conf": scores, "cls": batch["cls"][own].squeeze(-1), "extra": boxes[:, :0]})
+        return found
+
+
+@pytest.mark.parametrize("imgsz", [64, 320])
+@pytest.mark.parametrize("rect", [True, False])
+def test_predictions_are_in_the_pictures_own_pixels(trained, tmp_path, imgsz, rect):
+    """Perfect detections are perfect for COCO, whatever the padding: boxes come back to 1/100 pixel, ids to theirs."""
+    run = run_oracle(Oracle, trained, tmp_path, imgsz=imgsz, rect=rect)
+    truth = json.loads((trained.data / "annotations/instances_val.json").read_text())
+    predictions = json.loads((run / "predictions.json").read_text())
+
+    def key(item):
+        return item["image_id"], item["category_id"], *np.round(item["bbox"], 1)
+
+    expected = sorted((a for a in truth["annotations"] if not a["iscrowd"]), key=key)
+    assert len(predictions) == len(expected)
+    for ours, theirs in zip(sorted(predictions, key=key), expected, strict=True):
+        assert (ours["image_id"], ours["category_id"]) == (theirs["image_id"], theirs["category_id"])
+        np.testing.assert_allclose(ours["bbox"], theirs["bbox"], atol=0.01)
+    assert check_against_pycocotools(run, trained.data / "annotations/instances_val.json")["AP"] == pytest.approx(1)
+
+
+def run_oracle(oracle, trained, folder, **settings):
+    settings = {
+        "model": str(trained.folder / "weights/best.pt"),
+        "data": str(trained.data),
+        "device": "cpu",
+        **settings,
+    }
+    oracle(args={**settings, "project": str(folder), "name": "oracle", "plots": False, "save_json": True})()
+    return folder / "oracle"
+
+
+def test_numbers_between_0_and_1_are_pycocotools_for_other_ids_and_order_too(trained, tmp_path):
+    """Ultralytics' save_json must not replace our file; the validation JSON has other category ids than training."""
+    near = type("Near", (Oracle,), {"jitter": 0.08})
+    metrics = check_against_pycocotools(
+        run_oracle(near, trained, tmp_path / "same", imgsz=64), trained.data / "annotations/instances_val.json"
+    )
+    assert 0.1 < metrics["AP"] < 0.9
+    other = tmp_path / "other"
+    shutil.copytree(trained.data, other)
+    file = other / "annotations/instances_val.json"
+    content = json.loads(file.read_text())
+    ids = {c["id"]: new for c, new in zip(content["categories"], (900, 5, 77), strict=True)}
+    for category in content["categories"]:
+        category["id"] = ids[category["id"]]
+    for annotation in content["annotations"]:
+        annotation["category_id"] = ids[annotation["category_id"]]
+    file.write_text(json.dumps(content))
+    again = check_against_pycocotools(
+        run_oracle(near, Run(trained.folder, "", other, []), tmp_path / "ids", imgsz=64), file
+    )
+    assert {k: again[k] for k in METRICS} == pytest.approx({k: metrics[k] for k in METRICS}, abs=1e-9)
 
 
 def test_pictures_that_cannot_be_read_stay_ground_truth(trained, make_coco, tmp_path):

@@ -119,7 +119,9 @@ def test_wheel_and_sdist_carry_the_yamls(tmp_path):
         ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "*cache*", "build", "dist", "__pycache__")
     )
     subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", tmp_path / "dist", source], check=True, capture_output=True
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path / "dist", source],
+        check=True,
+        capture_output=True,
     )
     (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
     (wheel,) = (tmp_path / "dist").glob("*.whl")  # build makes it from the sdist
@@ -132,7 +134,17 @@ def test_wheel_and_sdist_carry_the_yamls(tmp_path):
         venv.create(home, with_pip=True, system_site_packages=True)
         python = home / "bin" / "python"
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--no-deps", "--ignore-installed", package],
+            [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--no-build-isolation",
+                "--ignore-installed",
+                package,
+            ],
             check=True,
             capture_output=True,
         )

@@ -310,12 +310,6 @@ def test_info_counts_parameters_and_flops():
     assert gam[3] - plain_flops == pytest.approx(convolutions, rel=0.01)
 
 
-def test_scales_stay_out_of_weight_decay_and_matrix_optimizers():
-    model = build([-1, 1, "GAM", []], [-1, 1, "NAM", []])
-    for m in layers_of(model, nn.BatchNorm2d):
-        assert m.weight.ndim == m.bias.ndim == 1
-
-
 def test_yaml_file_on_disk_beside_its_scale_in_a_misleading_folder(tmp_path):
     folder = tmp_path / "exp2n_x"
     folder.mkdir()

@@ -38,7 +38,11 @@ def load_source(data: str | Path, splits: Sequence[str]) -> dict[str, Split] | N
         UserError: If a file or folder is missing or unreadable, or none of a JSON's pictures can be found.
     """
     data = Path(data).expanduser()
-    if not data.exists():
+    try:
+        there = data.exists()
+    except (OSError, ValueError):
+        there = False
+    if not there:
         raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
     if data.is_dir():
         files = {split: _annotations_in(data, split) for split in splits}

@@ -5,10 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
+from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn import tasks
+from ultralytics.utils.torch_utils import select_device
 
 from yolo_attn.coco.index import read_index
 from yolo_attn.errors import UserError
@@ -32,22 +33,13 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
             raise UserError(f"{name}={settings[name]}: Ultralytics has no such setting{hint}")
     try:
         args = get_cfg(overrides=settings)
-        select_device(args.device)
     except (TypeError, ValueError, SyntaxError) as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(one_line(error)) from error
+    try:
+        select_device(args.device or "", verbose=False)
+    except Exception as error:  # whatever a backend that is not there raises
+        raise UserError(f"--device {args.device}: no such device here ({one_line(error)}); try --device cpu") from error
     return args
-
-
-def select_device(device: Any) -> None:
-    """Make sure that the device exists.
-
-    Raises:
-        UserError: If a GPU is asked for and there is none.
-    """
-    name = str(device if device is not None else "").lower()
-    wants_gpu = name not in {"", "cpu", "mps", "none"} and not name.startswith(("npu", "xpu"))
-    if wants_gpu and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: PyTorch sees no CUDA device here; use --device cpu")
 
 
 def check_model(cfg: str, classes: int) -> nn.Module:
@@ -67,45 +59,49 @@ def check_model(cfg: str, classes: int) -> nn.Module:
         raise
     except FileNotFoundError as error:
         ours = sorted(file.name for file in MODEL_YAMLS.glob("*.yaml"))
-        near = get_close_matches(cfg, ours, n=3) or ours
+        near = get_close_matches(cfg.lower(), ours, n=3) or ours
         raise UserError(
             f"--cfg {cfg}: no such model; near are {', '.join(near)} (a scale letter follows the number)"
         ) from error
     except Exception as error:  # Ultralytics' parser raises whatever a wrong row makes its layers raise
-        raise UserError(f"--cfg {cfg}: not a model that Ultralytics can build: {_one_line(error)}") from error
+        raise UserError(f"--cfg {cfg}: not a model that Ultralytics can build: {one_line(error)}") from error
 
 
-def load_weights(file: str) -> tuple[nn.Module, dict[str, Any]]:
-    """A checkpoint's model and its whole content.
+def load_weights(file: str, option: str = "--weights") -> tuple[Any, dict[str, Any]]:
+    """A detector's checkpoint: its model and its whole content.
 
     Raises:
-        UserError: If the file is missing, with where such a file comes from, or is no Ultralytics checkpoint.
+        UserError: If the file is missing, with where such a file comes from, or is no detector of Ultralytics'.
     """
     if not Path(file).is_file():
         raise UserError(
-            f"--weights {file}: no such file; it is the best.pt or last.pt of a training, or a checkpoint that you "
+            f"{option} {file}: no such file; it is the best.pt or last.pt of a training, or a checkpoint that you "
             "downloaded from Ultralytics' releases (nothing is downloaded here)"
         )
     try:
         load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
         model, checkpoint = load(file)
     except Exception as error:  # whatever unpickling a wrong file raises
-        raise UserError(f"--weights {file}: not an Ultralytics checkpoint: {_one_line(error)}") from error
+        raise UserError(f"{option} {file}: not an Ultralytics checkpoint: {one_line(error)}") from error
+    head = type(getattr(model, "model", [model])[-1]).__name__
+    if not isinstance(model, tasks.DetectionModel) or head not in DETECT_HEADS:
+        raise UserError(f"{option} {file}: it holds a {type(model).__name__} with {head}, expected a detector")
     return model, checkpoint
 
 
-def check_transfer(file: str, weights: nn.Module, model: nn.Module) -> None:
-    """Make sure that most of a checkpoint would find its place in the model.
+def check_transfer(file: str, weights: Any, cfg: str) -> None:
+    """Make sure that most of a checkpoint would find its place in a model of its own classes.
 
     Raises:
         UserError: If less than 90 % of its tensors would, saying how many.
     """
-    source, target = weights.state_dict(), model.state_dict()
+    source, target = weights.state_dict(), check_model(cfg, len(weights.names)).state_dict()
     fitting = sum(name in target and target[name].shape == value.shape for name, value in source.items())
     if fitting < TRANSFERRED * len(source):
         raise UserError(
-            f"--weights {file}: only {fitting} of its {len(source)} tensors ({fitting / len(source):.0%}) would "
-            f"transfer into this model, {TRANSFERRED:.0%} are needed: inserted layers shift the rows behind them"
+            f"--weights {file}: only {fitting} of its {len(source)} tensors ({fitting / len(source):.1%}) would "
+            f"transfer into {cfg}, {TRANSFERRED:.0%} are needed; inserted rows shift all rows behind them, and moving "
+            "the weights along is not there yet"
         )
 
 
@@ -120,21 +116,32 @@ def check_boxes(data: dict[str, Any]) -> None:
         raise UserError(f"{index.file}: no box to learn from, {len(index.boxes)} annotations are crowds")
 
 
-def check_classes(file: str, weights: nn.Module, data: dict[str, Any]) -> None:
-    """Make sure that a checkpoint knows at least one of the data's classes.
+def check_classes(known: dict[int, str], file: str) -> None:
+    """Make sure that a model that knows these classes knows at least one category of a JSON.
 
     Raises:
-        UserError: Naming both sides' first classes.
+        UserError: Naming both sides' first names.
     """
-    names: Any = weights.names
-    known, wanted = list(names.values()), list(data["names"].values())
-    if not set(known) & set(wanted):
+    ours, theirs = list(map(str, known.values())), read_index(file).category_names
+    if not set(ours) & set(theirs):
         raise UserError(
-            f"--weights {file}: its {len(known)} classes ({', '.join(map(str, known[:3]))}, …) are none of the data's "
-            f"{len(wanted)} ({', '.join(wanted[:3])}, …)"
+            f"{file}: its {len(theirs)} categories ({', '.join(theirs[:3])}, …) are none of the {len(ours)} classes "
+            f"that the model knows ({', '.join(ours[:3])}, …)"
         )
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
+def check_plain_data(data: str, split: str) -> None:
+    """Make sure that an ordinary Ultralytics data YAML can be used as it is; what it would download stays undone.
+
+    Raises:
+        UserError: With Ultralytics' own reason.
+    """
+    try:
+        check_det_dataset(data, autodownload=False)
+    except Exception as error:  # whatever a wrong YAML makes it raise
+        raise UserError(f"{data}: not usable for {split!r}: {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """An exception's type and the beginning of its text."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

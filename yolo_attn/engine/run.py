@@ -1,5 +1,6 @@
 """Whole runs: train, resume, validate. Everything is checked before the first file is written."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -11,9 +12,11 @@ from yolo_attn.engine.checks import (
     check_boxes,
     check_classes,
     check_model,
+    check_plain_data,
     check_settings,
     check_transfer,
     load_weights,
+    one_line,
 )
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.trainer import DetectionTrainer
@@ -37,25 +40,21 @@ def train(cfg: str, project: Path, weights: str | None, settings: dict[str, Any]
     Raises:
         UserError: If anything given cannot be used.
     """
-    if not settings.get("data"):
+    if "data" not in settings:
         settings = {**DEMO_TRAINING, **settings, "data": str(demo_dataset())}
         LOGGER.info(f"no --data: training on the demo set, {settings['data']}")
-    settings = {**settings, "model": cfg, "task": "detect", "mode": "train", "project": str(project.absolute())}
-    args = check_settings({**settings, "data": str(Path(settings["data"]).absolute()), "pretrained": weights or False})
-    check_writable(Path(args.project))
-    data = describe(args, ["train", args.split or "val"])
-    if data:
-        check_boxes(data)
-    model = check_model(cfg, data["nc"] if data else 80)
+    settings = {**settings, "model": cfg, "task": "detect", "mode": "train", "project": str(project)}
+    args = check_settings({**settings, "pretrained": weights or False})
+    check_writable(project / (args.name or ""))
+    _check_training_data(args)
+    check_model(cfg, classes=80)
     if weights:
-        check_transfer(weights, load_weights(weights)[0], model)
-    trainer = DetectionTrainer(overrides=vars(args))
-    trainer.train()
-    return trainer
+        check_transfer(weights, load_weights(weights)[0], cfg)
+    return _run(vars(args))
 
 
 def resume(last: str | Literal[True], project: Path, settings: dict[str, Any]) -> DetectionTrainer:
-    """Go on with a cut-off training.
+    """Go on with a cut-off training, in the run folder that its last.pt lies in.
 
     Args:
         last: Its last.pt; True takes the newest under `project`.
@@ -63,24 +62,26 @@ def resume(last: str | Literal[True], project: Path, settings: dict[str, Any]) -
         settings: The few settings that a resumed run may change, such as `device` and `batch`.
 
     Raises:
-        UserError: If there is no such run, or it is finished.
+        UserError: If there is no such run, it is finished, or the data has other classes.
     """
     if last is True:
         found = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
         if not found:
             raise UserError(f"--resume: no last.pt under {project}/*/weights")
         last = str(found[-1])
-    _, checkpoint = load_weights(str(last))
+    model, checkpoint = load_weights(last, "--resume")
     if checkpoint.get("optimizer") is None:
         raise UserError(f"--resume {last}: that training is finished, there is nothing to go on with")
     check_settings(settings)
     settings = {"data": checkpoint["train_args"]["data"], **settings}
-    args = SimpleNamespace(**{**checkpoint["train_args"], **settings})
-    describe(args, ["train", args.split or "val"])
     check_writable(Path(last).resolve().parent)
-    trainer = DetectionTrainer(overrides={**settings, "model": str(last), "resume": str(last)})
-    trainer.train()
-    return trainer
+    data = _check_training_data(SimpleNamespace(**{**checkpoint["train_args"], **settings}))
+    if data and data["names"] != model.names:
+        raise UserError(
+            f"--resume {last}: it learns {list(model.names.values())[:5]}, and {settings['data']} has "
+            f"{list(data['names'].values())[:5]}"
+        )
+    return _run({**settings, "model": last, "resume": last})
 
 
 def validate(weights: str, project: Path, settings: dict[str, Any]) -> DetectionValidator:
@@ -97,15 +98,48 @@ def validate(weights: str, project: Path, settings: dict[str, Any]) -> Detection
     model, checkpoint = load_weights(weights)
     trained = checkpoint.get("train_args") or {}
     defaults = {key: trained[key] for key in ("data", "imgsz") if trained.get(key)}
-    settings = {"rect": True, **defaults, **settings, "model": weights, "task": "detect", "mode": "val"}
-    if not settings.get("data"):
+    if "data" not in {**defaults, **settings}:
         raise UserError(f"--weights {weights}: it does not say which data it learnt from; give --data")
-    settings["data"] = str(Path(settings["data"]).absolute())
-    args = check_settings({**settings, "project": str(project.absolute())})
-    check_writable(Path(args.project))
+    if "data" not in settings and not Path(defaults["data"]).exists():
+        raise UserError(f"--weights {weights}: the data that it learnt from, {defaults['data']}, is gone; give --data")
+    settings = {"rect": True, **defaults, **settings, "model": weights, "task": "detect", "mode": "val"}
+    args = check_settings({**settings, "project": str(project)})
+    check_writable(project / (args.name or ""))
     data = describe(args, [args.split])
     if data:
-        check_classes(weights, model, data)
+        check_classes(model.names, data["annotations"][args.split])
+    else:
+        check_plain_data(args.data, args.split)
     validator = DetectionValidator(args=vars(args))
     validator()
     return validator
+
+
+def _check_training_data(args: SimpleNamespace) -> dict[str, Any] | None:
+    split = args.split or "val"
+    data = describe(args, ["train", split])
+    if data:
+        check_boxes(data)
+        check_classes(data["names"], data["annotations"][split])
+    else:
+        check_plain_data(args.data, split)
+    return data
+
+
+def _run(overrides: dict[str, Any]) -> DetectionTrainer:
+    """Train; what Ultralytics refuses while it sets up is told in one line, and the fresh folders go again."""
+    project = Path(overrides.get("project") or "")
+    there_before = {folder for folder in (project, *project.parents) if folder.exists()}
+    trainer = DetectionTrainer(overrides=overrides)
+    try:
+        trainer.train()
+    except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
+        if hasattr(trainer, "epoch") or trainer.resume or getattr(trainer, "ddp", False):
+            raise
+        shutil.rmtree(trainer.save_dir)
+        for folder in trainer.save_dir.parents:
+            if folder in there_before or any(folder.iterdir()):
+                break
+            folder.rmdir()
+        raise UserError(f"Ultralytics cannot train so: {one_line(error)}") from error
+    return trainer

@@ -4,6 +4,7 @@ They live in an importable module so that the workers of a multi-GPU run find th
 """
 
 from copy import copy
+from pathlib import Path
 from typing import Any
 
 from ultralytics.engine.trainer import BaseTrainer
@@ -13,6 +14,7 @@ from ultralytics.utils import RANK
 from yolo_attn.engine.data import build_dataset, write_data_yaml
 from yolo_attn.engine.summary import print_summary
 from yolo_attn.engine.validator import COCO_KEYS, CocoValidator, DetectionValidator
+from yolo_attn.files import write_text
 
 
 class CocoTrainer(BaseTrainer):
@@ -23,6 +25,13 @@ class CocoTrainer(BaseTrainer):
     """
 
     validator_class: type[CocoValidator]
+    last: Path
+    best: Path
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        super().check_resume(overrides)
+        if self.resume:
+            self.args.save_dir = str(Path(self.args.model).resolve().parents[1])  # the run may have been moved
 
     def get_dataset(self) -> Any:
         named = self.args.data
@@ -47,6 +56,30 @@ class CocoTrainer(BaseTrainer):
     def get_validator(self) -> CocoValidator:
         stock = super().get_validator()  # also names the losses
         return self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        """Go on behind the last saved epoch; rows that a killed process wrote beyond it, whole or not, are dropped."""
+        super().resume_training(ckpt)
+        if self.start_epoch and RANK in {-1, 0} and self.csv.exists():
+            header, *rows = self.csv.read_text(encoding="utf-8").splitlines()
+            whole = [row for row in rows if row.count(",") == header.count(",")]
+            kept = [row for row in whole if float(row.split(",")[0]) <= self.start_epoch]
+            write_text(self.csv, "\n".join([header, *kept]) + "\n")
+
+    def save_model(self) -> Any:
+        """Save under other names and rename, so that a kill leaves the last whole checkpoints."""
+        last, best = self.last, self.best
+        self.last, self.best = last.with_suffix(".part"), best.with_suffix(".part")
+        try:
+            for part in (self.last, self.best):
+                part.unlink(missing_ok=True)
+            saved = super().save_model()
+            for part, file in ((self.last, last), (self.best, best)):
+                if part.exists():
+                    part.replace(file)
+            return saved
+        finally:
+            self.last, self.best = last, best
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv: always the same columns, COCO's after Ultralytics' metrics and losses."""
