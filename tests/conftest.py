@@ -14,13 +14,19 @@ os.environ.update(
 )
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-import ultralytics  # noqa: F401  its logger keeps the stdout of its first import, which must outlive a test
 from support import save_noise
+
+os.environ["YOLO_VERBOSE"] = "false"
+import ultralytics  # noqa: F401  its logger keeps the stdout of its first import, which must outlive a test
+
+del os.environ["YOLO_VERBOSE"]
+logging.getLogger("ultralytics").setLevel(logging.INFO)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -4,13 +4,13 @@ import re
 import shutil
 import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from support import run_python
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
@@ -131,24 +131,9 @@ def test_wheel_and_sdist_carry_the_yamls(tmp_path):
     assert names == {f"yolo_attn/model_yamls/{f.name}" for f in MODEL_YAMLS.glob("*.yaml")}
     for package in (wheel, sdist):
         home = tmp_path / package.suffix
-        venv.create(home, with_pip=True, system_site_packages=True)
-        python = home / "bin" / "python"
-        subprocess.run(
-            [
-                python,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--no-build-isolation",
-                "--ignore-installed",
-                package,
-            ],
-            check=True,
-            capture_output=True,
-        )
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", home]
+        subprocess.run([*pip, package], check=True, capture_output=True)
         code = "from yolo_attn.plugin.yamls import *; print(find_model_yaml('yolo26n-gam.yaml')[0])"
-        found = subprocess.run([python, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-        assert Path(found.strip()).is_relative_to(home)
-        assert yaml.safe_load(Path(found.strip()).read_text())["nc"] == 80
+        found = Path(run_python(code, tmp_path, PYTHONPATH=str(home)).stdout.strip())
+        assert found.is_relative_to(home)
+        assert yaml.safe_load(found.read_text())["nc"] == 80
