@@ -16,6 +16,7 @@ OPTIONS = ("data", "epochs", "split", "imgsz", "batch", "device", "seed", "proje
 
 OPTION_OF = {
     **{name: f"--{name}" for name in OPTIONS},
+    "cfg": "--cfg",
     "model": "--cfg or --weights",
     "pretrained": "--weights",
     "resume": "--resume",
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"yolo-attn: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("yolo-attn: stopped; a training that has a last.pt goes on with train --resume", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -159,6 +163,8 @@ def _settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
             raise UserError(f"{text!r}: expected an option or key=value")
+        if key in OPTIONS and not hasattr(args, key):
+            raise UserError(f"{text!r}: means nothing to this command")
         if key in OPTION_OF:
             raise UserError(f"{text!r}: give this by {OPTION_OF[key]}")
         given[key] = _value(value)

@@ -51,6 +51,10 @@ def test_train_mistakes(told, small_coco, tmp_path):
         assert "expected a whole number above 0, found '0'" in train(option, "0")
     assert "give this by --cfg or --weights" in train("model=yolov8n.yaml")
     assert "give this by --weights" in train("pretrained=yolov8n.pt")
+    assert "give this by --cfg" in train("cfg=yolov8n-nam.yaml")
+    assert "give this by --epochs" in train("epochs=5")
+    assert "means nothing to this command" in train("split=test")
+    assert "means nothing to this command" in told("val", "--weights", "w.pt", "epochs=5")
     assert "its head is Segment; only detectors" in train("--cfg", "yolov8n-seg.yaml")
     assert "its head is RTDETRDecoder; only detectors" in train("--cfg", "rtdetr-l.yaml")
     assert "cache=disk would write" in train("cache=disk")
@@ -148,6 +152,24 @@ def test_validation_data_of_other_classes(told, make_coco):
     folder = make_coco([(1, "a.jpg")], [], [(7, "zebra")])
     line = told("train", "--cfg", "yolov8n-gam.yaml", "--data", folder, *QUICK)
     assert "its 1 categories (zebra, …) are none of the 2 classes" in line
+
+
+def test_names_beside_annotations_must_be_the_jsons(told, small_coco, tmp_path):
+    described = {split: str(small_coco / "images" / split) for split in ("train", "val")}
+    files = {split: str(small_coco / f"annotations/instances_{split}.json") for split in ("train", "val")}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({**described, "annotations": files, "names": ["circle", "dog"]}))
+    assert "names has dog, which" in told(
+        "train", "--cfg", "yolov8n-gam.yaml", "--data", tmp_path / "data.yaml", *QUICK
+    )
+
+
+def test_interrupt_is_no_traceback(monkeypatch, capsys):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("yolo_attn.cli._train", interrupted)
+    assert main(["train", "--cfg", "yolov8n-gam.yaml"]) == 130
+    assert "goes on with train --resume" in capsys.readouterr().err
 
 
 def test_plain_data_yaml(told, tmp_path):

@@ -11,13 +11,16 @@ import time
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 import yaml
 from support import QUICK, ROOT, listing, script
+from ultralytics import YOLO
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import METRICS, CocoScores
+from yolo_attn.coco.source import load_source
 from yolo_attn.engine import validator
 from yolo_attn.engine.trainer import DetectionTrainer
 
@@ -26,6 +29,24 @@ def test_run_folder_is_complete(trained):
     files = {f.name for f in trained.folder.iterdir()}
     assert files >= {"results.csv", "results.png", "args.yaml", "metrics.json", "predictions.json", "weights"}
     assert {f.name for f in (trained.folder / "weights").iterdir()} == {"best.pt", "last.pt"}
+
+
+def test_data_yaml_of_the_run_names_both_splits(trained):
+    described = yaml.safe_load((trained.folder / "data.yaml").read_text())
+    assert set(described["annotations"]) == {"train", "val"}
+    assert list(described["names"].values()) == ["triangle", "circle", "star"]
+    assert load_source(trained.folder / "data.yaml", ["train", "val"])["train"].images == trained.data / "images/train"
+
+
+def test_trained_model_exports(trained, tmp_path):
+    shutil.copy(trained.folder / "weights/best.pt", tmp_path / "best.pt")
+    model = YOLO(tmp_path / "best.pt")
+    session = onnxruntime.InferenceSession(model.export(format="onnx", imgsz=64, simplify=False, device="cpu"))
+    x = torch.rand(1, 3, 64, 64)
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    with torch.inference_mode():
+        expected = YOLO(tmp_path / "best.pt").model.eval()(x)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
 
 
 def test_users_folder_is_untouched(trained):

@@ -1,6 +1,7 @@
 """Validation: COCO's numbers of our own predictions, held against pycocotools."""
 
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -26,6 +27,8 @@ def check_against_pycocotools(run, truth):
 def test_numbers_after_training_are_pycocotools(trained):
     metrics = check_against_pycocotools(trained.folder, trained.data / "annotations/instances_val.json")
     assert set(metrics["versions"]) == {"yolo_attn", "ultralytics", "torch", "python"}
+    assert metrics["settings"]["imgsz"] == 64
+    assert metrics["settings"]["conf"] == 0.001
     assert {"mAP50(B)", "mAP50-95(B)", "evaluator"} <= set(metrics["ultralytics"])
 
 
@@ -120,6 +123,16 @@ def test_numbers_between_0_and_1_are_pycocotools_for_other_ids_and_order_too(tra
         run_oracle(near, Run(trained.folder, "", other, []), tmp_path / "ids", imgsz=64), file
     )
     assert {k: again[k] for k in METRICS} == pytest.approx({k: metrics[k] for k in METRICS}, abs=1e-9)
+
+
+def test_confidence_that_hides_detections_is_said(trained, tmp_path, caplog):
+    logging.getLogger("ultralytics").addHandler(caplog.handler)
+    arguments = ["--weights", str(trained.folder / "weights/best.pt"), "--device", "cpu", "--project", str(tmp_path)]
+    assert main(["val", *arguments, "conf=0.5"]) == 0
+    logging.getLogger("ultralytics").removeHandler(caplog.handler)
+    assert "conf=0.5 leaves out detections" in caplog.text
+    assert "COCO AR large" in caplog.text
+    assert "metrics.json" in caplog.text
 
 
 def test_pictures_that_cannot_be_read_stay_ground_truth(trained, make_coco, tmp_path):

@@ -179,8 +179,8 @@ WRONG = [
     ([[1, 2], 1, "GAM", []], "takes one input, found from = [1, 2]"),
     ([[2], 1, "GAM", []], "takes one input, found from = [2]"),
     ([7, 1, "GAM", []], "from = 7 is not an earlier row"),
-    ([-1, 0, "GAM", []], "repeats = 0"),
-    (["-1", 1, "GAM", []], "from = '-1'"),
+    ([-1, 0, "GAM", []], "repeats = 0 is no whole number above 0"),
+    (["-1", 1, "GAM", []], "from = '-1' is no whole number"),
     ([-1, 1, "GAM"], "expected four items"),
     ([-1, 1, "GAM", 8], "expected four items"),
 ]

@@ -45,18 +45,22 @@ def load_source(data: str | Path, splits: Sequence[str]) -> dict[str, Split] | N
     if not there:
         raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
     if data.is_dir():
+        names: set[str] = set()
         files = {split: _annotations_in(data, split) for split in splits}
         roots = {split: _image_folders(data, split) for split in splits}
     elif data.suffix in {".yaml", ".yml"}:
         described = _read_yaml(data, splits)
         if described is None:
             return None
-        files, roots = described
+        files, roots, names = described
     else:
         raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
     loaded = {}
     for split in splits:
         index = read_index(files[split])
+        if names and not names <= set(index.category_names):
+            odd = ", ".join(sorted(names - set(index.category_names))[:5])
+            raise UserError(f"{data}: names has {odd}, which {index.file} has not; leave names out, the JSON has them")
         loaded[split] = Split(index, _find_images(index, roots[split]))
     return loaded
 
@@ -74,8 +78,8 @@ def _image_folders(folder: Path, split: str) -> list[Path]:
     return [folder / "images" / split, folder / split, folder / f"{split}2017", folder / "images", folder]
 
 
-def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Path], dict[str, list[Path]]] | None:
-    """Annotation files and image folders that a data YAML names, or None where it names no annotations."""
+def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Path], dict[str, list[Path]], set[str]] | None:
+    """Annotation files, image folders and names that a data YAML gives, or None where it names no annotations."""
     try:
         described = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -93,7 +97,8 @@ def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Path], dict
         if not isinstance(named, str) or not isinstance(images, str):
             raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
         files[split], folders[split] = root / named, [root / images]
-    return files, folders
+    names = described.get("names") or ()
+    return files, folders, {str(name) for name in (names.values() if isinstance(names, dict) else names)}
 
 
 def _find_images(index: CocoIndex, folders: list[Path]) -> Path:

@@ -19,10 +19,14 @@ from yolo_attn.engine.checks import (
     one_line,
 )
 from yolo_attn.engine.data import describe
+from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.trainer import DetectionTrainer
 from yolo_attn.engine.validator import DetectionValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
+
+COCO_CONF = 0.001
+"""Confidence from which Ultralytics validates."""
 
 
 def train(cfg: str, project: Path, weights: str | None, settings: dict[str, Any]) -> DetectionTrainer:
@@ -111,7 +115,10 @@ def validate(weights: str, project: Path, settings: dict[str, Any]) -> Detection
     else:
         check_plain_data(args.data, args.split)
     validator = DetectionValidator(args=vars(args))
+    if data and (args.conf or 0) > COCO_CONF:
+        LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
     validator()
+    print_validation(validator)
     return validator
 
 
@@ -133,7 +140,7 @@ def _run(overrides: dict[str, Any]) -> DetectionTrainer:
     trainer = DetectionTrainer(overrides=overrides)
     try:
         trainer.train()
-    except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
+    except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, ImportError) as error:
         if hasattr(trainer, "epoch") or trainer.resume or getattr(trainer, "ddp", False):
             raise
         shutil.rmtree(trainer.save_dir)

@@ -12,7 +12,7 @@ from ultralytics.models import yolo
 from ultralytics.utils import RANK
 
 from yolo_attn.engine.data import build_dataset, write_data_yaml
-from yolo_attn.engine.summary import print_summary
+from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.validator import COCO_KEYS, CocoValidator, DetectionValidator
 from yolo_attn.files import write_text
 
@@ -35,7 +35,7 @@ class CocoTrainer(BaseTrainer):
 
     def get_dataset(self) -> Any:
         named = self.args.data
-        self.args.data = write_data_yaml(self.args, ["train", self.args.split or "val"], self.save_dir)
+        self.args.data = write_data_yaml(self.args, self.splits, self.save_dir)
         try:
             return super().get_dataset()
         finally:
@@ -55,7 +55,14 @@ class CocoTrainer(BaseTrainer):
 
     def get_validator(self) -> CocoValidator:
         stock = super().get_validator()  # also names the losses
-        return self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
+        ours = self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
+        ours.splits = self.splits
+        return ours
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that a training uses."""
+        return ["train", self.args.split or "val"]
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
         """Go on behind the last saved epoch; rows that a killed process wrote beyond it, whole or not, are dropped."""
@@ -95,7 +102,7 @@ class CocoTrainer(BaseTrainer):
     def final_eval(self) -> None:
         super().final_eval()
         if RANK in {-1, 0}:
-            print_summary(self)
+            print_training(self)
 
 
 class DetectionTrainer(CocoTrainer, yolo.detect.DetectionTrainer):

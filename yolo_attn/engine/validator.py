@@ -1,6 +1,7 @@
 """Validators that report COCO's own numbers beside Ultralytics'."""
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,15 +30,18 @@ class CocoValidator(BaseValidator):
 
     Attributes:
         coco: COCO's numbers of the last validation; None on other data.
+        splits: Splits that data.yaml describes; None for the validated one alone.
     """
 
     coco: CocoScores | None = None
+    splits: Sequence[str] | None = None
     detections: Detections
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
         self._model = model or self.args.model
         if trainer is None:
-            self.args.data = write_data_yaml(self.args, [self.args.split or "val"], self.save_dir)
+            splits = self.splits or [self.args.split or "val"]
+            self.args.data = write_data_yaml(self.args, splits, self.save_dir)
         return super().__call__(trainer, model, **kwargs)
 
     def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> Any:
@@ -106,7 +110,8 @@ class CocoValidator(BaseValidator):
         if self.coco:
             overall = {name: self.coco.metrics[name] for name in ("AP", "AP50", "AP75")}
             per_class = {} if self.training else self.coco.per_class
-            for name, scores in {"COCO (hotcoco)": overall, **per_class}.items():
+            defined = {name: scores for name, scores in per_class.items() if scores["AP"] >= 0}
+            for name, scores in {"COCO (hotcoco)": overall, **defined}.items():
                 LOGGER.info(f"{name[:22]:>22}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))
 
     def _report(self, stats: dict[str, Any]) -> dict[str, Any]:

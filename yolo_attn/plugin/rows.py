@@ -116,8 +116,11 @@ def _read_row(place: str, index: int, row: list[Any]) -> AttentionRow:
     source, repeats, name, args = row
     if isinstance(source, list):
         raise RowError(f"{place}: {name} takes one input, found from = {source}; {right_form(layer)}")
-    if not isinstance(source, int) or not isinstance(repeats, int) or repeats < 1:
-        raise RowError(f"{place}: from = {source!r}, repeats = {repeats!r} are not whole numbers; {right_form(layer)}")
+    for what, value, least in (("from", source, None), ("repeats", repeats, 1)):
+        if not isinstance(value, int) or isinstance(value, bool) or (least and value < least):
+            raise RowError(
+                f"{place}: {what} = {value!r} is no whole number{' above 0' if least else ''}; {right_form(layer)}"
+            )
     if source >= index or (index + source < 0 and (index, source) != (0, -1)):
         raise RowError(f"{place}: from = {source} is not an earlier row; {right_form(layer)}")
 
@@ -125,7 +128,8 @@ def _read_row(place: str, index: int, row: list[Any]) -> AttentionRow:
     mapping = args[-1] if args and isinstance(args[-1], dict) else {}
     positional = tuple(args[:-1] if mapping else args)
     if (positional and mapping) or args == [{}]:
-        raise RowError(f"{place}: found {args}, expected options by position or one mapping; {right_form(layer)}")
+        form = right_form(layer, source)
+        raise RowError(f"{place}: found {args}, expected options by position or one mapping; {form}")
     if len(positional) > len(allowed):
         raise RowError(
             f"{place}: {name} has {len(allowed)} options, found {list(positional)}; input channels are not given by "
