@@ -15,6 +15,7 @@ import torch
 import ultralytics
 from torch import nn
 from ultralytics.nn import tasks
+from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.rows import AttentionRow, read_rows
@@ -50,18 +51,45 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
 def _parse(
     parse: Parser, d: dict[str, Any], ch: int, verbose: bool, rows: list[AttentionRow]
 ) -> tuple[nn.Sequential, list[int]]:
+    measured = _measure_channels(parse, d, ch, rows)
     model_rows = deepcopy([*d["backbone"], *d["head"]])
     stand_ins = {}
-    for row, channels in zip(rows, _input_channels(parse, d, ch, rows), strict=True):
-        alias = f"{row.layer.__name__}@{id(model_rows)}_{row.index}"
-        stand_ins[alias] = _stand_in(row, channels)
-        model_rows[row.index][2:] = [alias, [channels, *([row.options] if row.options else [])]]
+    for row, channels in zip(rows, measured, strict=True):
+        if row.block:
+            model_rows[row.index][2:] = _own_row(row.block, model_rows[row.index][3])
+        else:
+            alias = f"{row.layer.__name__}@{id(model_rows)}_{row.index}"
+            stand_ins[alias] = _stand_in(row, channels)
+            model_rows[row.index][2:] = [alias, [channels, *([row.options] if row.options else [])]]
     vars(tasks).update(stand_ins)
     try:
-        return parse({**d, "backbone": model_rows, "head": []}, ch, verbose)
+        layers, save = parse({**d, "backbone": model_rows, "head": []}, ch, verbose)
     finally:
         for alias in stand_ins:
             del vars(tasks)[alias]
+    _graft(layers, rows, measured, verbose)
+    return layers, save
+
+
+def _own_row(block: str, args: list[Any]) -> list[Any]:
+    """Name and arguments of a block variant's row as Ultralytics knows them."""
+    return [block, args[:-1] if args and isinstance(args[-1], dict) else args]
+
+
+def _graft(layers: nn.Sequential, rows: list[AttentionRow], measured: list[int], verbose: bool) -> None:
+    """Put attention into the finished blocks of block rows."""
+    for row, channels in zip(rows, measured, strict=True):
+        if not row.block:
+            continue
+        built: Any = layers[row.index]
+        before = sum(p.numel() for p in built.parameters())
+        for block in built if type(built) is nn.Sequential else [built]:
+            row.graft(block, channels)
+        built.np = sum(p.numel() for p in built.parameters())
+        built.type += f"_{row.layer.__name__}"
+        if verbose:
+            name = f"{row.block}_{row.layer.__name__}"
+            LOGGER.info(f"{row.index:>3}  {name}, where: {row.where}, {built.np - before:,} parameters of attention")
 
 
 def _stand_in(row: AttentionRow, channels: int) -> type[nn.Module]:
@@ -76,13 +104,14 @@ def _stand_in(row: AttentionRow, channels: int) -> type[nn.Module]:
     return type(row.layer.__name__, (nn.Identity,), {**names, "__new__": new})
 
 
-def _input_channels(parse: Parser, d: dict[str, Any], ch: int, rows: list[AttentionRow]) -> list[int]:
-    """Channels that Ultralytics computes at each row's input."""
+def _measure_channels(parse: Parser, d: dict[str, Any], ch: int, rows: list[AttentionRow]) -> list[int]:
+    """Channels that Ultralytics computes where each row needs to know them."""
     model_rows = deepcopy([*d["backbone"], *d["head"]])[: rows[-1].index + 1]
     for row in rows:
-        model_rows[row.index][1:] = [1, "nn.Identity", []]
-    probed = [row for row in rows if row.source_index >= 0]
-    probes = [[row.source_index, 1, "nn.BatchNorm2d", []] for row in probed]
+        own = model_rows[row.index]
+        own[1:] = [own[1], *_own_row(row.block, own[3])] if row.block else [1, "nn.Identity", []]
+    probed = [row for row in rows if row.measured_index >= 0]
+    probes = [[row.measured_index, 1, "nn.BatchNorm2d", []] for row in probed]
     layers: Any
     with torch.device("meta"):
         layers, _ = parse({**deepcopy(d), "backbone": model_rows, "head": probes}, ch, False)
@@ -97,7 +126,7 @@ def check_contract(parse: Parser) -> None:
     Raises:
         UserError: Naming the Ultralytics version found and those supported.
     """
-    row = AttentionRow("self-test", 1, 0, 2, _Witness, {}, ())
+    row = AttentionRow("self-test", 1, 0, 2, _Witness, {})
     model = {
         "nc": 1,
         "scales": {"n": [1.0, 0.5, 1024]},

@@ -1,7 +1,8 @@
-"""Attention rows of a model YAML: `[from, repeats, name, options]`, read and checked.
+"""Attention rows of a model YAML: `[from, repeats, name, arguments]`, read and checked.
 
-Options are positional in the order of the layer's signature, or one mapping: `[-1, 1, GAM, [8]]`,
-`[-1, 1, GAM, [{ratio: 8, groups: 4}]]`. Input channels never stand in a row; the model knows them.
+A layer's options are positional in the order of its signature, or one mapping: `[-1, 1, GAM, [8]]`,
+`[-1, 1, GAM, [{ratio: 8, groups: 4}]]`. Input channels never stand in a row; the model knows them. A block variant has
+the block's own arguments, and a mapping for the attention behind them: `[-1, 3, C2f_NAM, [128, True, {where: end}]]`.
 """
 
 import ast
@@ -12,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from yolo_attn.errors import UserError
+from yolo_attn.plugin.blocks import UNITS, WHERE, place_attention
 from yolo_attn.plugin.registry import LAYERS, near_misses
 
 
@@ -31,6 +33,8 @@ class AttentionRow:
         layer: The class that the row names.
         options: Keyword options for its constructor.
         positional: The values that were given by position.
+        block: Ultralytics' name of the block that the layer goes into; None where it is a row of its own.
+        where: The layer's place in that block, one of `blocks.WHERE`.
     """
 
     place: str
@@ -39,11 +43,15 @@ class AttentionRow:
     repeats: int
     layer: type[nn.Module]
     options: dict[str, Any]
-    positional: tuple[Any, ...]
+    positional: tuple[Any, ...] = ()
+    block: str | None = None
+    where: str = WHERE[0]
 
     @property
-    def source_index(self) -> int:
-        """Absolute index of the row whose output this row takes; negative where that is the picture."""
+    def measured_index(self) -> int:
+        """Index of the row whose channels this row needs: its source, the picture if negative; a block's own."""
+        if self.block:
+            return self.index
         return self.source if self.source >= 0 else self.index + self.source
 
     def build(self, channels: int) -> nn.Module:
@@ -63,12 +71,26 @@ class AttentionRow:
         except ValueError as error:
             raise RowError(f"{self.place}: {error}; {self._right_form()}") from error
 
+    def graft(self, block: nn.Module, channels: int) -> None:
+        """Put the layer into a finished block whose output has `channels` channels.
+
+        Raises:
+            RowError: If the layer refuses an option, or its place means nothing in this block.
+        """
+        assert self.block
+        try:
+            place_attention(block, self.block, self.where, self.build, channels)
+        except RowError:
+            raise
+        except ValueError as error:
+            raise RowError(f"{self.place}: {error}") from error
+
     @property
     def _name(self) -> str:
         return self.layer.__name__
 
     def _right_form(self) -> str:
-        return right_form(self.layer, self.source)
+        return right_form(self.layer, self.source, self.block)
 
 
 def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
@@ -88,8 +110,13 @@ def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
         if not isinstance(row, list) or len(row) < 3 or not isinstance(row[2], str):
             raise RowError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
         name = row[2]
+        block, _, layer = name.rpartition("_")
         if name in LAYERS:
-            found.append(_read_row(place, index, row))
+            found.append(_read_layer(place, index, row))
+        elif layer in LAYERS and block in UNITS:
+            found.append(_read_block(place, index, row, block, LAYERS[layer]))
+        elif layer in LAYERS and block in known:
+            raise RowError(f"{place}: {block} has no attention variant; blocks that have are {', '.join(UNITS)}")
         elif name not in known and not name.startswith(("nn.", "torchvision.ops.")):
             near = near_misses(name, [*LAYERS, *known])
             hint = f"did you mean {' or '.join(near)}?" if near else f"attention layers are {', '.join(LAYERS)}"
@@ -97,9 +124,11 @@ def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
     return found
 
 
-def right_form(layer: type[nn.Module], source: int = -1) -> str:
-    """How a row of `layer` is written, with its options and their defaults."""
+def right_form(layer: type[nn.Module], source: int = -1, block: str | None = None) -> str:
+    """How a row of `layer`, or of its variant of `block`, is written, with its options and their defaults."""
     options = ", ".join(f"{name}: {default}" for name, default in _options(layer).items())
+    if block:
+        return f"behind {block}'s own arguments write nothing or {{where: {' | '.join(WHERE)}, {options}}}"
     return f"write [{source}, 1, {layer.__name__}, []] or [{source}, 1, {layer.__name__}, [{{{options}}}]]"
 
 
@@ -109,7 +138,7 @@ def _options(layer: type[nn.Module]) -> dict[str, Any]:
     return {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
-def _read_row(place: str, index: int, row: list[Any]) -> AttentionRow:
+def _read_layer(place: str, index: int, row: list[Any]) -> AttentionRow:
     layer = LAYERS[row[2]]
     if len(row) != 4 or not isinstance(row[3], list):
         raise RowError(f"{place}: found {row}, expected four items; {right_form(layer)}")
@@ -135,14 +164,32 @@ def _read_row(place: str, index: int, row: list[Any]) -> AttentionRow:
             f"{place}: {name} has {len(allowed)} options, found {list(positional)}; input channels are not given by "
             f"hand: {right_form(layer, source)}"
         )
-    unknown = [key for key in mapping if key not in allowed]
-    if unknown:
-        near = near_misses(str(unknown[0]), list(allowed))
-        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise RowError(f"{place}: {name} has no option {unknown[0]!r}{hint}; {right_form(layer, source)}")
+    _refuse_unknown(place, name, mapping, list(allowed), right_form(layer, source))
     positional = tuple(map(_literal, positional))
     options = dict(zip(allowed, positional, strict=False)) or {key: _literal(value) for key, value in mapping.items()}
     return AttentionRow(place, index, source, repeats, layer, options, positional)
+
+
+def _read_block(place: str, index: int, row: list[Any], block: str, layer: type[nn.Module]) -> AttentionRow:
+    form = right_form(layer, block=block)
+    if len(row) != 4 or not isinstance(row[3], list):
+        raise RowError(f"{place}: found {row}, expected four items; {form}")
+    source, repeats, name, args = row
+    mapping = args[-1] if args and isinstance(args[-1], dict) else {}
+    _refuse_unknown(place, name, mapping, ["where", *_options(layer)], form)
+    options = {key: _literal(value) for key, value in mapping.items()}
+    where = options.pop("where", WHERE[0])
+    if where not in WHERE:
+        raise RowError(f"{place}: found where: {where}, expected {' or '.join(WHERE)}; {form}")
+    return AttentionRow(place, index, source, repeats, layer, options, block=block, where=where)
+
+
+def _refuse_unknown(place: str, name: str, mapping: dict[Any, Any], allowed: list[str], form: str) -> None:
+    unknown = [key for key in mapping if key not in allowed]
+    if unknown:
+        near = near_misses(str(unknown[0]), allowed)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise RowError(f"{place}: {name} has no option {unknown[0]!r}{hint}; {form}")
 
 
 def _literal(value: Any) -> Any:

@@ -1,0 +1,127 @@
+"""Attention inside Ultralytics' blocks: where it stands in each, and how it gets there.
+
+Ultralytics builds the block under its own name; then layers are attached to some of its inner modules. Nothing of the
+block is renamed, so a variant has the block's keys and shapes plus the attention's, and what Ultralytics calls later
+(`forward_split` at export, `forward_fuse` after fusing) runs the attention too. docs/blocks.md has the table.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+WHERE = ("end", "pre_bn", "out")
+
+UNITS: dict[str, tuple[str, ...]] = {
+    "C2f": ("Bottleneck",),
+    "C3": ("Bottleneck",),
+    "C3k2": ("Bottleneck", "PSABlock"),
+    "C2fCIB": ("CIB",),
+    "A2C2f": ("ABlock", "Bottleneck"),
+    "RepNCSPELAN4": ("Bottleneck",),
+    "C3Ghost": ("GhostBottleneck",),
+    "RepC3": ("RepConv",),
+    "HGBlock": ("HGBlock",),
+    "ResNetLayer": ("ResNetBlock",),
+    "Bottleneck": ("Bottleneck",),
+}
+"""Blocks that have attention variants, and the kinds of units in them that "end" and "pre_bn" mean."""
+
+END: dict[str, Callable[[Any], nn.Module]] = {
+    "Bottleneck": lambda unit: unit.cv2,
+    "CIB": lambda unit: unit.cv1[-1],
+    "ABlock": lambda unit: unit.mlp[-1],
+    "PSABlock": lambda unit: unit.ffn[-1],
+    "GhostBottleneck": lambda unit: unit.conv[-1],
+    "RepConv": lambda unit: unit,
+    "HGBlock": lambda unit: unit.ec,
+    "ResNetBlock": lambda unit: unit.cv3,
+}
+"""The module of a unit whose output is the unit's branch, before the addition where there is one."""
+
+LAST_SPATIAL: dict[str, Callable[[Any], tuple[nn.Module, str]]] = {
+    "Bottleneck": lambda unit: (unit, "cv2"),
+    "CIB": lambda unit: (unit.cv1, str(len(unit.cv1) - 1)),
+    "ResNetBlock": lambda unit: (unit, "cv2"),
+    "HGBlock": lambda unit: (unit.m[-1], "conv2") if hasattr(unit.m[-1], "conv2") else (unit.m, str(len(unit.m) - 1)),
+}
+"""Owner and name of a unit's last spatial convolution with a batch norm of its own; other kinds have none."""
+
+
+class AttendedConv(nn.Module):
+    """A convolution with attention between it and its batch norm: act(BN(attention(conv(x)))).
+
+    Takes over the parts of an Ultralytics `Conv` under their own names. It is none itself, so that fusing does not fold
+    the batch norm over the attention.
+
+    Args:
+        conv: The module whose parts it takes.
+        attention: Layer for the convolution's output channels.
+    """
+
+    def __init__(self, conv: Any, attention: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.attention, self.bn, self.act = conv.conv, attention, conv.bn, conv.act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve, attend, normalise, activate."""
+        return self.act(self.bn(self.attention(self.conv(x))))
+
+
+def attend(module: Any, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    """Forward hook of a module that got attention on its output."""
+    return module.attention(output)
+
+
+def place_attention(block: Any, name: str, where: str, build: Callable[[int], nn.Module], channels: int) -> None:
+    """Put attention into a block that Ultralytics has built.
+
+    Args:
+        block: The block.
+        name: Its name, one of `UNITS`.
+        where: "end", at the end of each unit's branch; "pre_bn", before the batch norm of each unit's last spatial
+            convolution; "out", once, on the block's output.
+        build: Makes the layer for a number of channels.
+        channels: Of the block's output.
+
+    Raises:
+        ValueError: If the place means nothing in this block.
+    """
+    if where == "out":
+        _attach(block, build(channels))
+        return
+    units = [(kind, m) for m in block.modules() for kind in UNITS[name] if _is_a(m, kind)]
+    if where == "pre_bn":
+        units = [(kind, unit) for kind, unit in units if kind in LAST_SPATIAL]
+    if not units:
+        raise ValueError(f"where: {where} means nothing in this {name}; {_reason(name, where)}")
+    for kind, unit in units:
+        if where == "end":
+            target = END[kind](unit)
+            _attach(target, build(_out_channels(target)))
+        else:
+            owner, attribute = LAST_SPATIAL[kind](unit)
+            conv = owner.get_submodule(attribute)
+            setattr(owner, attribute, AttendedConv(conv, build(_out_channels(conv))))
+
+
+def _attach(module: Any, attention: nn.Module) -> None:
+    module.attention = attention
+    module.register_forward_hook(attend)
+
+
+def _is_a(module: nn.Module, kind: str) -> bool:
+    """By name, since not every supported Ultralytics has every class."""
+    return any(base.__name__ == kind for base in type(module).__mro__)
+
+
+def _out_channels(module: Any) -> int:
+    if hasattr(module, "conv"):  # Conv and its kin
+        return module.conv.out_channels
+    return module.c2 if hasattr(module, "c2") else 2 * module.cv1.conv.out_channels  # RepConv, GhostConv
+
+
+def _reason(name: str, where: str) -> str:
+    if where == "pre_bn":
+        return "no unit of it has a spatial convolution with a batch norm of its own; write end or out"
+    return "it has no residual unit; write out"
