@@ -13,6 +13,7 @@ from torch import Tensor, nn, serialization
 from ultralytics.nn import tasks
 from ultralytics.utils import downloads
 
+from yolo_attn.plugin.blocks import AttendedConv, attend
 from yolo_attn.plugin.parser import parse_model
 from yolo_attn.plugin.registry import LAYERS
 from yolo_attn.plugin.yamls import yaml_model_load
@@ -90,11 +91,12 @@ def _count_flops() -> None:
 
 
 def _allow_safe_load() -> None:
-    """Let `torch.load(weights_only=True)` rebuild our layers: every module class that the layers package defines."""
+    """Let `torch.load(weights_only=True)` rebuild our layers, their parts, and what holds them in blocks."""
     if hasattr(serialization, "add_safe_globals"):
         layers = [vars(sys.modules[layer.__module__]).values() for layer in LAYERS.values()]
         classes = {v for values in layers for v in values if isinstance(v, type) and issubclass(v, nn.Module)}
         ours: list[Any] = [c for c in classes if c.__module__.startswith("yolo_attn.")]
+        ours += [AttendedConv, attend]
         serialization.add_safe_globals(ours)
         _undo.append(functools.partial(_disallow, ours))
 

@@ -1,0 +1,204 @@
+"""Attention inside blocks: the base's keys, the head, fusing, exporting, and what means nothing."""
+
+import copy
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+from ultralytics.utils import DEFAULT_CFG_DICT
+
+from yolo_attn.layers import GAM, NAM, SimAM
+from yolo_attn.plugin.blocks import UNITS, AttendedConv
+from yolo_attn.plugin.rows import RowError
+
+LAYERS = {"SimAM": SimAM, "NAM": NAM, "GAM": GAM}
+MODELS = {
+    "C3": "yolov5n.yaml",
+    "C2f": "yolov8n.yaml",
+    "RepNCSPELAN4": "yolov9c.yaml",
+    "C2fCIB": "yolov10s.yaml",
+    "C3k2": "yolo26n.yaml",
+    "A2C2f": "yolo12n.yaml",
+    "C3Ghost": "yolov8n-ghost.yaml",
+    "HGBlock": "rtdetr-l.yaml",
+    "RepC3": "rtdetr-l.yaml",
+    "ResNetLayer": "rtdetr-resnet50.yaml",
+}
+NOWHERE = {("A2C2f", "pre_bn"), ("C3Ghost", "pre_bn"), ("RepC3", "pre_bn")}
+PLACES = [(b, w) for b in MODELS for w in ("end", "pre_bn", "out") if (b, w) not in NOWHERE]
+
+
+def swapped(block, layer, arguments=None):
+    """A model dictionary with every row of a block that has residual units turned into its variant."""
+    d = tasks.yaml_model_load(MODELS[block])
+    for row in [*d["backbone"], *d["head"]]:
+        if row[2] == block and not (block == "ResNetLayer" and row[3][3]):  # the stem has no residual unit
+            row[2] += f"_{layer}"
+            row[3] = [*row[3], *([arguments] if arguments else [])]
+    return d
+
+
+def build(d):
+    detr = d["head"][-1][2] == "RTDETRDecoder"
+    return (tasks.RTDETRDetectionModel if detr else tasks.DetectionModel)(d, verbose=False)
+
+
+def randomise(model):
+    """Statistics and scales unlike those of a fresh model, so that every layer matters to the output."""
+    rng = torch.Generator().manual_seed(1)
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.weight.data.uniform_(0.5, 1.5, generator=rng)
+            m.bias.data.normal_(0, 0.3, generator=rng)
+            m.running_mean.normal_(0, 0.3, generator=rng)
+            m.running_var.uniform_(0.5, 1.5, generator=rng)
+    return model.eval()
+
+
+def feature(model, x):
+    """The map behind the last attention: what the head sees, without its thresholds and sorting."""
+    y = []
+    for m in model.model[:-1]:
+        if m.f != -1:
+            x = y[m.f] if isinstance(m.f, int) else [x if j == -1 else y[j] for j in m.f]
+        x = m(x)
+        y.append(x)
+    return x
+
+
+@pytest.mark.parametrize(("block", "where"), PLACES)
+def test_variant_has_the_blocks_keys_plus_the_attentions(block, where):
+    plain, model = build(tasks.yaml_model_load(MODELS[block])), build(swapped(block, "NAM", {"where": where}))
+    base, ours = plain.state_dict(), model.state_dict()
+    assert {k: v.shape for k, v in base.items()} == {k: v.shape for k, v in ours.items() if ".attention." not in k}
+    attention = [m for m in model.modules() if isinstance(m, NAM)]
+    added = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in plain.parameters())
+    assert added == sum(p.numel() for m in attention for p in m.parameters()) > 0
+    assert [type(m) for m in model.model] == [type(m) for m in plain.model]
+    assert getattr(model.model[-1], "legacy", None) == getattr(plain.model[-1], "legacy", None)
+
+
+@pytest.mark.parametrize(("block", "where"), PLACES)
+def test_attention_acts_survives_fusing_and_is_all_that_differs(block, where):
+    plain = randomise(build(tasks.yaml_model_load(MODELS[block])))
+    model = build(swapped(block, "NAM", {"where": where}))
+    randomise(model).load_state_dict(plain.state_dict(), strict=False)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        ours = feature(model, x)
+        fused = feature(copy.deepcopy(model).fuse(verbose=False), x)
+        torch.testing.assert_close(fused, ours, rtol=1e-3, atol=1e-3 * ours.abs().max().item())
+        assert not torch.allclose(ours, feature(plain, x), rtol=1e-2)
+        for m in model.modules():
+            if isinstance(m, NAM):
+                m.forward = lambda z: z
+        torch.testing.assert_close(feature(model, x), feature(plain, x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("block", [b for b in MODELS if "rtdetr" not in MODELS[b]])
+@pytest.mark.parametrize("where", ["end", "pre_bn", "out"])
+def test_export_keeps_the_attention(block, where, tmp_path, monkeypatch):
+    if (block, where) in NOWHERE:
+        where = "end"
+    monkeypatch.chdir(tmp_path)
+    yolo = YOLO(MODELS[block])
+    yolo.model = randomise(build(swapped(block, "NAM", {"where": where})))
+    yolo.model.args = {**DEFAULT_CFG_DICT, **yolo.overrides}
+    yolo.model.task = "detect"
+    x = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = copy.deepcopy(yolo.model)(x)[0]
+    file = yolo.export(format="onnx", imgsz=64, simplify=False, device="cpu")
+    session = onnxruntime.InferenceSession(file)
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    if "26" in MODELS[block] or "10" in MODELS[block]:  # end-to-end heads sort by score
+        found, expected = np.sort(found[..., 4]), np.sort(expected[..., 4].numpy())
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("block", ["C2f", "C3k2"])
+def test_every_layer_learns_in_blocks(block, layer):
+    model = build(swapped(block, layer)).train()
+    output = model(torch.rand(2, 3, 64, 64))
+    output = output.get("one2many", output)
+    sum(f.square().mean() for f in output["feats"]).backward()
+    attention = [m for m in model.modules() if isinstance(m, LAYERS[layer])]
+    assert len(attention) >= len([r for r in model.model if type(r).__name__ == block])
+    assert all(p.grad is not None for m in attention for p in m.parameters())
+
+
+def test_places_in_c2f():
+    bottleneck = build(swapped("C2f", "SimAM")).model[2].m[0]
+    assert isinstance(bottleneck.cv2.attention, SimAM)
+    assert not hasattr(bottleneck.cv1, "attention")
+    bottleneck = build(swapped("C2f", "SimAM", {"where": "pre_bn", "e_lambda": 0.1})).model[2].m[0]
+    assert isinstance(bottleneck.cv2, AttendedConv)
+    assert bottleneck.cv2.attention.e_lambda == 0.1
+    whole = build(swapped("C2f", "GAM", {"where": "out", "ratio": 8})).model[2]
+    assert whole.attention.channel.fc1.in_channels == 32
+    assert whole.attention.channel.fc1.out_channels == 4
+
+
+def test_bottleneck_rows_repeat_and_count():
+    d = tasks.yaml_model_load("yolov8n.yaml")
+    d["backbone"][4] = [-1, 6, "Bottleneck_NAM", [256]]
+    built = build(d).model[4]
+    assert [type(m.cv2.attention) for m in built] == [NAM, NAM]
+    assert built.np == sum(p.numel() for p in built.parameters())
+
+
+@pytest.mark.parametrize(("block", "where"), sorted(NOWHERE))
+def test_places_that_mean_nothing_are_refused(block, where):
+    with pytest.raises(RowError, match=rf"row \d+: where: {where} means nothing in this {block}; .* write end or out"):
+        build(swapped(block, "NAM", {"where": where}))
+
+
+def test_stem_without_residual_units_is_refused():
+    d = tasks.yaml_model_load("rtdetr-resnet50.yaml")
+    d["backbone"][0][2] += "_NAM"
+    with pytest.raises(RowError, match="row 0: where: end means nothing in this ResNetLayer; it has no residual unit"):
+        build(d)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("C2f_NAMM", [128], "unknown layer 'C2f_NAMM'"),
+        ("SPPF_NAM", [128, 5], f"SPPF has no attention variant; blocks that have are {', '.join(UNITS)}"),
+        ("C2f_NAM", [128, True, {"were": "end"}], "C2f_NAM has no option 'were' (did you mean where?)"),
+        ("C2f_NAM", [128, True, {"where": "middle"}], "found where: middle, expected end or pre_bn or out"),
+        ("C2f_GAM", [128, True, {"ratio": 5}], "ratio=5 does not divide channels=16"),
+        ("C2f_NAM", 128, "expected four items"),
+    ],
+)
+def test_wrong_rows_are_told_in_one_line(name, arguments, message):
+    d = tasks.yaml_model_load("yolov8n.yaml")
+    d["backbone"][2] = [-1, 3, name, arguments]
+    with pytest.raises(RowError) as told:
+        build(d)
+    assert str(told.value).startswith("yolov8n.yaml, row 2: ")
+    assert message in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_model_with_blocks_survives_pickling_and_safe_loading(tmp_path):
+    from support import run_python
+
+    model = YOLO("yolov8n.yaml")
+    model.model = build(swapped("C2f", "NAM", {"where": "pre_bn"}))
+    model.model.yaml["yaml_file"] = "yolov8n.yaml"
+    mixed = swapped("C2f", "GAM")
+    for where, d in (("pre_bn", model.model.yaml), ("end", mixed)):
+        model.model = build(d) if where == "end" else model.model
+        model.save(tmp_path / f"{where}.pt")
+        code = f"import yolo_attn; from ultralytics import YOLO; m = YOLO('{where}.pt'); import numpy as np; " + (
+            "m.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, device='cpu', verbose=False)"
+        )
+        for safe in ("0", "1"):
+            result = run_python(code, tmp_path, ULTRALYTICS_SAFE_LOAD=safe)
+            assert result.returncode == 0, result.stderr
