@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from yolo_attn.layers.common import at_least_float32, check_kernel_size, check_positive_ints, divisors, gated
+
 
 class GAMChannel(nn.Module):
     """The channel part, x · act(fc2(ReLU(fc1(x)))); its options are those of GAM, and checked there."""
@@ -37,7 +39,8 @@ class GAMChannel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        return _gated(x, self.fc2(self.fc1(x).relu()), sigmoid=self.channel_act == "sigmoid")
+        attention = at_least_float32(self.fc2(self.fc1(x).relu()))
+        return gated(x, attention.sigmoid() if self.channel_act == "sigmoid" else attention)
 
 
 class GAMSpatial(nn.Module):
@@ -57,7 +60,7 @@ class GAMSpatial(nn.Module):
         s = self.bn1(self.conv1(u)).relu()
         if self.groups > 1:
             s = s.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
-        return _gated(u, self.bn2(self.conv2(s)), sigmoid=True)
+        return gated(u, at_least_float32(self.bn2(self.conv2(s))).sigmoid())
 
     def fuse(self) -> None:
         """Fold both batch norms into their convolutions."""
@@ -95,22 +98,18 @@ class GAM(nn.Module):
         kernel_size: int = 7,
     ) -> None:
         super().__init__()
-        given = {"channels": channels, "ratio": ratio, "groups": groups, "kernel_size": kernel_size}
-        for name, value in given.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"GAM: {name} must be a positive int, got {value!r}")
+        check_positive_ints("GAM", channels=channels, ratio=ratio, groups=groups, kernel_size=kernel_size)
         if channels % ratio:
-            raise ValueError(f"GAM: ratio={ratio} does not divide channels={channels}; allowed: {_divisors(channels)}")
+            raise ValueError(f"GAM: ratio={ratio} does not divide channels={channels}; allowed: {_listed(channels)}")
         middle = channels // ratio
         if middle % groups:
             raise ValueError(
                 f"GAM: groups={groups} does not divide both channels={channels} and channels/ratio={middle}; "
-                f"allowed: {_divisors(middle)}"
+                f"allowed: {_listed(middle)}"
             )
         if channel_act not in ("sigmoid", "none"):
             raise ValueError(f"GAM: channel_act={channel_act!r} is unknown; allowed: 'sigmoid', 'none'")
-        if kernel_size % 2 == 0:
-            raise ValueError(f"GAM: kernel_size must be odd, got {kernel_size}; allowed: 1, 3, 5, 7, ...")
+        check_kernel_size("GAM", kernel_size)
         self.channel = GAMChannel(channels, ratio=ratio, channel_act=channel_act)
         self.spatial = GAMSpatial(channels, ratio=ratio, groups=groups, kernel_size=kernel_size)
 
@@ -131,13 +130,6 @@ class GAM(nn.Module):
         return f"channel_act={self.channel.channel_act!r}"
 
 
-def _gated(x: Tensor, attention: Tensor, *, sigmoid: bool) -> Tensor:
-    """Return x · σ(attention), or x · attention, formed in float32 at least, in x's dtype."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    attention = attention.to(dtype)
-    return (x.to(dtype) * (attention.sigmoid() if sigmoid else attention)).to(x.dtype)
-
-
 @torch.no_grad()
 def _fold(conv: nn.Conv2d, bn: nn.Module) -> nn.Module:
     """Fold bn into conv and return what stands in its place."""
@@ -156,5 +148,5 @@ def _fold(conv: nn.Conv2d, bn: nn.Module) -> nn.Module:
     return nn.Identity()
 
 
-def _divisors(n: int) -> str:
-    return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
+def _listed(n: int) -> str:
+    return ", ".join(map(str, divisors(n)))

@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.common import at_least_float32
+
 # mean 1, x − μ 1, square 1, Σd 1, division 1, + 0.5 1, σ 3 (exp, add, divide), · x 1
 _FLOPS_PER_ELEMENT = 10
 
@@ -62,7 +64,7 @@ class SimAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x · σ(y), of x's shape and dtype."""
-        z = x.to(torch.promote_types(x.dtype, torch.float32))
+        z = at_least_float32(x)
         others = x.shape[-2] * x.shape[-1] - 1
         # Sizes are tensors under torch.jit.trace, where max() would freeze the size that was traced.
         n: Any = others.clamp(min=1) if isinstance(others, Tensor) else torch.sym_max(others, 1)

@@ -1,0 +1,74 @@
+"""What several layers share: option checks, products in float32, and the gate over [max, mean]."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def check_positive_ints(layer: str, **options: object) -> None:
+    """Raise ValueError, naming the layer, unless every option is an int > 0 (True is none)."""
+    for name, value in options.items():
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{layer}: {name} must be a positive int, got {value!r}")
+
+
+def check_kernel_size(layer: str, kernel_size: int) -> None:
+    """Raise ValueError, naming the layer, unless kernel_size is a positive odd int."""
+    check_positive_ints(layer, kernel_size=kernel_size)
+    if kernel_size % 2 == 0:
+        raise ValueError(f"{layer}: kernel_size must be odd, got {kernel_size}; allowed: 1, 3, 5, 7, ...")
+
+
+def divisors(n: int) -> list[int]:
+    """Return the divisors of n, ascending."""
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return x in float32, or as it is if its dtype is wider."""
+    return x.to(_wide(x))
+
+
+def gated(x: Tensor, *gates: Tensor) -> Tensor:
+    """Return x times every gate, formed in float32 at least, in x's dtype."""
+    z = at_least_float32(x)
+    for gate in gates:
+        z = z * gate
+    return z.to(x.dtype)
+
+
+def mean(x: Tensor, dim: int | Iterable[int], *, keepdim: bool = False) -> Tensor:
+    """Return the mean of x over dim in float32 at least, without a copy of x in that dtype.
+
+    Stands for average pooling to size 1: the backward of adaptive pooling is not deterministic on CUDA.
+    """
+    return x.mean(dim if isinstance(dim, int) else tuple(dim), keepdim=keepdim, dtype=_wide(x))
+
+
+def max_and_mean(x: Tensor, dim: int) -> Tensor:
+    """Return the maximum and the mean of a (B, C, H, W) x over dim, stacked in that order in dimension 1.
+
+    Where several values tie, amax shares the gradient among them; max pooling gives it to one. Both are subgradients.
+    """
+    return torch.stack((at_least_float32(x.amax(dim)), mean(x, dim)), 1)
+
+
+class MaxMeanGate(nn.Module):
+    """BN(conv([max, mean])): (B, 2, ·, ·) → (B, 1, ·, ·), before its sigmoid; CBAM and triplet attention use it.
+
+    The convolution has no bias, and the batch norm momentum 0.01: both as in the authors' code of the two.
+    """
+
+    def __init__(self, kernel_size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.bn = nn.BatchNorm2d(1, momentum=0.01)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Return the attention map in float32 at least."""
+        return at_least_float32(self.bn(self.conv(pooled.to(self.conv.weight.dtype))))
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
