@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from yolo_attn.layers import GAM, NAM, SimAM
+from yolo_attn.layers import BAM, CBAM, ECA, EMA, GAM, NAM, SE, CoordAtt, SimAM, TripletAttention
+from yolo_attn.layers.nam import SCALE_NORMS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))
@@ -23,16 +25,42 @@ def each(cases):
     return pytest.mark.parametrize("case", cases, ids=lambda case: case["id"])
 
 
+class SpatialAlone(nn.Module):
+    """NAM without its channel part, under the same keys."""
+
+    def __init__(self, channels, **options):
+        super().__init__()
+        self.spatial = NAM(channels, spatial=True, **options).spatial
+
+    def forward(self, x):
+        return self.spatial(x)
+
+
+BUILDERS = {
+    "simam": lambda c, size, o: SimAM(c, e_lambda=o["e_lambda"]),
+    "nam_channel": lambda c, size, o: NAM(c),
+    "nam_full": lambda c, size, o: NAM(c, spatial=True, grid=size),
+    "nam_spatial": lambda c, size, o: SpatialAlone(c, grid=size),
+    "gam_sigmoid": lambda c, size, o: GAM(c, ratio=o["ratio"], channel_act="sigmoid"),
+    "gam_noact": lambda c, size, o: GAM(c, ratio=o["ratio"], channel_act="none"),
+    "gam_seed003": lambda c, size, o: GAM(c, ratio=o["ratio"], channel_act="none"),
+    "cbam": lambda c, size, o: CBAM(c, ratio=o["reduction"]),
+    "se": lambda c, size, o: SE(c, ratio=o["reduction"]),
+    "eca": lambda c, size, o: ECA(c, kernel_size=o["k_size"]),
+    "bam": lambda c, size, o: BAM(c, ratio=o["reduction"], dilation=o["dilation"]),
+    "coordatt": lambda c, size, o: CoordAtt(c, ratio=o["reduction"]),
+    "triplet": lambda c, size, o: TripletAttention(c),
+    "ema": lambda c, size, o: EMA(c, groups=o["factor"]),
+}
+
+
 def build(case, dtype):
-    module, channels, options = case["module"], case["shape"][1], case["options"]
-    if module == "simam":
-        layer = SimAM(channels, e_lambda=options["e_lambda"])
-    elif module == "nam_channel":
-        layer = NAM(channels, eps=case["bn_eps"], momentum=case.get("bn_momentum", 0.1))
-    else:
-        act = {"gam_sigmoid": "sigmoid", "gam_noact": "none", "gam_seed003": "none"}[module]
-        layer = GAM(channels, ratio=options["ratio"], channel_act=act)
-        assert {bn.eps for bn in (layer.spatial.bn1, layer.spatial.bn2)} == {case["bn_eps"]}
+    channels, *size = case["shape"][1:]
+    layer = BUILDERS[case["module"]](channels, size, case["options"])
+    norms = [m for m in layer.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert {norm.eps for norm in norms} == ({case["bn_eps"]} if norms else set())
+    if case.get("bn_momentum"):
+        assert {norm.momentum for norm in norms} == {case["bn_momentum"]}
     return layer.to(dtype).train(case["mode"] == "train")
 
 
@@ -48,7 +76,7 @@ def named(want, prefix):
 def load(layer, state):
     own = layer.state_dict()
     assert own.keys() == state.keys()
-    # The golden fully connected weights are (out, in); ours are 1×1 convolutions.
+    # The golden fully connected weights are (out, in); those of GAM are 1×1 convolutions.
     layer.load_state_dict({key: torch.from_numpy(state[key].reshape(own[key].shape)) for key in own})
 
 
@@ -118,8 +146,17 @@ def test_no_case_is_missing():
         "gam_sigmoid": 10,
         "gam_noact": 10,
         "gam_seed003": 2,
+        "nam_full": 12,
+        "nam_spatial": 12,
+        "cbam": 8,
+        "se": 3,
+        "eca": 3,
+        "bam": 4,
+        "coordatt": 6,
+        "triplet": 5,
+        "ema": 3,
     }
-    assert len(SGD) == 1
+    assert len(SGD) == 2
     assert len(HALF) == 2
     assert {case["file"] for case in CASES} == {path.name for path in GOLDEN.glob("*.npz")}
 
@@ -174,17 +211,28 @@ def test_three_sgd_steps_with_the_sparsity_sub_gradient(case):
         np.testing.assert_allclose(got.detach().numpy(), out, **case["tol_f64"])
         optimizer.zero_grad()
         (got * torch.from_numpy(gout).double()).mean().backward()
-        scale = layer.channel.bn.weight
-        scale.grad += case["sparsity_s"] * scale.detach().sign()
+        for norm in (m for m in layer.modules() if isinstance(m, SCALE_NORMS)):
+            norm.weight.grad += case["sparsity_s"] * norm.weight.detach().sign()
         optimizer.step()
     after = {f"after/{name}": value.double().numpy() for name, value in layer.state_dict().items()}
     assert compare(after, want, **{"rtol": case["tol_f64"]["rtol"], "atol": lambda name: 1e-11}) == after.keys()
 
 
-@pytest.mark.parametrize("failure", MANIFEST["expected_failures"], ids=lambda failure: failure["module"])
+@pytest.mark.parametrize("failure", MANIFEST["expected_failures"], ids=lambda f: f"{f['module']}-{f['mode']}")
 def test_expected_failure(failure):
-    assert (failure["module"], failure["raises"], failure["mode"]) == ("nam_channel", "ValueError", "train")
-    layer = NAM(failure["shape"][1])
-    with pytest.raises(ValueError, match="batch statistics need more than one value per channel"):
-        layer(torch.randn(failure["shape"]))
-    assert layer.channel.bn.num_batches_tracked == 0
+    layer = BUILDERS[failure["module"]](failure["shape"][1], failure["shape"][2:], failure["options"])
+    x = torch.randn(failure["shape"])
+    if failure["module"] == "bam":
+        # The authors' pooling window is square; ours is the plane.
+        assert failure["shape"][2] > failure["shape"][3]
+        assert layer.train(failure["mode"] == "train")(x).isfinite().all()
+        return
+    words = {
+        "nam_channel": "batch statistics need more than one value per channel",
+        "triplet": "Expected more than 1 value per channel when training",
+    }
+    assert (failure["raises"], failure["mode"]) == ("ValueError", "train")
+    with pytest.raises(ValueError, match=words[failure["module"]]):
+        layer(x)
+    if failure["module"] == "nam_channel":
+        assert layer.channel.bn.num_batches_tracked == 0
