@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from formulas import conv, norm, sigmoid
 from torch import nn
 
 from yolo_attn.layers import GAM
@@ -19,34 +20,6 @@ def randomised(channels, dtype=torch.float64, **options):
             value.normal_()
         bn.running_var.uniform_(0.5, 2)
     return layer.to(dtype)
-
-
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
-
-
-def conv(x, weight, bias, groups):
-    """Shifted copies of the padded map, weighed and added up, group by group."""
-    batch, _, height, width = x.shape
-    size = weight.shape[-1]
-    pad = size // 2
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    outputs = []
-    for maps, filters in zip(np.split(padded, groups, 1), np.split(weight, groups, 0), strict=True):
-        total = np.zeros((batch, len(filters), height, width))
-        for i in range(size):
-            for j in range(size):
-                shifted = maps[:, :, i : i + height, j : j + width]
-                total += np.einsum("oc,bchw->bohw", filters[:, :, i, j], shifted)
-        outputs.append(total)
-    return np.concatenate(outputs, 1) + bias[:, None, None]
-
-
-def norm(x, state, key, training):
-    mean = x.mean((0, 2, 3)) if training else state[f"{key}.running_mean"]
-    var = x.var((0, 2, 3)) if training else state[f"{key}.running_var"]
-    scale = state[f"{key}.weight"] / np.sqrt(var + 1e-5)
-    return (x - mean[:, None, None]) * scale[:, None, None] + state[f"{key}.bias"][:, None, None]
 
 
 def by_hand(x, layer, training, groups, channel_act):

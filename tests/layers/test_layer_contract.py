@@ -10,19 +10,34 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from yolo_attn.layers import GAM, NAM, SimAM
+from yolo_attn.layers import BAM, CBAM, ECA, EMA, GAM, NAM, SE, CoordAtt, SimAM, TripletAttention
 
 LAYERS = {
     "SimAM": lambda: SimAM(8),
     "SimAM-0.1": lambda: SimAM(8, e_lambda=0.1),
     "NAM": lambda: NAM(8),
     "NAM-mean-attached": lambda: NAM(8, weight_norm="mean", detach_weights=False),
+    "NAM-spatial": lambda: NAM(8, spatial=True, grid=(3, 4)),
+    "NAM-spatial-6-mean-attached": lambda: NAM(8, spatial=True, grid=6, weight_norm="mean", detach_weights=False),
     "GAM": lambda: GAM(8),
     "GAM-grouped": lambda: GAM(8, ratio=2, groups=2, kernel_size=3),
     "GAM-none": lambda: GAM(8, channel_act="none"),
+    "CBAM": lambda: CBAM(8, ratio=2),
+    "CBAM-narrow-3": lambda: CBAM(8, kernel_size=3),
+    "SE": lambda: SE(8, ratio=2),
+    "ECA": lambda: ECA(8),
+    "ECA-1": lambda: ECA(8, kernel_size=1),
+    "BAM": lambda: BAM(8, ratio=2),
+    "BAM-narrow-1": lambda: BAM(8, dilation=1),
+    "CoordAtt": lambda: CoordAtt(8),
+    "TripletAttention": lambda: TripletAttention(8),
+    "EMA": lambda: EMA(8),
+    "EMA-grouped": lambda: EMA(8, groups=2),
 }
-ELEMENTWISE = ["SimAM", "SimAM-0.1", "NAM", "NAM-mean-attached"]
+ELEMENTWISE = [name for name in LAYERS if name.startswith(("SimAM", "NAM"))]
+DETACHED = ["NAM", "NAM-spatial"]
 SIZES = [(1, 1), (1, 9), (7, 5), (31, 17)]
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
@@ -37,7 +52,7 @@ def build(name, training=False):
     for key, value in layer.state_dict().items():
         if key.endswith("running_var"):
             value.uniform_(0.5, 2)
-        elif "bn" in key and value.is_floating_point():
+        elif ("bn" in key or "gn" in key) and value.is_floating_point():
             value.normal_()
     return layer.train(training)
 
@@ -179,7 +194,7 @@ def test_onnx_follows_other_sizes(name):
 
 
 @every_mode
-@pytest.mark.parametrize("name", [name for name in LAYERS if name != "NAM"])
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in DETACHED])
 def test_gradients_of_input_and_parameters(name, training):
     layer = build(name, training).double()
     names = [key for key, _ in layer.named_parameters()]
@@ -192,23 +207,27 @@ def test_gradients_of_input_and_parameters(name, training):
 
 
 @every_mode
-def test_gradients_of_detached_nam(training):
-    """γ has no finite difference to compare with, by design: test_nam.py has its formula."""
-    layer = build("NAM", training).double()
+@pytest.mark.parametrize("name", DETACHED)
+def test_gradients_of_detached_nam(name, training):
+    """γ and λ have no finite difference to compare with, by design: test_nam.py has their formula."""
+    layer = build(name, training).double()
+    names = [key for key, _ in layer.named_parameters() if key.endswith("bias")]
     x = example(2, 8, 2, 3, dtype=torch.float64).requires_grad_()
 
-    def call(x, bias):
-        return torch.func.functional_call(layer, {"channel.bn.bias": bias}, x)
+    def call(x, *biases):
+        return torch.func.functional_call(layer, dict(zip(names, biases, strict=True)), x)
 
-    assert torch.autograd.gradcheck(call, (x, layer.channel.bn.bias))
+    assert torch.autograd.gradcheck(call, (x, *map(layer.get_parameter, names)))
 
 
 @every_layer
-def test_only_convolution_weights_have_more_than_one_dimension(name):
+def test_only_filters_have_more_than_one_dimension(name):
     """Ultralytics gives every 2-D and 4-D parameter to Muon: a scale must not look like one."""
-    for key, parameter in build(name).named_parameters():
-        is_filter = key.split(".")[-2] in ("fc1", "fc2", "conv1", "conv2") and key.endswith("weight")
-        assert parameter.ndim == (4 if is_filter else 1), key
+    layer = build(name)
+    for key, parameter in layer.named_parameters():
+        owner = layer.get_submodule(key.rpartition(".")[0])
+        is_filter = isinstance(owner, nn.Linear | nn.Conv1d | nn.Conv2d) and key.endswith("weight")
+        assert (parameter.ndim > 1) == is_filter, key
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)

@@ -211,8 +211,9 @@ class NAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        x = self.channel(x)
-        return x if self.spatial is None else self.spatial(x)
+        if self.spatial is None:
+            return self.channel(x)
+        return self.spatial(self.channel(at_least_float32(x))).to(x.dtype)  # rounded once
 
     def extra_repr(self) -> str:
         """Show what the batch norms below do not."""
