@@ -122,6 +122,46 @@ def test_autocast_keeps_the_input_dtype(name, training, dtype):
     assert x.grad.isfinite().all()
 
 
+def open_rows(layer):
+    nn.init.zeros_(layer.conv_h.weight)
+    nn.init.constant_(layer.conv_h.bias, 100)
+
+
+def open_columns(layer):
+    nn.init.zeros_(layer.conv_w.weight)
+    nn.init.constant_(layer.conv_w.bias, 100)
+
+
+def open_channels(layer):
+    nn.init.zeros_(layer.channel.fc2.weight)
+    nn.init.constant_(layer.channel.fc2.bias, 100)
+
+
+def open_pixels(layer):
+    nn.init.zeros_(layer.spatial.bn.weight)
+    nn.init.constant_(layer.spatial.bn.bias, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "prepare"),
+    [
+        *((name, None) for name in ("SE", "ECA", "BAM", "TripletAttention", "EMA", "EMA-grouped")),
+        ("CBAM", open_channels),
+        ("CBAM", open_pixels),
+        ("CoordAtt", open_rows),
+        ("CoordAtt", open_columns),
+    ],
+)
+def test_every_gate_is_formed_in_float32(name, prepare):
+    """The gate under bfloat16 autocast, alone: formed in bfloat16, it would have bfloat16 values only."""
+    layer, x = build(name), example(2, 8, 7, 5)
+    if prepare:
+        prepare(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        gate = layer(x) / x
+    assert (gate - gate.bfloat16()).abs().max() > 1e-4
+
+
 @every_mode
 @every_layer
 def test_copies_and_pickles_after_a_forward(name, training):

@@ -42,6 +42,14 @@ def test_traced_identity_is_exact(size):
     assert torch.equal(traced(maps, maps), maps)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace. is deprecated:FutureWarning")
+@pytest.mark.parametrize("size", SIZES)
+def test_traced_in_float64(size):
+    maps = torch.randn(2, 6, 7, dtype=torch.float64)
+    traced = torch.jit.trace(lambda m, x: resize(m, x.shape[1:]), (maps, torch.zeros(1, 3, 4)))
+    torch.testing.assert_close(traced(maps, torch.empty(1, *size)), resize(maps, size), rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_constant_stays(size):
     torch.testing.assert_close(resize(torch.full((1, 6, 6), 0.3), size), torch.full((1, *size), 0.3))

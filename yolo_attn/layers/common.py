@@ -31,11 +31,11 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def gated(x: Tensor, *gates: Tensor) -> Tensor:
-    """Return x times every gate, formed in float32 at least, in x's dtype."""
-    z = at_least_float32(x)
+    """Return x times every gate, in x's dtype; the gates are float32 at least, and so is the product before it."""
+    out = x
     for gate in gates:
-        z = z * gate
-    return z.to(x.dtype)
+        out = out * gate  # promotes a narrower x on the fly, and keeps x itself for the backward
+    return out.to(x.dtype)
 
 
 def mean(x: Tensor, dim: int | Iterable[int], *, keepdim: bool = False) -> Tensor:

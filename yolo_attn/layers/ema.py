@@ -55,12 +55,12 @@ class EMA(nn.Module):
         u = x.reshape(-1, self.conv1x1.in_channels, height, width)
         strips = torch.cat((mean(u, 3), mean(u, 2)), 2)[..., None]
         a = at_least_float32(self.conv1x1(strips.to(self.conv1x1.weight.dtype))).sigmoid()
-        p = at_least_float32(u) * a[:, :, :height] * a[:, :, height:].transpose(2, 3)
+        p = u * a[:, :, :height] * a[:, :, height:].transpose(2, 3)
         scale, shift = self.gn.weight.to(p.dtype), self.gn.bias.to(p.dtype)
         # The module's own forward refuses a single value, for which the formula gives the bias.
         p = torch.group_norm(p, self.gn.num_groups, scale, shift, self.gn.eps)
-        q = at_least_float32(self.conv3x3(u))
-        # Sums of products and not matrix products, which autocast would round.
+        q = self.conv3x3(u)
+        # Sums of products and not matrix products, which autocast would round. The weights are float32, so these are.
         s = (q * shift.softmax(0)[:, None, None] + p * mean(q, (2, 3), keepdim=True).softmax(1)).sum(1)
         gate = s.reshape(-1, self.groups, 1, height, width).sigmoid()
         return gated(x.unflatten(1, (self.groups, -1)), gate).flatten(1, 2)
