@@ -14,8 +14,8 @@ From the authors' code (github.com/Jongchan/attention-module), which the formula
 - Place in their networks: between the stages of a ResNet, not inside its blocks.
 
 Where this differs, and why:
-- Their pooling takes the height for both sides of its window: H > W raises, H < W leaves columns out without a word.
-  Here the mean is over the whole plane, which is theirs at H = W.
+- Their pooling takes the height for both sides of its window: H < W < 2H leaves columns out without a word, any other
+  H ≠ W raises. Here the mean is over the whole plane, which is theirs at H = W.
 - Training with one image: the batch norm of the channel part sees one value per channel, and theirs raises. Ultralytics
   gives such a batch whenever the number of images leaves a rest of one, so that norm then uses its running statistics,
   without moving them. A SyncBatchNorm has the other ranks' values and is left to itself.

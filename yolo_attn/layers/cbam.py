@@ -6,9 +6,9 @@ Paper: Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018.
     out = u · σ(BN(conv7×7([max_c u, mean_c u])))    2 → 1 channels
 
 From the authors' code (github.com/Jongchan/attention-module):
-- The two layers of the MLP have biases, so each bias counts twice in the sum.
-- The maximum comes first in the stack. The convolution has no bias; a batch norm with momentum 0.01, which the paper
-  does not mention, follows it. r = 16.
+- Both layers of the MLP have biases, so that of fc2 counts twice in the sum.
+- The maximum comes first in the stack (in the paper, the mean). The convolution has no bias; a batch norm with momentum
+  0.01, which the paper does not mention, follows it. r = 16.
 - Place in their networks: the end of every residual block, before the addition.
 
 Ultralytics has a class of the same name that is another layer: one C × C convolution on the mean for the channels,
