@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "register", "unregister"]
+__all__ = ["__version__", "register", "register_layer", "unregister"]
 
 _PARSER_MODULE = "ultralytics.nn.tasks"
 
@@ -36,6 +36,14 @@ def unregister() -> None:
         from yolo_attn.plugin.patches import unregister
 
         unregister()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "register_layer":  # needs PyTorch, which importing this package does not load
+        from yolo_attn.plugin.registry import register_layer
+
+        return register_layer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _RegisterAfterUltralytics(MetaPathFinder):

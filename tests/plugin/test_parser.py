@@ -15,6 +15,7 @@ from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 import yolo_attn
+from yolo_attn import layers
 from yolo_attn.errors import UserError
 from yolo_attn.layers import GAM, NAM, SimAM
 from yolo_attn.plugin import parser
@@ -161,7 +162,7 @@ WRONG = [
     ([-1, 1, "GAM_Attention", []], "did you mean GAM"),
     ([-1, 1, "NAMAttention", [512]], "did you mean NAM"),
     ([-1, 1, "simam", []], "did you mean SimAM"),
-    ([-1, 1, "Zebra", []], "attention layers are SimAM, NAM, GAM"),
+    ([-1, 1, "Zebra", []], f"attention layers are {', '.join(layers.__all__)}"),
     ([-1, 1, "GAM", [{"rate": 8}]], "no option 'rate' (did you mean ratio?)"),
     ([-1, 1, "GAM", [512, 512]], "512 looks like a channel count"),
     ([-1, 1, "GAM", [512]], "512 looks like a channel count"),

@@ -22,6 +22,9 @@ from yolo_attn.plugin.rows import AttentionRow, read_rows
 
 SUPPORTED = "8.3.0 to 8.4"
 
+REFERENCE_SIZE = 640
+"""Picture size, pixels, that layers with one parameter a pixel refer to, whatever the training size."""
+
 Parser = Callable[..., tuple[nn.Sequential, list[int]]]
 
 
@@ -51,7 +54,7 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
 def _parse(
     parse: Parser, d: dict[str, Any], ch: int, verbose: bool, rows: list[AttentionRow]
 ) -> tuple[nn.Sequential, list[int]]:
-    measured = _measure_channels(parse, d, ch, rows)
+    measured, rows = _measure(parse, d, ch, rows)
     model_rows = deepcopy([*d["backbone"], *d["head"]])
     stand_ins = {}
     for row, channels in zip(rows, measured, strict=True):
@@ -104,8 +107,10 @@ def _stand_in(row: AttentionRow, channels: int) -> type[nn.Module]:
     return type(row.layer.__name__, (nn.Identity,), {**names, "__new__": new})
 
 
-def _measure_channels(parse: Parser, d: dict[str, Any], ch: int, rows: list[AttentionRow]) -> list[int]:
-    """Channels that Ultralytics computes where each row needs to know them."""
+def _measure(
+    parse: Parser, d: dict[str, Any], ch: int, rows: list[AttentionRow]
+) -> tuple[list[int], list[AttentionRow]]:
+    """Channels that Ultralytics computes where each row needs them, and the rows with the map sizes that they lack."""
     model_rows = deepcopy([*d["backbone"], *d["head"]])[: rows[-1].index + 1]
     for row in rows:
         own = model_rows[row.index]
@@ -115,8 +120,25 @@ def _measure_channels(parse: Parser, d: dict[str, Any], ch: int, rows: list[Atte
     layers: Any
     with torch.device("meta"):
         layers, _ = parse({**deepcopy(d), "backbone": model_rows, "head": probes}, ch, False)
+        if any(row.needs_grid for row in rows):
+            sizes = _map_sizes(layers[: len(model_rows)], ch)
+            rows = [row.with_grid(*sizes[row.measured_index]) if row.needs_grid else row for row in rows]
     features = {row.index: layers[len(model_rows) + i].num_features for i, row in enumerate(probed)}
-    return [features.get(row.index, ch) for row in rows]  # a row without a source row takes the picture itself
+    return [features.get(row.index, ch) for row in rows], rows  # a row without a source row takes the picture itself
+
+
+def _map_sizes(layers: Any, ch: int) -> dict[int, tuple[int, int]]:
+    """Height and width of each row's output at REFERENCE_SIZE pixels, and under -1 of the picture's."""
+    x: Any = torch.zeros(1, ch, REFERENCE_SIZE, REFERENCE_SIZE)
+    outputs: list[Any] = []
+    sizes = {-1: (REFERENCE_SIZE, REFERENCE_SIZE)}
+    for m in layers.eval():
+        if m.f != -1:
+            x = outputs[m.f] if isinstance(m.f, int) else [x if j == -1 else outputs[j] for j in m.f]
+        x = m(x)
+        outputs.append(x)
+        sizes[m.i] = (x.shape[-2], x.shape[-1])
+    return sizes
 
 
 @functools.cache

@@ -1,12 +1,57 @@
 """Which names a model YAML may use for attention layers."""
 
+import inspect
+import warnings
 from difflib import get_close_matches
+from typing import Any, TypeVar
 
 from torch import nn
 
-from yolo_attn.layers import GAM, NAM, SimAM
+from yolo_attn import layers
 
-LAYERS: dict[str, type[nn.Module]] = {layer.__name__: layer for layer in (SimAM, NAM, GAM)}
+LAYERS: dict[str, type[nn.Module]] = {name: getattr(layers, name) for name in layers.__all__}
+
+Layer = TypeVar("Layer", bound=type[nn.Module])
+
+
+def register_layer(layer: Layer) -> Layer:
+    """Make a layer of your own a row name and an in-block suffix; to be used as a decorator.
+
+    Its constructor takes `channels` first, and options by keyword; its output has its input's shape.
+
+    Args:
+        layer: A class of `nn.Module`. Checkpoints and the workers of a multi-GPU run find it where it lives in an
+            importable module; elsewhere (a notebook, a script, a function) a warning says so.
+
+    Returns:
+        The same class. Doing it again changes nothing.
+
+    Raises:
+        TypeError: If it is no module class, or its first parameter is not `channels`.
+        ValueError: If the name is taken, by one of our layers or by a layer of Ultralytics'.
+    """
+    if not (isinstance(layer, type) and issubclass(layer, nn.Module)):
+        raise TypeError(f"register_layer takes a class of nn.Module, found {layer!r}")
+    name, parameters = layer.__name__, list(inspect.signature(layer).parameters.values())
+    if not parameters or parameters[0].name != "channels":
+        raise TypeError(
+            f"{name}: its first parameter must be channels, found {', '.join(map(str, parameters)) or 'none'}"
+        )
+    others = [str(p) for p in parameters[1:] if p.kind is not p.KEYWORD_ONLY]
+    if others:
+        raise TypeError(f"{name}: options must be keyword-only, behind a *; found {', '.join(others)}")
+    if LAYERS.get(name, layer) is not layer and not _same(LAYERS[name], layer):
+        raise ValueError(f"{name}: a layer of this name is registered already, {LAYERS[name]}")
+    if name in _ultralytics_names():
+        raise ValueError(f"{name}: Ultralytics has a layer of this name; choose another")
+    if layer.__module__ == "__main__" or "<locals>" in layer.__qualname__:
+        warnings.warn(
+            f"{name} works in this process only: checkpoints and multi-GPU workers cannot import it from "
+            f"{layer.__module__}.{layer.__qualname__}; put it into a module",
+            stacklevel=2,
+        )
+    LAYERS[name] = layer
+    return layer
 
 
 def near_misses(name: str, known: list[str]) -> list[str]:
@@ -14,6 +59,17 @@ def near_misses(name: str, known: list[str]) -> list[str]:
 
     A name that contains a layer's name counts too, since ports write `GAM_Attention` and `NAMAttention`.
     """
-    contained = [layer for layer in LAYERS if layer.lower() in name.lower()]
+    contained = sorted((layer for layer in LAYERS if layer.lower() in name.lower()), key=len, reverse=True)
     close = get_close_matches(name.lower(), [k.lower() for k in known], n=3, cutoff=0.6)
     return list(dict.fromkeys(contained + [k for k in known if k.lower() in close]))
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether a class is the same one defined anew, as by reloading its module."""
+    return (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
+
+
+def _ultralytics_names() -> set[str]:
+    from ultralytics.nn import tasks  # here, so that knowing our own layers does not import Ultralytics
+
+    return {name for name, value in vars(tasks).items() if isinstance(value, type)}

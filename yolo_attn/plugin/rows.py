@@ -7,7 +7,7 @@ the block's own arguments, and a mapping for the attention behind them: `[-1, 3,
 
 import ast
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -53,6 +53,15 @@ class AttentionRow:
         if self.block:
             return self.index
         return self.source if self.source >= 0 else self.index + self.source
+
+    @property
+    def needs_grid(self) -> bool:
+        """Whether the layer wants a reference map size that the row leaves out."""
+        return bool(self.options.get("spatial")) and self.options.get("grid") is None and "grid" in _options(self.layer)
+
+    def with_grid(self, height: int, width: int) -> "AttentionRow":
+        """This row with its reference map size filled in."""
+        return replace(self, options={**self.options, "grid": (height, width)})
 
     def build(self, channels: int) -> nn.Module:
         """The layer for an input of `channels` channels.
