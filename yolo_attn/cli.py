@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LAST.PT",
         help="go on with a cut-off run; without a file, the newest under --project",
     )
+    train.add_argument(
+        "--nam-sparsity", type=float, metavar="P", help="NAM's penalty P·Σ|γ|, such as 1e-4; default: none"
+    )
     _add_common(train)
 
     val = commands.add_parser("val", help="validate a checkpoint and report COCO's numbers")
@@ -133,7 +136,7 @@ def _train(args: argparse.Namespace, further: list[str]) -> None:
 
     if args.resume:
         settings = _settings(args, further)
-        fixed = {"--cfg": args.cfg, "--weights": args.weights}
+        fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
         fixed |= {f"--{key}" if key in OPTIONS else key: v for key, v in settings.items() if key not in RESUMABLE}
         fixed.pop("--data", None)
         given = [name for name, value in fixed.items() if value is not None]
@@ -146,7 +149,7 @@ def _train(args: argparse.Namespace, further: list[str]) -> None:
     elif not args.cfg:
         raise UserError("train needs --cfg, such as --cfg yolov8n-gam.yaml")
     else:
-        train(args.cfg, Path(args.project), args.weights, _settings(args, further))
+        train(args.cfg, Path(args.project), args.weights, _settings(args, further), args.nam_sparsity)
 
 
 def _val(args: argparse.Namespace, further: list[str]) -> None:

@@ -42,8 +42,8 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
     return args
 
 
-def check_model(cfg: str, classes: int) -> nn.Module:
-    """Build the model that a YAML describes.
+def check_model(cfg: str, classes: int, changes: dict[str, Any] | None = None) -> nn.Module:
+    """Build the model that a YAML describes, with some of its keys changed.
 
     Raises:
         UserError: If the YAML is missing, is not a model, or has a wrong row.
@@ -51,10 +51,11 @@ def check_model(cfg: str, classes: int) -> nn.Module:
     if Path(cfg).suffix not in {".yaml", ".yml"}:
         raise UserError(f"--cfg {cfg}: expected a model YAML such as yolov8n-gam.yaml")
     try:
-        head = tasks.yaml_model_load(cfg)["head"][-1][2]
+        described = {**tasks.yaml_model_load(cfg), **(changes or {})}
+        head = described["head"][-1][2]
         if head not in DETECT_HEADS:
             raise UserError(f"--cfg {cfg}: its head is {head}; only detectors ({', '.join(DETECT_HEADS)}) are trained")
-        return tasks.DetectionModel(cfg, nc=classes, verbose=False)
+        return tasks.DetectionModel(described, nc=classes, verbose=False)
     except UserError:
         raise
     except FileNotFoundError as error:

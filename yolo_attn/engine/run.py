@@ -1,5 +1,6 @@
 """Whole runs: train, resume, validate. Everything is checked before the first file is written."""
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,16 +21,19 @@ from yolo_attn.engine.checks import (
 )
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.summary import print_validation
-from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.engine.trainer import SPARSITY_VARIABLE, DetectionTrainer
 from yolo_attn.engine.validator import DetectionValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
+from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
 
 COCO_CONF = 0.001
 """Confidence from which Ultralytics validates."""
 
 
-def train(cfg: str, project: Path, weights: str | None, settings: dict[str, Any]) -> DetectionTrainer:
+def train(
+    cfg: str, project: Path, weights: str | None, settings: dict[str, Any], nam_sparsity: float | None = None
+) -> DetectionTrainer:
     """Train a detector.
 
     Args:
@@ -37,6 +41,7 @@ def train(cfg: str, project: Path, weights: str | None, settings: dict[str, Any]
         project: Folder for the run folder.
         weights: Checkpoint to start from; None trains from scratch.
         settings: Ultralytics' settings. Without `data` the demo set is used, at its own size and length.
+        nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
 
     Returns:
         The trainer, with its metrics and paths.
@@ -51,10 +56,16 @@ def train(cfg: str, project: Path, weights: str | None, settings: dict[str, Any]
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(project / (args.name or ""))
     _check_training_data(args)
-    check_model(cfg, classes=80)
+    check_model(cfg, 80, {} if nam_sparsity is None else {SPARSITY_KEY: nam_sparsity})
     if weights:
         check_transfer(weights, load_weights(weights)[0], cfg)
-    return _run(vars(args))
+    if nam_sparsity is None:
+        return _run(vars(args))
+    os.environ[SPARSITY_VARIABLE] = str(nam_sparsity)
+    try:
+        return _run(vars(args))
+    finally:
+        del os.environ[SPARSITY_VARIABLE]
 
 
 def resume(last: str | Literal[True], project: Path, settings: dict[str, Any]) -> DetectionTrainer:

@@ -3,6 +3,7 @@
 They live in an importable module so that the workers of a multi-GPU run find them, and the layers with them.
 """
 
+import os
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from yolo_attn.engine.data import build_dataset, write_data_yaml
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.validator import COCO_KEYS, CocoValidator, DetectionValidator
 from yolo_attn.files import write_text
+from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
+from yolo_attn.plugin.sparsity import LOSS_NAME
+
+SPARSITY_VARIABLE = "YOLO_ATTN_NAM_SPARSITY"
+"""Carries a new run's penalty into the processes that train it; checkpoints carry it in the model's YAML."""
 
 
 class CocoTrainer(BaseTrainer):
@@ -27,6 +33,7 @@ class CocoTrainer(BaseTrainer):
     validator_class: type[CocoValidator]
     last: Path
     best: Path
+    loss_names: tuple[str, ...]
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         super().check_resume(overrides)
@@ -53,8 +60,17 @@ class CocoTrainer(BaseTrainer):
             self.args, self.data, split, names, train=train, batch=batch or 1, rect=not train, stride=stride
         )
 
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        model = super().get_model(cfg, weights, verbose)
+        if SPARSITY_VARIABLE in os.environ and not self.resume:
+            model.yaml[SPARSITY_KEY] = float(os.environ[SPARSITY_VARIABLE])
+        return model
+
     def get_validator(self) -> CocoValidator:
-        stock = super().get_validator()  # also names the losses
+        stock = super().get_validator()
+        model: Any = getattr(self.model, "module", self.model)
+        if self.loss_names and model.yaml.get(SPARSITY_KEY):  # early 8.3 names the losses before it has seen them
+            self.loss_names = (*self.loss_names, LOSS_NAME)
         ours = self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
         ours.splits = self.splits
         return ours

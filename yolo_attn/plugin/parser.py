@@ -19,6 +19,7 @@ from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.rows import AttentionRow, read_rows
+from yolo_attn.plugin.sparsity import check_sparsity
 
 SUPPORTED = "8.3.0 to 8.4"
 
@@ -42,9 +43,10 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
 
     Raises:
         RowError: If a row is wrong.
-        UserError: If the installed Ultralytics' parser does not keep the contract that this rests on.
+        UserError: If the sparsity penalty is no number or has no layer to act on, or if the installed Ultralytics' parser does not keep the contract that this rests on.
     """
     rows = read_rows(d, {name for name, value in vars(tasks).items() if isinstance(value, type)})
+    check_sparsity(d, [row.layer for row in rows])
     if not rows:
         return parse(d, ch, verbose)
     check_contract(parse)

@@ -16,6 +16,7 @@ from ultralytics.utils import downloads
 from yolo_attn.plugin.blocks import AttendedConv, attend
 from yolo_attn.plugin.parser import parse_model
 from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.plugin.sparsity import add_penalty
 from yolo_attn.plugin.yamls import yaml_model_load
 
 _undo: list[Callable[[], None]] = []
@@ -28,6 +29,8 @@ def register() -> None:
     _wrap(tasks, "parse_model", parse_model)
     _wrap(tasks, "yaml_model_load", yaml_model_load)
     _wrap(tasks.BaseModel, "fuse", fuse)
+    _wrap(tasks.BaseModel, "loss", add_penalty)
+    _wrap(tasks.RTDETRDetectionModel, "loss", add_penalty)
     _wrap(downloads, "is_url", is_url)
     _count_flops()
     _allow_safe_load()
