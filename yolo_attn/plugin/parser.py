@@ -43,7 +43,8 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
 
     Raises:
         RowError: If a row is wrong.
-        UserError: If the sparsity penalty is no number or has no layer to act on, or if the installed Ultralytics' parser does not keep the contract that this rests on.
+        UserError: If the sparsity penalty is no number or has nothing to act on, or if the parser of the installed
+            Ultralytics does not keep the contract that this rests on.
     """
     rows = read_rows(d, {name for name, value in vars(tasks).items() if isinstance(value, type)})
     check_sparsity(d, [row.layer for row in rows])
