@@ -145,6 +145,7 @@ def test_training_shrinks_the_scales_logs_the_loss_and_resumes(small_coco, tmp_p
         "optimizer=SGD",
         "warmup_epochs=0",
         "nbs=8",
+        "lr0=0.05",
     ]
     for name, more in (("with", ["--nam-sparsity", "0.1"]), ("without", [])):
         assert main(["train", "--cfg", "yolov8n-nam.yaml", "--epochs", "3", "--name", name, *settings, *more]) == 0
