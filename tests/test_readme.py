@@ -1,5 +1,6 @@
 """What the README says can be typed, typed: smaller, on a drawn set."""
 
+import inspect
 import os
 import re
 import shutil
@@ -13,7 +14,9 @@ from support import ROOT
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
+from yolo_attn import layers
 from yolo_attn.coco.source import load_source
+from yolo_attn.plugin.registry import LAYERS
 
 README = (ROOT / "README.md").read_text()
 LARGE = re.compile(r"--(epochs|imgsz|batch) \d+ ?")
@@ -62,12 +65,31 @@ def test_quick_start_runs_in_its_order(small_coco, tmp_path):
 
 def test_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks("python")
-    exec(block, {})
+    quick, _ = blocks("python")
+    exec(quick, {})
+
+
+def test_own_layer_serves_rows_and_blocks(tmp_path, monkeypatch):
+    _, layer = blocks("python")
+    assert len(layer.splitlines()) <= 12
+    (tmp_path / "my_layers.py").write_text(layer)
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_layers
+
+    d = yaml_model_load("yolov8n.yaml")
+    d["backbone"][2] = [-1, 3, "C2f_Scale", [128, True]]
+    d["backbone"][9] = [-1, 1, "Scale", []]
+    model = DetectionModel(d, verbose=False)
+    assert sum(isinstance(m, my_layers.Scale) for m in model.modules()) == 2
+    del LAYERS["Scale"], sys.modules["my_layers"]
 
 
 def test_rows_build():
-    data, rows = blocks("yaml")
+    data, rows, block_rows = blocks("yaml")
+    for row in yaml.safe_load(block_rows):
+        d = yaml_model_load("yolov8n.yaml")
+        d["backbone"][2] = row
+        assert any(type(m).__name__ == row[2].split("_")[1] for m in DetectionModel(d, verbose=False).modules())
     for row in yaml.safe_load(rows):
         d = yaml_model_load("yolov8n.yaml")
         d["backbone"] = [*d["backbone"][:9], row]
@@ -75,6 +97,16 @@ def test_rows_build():
         layer = DetectionModel(d, verbose=False).model[9]
         assert type(layer[0] if isinstance(layer, nn.Sequential) else layer).__name__ == row[2]
     assert set(yaml.safe_load(data)) == {"path", "train", "val", "annotations"}
+
+
+def test_layer_table_gives_the_signatures():
+    rows = {m[1]: m[2] for m in re.finditer(r"^\| `(\w+)` \| (`[a-z].*?) \|", README, re.MULTILINE)}
+    assert set(rows) >= set(layers.__all__)
+    for name in layers.__all__:
+        parameters = inspect.signature(getattr(layers, name)).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        told = dict(yaml.safe_load(option).popitem() for option in re.findall(r"`(.*?)`", rows[name]))
+        assert {k: str(v) for k, v in told.items()} == {k: str(v) for k, v in defaults.items()}
 
 
 def test_data_yaml_of_the_readme_is_found(tmp_path, small_coco):

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     try:
         args, further = _parser().parse_known_args(arguments)
+        _import(args.modules or [])
         args.run(args, further)
     except UserError as error:
         print(f"yolo-attn: error: {error}", file=sys.stderr)
@@ -43,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("yolo-attn: stopped; a training that has a last.pt goes on with train --resume", file=sys.stderr)
         return 130
     return 0
+
+
+def _import(modules: list[str]) -> None:
+    """Let this process, and those that it starts, import the user's modules, also from the folder that they are in."""
+    if modules:
+        sys.path.insert(0, str(Path.cwd()))
+        os.environ["YOLO_ATTN_IMPORT"] = ",".join(modules)
+        from yolo_attn.plugin.registry import import_users_layers
+
+        import_users_layers()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,6 +109,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--project", type=_path, default=_path("runs/detect"), help="folder for run folders; default: runs/detect"
     )
     parser.add_argument("--name", type=_name, help="name of the run folder; default: train or val, numbered")
+    parser.add_argument(
+        "--import", dest="modules", metavar="MODULE", action="append", help="module that registers layers of your own"
+    )
     parser.usage = f"{parser.prog} [options] [key=value ...]"
     parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
 

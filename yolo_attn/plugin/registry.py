@@ -1,6 +1,8 @@
 """Which names a model YAML may use for attention layers."""
 
+import importlib
 import inspect
+import os
 import warnings
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -8,6 +10,9 @@ from typing import Any, TypeVar
 from torch import nn
 
 from yolo_attn import layers
+from yolo_attn.errors import UserError
+
+IMPORT_VARIABLE = "YOLO_ATTN_IMPORT"
 
 LAYERS: dict[str, type[nn.Module]] = {name: getattr(layers, name) for name in layers.__all__}
 
@@ -52,6 +57,21 @@ def register_layer(layer: Layer) -> Layer:
         )
     LAYERS[name] = layer
     return layer
+
+
+def import_users_layers() -> None:
+    """Import the modules that `YOLO_ATTN_IMPORT` lists, once, so that their layers register.
+
+    The variable reaches the workers of a multi-GPU run, which know nothing else of what the user imported.
+
+    Raises:
+        UserError: If a module cannot be imported, with the reason.
+    """
+    for name in filter(None, os.environ.get(IMPORT_VARIABLE, "").split(",")):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever a user's module raises
+            raise UserError(f"--import {name}: {type(error).__name__}: {error}") from error
 
 
 def near_misses(name: str, known: list[str]) -> list[str]:

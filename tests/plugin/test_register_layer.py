@@ -1,0 +1,151 @@
+"""A user's own layer as a row name and an in-block suffix."""
+
+import os
+import sys
+
+import pytest
+import torch
+import yaml
+from support import QUICK, run_python, script
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+
+import yolo_attn
+from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.plugin.rows import RowError
+from yolo_attn.plugin.yamls import MODEL_YAMLS
+
+MODULE = """
+import torch
+from torch import nn
+
+import yolo_attn
+
+
+@yolo_attn.register_layer
+class Scale(nn.Module):
+    def __init__(self, channels, *, start=1.0):
+        super().__init__()
+        if start <= 0:
+            raise ValueError(f"Scale: start={start} must be above 0")
+        self.weight = nn.Parameter(torch.full((channels,), float(start)))
+
+    def forward(self, x):
+        return x * self.weight.reshape(1, -1, 1, 1)
+"""
+
+
+@pytest.fixture
+def scale(tmp_path, monkeypatch):
+    """The module above, importable, its layer registered for the test."""
+    (tmp_path / "my_layers.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_layers
+
+    yield my_layers.Scale
+    del LAYERS["Scale"], sys.modules["my_layers"]
+
+
+def model(*rows):
+    d = tasks.yaml_model_load("yolov8n.yaml")
+    for index, row in rows:
+        d["backbone"][index] = row
+    return tasks.DetectionModel(d, verbose=False)
+
+
+def test_row_and_suffix(scale):
+    built = model((4, [-1, 1, "Scale", [{"start": 0.5}]]), (6, [-1, 6, "C2f_Scale", [512, True, {"start": 2}]]))
+    assert type(built.model[4]) is scale
+    assert built.model[4].weight.tolist() == [0.5] * 64
+    assert [m.cv2.attention.weight[0].item() for m in built.model[6].m] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([-1, 1, "Scale", [{"start": -1}]], "Scale: start=-1 must be above 0"),
+        ([-1, 1, "Scale", [{"strat": 1}]], "no option 'strat' (did you mean start?)"),
+        ([-1, 1, "Scale", [512]], "512 looks like a channel count"),
+        ([-1, 1, "Scael", []], "did you mean Scale"),
+    ],
+)
+def test_the_same_checks(scale, row, message):
+    with pytest.raises(RowError) as told:
+        model((4, row))
+    assert message in str(told.value)
+
+
+def test_checkpoint_in_a_fresh_process(scale, tmp_path):
+    yolo = YOLO("yolov8n.yaml")
+    yolo.model = model((4, [-1, 1, "Scale", []]))
+    yolo.save(tmp_path / "scale.pt")
+    code = "from ultralytics import YOLO; m = YOLO('scale.pt'); print(type(m.model.model[4]).__name__)"
+    result = run_python(code, tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    assert result.stdout.split()[-1] == "Scale", result.stderr
+
+
+def test_training_by_the_script(tmp_path, small_coco):
+    (tmp_path / "my_layers.py").write_text(MODULE)
+    text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Scale, []")
+    (tmp_path / "yolov8n-scale.yaml").write_text(text)
+    arguments = ["--cfg", "yolov8n-scale.yaml", "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]
+    result = script("train_det.py", *arguments, "--import", "my_layers", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "my_layers.Scale" in result.stdout + result.stderr
+    weights = ["--weights", "runs/detect/train/weights/best.pt", "--device", "cpu"]
+    assert script("val_det.py", *weights, "--import", "my_layers", cwd=tmp_path).returncode == 0
+    lacking = script("train_det.py", *arguments, cwd=tmp_path)
+    assert lacking.returncode == 2
+    assert "unknown layer 'Scale'" in lacking.stderr
+    wrong = script("train_det.py", *arguments, "--import", "no_such_module", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "--import no_such_module: ModuleNotFoundError" in wrong.stderr.splitlines()[-1]
+
+
+def test_twice_is_once_and_another_of_the_name_is_refused(scale):
+    assert yolo_attn.register_layer(scale) is scale
+    other = type("Scale", (nn.Module,), {"__init__": lambda self, channels: None, "__module__": "elsewhere"})
+    with pytest.raises(ValueError, match="Scale: a layer of this name is registered already"):
+        yolo_attn.register_layer(other)
+    assert LAYERS["Scale"] is scale
+
+
+def make(name="Mine", init=lambda self, channels: None, base=nn.Module):
+    return type(name, (base,), {"__init__": init, "__module__": "elsewhere"})
+
+
+@pytest.mark.parametrize(
+    ("layer", "error", "message"),
+    [
+        (make(base=object), TypeError, "takes a class of nn.Module"),
+        (lambda channels: None, TypeError, "takes a class of nn.Module"),
+        (make(init=lambda self, width: None), TypeError, "first parameter must be channels, found width"),
+        (
+            make(init=lambda self, channels, k=3: None),
+            TypeError,
+            "options must be keyword-only, behind a \\*; found k=3",
+        ),
+        (make("Conv"), ValueError, "Ultralytics has a layer of this name"),
+        (make("GAM"), ValueError, "GAM: a layer of this name is registered already"),
+    ],
+)
+def test_what_cannot_be_registered(layer, error, message):
+    before = dict(LAYERS)
+    with pytest.raises(error, match=message):
+        yolo_attn.register_layer(layer)
+    assert before == LAYERS
+
+
+def test_layer_that_nothing_else_can_import_is_warned_about():
+    class Local(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+
+        def forward(self, x):
+            return torch.relu(x)
+
+    with pytest.warns(UserWarning, match="Local works in this process only: checkpoints and multi-GPU workers cannot"):
+        yolo_attn.register_layer(Local)
+    assert isinstance(model((4, yaml.safe_load("[-1, 1, Local, []]"))).model[4], Local)
+    del LAYERS["Local"]
