@@ -35,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     try:
         args, further = _parser().parse_known_args(arguments)
-        _import(args.modules or [])
         args.run(args, further)
     except UserError as error:
         print(f"yolo-attn: error: {error}", file=sys.stderr)
@@ -44,16 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("yolo-attn: stopped; a training that has a last.pt goes on with train --resume", file=sys.stderr)
         return 130
     return 0
-
-
-def _import(modules: list[str]) -> None:
-    """Let this process, and those that it starts, import the user's modules, also from the folder that they are in."""
-    if modules:
-        sys.path.insert(0, str(Path.cwd()))
-        os.environ["YOLO_ATTN_IMPORT"] = ",".join(modules)
-        from yolo_attn.plugin.registry import import_users_layers
-
-        import_users_layers()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -110,7 +99,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", type=_name, help="name of the run folder; default: train or val, numbered")
     parser.add_argument(
-        "--import", dest="modules", metavar="MODULE", action="append", help="module that registers layers of your own"
+        "--import",
+        dest="modules",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="module that registers layers of your own",
     )
     parser.usage = f"{parser.prog} [options] [key=value ...]"
     parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
@@ -146,7 +140,9 @@ def _name(text: str) -> str:
 
 
 def _train(args: argparse.Namespace, further: list[str]) -> None:
-    from yolo_attn.engine.run import resume, train
+    from yolo_attn.engine.run import import_modules, resume, train
+
+    import_modules(args.modules)
 
     if args.resume:
         settings = _settings(args, further)
@@ -167,7 +163,9 @@ def _train(args: argparse.Namespace, further: list[str]) -> None:
 
 
 def _val(args: argparse.Namespace, further: list[str]) -> None:
-    from yolo_attn.engine.run import validate
+    from yolo_attn.engine.run import import_modules, validate
+
+    import_modules(args.modules)
 
     validate(args.weights, Path(args.project), _settings(args, further))
 

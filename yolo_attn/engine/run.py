@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -25,10 +26,26 @@ from yolo_attn.engine.trainer import SPARSITY_VARIABLE, DetectionTrainer
 from yolo_attn.engine.validator import DetectionValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
+from yolo_attn.plugin.registry import IMPORT_VARIABLE, import_users_layers
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
 
 COCO_CONF = 0.001
 """Confidence from which Ultralytics validates."""
+
+
+def import_modules(names: list[str]) -> None:
+    """Import modules with layers of the user's own, here and in every process that a run starts.
+
+    Args:
+        names: Module names; the current folder is searched first.
+
+    Raises:
+        UserError: If one cannot be imported.
+    """
+    if names:
+        sys.path.insert(0, str(Path.cwd()))
+        os.environ[IMPORT_VARIABLE] = ",".join(names)
+        import_users_layers()
 
 
 def train(
