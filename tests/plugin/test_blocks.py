@@ -27,8 +27,9 @@ MODELS = {
     "HGBlock": "rtdetr-l.yaml",
     "RepC3": "rtdetr-l.yaml",
     "ResNetLayer": "rtdetr-resnet50.yaml",
+    "TorchVision": "mobilenetv2.yaml",
 }
-NOWHERE = {("A2C2f", "pre_bn"), ("C3Ghost", "pre_bn"), ("RepC3", "pre_bn")}
+NOWHERE = {("A2C2f", "pre_bn"), ("C3Ghost", "pre_bn"), ("RepC3", "pre_bn"), ("TorchVision", "out")}
 PLACES = [(b, w) for b in MODELS for w in ("end", "pre_bn", "out") if (b, w) not in NOWHERE]
 
 
@@ -154,7 +155,8 @@ def test_bottleneck_rows_repeat_and_count():
 
 @pytest.mark.parametrize(("block", "where"), sorted(NOWHERE))
 def test_places_that_mean_nothing_are_refused(block, where):
-    with pytest.raises(RowError, match=rf"row \d+: where: {where} means nothing in this {block}; .* write end or out"):
+    instead = "end or pre_bn" if where == "out" else "end or out"
+    with pytest.raises(RowError, match=rf"row \d+: where: {where} means nothing in this {block}; .* write {instead}$"):
         build(swapped(block, "NAM", {"where": where}))
 
 
@@ -163,6 +165,27 @@ def test_stem_without_residual_units_is_refused():
     d["backbone"][0][2] += "_NAM"
     with pytest.raises(RowError, match="row 0: where: end means nothing in this ResNetLayer; it has no residual unit"):
         build(d)
+
+
+@pytest.mark.parametrize("model", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "resnet18"])
+@pytest.mark.parametrize("where", ["end", "pre_bn"])
+def test_other_models_of_torchvision_are_refused(model, where):
+    """Also those whose blocks bear MobileNetV2's name."""
+    d = tasks.yaml_model_load("mobilenetv2-nam.yaml")
+    d["backbone"][0][3][1:] = [model, None, True, 2, True, {"where": where}]
+    with pytest.raises(RowError, match=f"row 0: where: {where} means nothing .* only mobilenet_v2 .* write out$"):
+        build(d)
+
+
+def test_pixels_scales_in_torchvision_need_a_grid():
+    d = tasks.yaml_model_load("mobilenetv2-nam.yaml")
+    options = {"spatial": True}
+    d["backbone"][0][3].append(options)
+    with pytest.raises(RowError, match=r"row 0: TorchVision has maps of several sizes; write grid: \[height, width\]$"):
+        build(d)
+    options["grid"] = [20, 20]
+    attention = [m for m in build(d).modules() if isinstance(m, NAM)]
+    assert {tuple(m.spatial.grid) for m in attention} == {(20, 20)}
 
 
 @pytest.mark.parametrize(

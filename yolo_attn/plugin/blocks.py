@@ -5,6 +5,7 @@ block is renamed, so a variant has the block's keys and shapes plus the attentio
 (`forward_split` at export, `forward_fuse` after fusing) runs the attention too. docs/blocks.md has the table.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ UNITS: dict[str, tuple[str, ...]] = {
     "HGBlock": ("HGBlock",),
     "ResNetLayer": ("ResNetBlock",),
     "Bottleneck": ("Bottleneck",),
+    "TorchVision": ("InvertedResidual",),
 }
 """Blocks that have attention variants, and the kinds of units in them that "end" and "pre_bn" mean."""
 
@@ -36,6 +38,7 @@ END: dict[str, Callable[[Any], nn.Module]] = {
     "RepConv": lambda unit: unit,
     "HGBlock": lambda unit: unit.ec,
     "ResNetBlock": lambda unit: unit.cv3,
+    "InvertedResidual": lambda unit: unit.conv,
 }
 """The module of a unit whose output is the unit's branch, before the addition where there is one."""
 
@@ -44,6 +47,7 @@ LAST_SPATIAL: dict[str, Callable[[Any], tuple[nn.Module, str]]] = {
     "CIB": lambda unit: (unit.cv1, str(len(unit.cv1) - 1)),
     "ResNetBlock": lambda unit: (unit, "cv2"),
     "HGBlock": lambda unit: (unit.m[-1], "conv2") if hasattr(unit.m[-1], "conv2") else (unit.m, str(len(unit.m) - 1)),
+    "InvertedResidual": lambda unit: (unit.conv, str(len(unit.conv) - 3)),  # depthwise; then come pointwise and norm
 }
 """Owner and name of a unit's last spatial convolution with a batch norm of its own; other kinds have none."""
 
@@ -88,6 +92,8 @@ def place_attention(block: Any, name: str, where: str, build: Callable[[int], nn
         ValueError: If the place means nothing in this block.
     """
     if where == "out":
+        if getattr(block, "split", False):
+            raise ValueError(f"where: out means nothing in this {name}; it returns a list of maps; write end or pre_bn")
         _attach(block, build(channels))
         return
     units = [(kind, m) for m in block.modules() for kind in UNITS[name] if _is_a(m, kind)]
@@ -102,26 +108,40 @@ def place_attention(block: Any, name: str, where: str, build: Callable[[int], nn
         else:
             owner, attribute = LAST_SPATIAL[kind](unit)
             conv = owner.get_submodule(attribute)
-            setattr(owner, attribute, AttendedConv(conv, build(_out_channels(conv))))
+            setattr(owner, attribute, _before_norm(conv, build(_out_channels(conv))))
 
 
 def _attach(module: Any, attention: nn.Module) -> None:
     module.attention = attention
-    module.register_forward_hook(attend)
+    if not isinstance(module, nn.Sequential):  # which runs what it is given
+        module.register_forward_hook(attend)
+
+
+def _before_norm(conv: Any, attention: nn.Module) -> nn.Module:
+    """The convolution with attention before its batch norm, and its parts under their own names."""
+    if not isinstance(conv, nn.Sequential):
+        return AttendedConv(conv, attention)
+    (first, convolution), *rest = conv.named_children()
+    return nn.Sequential(OrderedDict([(first, convolution), ("attention", attention), *rest]))
 
 
 def _is_a(module: nn.Module, kind: str) -> bool:
-    """By name, since not every supported Ultralytics has every class."""
-    return any(base.__name__ == kind for base in type(module).__mro__)
+    """By name, since not every supported Ultralytics has every class; torchvision has three of one name."""
+    named = any(base.__name__ == kind for base in type(module).__mro__)
+    return named and (kind != "InvertedResidual" or type(module).__module__.endswith(".mobilenetv2"))
 
 
 def _out_channels(module: Any) -> int:
+    if isinstance(module, nn.Sequential):
+        return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)][-1].num_features
     if hasattr(module, "conv"):  # Conv and its kin
         return module.conv.out_channels
     return module.c2 if hasattr(module, "c2") else 2 * module.cv1.conv.out_channels  # RepConv, GhostConv
 
 
 def _reason(name: str, where: str) -> str:
+    if name == "TorchVision":
+        return "of torchvision's models only mobilenet_v2 is known inside; write out"
     if where == "pre_bn":
         return "no unit of it has a spatial convolution with a batch norm of its own; write end or out"
     return "it has no residual unit; write out"

@@ -127,13 +127,13 @@ def _measure(
         layers, _ = parse({**deepcopy(d), "backbone": model_rows, "head": probes}, ch, False)
         if any(row.needs_grid for row in rows):
             sizes = _map_sizes(layers[: len(model_rows)], ch)
-            rows = [row.with_grid(*sizes[row.measured_index]) if row.needs_grid else row for row in rows]
+            rows = [row.with_grid(sizes.get(row.measured_index)) if row.needs_grid else row for row in rows]
     features = {row.index: layers[len(model_rows) + i].num_features for i, row in enumerate(probed)}
     return [features.get(row.index, ch) for row in rows], rows  # a row without a source row takes the picture itself
 
 
 def _map_sizes(layers: Any, ch: int) -> dict[int, tuple[int, int]]:
-    """Height and width of each row's output at REFERENCE_SIZE pixels, and under -1 of the picture's."""
+    """Height and width of each row's output at REFERENCE_SIZE pixels, if it is one map; under -1 of the picture's."""
     x: Any = torch.zeros(1, ch, REFERENCE_SIZE, REFERENCE_SIZE)
     outputs: list[Any] = []
     sizes = {-1: (REFERENCE_SIZE, REFERENCE_SIZE)}
@@ -142,7 +142,8 @@ def _map_sizes(layers: Any, ch: int) -> dict[int, tuple[int, int]]:
             x = outputs[m.f] if isinstance(m.f, int) else [x if j == -1 else outputs[j] for j in m.f]
         x = m(x)
         outputs.append(x)
-        sizes[m.i] = (x.shape[-2], x.shape[-1])
+        if isinstance(x, torch.Tensor):
+            sizes[m.i] = (x.shape[-2], x.shape[-1])
     return sizes
 
 

@@ -59,9 +59,15 @@ class AttentionRow:
         """Whether the layer wants a reference map size that the row leaves out."""
         return bool(self.options.get("spatial")) and self.options.get("grid") is None and "grid" in _options(self.layer)
 
-    def with_grid(self, height: int, width: int) -> "AttentionRow":
-        """This row with its reference map size filled in."""
-        return replace(self, options={**self.options, "grid": (height, width)})
+    def with_grid(self, size: tuple[int, int] | None) -> "AttentionRow":
+        """This row with its reference map size, height and width, filled in.
+
+        Raises:
+            RowError: If there is no one size.
+        """
+        if size is None:
+            raise RowError(f"{self.place}: {self.block} has maps of several sizes; write grid: [height, width]")
+        return replace(self, options={**self.options, "grid": size})
 
     def build(self, channels: int) -> nn.Module:
         """The layer for an input of `channels` channels.
