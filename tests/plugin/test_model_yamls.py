@@ -1,5 +1,6 @@
 """The packaged model YAMLs: names, rows, headers."""
 
+import functools
 import re
 import shutil
 import subprocess
@@ -8,82 +9,186 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import thop
 import torch
 import yaml
-from support import run_python
+from support import ROOT, run_python
+from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import ClassificationModel, DetectionModel
 from ultralytics.utils.checks import check_yaml as ul_file
-from ultralytics.utils.torch_utils import get_flops, get_num_params
+from ultralytics.utils.torch_utils import get_num_params
 
+from yolo_attn import layers
+from yolo_attn.engine.checks import check_model
+from yolo_attn.errors import UserError
 from yolo_attn.layers import GAM, NAM, SimAM
+from yolo_attn.plugin.blocks import AttendedConv
 from yolo_attn.plugin.yamls import MODEL_YAMLS, find_model_yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-LAYERS = {"simam": SimAM, "nam": NAM, "gam": GAM}
-NECK = [f"{family}-{layer}" for family in ("yolov5", "yolov8", "yolo11", "yolo26") for layer in LAYERS]
+LAYERS = {name.lower(): getattr(layers, name) for name in layers.__all__}
+LAYERS["triplet"] = LAYERS.pop("tripletattention")
+FAMILIES = ("yolov8", "yolo11", "yolo26")
+NECK = [f"{family}-{layer}" for family in FAMILIES for layer in LAYERS]
+NECK += [f"yolov5-{layer}" for layer in ("simam", "nam", "gam")]
+IN_YOLO = [f"{model}-{layer}" for model in ("yolov8-c2f", "yolo11-c3k2") for layer in ("simam", "nam", "cbam", "eca")]
+CLASSIFIERS = [f"resnet50-cls-{layer}" for layer in ("simam", "nam", "gam", "cbam")]
+IN_OTHERS = [name.replace("-cls", "") for name in CLASSIFIERS] + ["mobilenetv2-simam", "mobilenetv2-nam"]
+PLAIN = ["resnet50", "mobilenetv2"]
+ALL = [*NECK, "yolov8-gam-backbone", *IN_YOLO, *CLASSIFIERS, *IN_OTHERS, *PLAIN]
 FAMILY = re.compile(r"(yolov?\d+)(-.*)")
+BLOCKS = {"c2f": "C2f", "c3k2": "C3k2", "resnet50": "ResNetLayer", "mobilenetv2": "TorchVision"}
 
 
 def scaled(name, scale):
-    family, rest = FAMILY.fullmatch(name).groups()
-    return f"{family}{scale}{rest}.yaml"
+    """File name at a scale; ResNet and MobileNet have none."""
+    match = FAMILY.fullmatch(name)
+    return f"{match[1]}{scale}{match[2]}.yaml" if match else f"{name}.yaml"
 
 
 def plain(name, scale="n"):
-    return f"{FAMILY.fullmatch(name)[1]}{scale}.yaml"
+    if name in CLASSIFIERS:
+        return "yolov8n-cls-resnet50.yaml"  # Ultralytics' own
+    match = FAMILY.fullmatch(name)
+    return f"{match[1]}{scale}.yaml" if match else f"{name.split('-')[0]}.yaml"
+
+
+def layer_of(name):
+    return LAYERS[name.split("-")[-1]]
+
+
+def build(file):
+    return (ClassificationModel if "-cls" in file else DetectionModel)(file, verbose=False)
+
+
+@functools.cache
+def figures(file):
+    """Parameters and GFLOPs as the headers give them.
+
+    Ultralytics' own `get_flops` counts a 32 px picture and scales, so what is done once a map counts 400-fold at
+    640 px; here its counter sees the size itself, on the meta device.
+    """
+    model, size = build(file), 224 if "-cls" in file else 640
+    parameters, strides = get_num_params(model), model.stride
+    model.to("meta").model[-1].stride = strides
+    operations = thop.profile(model, inputs=[torch.zeros(1, 3, size, size, device="meta")], verbose=False)[0]
+    return f"{size} px: {parameters:,} parameters, {operations * 2 / 1e9:.3f} GFLOPs"
+
+
+@functools.cache
+def rows_of(file):
+    """The layers that a model YAML describes, without weights."""
+    with torch.device("meta"):
+        return tasks.parse_model(tasks.yaml_model_load(file), 3, verbose=False)[0]
+
+
+def shapes(module):
+    return {k: v.shape for k, v in module.state_dict().items()}
 
 
 def test_these_files_and_no_others():
-    assert sorted(f.stem for f in MODEL_YAMLS.glob("*.yaml")) == sorted([*NECK, "yolov8-gam-backbone"])
+    assert sorted(f.stem for f in MODEL_YAMLS.glob("*.yaml")) == sorted(ALL)
 
 
-@pytest.mark.parametrize("name", [*NECK, "yolov8-gam-backbone"])
+@pytest.mark.parametrize("name", ALL)
 def test_header_is_true(name):
     lines = (MODEL_YAMLS / f"{name}.yaml").read_text().splitlines()
-    model, base = (DetectionModel(y, verbose=False) for y in (scaled(name, "n"), plain(name)))
-    assert lines[1] == f"# python scripts/train_det.py --cfg {scaled(name, 'n')}"
-    assert lines[2] == (
-        f"# n at 640 px: {get_num_params(model):,} parameters, {get_flops(model, 640):.3f} GFLOPs; plain "
-        f"{plain(name)[:-5]}: {get_num_params(base):,} parameters, {get_flops(base, 640):.3f} GFLOPs."
-    )
+    file, base = scaled(name, "n"), plain(name)
+    if name in CLASSIFIERS:
+        call = f"u.YOLO('{file}').train(data='path/to/imagenet')"
+        assert lines[1] == f'# python -c "import yolo_attn, ultralytics as u; {call}"'
+    else:
+        assert lines[1] == f"# python scripts/train_det.py --cfg {file}"
+    beside = "" if name in PLAIN else f"; plain {base[:-5]}: {figures(base).split(': ')[1]}"
+    assert lines[2] == f"# {'n ' if FAMILY.fullmatch(name) else ''}at {figures(file)}{beside}."
     rows = [line for line in lines if line.startswith("  - [")]
     assert [int(re.search(r"# (\d+)", row)[1]) for row in rows] == list(range(len(rows)))
 
 
-def rows_of(name):
-    """The layers that a model YAML describes, without weights."""
-    with torch.device("meta"):
-        return tasks.parse_model(tasks.yaml_model_load(name), 3, verbose=False)[0]
-
-
-@pytest.mark.parametrize("name", NECK)
-@pytest.mark.parametrize("scale", "nsmlx")
+@pytest.mark.parametrize(
+    ("name", "scale"), [(n, s) for n in NECK for s in ("nsmlx" if layer_of(n) in (SimAM, NAM, GAM) else "nx")]
+)
 def test_neck_is_the_base_and_attention_before_the_head(name, scale):
     base, ours = rows_of(plain(name, scale)), rows_of(scaled(name, scale))
     n = len(base) - 1
     attention = ours[n : n + 3]
-    assert [type(m) for m in attention] == 3 * [LAYERS[name.split("-")[1]]]
+    assert [type(m) for m in attention] == 3 * [layer_of(name)]
     assert [m.f for m in attention] == base[-1].f
     assert ours[-1].f == [n, n + 1, n + 2]
     for mine, theirs in zip([*ours[:n], ours[-1]], base, strict=True):
-        assert {k: v.shape for k, v in mine.state_dict().items()} == {
-            k: v.shape for k, v in theirs.state_dict().items()
-        }
+        assert shapes(mine) == shapes(theirs)
 
 
 @pytest.mark.parametrize("name", NECK)
-def test_with_attention_as_identity_it_is_the_base(name):
-    base, model = (DetectionModel(y, verbose=False).eval() for y in (plain(name), scaled(name, "n")))
-    own = [m for m in model.model if type(m) not in LAYERS.values()]
+def test_neck_with_attention_as_identity_is_the_base(name):
+    base, model = (build(y).eval() for y in (plain(name), scaled(name, "n")))
+    own = [m for m in model.model if type(m) is not layer_of(name)]
     for mine, theirs in zip(own, base.model, strict=True):
         mine.load_state_dict(theirs.state_dict())
-    for m in model.model:
-        if type(m) in LAYERS.values():
-            m.forward = lambda x: x
+    silence(model, layer_of(name))
     x = torch.rand(1, 3, 64, 96)
     assert torch.equal(model(x)[0], base(x)[0])
+
+
+def silence(model, layer):
+    for m in model.modules():
+        if isinstance(m, layer):
+            m.forward = lambda x: x
+
+
+@pytest.mark.parametrize("scale", "nsmlx")
+@pytest.mark.parametrize("name", IN_YOLO)
+def test_block_variant_has_the_keys_of_the_base_plus_the_attentions(name, scale):
+    base, ours = rows_of(plain(name, scale)), rows_of(scaled(name, scale))
+    assert [(m.f, type(m)) for m in ours] == [(m.f, type(m)) for m in base]
+    assert shapes(base) == {k: v for k, v in shapes(ours).items() if ".attention." not in k}
+    changed = [m for m in ours if m.type.endswith(f"_{layer_of(name).__name__}")]
+    assert len(changed) == sum(type(m).__name__ == BLOCKS[name.split("-")[1]] for m in base) == 8
+    for m in changed:
+        assert any(isinstance(part, layer_of(name)) for part in m.modules())
+
+
+@pytest.mark.parametrize("name", [*IN_YOLO, *CLASSIFIERS, *IN_OTHERS])
+def test_block_variant_with_attention_as_identity_is_the_base(name):
+    base, model = (build(y).eval() for y in (plain(name), scaled(name, "n")))
+    missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
+    assert not unexpected
+    assert all(".attention." in key for key in missing)
+    x = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        expected = base(x)[0]
+        del base
+        acting = model(x)[0]
+        silence(model, layer_of(name))
+        assert torch.equal(model(x)[0], expected)
+    assert not torch.equal(acting, expected)
+
+
+@pytest.mark.parametrize("name", [*IN_YOLO, *CLASSIFIERS, *IN_OTHERS])
+def test_layers_stand_where_the_authors_put_them(name):
+    """SimAM between the 3×3 convolution and its batch norm, the others at the end of every residual unit's branch."""
+    kind = {"c3k2": "Bottleneck", "c2f": "Bottleneck", "resnet50": "ResNetBlock", "mobilenetv2": "InvertedResidual"}
+    model = rows_of(scaled(name, "n"))
+    parts = name.split("-")
+    unit_kind = kind.get(parts[1]) or kind[parts[0]]
+    units = [m for m in model.modules() if type(m).__name__ == unit_kind]
+    attention = [m for m in model.modules() if isinstance(m, layer_of(name))]
+    assert len(units) == len(attention)
+    assert parts[0] not in ("resnet50", "mobilenetv2") or len(units) == {"resnet50": 16, "mobilenetv2": 17}[parts[0]]
+    for unit in units:
+        if unit_kind == "InvertedResidual" and parts[-1] == "simam":
+            depthwise = unit.conv[-3]
+            assert [key for key, _ in depthwise.named_children()] == ["0", "attention", "1", "2"]
+            assert depthwise[0].groups == depthwise[0].in_channels == depthwise[2].num_features
+        elif unit_kind == "InvertedResidual":
+            assert [type(m) for m in unit.conv[-2:]] == [nn.BatchNorm2d, layer_of(name)]
+        elif parts[-1] == "simam":
+            assert isinstance(unit.cv2, AttendedConv)
+            assert unit.cv2.conv.kernel_size == (3, 3)
+        else:
+            last = unit.cv3 if unit_kind == "ResNetBlock" else unit.cv2
+            assert isinstance(last.attention, layer_of(name))
 
 
 def test_backbone_variant_stands_before_sppf():
@@ -91,6 +196,22 @@ def test_backbone_variant_stands_before_sppf():
     assert type(model.model[9]) is GAM
     assert type(model.model[10]).__name__ == "SPPF"
     assert model.model[-1].f == [16, 19, 22]
+
+
+@pytest.mark.parametrize("name", ["resnet50-nam", "mobilenetv2-simam", "resnet50-cls-cbam"])
+def test_names_without_a_scale_are_quiet(name, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = YOLO(f"{name}.yaml")
+    assert model.task == ("classify" if "cls" in name else "detect")
+    captured = capfd.readouterr()
+    assert "scale" not in captured.out + captured.err
+
+
+def test_training_takes_the_detectors_and_no_classifier():
+    for name in ("resnet50", "resnet50-simam", "mobilenetv2-nam"):
+        assert check_model(f"{name}.yaml", classes=3).model[-1].nc == 3
+    with pytest.raises(UserError, match="its head is Classify; only detectors"):
+        check_model("resnet50-cls-nam.yaml", classes=3)
 
 
 def test_names_resolve_from_any_folder(tmp_path, monkeypatch):
