@@ -1,0 +1,34 @@
+"""One epoch of the models that are no YOLO: detectors by the script, classifiers by Ultralytics."""
+
+import json
+import re
+
+import pytest
+from support import QUICK, run_python, save_noise, script
+
+from yolo_attn.plugin.yamls import MODEL_YAMLS
+
+
+@pytest.mark.parametrize("model", ["resnet50-nam", "mobilenetv2-simam"])
+def test_detectors_train(model, small_coco, tmp_path):
+    arguments = ["--cfg", f"{model}.yaml", "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]
+    result = script("train_det.py", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "no model scale" not in result.stdout + result.stderr
+    run = tmp_path / "runs/detect/train"
+    assert json.loads((run / "metrics.json").read_text())["AP"] >= 0
+    assert (run / "weights/best.pt").exists()
+
+
+@pytest.mark.slow
+def test_classifiers_train_by_the_command_of_their_header(tmp_path):
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            for i in range(4):
+                save_noise(tmp_path / "path/to/imagenet" / split / name / f"{i}.png", (32, 32))
+    command = (MODEL_YAMLS / "resnet50-cls-simam.yaml").read_text().splitlines()[1]
+    code = re.fullmatch(r'# python -c "(.*)"', command)[1]
+    quick = ", epochs=1, imgsz=32, batch=4, device='cpu', workers=0, plots=False, project='runs', name='one')"
+    result = run_python(code.removesuffix(")") + quick, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.rglob("one/weights/best.pt")), result.stdout
