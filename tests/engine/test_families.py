@@ -28,7 +28,7 @@ def test_classifiers_train_by_the_command_of_their_header(tmp_path):
                 save_noise(tmp_path / "path/to/imagenet" / split / name / f"{i}.png", (32, 32))
     command = (MODEL_YAMLS / "resnet50-cls-simam.yaml").read_text().splitlines()[1]
     code = re.fullmatch(r'# python -c "(.*)"', command)[1]
-    quick = ", epochs=1, imgsz=32, batch=4, device='cpu', workers=0, plots=False, project='runs', name='one')"
+    quick = f", epochs=1, imgsz=32, batch=4, device='cpu', workers=0, plots=False, project=r'{tmp_path}', name='one')"
     result = run_python(code.removesuffix(")") + quick, tmp_path)
     assert result.returncode == 0, result.stderr
     assert list(tmp_path.rglob("one/weights/best.pt")), result.stdout
