@@ -19,6 +19,7 @@ from yolo_attn.coco.source import load_source
 from yolo_attn.plugin.registry import LAYERS
 
 README = (ROOT / "README.md").read_text()
+MODELS = (ROOT / "docs/models.md").read_text()
 LARGE = re.compile(r"--(epochs|imgsz|batch) \d+ ?")
 SMALL = "--imgsz 64 --device cpu"
 
@@ -119,13 +120,33 @@ def test_data_yaml_of_the_readme_is_found(tmp_path, small_coco):
     assert load_source(tmp_path / "cells.yaml", ["val"])["val"].images == (small_coco / "images/val").resolve()
 
 
+def table_row(file):
+    """How a table shows the figures of a model YAML's header, behind what it says of the attention."""
+    header = file.read_text().splitlines()[2]
+    found = re.search(r"px: (\S+) parameters, (\S+) GFLOPs(; plain ([\w-]+): (\S+) parameters, (\S+) GFLOPs)?", header)
+    parameters, flops, with_base, plain, base_parameters, base_flops = found.groups()
+    if with_base:
+        return f"| {parameters} ({plain}: {base_parameters}) | {flops} ({base_flops}) |"
+    return f"| {parameters} | {flops} |"
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "model_yamls").glob("*.yaml")), ids=lambda f: f.stem)
 def test_model_table_repeats_the_headers(file):
-    header = file.read_text().splitlines()[2]
-    found = re.search(r"px: (\S+) parameters, (\S+) GFLOPs; plain (\w+): (\S+) parameters, (\S+) GFLOPs", header)
-    parameters, flops, plain, base_parameters, base_flops = found.groups()
-    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{file.name}` |")]
-    assert f"| {parameters} ({plain}: {base_parameters}) | {flops} ({base_flops}) |" in row
+    (row,) = [line for line in MODELS.splitlines() if line.startswith(f"| `{file.name}` |")]
+    assert row.endswith(table_row(file))
+
+
+def test_excerpt_of_the_model_table():
+    rows = [line for line in README.splitlines() if re.match(r"\| `[\w-]+.yaml` \| .* at the neck|.* in every ", line)]
+    assert len(rows) == 7
+    assert set(rows) < set(MODELS.splitlines())
+    assert f"seven of {len(list((ROOT / 'model_yamls').glob('*.yaml')))};" in README
+
+
+def test_links_lead_to_files():
+    for text, folder in ((README, ROOT), (MODELS, ROOT / "docs")):
+        for target in re.findall(r"\]\((?!http)(.*?)\)", text):
+            assert (folder / target).is_file(), target
 
 
 def test_figures_name_their_run():

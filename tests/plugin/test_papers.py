@@ -8,6 +8,7 @@ connected layer of 2048 inputs, and what a block of C output channels gets. ResN
 import pytest
 import torch
 import torchvision
+from support import ROOT
 from torch import nn
 from ultralytics.nn import tasks
 
@@ -102,3 +103,10 @@ def test_ultralytics_blocks_use_silu_where_the_papers_use_relu():
     assert isinstance(block.cv1.act, nn.SiLU)
     d = {**tasks.yaml_model_load("resnet50-nam.yaml"), "activation": "torch.nn.ReLU()"}
     assert isinstance(tasks.parse_model(d, 3, verbose=False)[0][1].layer[0].cv1.act, nn.ReLU)
+
+
+def test_docs_repeat_the_sizes():
+    text = (ROOT / "docs/models.md").read_text()
+    for layer, options in (("simam", None), ("nam", None), ("cbam", None), ("gam", None), ("gam", {"ratio": 4})):
+        ours = backbone(layer, options)
+        assert f"| {ours + IMAGENET:,} | {ours + CIFAR100:,} |" in text
