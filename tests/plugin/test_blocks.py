@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from support import run_python
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -197,6 +198,9 @@ def test_pixels_scales_in_torchvision_need_a_grid():
         ("C2f_NAM", [128, True, {"where": "middle"}], "found where: middle, expected end or pre_bn or out"),
         ("C2f_GAM", [128, True, {"ratio": 5}], "ratio=5 does not divide channels=16"),
         ("C2f_NAM", 128, "expected four items"),
+        ("C2f_NAM", [], "expected C2f's own arguments, then one mapping or none"),
+        ("C2f_NAM", [128, {"where": "out"}, {"eps": 0.1}], "expected C2f's own arguments, then one mapping or none"),
+        ("C2f_NAM", [128, {"where": "out"}, True], "expected C2f's own arguments, then one mapping or none"),
     ],
 )
 def test_wrong_rows_are_told_in_one_line(name, arguments, message):
@@ -209,9 +213,44 @@ def test_wrong_rows_are_told_in_one_line(name, arguments, message):
     assert "\n" not in str(told.value)
 
 
-def test_model_with_blocks_survives_pickling_and_safe_loading(tmp_path):
-    from support import run_python
+@pytest.mark.parametrize(
+    ("source", "repeats", "message"),
+    [
+        ([0, 1], 3, "takes one input"),
+        (7, 3, "not an earlier row"),
+        (-1, "3x", "repeats = '3x'"),
+        (-1, 0, "repeats = 0"),
+    ],
+)
+def test_wrong_from_and_repeats(source, repeats, message):
+    d = tasks.yaml_model_load("yolov8n.yaml")
+    d["backbone"][2] = [source, repeats, "C2f_NAM", [128, True]]
+    with pytest.raises(RowError, match=message):
+        build(d)
 
+
+def test_other_hooks_do_not_take_the_attentions_place(tmp_path):
+    """In a fresh process PyTorch numbers hooks from 0 again; a hook put on and taken off must leave the attention."""
+    yolo = YOLO("yolov8n.yaml")
+    yolo.model = randomise(build(swapped("C2f", "NAM", {"where": "out"})))
+    yolo.save(tmp_path / "blocks.pt")
+    x = torch.rand(1, 3, 64, 64)
+    torch.save((x, copy.deepcopy(yolo.model).half().float()(x)[0]), tmp_path / "expected.pt")
+    code = """
+import torch
+from ultralytics import YOLO
+x, expected = torch.load("expected.pt")
+model = YOLO("blocks.pt").model.eval()
+for _ in range(8):
+    for handle in [m.register_forward_hook(lambda *a: None) for m in model.modules()]:
+        handle.remove()
+torch.testing.assert_close(model(x)[0], expected, rtol=1e-3, atol=1e-2)
+"""
+    result = run_python(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_model_with_blocks_survives_pickling_and_safe_loading(tmp_path):
     model = YOLO("yolov8n.yaml")
     model.model = build(swapped("C2f", "NAM", {"where": "pre_bn"}))
     model.model.yaml["yaml_file"] = "yolov8n.yaml"

@@ -121,11 +121,11 @@ def make(name="Mine", init=lambda self, channels: None, base=nn.Module):
         (make(base=object), TypeError, "takes a class of nn.Module"),
         (lambda channels: None, TypeError, "takes a class of nn.Module"),
         (make(init=lambda self, width: None), TypeError, "first parameter must be channels, found width"),
-        (
-            make(init=lambda self, channels, k=3: None),
-            TypeError,
-            "options must be keyword-only, behind a \\*; found k=3",
-        ),
+        (make(init=lambda self, channels, k=3: None), TypeError, "behind a [*], with defaults; found k=3"),
+        (make(init=lambda self, *, channels: None), TypeError, "must be an ordinary first parameter"),
+        (make(init=lambda self, channels, *, k: None), TypeError, "with defaults; found k"),
+        (make(init=lambda self, channels, *, where=1: None), TypeError, "option named where cannot be given in blocks"),
+        (make("C2f_Mine"), ValueError, "are those of their attention variants"),
         (make("Conv"), ValueError, "Ultralytics has a layer of this name"),
         (make("GAM"), ValueError, "GAM: a layer of this name is registered already"),
     ],
@@ -135,6 +135,23 @@ def test_what_cannot_be_registered(layer, error, message):
     with pytest.raises(error, match=message):
         yolo_attn.register_layer(layer)
     assert before == LAYERS
+
+
+def test_names_with_underscores_and_errors_of_any_kind():
+    class My_Layer(nn.Identity):  # noqa: N801
+        def __init__(self, channels, *, k=1):
+            super().__init__()
+            assert k == 1, "k is 1"
+
+    My_Layer.__qualname__, My_Layer.__module__ = "My_Layer", "elsewhere"
+    yolo_attn.register_layer(My_Layer)
+    try:
+        built = model((2, [-1, 3, "C2f_My_Layer", [128, True]]))
+        assert isinstance(built.model[2].m[0].cv2.attention, My_Layer)
+        with pytest.raises(RowError, match="row 4: My_Layer raised AssertionError: k is 1"):
+            model((4, [-1, 1, "My_Layer", [{"k": 2}]]))
+    finally:
+        del LAYERS["My_Layer"]
 
 
 def test_layer_that_nothing_else_can_import_is_warned_about():

@@ -8,6 +8,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from support import QUICK
 from torch import nn
+from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 from ultralytics.nn import tasks
 
@@ -16,6 +17,7 @@ from yolo_attn.engine.trainer import SPARSITY_VARIABLE, DetectionTrainer
 from yolo_attn.errors import UserError
 from yolo_attn.layers import NAM
 from yolo_attn.plugin.sparsity import sum_of_scales
+from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 P = 0.1
 
@@ -104,6 +106,33 @@ def test_both_parts_count_and_zero_has_no_gradient():
     nam = next(m for m in model.modules() if isinstance(m, NAM))
     assert nam.channel.bn.weight.grad[:2].tolist() == [0, 1]
     assert nam.spatial.bn.weight.grad.unique().tolist() == [-1]
+
+
+def test_the_yamls_own_spelling_of_the_number(tmp_path):
+    """PyYAML reads 1e-4 as text."""
+    text = (MODEL_YAMLS / "yolov8-nam.yaml").read_text()
+    (tmp_path / "yolov8n-sparse.yaml").write_text(f"nam_sparsity: 1e-4\n{text}")
+    model = YOLO(tmp_path / "yolov8n-sparse.yaml").model
+    model.args = get_cfg()
+    assert model.train().loss(batch(2))[1]["nam_loss"].item() == pytest.approx(448e-4)
+
+
+def test_large_sums_in_half_precision():
+    model = build()
+    for s in scales(model):
+        s.data.fill_(1000)
+    assert sum_of_scales(model.half()).item() == 448e3
+
+
+def test_losses_that_are_means_take_it_once_a_batch():
+    d = tasks.yaml_model_load("yolov8n-cls.yaml")
+    d["backbone"][8] = [-1, 3, "C2f_NAM", [1024, True]]
+    model = tasks.ClassificationModel({**d, "nam_sparsity": P}, nc=3, verbose=False)
+    for size in (2, 8):
+        images = {"img": torch.rand(size, 3, 64, 64), "cls": torch.zeros(size, dtype=torch.long)}
+        loss, parts = model.train().loss(images)
+        base = parts["loss"] if isinstance(parts, dict) else parts[0]
+        assert loss.sum().item() == pytest.approx(base.item() + P * sum_of_scales(model).item(), rel=1e-4)
 
 
 def test_in_blocks_too():

@@ -96,7 +96,8 @@ def check_transfer(file: str, weights: Any, cfg: str) -> None:
     Raises:
         UserError: If less than 90 % of its tensors would, saying how many.
     """
-    source, target = weights.state_dict(), check_model(cfg, len(weights.names)).state_dict()
+    target = check_model(cfg, len(weights.names)).state_dict()
+    source = {k: v for k, v in weights.state_dict().items() if k in target or ".attention." not in k}
     fitting = sum(name in target and target[name].shape == value.shape for name, value in source.items())
     if fitting < TRANSFERRED * len(source):
         raise UserError(

@@ -44,8 +44,8 @@ def import_modules(names: list[str]) -> None:
     """
     if names:
         sys.path.insert(0, str(Path.cwd()))
+        import_users_layers(names)
         os.environ[IMPORT_VARIABLE] = ",".join(names)
-        import_users_layers()
 
 
 def train(

@@ -11,6 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+HOOK_ID = -1
+"""Key of our hook. PyTorch counts its own from 0 in each process, and would give a key of another process again."""
+
 WHERE = ("end", "pre_bn", "out")
 
 UNITS: dict[str, tuple[str, ...]] = {
@@ -114,7 +117,7 @@ def place_attention(block: Any, name: str, where: str, build: Callable[[int], nn
 def _attach(module: Any, attention: nn.Module) -> None:
     module.attention = attention
     if not isinstance(module, nn.Sequential):  # which runs what it is given
-        module.register_forward_hook(attend)
+        module._forward_hooks[HOOK_ID] = attend
 
 
 def _before_norm(conv: Any, attention: nn.Module) -> nn.Module:
@@ -143,5 +146,5 @@ def _reason(name: str, where: str) -> str:
     if name == "TorchVision":
         return "of torchvision's models only mobilenet_v2 is known inside; write out"
     if where == "pre_bn":
-        return "no unit of it has a spatial convolution with a batch norm of its own; write end or out"
+        return "none of its units has one spatial convolution with one batch norm on its branch; write end or out"
     return "it has no residual unit; write out"

@@ -29,8 +29,14 @@ def register() -> None:
     _wrap(tasks, "parse_model", parse_model)
     _wrap(tasks, "yaml_model_load", yaml_model_load)
     _wrap(tasks.BaseModel, "fuse", fuse)
-    _wrap(tasks.BaseModel, "loss", add_penalty)
-    _wrap(tasks.RTDETRDetectionModel, "loss", add_penalty)
+    for model in (
+        "BaseModel",
+        "RTDETRDetectionModel",
+        "WorldModel",
+        "YOLOEModel",
+    ):  # all that compute a loss themselves
+        if hasattr(tasks, model):
+            _wrap(getattr(tasks, model), "loss", add_penalty)
     _wrap(downloads, "is_url", is_url)
     _count_flops()
     _allow_safe_load()

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 import warnings
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from yolo_attn import layers
 from yolo_attn.errors import UserError
+from yolo_attn.plugin.blocks import UNITS
 
 IMPORT_VARIABLE = "YOLO_ATTN_IMPORT"
 
@@ -32,8 +34,8 @@ def register_layer(layer: Layer) -> Layer:
         The same class. Doing it again changes nothing.
 
     Raises:
-        TypeError: If it is no module class, or its first parameter is not `channels`.
-        ValueError: If the name is taken, by one of our layers or by a layer of Ultralytics'.
+        TypeError: If it is no module class, or its parameters are others than `channels` and options with defaults.
+        ValueError: If the name is taken, by one of our layers, a block variant or a layer of Ultralytics'.
     """
     if not (isinstance(layer, type) and issubclass(layer, nn.Module)):
         raise TypeError(f"register_layer takes a class of nn.Module, found {layer!r}")
@@ -42,9 +44,15 @@ def register_layer(layer: Layer) -> Layer:
         raise TypeError(
             f"{name}: its first parameter must be channels, found {', '.join(map(str, parameters)) or 'none'}"
         )
-    others = [str(p) for p in parameters[1:] if p.kind is not p.KEYWORD_ONLY]
+    if parameters[0].kind is not parameters[0].POSITIONAL_OR_KEYWORD:
+        raise TypeError(f"{name}: channels must be an ordinary first parameter, found {parameters[0]} behind a *")
+    others = [str(p) for p in parameters[1:] if p.kind is not p.KEYWORD_ONLY or p.default is p.empty]
     if others:
-        raise TypeError(f"{name}: options must be keyword-only, behind a *; found {', '.join(others)}")
+        raise TypeError(f"{name}: options must be keyword-only, behind a *, with defaults; found {', '.join(others)}")
+    if "where" in inspect.signature(layer).parameters:
+        raise TypeError(f"{name}: an option named where cannot be given in blocks, where it is the place; rename it")
+    if name.partition("_")[0] in UNITS:
+        raise ValueError(f"{name}: names of blocks with an underscore are those of their attention variants")
     if LAYERS.get(name, layer) is not layer and not _same(LAYERS[name], layer):
         raise ValueError(f"{name}: a layer of this name is registered already, {LAYERS[name]}")
     if name in _ultralytics_names():
@@ -59,15 +67,17 @@ def register_layer(layer: Layer) -> Layer:
     return layer
 
 
-def import_users_layers() -> None:
-    """Import the modules that `YOLO_ATTN_IMPORT` lists, once, so that their layers register.
+def import_users_layers(names: Sequence[str] | None = None) -> None:
+    """Import modules, once, so that their layers register.
 
-    The variable reaches the workers of a multi-GPU run, which know nothing else of what the user imported.
+    Args:
+        names: The modules; by default those that `YOLO_ATTN_IMPORT` lists. The variable reaches the workers of a
+            multi-GPU run, which know nothing else of what the user imported.
 
     Raises:
         UserError: If a module cannot be imported, with the reason.
     """
-    for name in filter(None, os.environ.get(IMPORT_VARIABLE, "").split(",")):
+    for name in names or filter(None, os.environ.get(IMPORT_VARIABLE, "").split(",")):
         try:
             importlib.import_module(name)
         except Exception as error:  # whatever a user's module raises

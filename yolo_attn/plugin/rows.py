@@ -83,8 +83,9 @@ class AttentionRow:
                 )
         try:
             return self.layer(channels, **self.options)
-        except ValueError as error:
-            raise RowError(f"{self.place}: {error}; {self._right_form()}") from error
+        except Exception as error:  # a user's own layer may raise anything
+            kind = "" if isinstance(error, ValueError) else f"{self._name} raised {type(error).__name__}: "
+            raise RowError(f"{self.place}: {kind}{error}; {self._right_form()}") from error
 
     def graft(self, block: nn.Module, channels: int) -> None:
         """Put the layer into a finished block whose output has `channels` channels.
@@ -125,7 +126,7 @@ def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
         if not isinstance(row, list) or len(row) < 3 or not isinstance(row[2], str):
             raise RowError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
         name = row[2]
-        block, _, layer = name.rpartition("_")
+        block, _, layer = name.partition("_")  # a user's layer may have an underscore, no block has
         if name in LAYERS:
             found.append(_read_layer(place, index, row))
         elif layer in LAYERS and block in UNITS:
@@ -144,7 +145,8 @@ def right_form(layer: type[nn.Module], source: int = -1, block: str | None = Non
     options = ", ".join(f"{name}: {default}" for name, default in _options(layer).items())
     if block:
         return f"behind {block}'s own arguments write nothing or {{where: {' | '.join(WHERE)}, {options}}}"
-    return f"write [{source}, 1, {layer.__name__}, []] or [{source}, 1, {layer.__name__}, [{{{options}}}]]"
+    longer = f" or [{source}, 1, {layer.__name__}, [{{{options}}}]]" if options else ""
+    return f"write [{source}, 1, {layer.__name__}, []]{longer}"
 
 
 def _options(layer: type[nn.Module]) -> dict[str, Any]:
@@ -158,15 +160,7 @@ def _read_layer(place: str, index: int, row: list[Any]) -> AttentionRow:
     if len(row) != 4 or not isinstance(row[3], list):
         raise RowError(f"{place}: found {row}, expected four items; {right_form(layer)}")
     source, repeats, name, args = row
-    if isinstance(source, list):
-        raise RowError(f"{place}: {name} takes one input, found from = {source}; {right_form(layer)}")
-    for what, value, least in (("from", source, None), ("repeats", repeats, 1)):
-        if not isinstance(value, int) or isinstance(value, bool) or (least and value < least):
-            raise RowError(
-                f"{place}: {what} = {value!r} is no whole number{' above 0' if least else ''}; {right_form(layer)}"
-            )
-    if source >= index or (index + source < 0 and (index, source) != (0, -1)):
-        raise RowError(f"{place}: from = {source} is not an earlier row; {right_form(layer)}")
+    _check_source(place, index, row, right_form(layer))
 
     allowed = _options(layer)
     mapping = args[-1] if args and isinstance(args[-1], dict) else {}
@@ -180,8 +174,8 @@ def _read_layer(place: str, index: int, row: list[Any]) -> AttentionRow:
             f"hand: {right_form(layer, source)}"
         )
     _refuse_unknown(place, name, mapping, list(allowed), right_form(layer, source))
-    positional = tuple(map(_literal, positional))
-    options = dict(zip(allowed, positional, strict=False)) or {key: _literal(value) for key, value in mapping.items()}
+    positional = tuple(map(literal, positional))
+    options = dict(zip(allowed, positional, strict=False)) or {key: literal(value) for key, value in mapping.items()}
     return AttentionRow(place, index, source, repeats, layer, options, positional)
 
 
@@ -190,13 +184,28 @@ def _read_block(place: str, index: int, row: list[Any], block: str, layer: type[
     if len(row) != 4 or not isinstance(row[3], list):
         raise RowError(f"{place}: found {row}, expected four items; {form}")
     source, repeats, name, args = row
-    mapping = args[-1] if args and isinstance(args[-1], dict) else {}
+    _check_source(place, index, row, form)
+    if not args or any(isinstance(value, dict) for value in args[:-1]):
+        raise RowError(f"{place}: found {args}, expected {block}'s own arguments, then one mapping or none; {form}")
+    mapping = args[-1] if isinstance(args[-1], dict) else {}
     _refuse_unknown(place, name, mapping, ["where", *_options(layer)], form)
-    options = {key: _literal(value) for key, value in mapping.items()}
+    options = {key: literal(value) for key, value in mapping.items()}
     where = options.pop("where", WHERE[0])
     if where not in WHERE:
         raise RowError(f"{place}: found where: {where}, expected {' or '.join(WHERE)}; {form}")
     return AttentionRow(place, index, source, repeats, layer, options, block=block, where=where)
+
+
+def _check_source(place: str, index: int, row: list[Any], form: str) -> None:
+    """Make sure that a row takes one earlier row, and repeats a whole number of times."""
+    source, repeats, name, _ = row
+    if isinstance(source, list):
+        raise RowError(f"{place}: {name} takes one input, found from = {source}; {form}")
+    for what, value, least in (("from", source, None), ("repeats", repeats, 1)):
+        if not isinstance(value, int) or isinstance(value, bool) or (least and value < least):
+            raise RowError(f"{place}: {what} = {value!r} is no whole number{' above 0' if least else ''}; {form}")
+    if source >= index or (index + source < 0 and (index, source) != (0, -1)):
+        raise RowError(f"{place}: from = {source} is not an earlier row; {form}")
 
 
 def _refuse_unknown(place: str, name: str, mapping: dict[Any, Any], allowed: list[str], form: str) -> None:
@@ -207,7 +216,7 @@ def _refuse_unknown(place: str, name: str, mapping: dict[Any, Any], allowed: lis
         raise RowError(f"{place}: {name} has no option {unknown[0]!r}{hint}; {form}")
 
 
-def _literal(value: Any) -> Any:
+def literal(value: Any) -> Any:
     """A string's Python value where it has one, as in Ultralytics' rows: YAML reads 1e-4 as a string."""
     try:
         return ast.literal_eval(value) if isinstance(value, str) else value

@@ -1,8 +1,9 @@
 """NAM's sparsity penalty, p·(Σ|γ| + Σ|λ|), inside the model's own loss (Liu et al., arXiv 2111.12419, p = 1e-4).
 
 p stands in the model YAML as `nam_sparsity`, so it lives in the model, its checkpoints and resumed runs, and in every
-worker of a multi-GPU run. Ultralytics' losses are means over a batch times its size; so is the penalty. Its gradient is
-then p·sign(γ) for each picture, however pictures are split into batches, accumulated steps or ranks.
+worker of a multi-GPU run. Ultralytics' losses of boxes, masks and points are means over a batch times its size; so is
+the penalty. Its gradient is then p·sign(γ) for each picture, however they are split into batches, accumulated steps or
+ranks. The losses of classifiers and RT-DETR are plain means; there the penalty is added once a batch, as they are.
 """
 
 from collections.abc import Callable
@@ -10,12 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
 from yolo_attn.layers import NAM
 from yolo_attn.layers.nam import SCALE_NORMS
+from yolo_attn.plugin.rows import literal
 
 KEY = "nam_sparsity"
+MEAN_LOSS = (tasks.ClassificationModel, tasks.RTDETRDetectionModel)
+"""Models whose loss is a mean over the batch, not times its size."""
+
 LOSS_NAME = "nam_loss"
 """Name of the penalty among the losses; results.png shows losses whose name says so."""
 
@@ -35,18 +41,21 @@ def add_penalty(
         The loss to descend, and its parts with the penalty as one more.
     """
     loss, parts = compute(model, batch, preds)
-    strength = model.yaml.get(KEY)
+    strength = literal(model.yaml.get(KEY))
     if not strength:
         return loss, parts
     penalty = strength * sum_of_scales(model)
     shown = penalty.detach()
     parts = {**parts, LOSS_NAME: shown} if isinstance(parts, dict) else torch.cat([parts, shown.reshape(1)])
-    return loss.sum() + penalty * len(batch["img"]), parts
+    if not isinstance(model, MEAN_LOSS):
+        penalty = penalty * len(batch["img"])
+    return (loss + penalty, parts) if loss.ndim == 0 else (torch.cat([loss, penalty.reshape(1)]), parts)
 
 
 def sum_of_scales(model: nn.Module) -> Tensor:
     """Σ|γ| + Σ|λ| over the model's NAM layers; its gradient at 0 is 0."""
-    return torch.stack([m.weight.abs().sum() for m in model.modules() if isinstance(m, SCALE_NORMS)]).sum()
+    scales = [m.weight for m in model.modules() if isinstance(m, SCALE_NORMS)]
+    return torch.stack([s.abs().sum(dtype=torch.promote_types(s.dtype, torch.float32)) for s in scales]).sum()
 
 
 def check_sparsity(model: dict[str, Any], layers: list[type[nn.Module]]) -> None:
@@ -59,7 +68,7 @@ def check_sparsity(model: dict[str, Any], layers: list[type[nn.Module]]) -> None
     Raises:
         UserError: Naming the file.
     """
-    strength = model.get(KEY)
+    strength = literal(model.get(KEY))
     file = model.get("yaml_file") or "model"
     if strength is None:
         return
