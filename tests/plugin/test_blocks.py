@@ -12,6 +12,7 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
+from yolo_attn import layers
 from yolo_attn.layers import GAM, NAM, SimAM
 from yolo_attn.plugin.blocks import UNITS, AttendedConv
 from yolo_attn.plugin.rows import RowError
@@ -264,3 +265,27 @@ def test_model_with_blocks_survives_pickling_and_safe_loading(tmp_path):
         for safe in ("0", "1"):
             result = run_python(code, tmp_path, ULTRALYTICS_SAFE_LOAD=safe)
             assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("where", ["end", "out"])
+@pytest.mark.parametrize("block", ["HGBlock", "RepC3", "ResNetLayer"])
+def test_blocks_of_transformers_export_too(block, where, tmp_path):
+    """The block alone, fused: RT-DETR's head sorts queries, which hides what a block does."""
+    model = randomise(build(swapped(block, "NAM", {"where": where}))).fuse(verbose=False)
+    module = next(m for m in model.model if any(isinstance(part, NAM) for part in m.modules()))
+    channels = next(m for m in module.modules() if isinstance(m, nn.Conv2d)).in_channels
+    x = torch.randn(2, channels, 16, 12)
+    torch.onnx.export(module, (x,), tmp_path / "block.onnx", dynamo=False, input_names=["x"], opset_version=17)
+    (found,) = onnxruntime.InferenceSession(tmp_path / "block.onnx").run(None, {"x": x.numpy()})
+    with torch.inference_mode():
+        np.testing.assert_allclose(found, module(x), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("layer", layers.__all__)
+@pytest.mark.parametrize("block", ["C3", "C2f", "C2fCIB", "C3k2", "A2C2f", "C3Ghost"])
+def test_every_layer_runs_in_every_yolo_block(block, layer):
+    model = build(swapped(block, layer)).eval()
+    kind = getattr(layers, layer)
+    assert any(isinstance(m, kind) for m in model.modules())
+    with torch.inference_mode():
+        assert feature(model, torch.rand(1, 3, 64, 64)).isfinite().all()

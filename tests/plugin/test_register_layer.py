@@ -10,6 +10,7 @@ from support import QUICK, run_python, script
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
+from ultralytics.utils.torch_utils import get_flops
 
 import yolo_attn
 from yolo_attn.plugin.registry import LAYERS
@@ -81,8 +82,10 @@ def test_checkpoint_in_a_fresh_process(scale, tmp_path):
     yolo.model = model((4, [-1, 1, "Scale", []]))
     yolo.save(tmp_path / "scale.pt")
     code = "from ultralytics import YOLO; m = YOLO('scale.pt'); print(type(m.model.model[4]).__name__)"
-    result = run_python(code, tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    assert result.stdout.split()[-1] == "Scale", result.stderr
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    for first, safe in (("", "0"), ("import yolo_attn, my_layers; ", "1"), ("import ultralytics, my_layers; ", "1")):
+        result = run_python(first + code, tmp_path, PYTHONPATH=path, ULTRALYTICS_SAFE_LOAD=safe)
+        assert result.stdout.split()[-1] == "Scale", result.stderr
 
 
 def test_training_by_the_script(tmp_path, small_coco):
@@ -101,6 +104,37 @@ def test_training_by_the_script(tmp_path, small_coco):
     wrong = script("train_det.py", *arguments, "--import", "no_such_module", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "--import no_such_module: ModuleNotFoundError" in wrong.stderr.splitlines()[-1]
+
+
+def test_worker_of_a_multi_gpu_run_imports_the_layer(tmp_path, small_coco):
+    """The file that Ultralytics generates for each worker, run in a process of its own."""
+    (tmp_path / "my_layers.py").write_text(MODULE)
+    text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Scale, []")
+    (tmp_path / "yolov8n-scale.yaml").write_text(text)
+    settings = {"model": "yolov8n-scale.yaml", "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 8}
+    settings |= {"device": "cpu", "plots": False, "project": str(tmp_path), "name": "worker"}
+    code = f"""
+import subprocess, sys
+from yolo_attn.engine.run import import_modules
+from yolo_attn.engine.trainer import DetectionTrainer
+from ultralytics.utils.dist import generate_ddp_file
+import_modules(["my_layers"])
+file = generate_ddp_file(DetectionTrainer(overrides={settings!r}))
+sys.exit(subprocess.run([sys.executable, file], cwd="/").returncode)
+"""
+    settings["model"] = str(tmp_path / "yolov8n-scale.yaml")
+    result = run_python(code.replace("'yolov8n-scale.yaml'", repr(settings["model"])), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "worker/metrics.json").exists()
+
+
+def test_layers_that_count_their_own_operations(scale):
+    built = model((4, [-1, 1, "Scale", []]))
+    before = get_flops(built, 64)
+    scale.flops = lambda self, x: 5 * x.numel()
+    yolo_attn.register_layer(scale)
+    assert get_flops(built, 64) - before == pytest.approx(5 * 64 * 8 * 8 / 1e9)
+    del scale.flops
 
 
 def test_twice_is_once_and_another_of_the_name_is_refused(scale):

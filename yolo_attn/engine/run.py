@@ -43,9 +43,11 @@ def import_modules(names: list[str]) -> None:
         UserError: If one cannot be imported.
     """
     if names:
-        sys.path.insert(0, str(Path.cwd()))
+        folder = str(Path.cwd())
+        sys.path.insert(0, folder)
         import_users_layers(names)
         os.environ[IMPORT_VARIABLE] = ",".join(names)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
 
 
 def train(

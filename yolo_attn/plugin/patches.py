@@ -3,6 +3,7 @@
 Each entry wraps one function of Ultralytics; the wrapper takes the original as its first argument.
 """
 
+import contextlib
 import functools
 import os
 import sys
@@ -19,6 +20,9 @@ from yolo_attn.plugin.registry import LAYERS
 from yolo_attn.plugin.sparsity import add_penalty
 from yolo_attn.plugin.yamls import yaml_model_load
 
+OWN_LOSS = ("BaseModel", "RTDETRDetectionModel", "WorldModel", "YOLOEModel")
+"""Ultralytics' model classes that compute a loss themselves."""
+
 _undo: list[Callable[[], None]] = []
 
 
@@ -29,17 +33,13 @@ def register() -> None:
     _wrap(tasks, "parse_model", parse_model)
     _wrap(tasks, "yaml_model_load", yaml_model_load)
     _wrap(tasks.BaseModel, "fuse", fuse)
-    for model in (
-        "BaseModel",
-        "RTDETRDetectionModel",
-        "WorldModel",
-        "YOLOEModel",
-    ):  # all that compute a loss themselves
-        if hasattr(tasks, model):
-            _wrap(getattr(tasks, model), "loss", add_penalty)
+    for name in OWN_LOSS:
+        if hasattr(tasks, name):
+            _wrap(getattr(tasks, name), "loss", add_penalty)
     _wrap(downloads, "is_url", is_url)
-    _count_flops()
-    _allow_safe_load()
+    _allow([AttendedConv, attend])
+    for layer in LAYERS.values():
+        admit(layer)
 
 
 def unregister() -> None:
@@ -83,31 +83,34 @@ def _replace(owner: Any, name: str, old: Any, new: Any) -> None:
             setattr(holder, name, new)
 
 
-def _count_flops() -> None:
-    """Tell Ultralytics' FLOPs counter what a layer without submodules costs; it sees modules, not operations."""
-    try:
-        from thop.profile import register_hooks
-    except ImportError:  # Ultralytics then reports no FLOPs at all
+def admit(layer: type[nn.Module]) -> None:
+    """Tell Ultralytics' FLOPs counter and its safe loader of a layer; nothing while unregistered.
+
+    The counter sees modules, not operations, so a layer may have a method `flops(x)` that says its own. The loader with
+    `weights_only=True` rebuilds listed classes alone: the layer, and the parts of it that its package defines.
+    """
+    if not _undo:
         return
+    with contextlib.suppress(ImportError):  # without its counter Ultralytics reports no FLOPs at all
+        from thop.profile import register_hooks
 
-    def count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        module.total_ops += module.flops(inputs[0]) / 2  # the counter holds multiply-adds, two FLOPs each
-
-    for layer in LAYERS.values():
         if hasattr(layer, "flops"):
-            register_hooks[layer] = count
+            register_hooks[layer] = _count
             _undo.append(functools.partial(register_hooks.pop, layer, None))
+    package = layer.__module__.partition(".")[0]
+    defined = vars(sys.modules[layer.__module__]).values() if layer.__module__ in sys.modules else ()
+    parts = [v for v in defined if isinstance(v, type) and issubclass(v, nn.Module)]
+    _allow([layer, *(part for part in parts if part.__module__.partition(".")[0] == package)])
 
 
-def _allow_safe_load() -> None:
-    """Let `torch.load(weights_only=True)` rebuild our layers, their parts, and what holds them in blocks."""
+def _count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    module.total_ops += module.flops(inputs[0]) / 2  # the counter holds multiply-adds, two FLOPs each
+
+
+def _allow(names: list[Any]) -> None:
     if hasattr(serialization, "add_safe_globals"):
-        layers = [vars(sys.modules[layer.__module__]).values() for layer in LAYERS.values()]
-        classes = {v for values in layers for v in values if isinstance(v, type) and issubclass(v, nn.Module)}
-        ours: list[Any] = [c for c in classes if c.__module__.startswith("yolo_attn.")]
-        ours += [AttendedConv, attend]
-        serialization.add_safe_globals(ours)
-        _undo.append(functools.partial(_disallow, ours))
+        serialization.add_safe_globals(names)
+        _undo.append(functools.partial(_disallow, names))
 
 
 def _disallow(classes: list[Any]) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -64,6 +65,9 @@ def register_layer(layer: Layer) -> Layer:
             stacklevel=2,
         )
     LAYERS[name] = layer
+    patches = sys.modules.get("yolo_attn.plugin.patches")
+    if patches:
+        patches.admit(layer)
     return layer
 
 
