@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from torch import nn
+from ultralytics.nn import tasks
 
 from yolo_attn import layers
 from yolo_attn.errors import UserError
@@ -104,6 +105,4 @@ def _same(old: Any, new: Any) -> bool:
 
 
 def _ultralytics_names() -> set[str]:
-    from ultralytics.nn import tasks  # here, so that knowing our own layers does not import Ultralytics
-
     return {name for name, value in vars(tasks).items() if isinstance(value, type)}
