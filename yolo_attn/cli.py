@@ -21,9 +21,11 @@ OPTION_OF = {
     "pretrained": "--weights",
     "resume": "--resume",
     "mode": "the command's name",
-    "task": "the command's name",
+    "task": "--task",
 }
 """Ultralytics' settings that are given by an option, not as key=value."""
+
+TASKS = ("detect", "segment", "pose", "obb", "classify")
 
 RESUMABLE = ("imgsz", "batch", "device", "workers", "cache", "patience", "plots", "val", "save_period", "close_mosaic")
 """Settings that a cut-off training may go on with changed."""
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", choices=TASKS, help="refuse models of another task; default: the model's own")
     parser.add_argument("--imgsz", type=_positive, help="picture size, pixels; default: 640, or the checkpoint's")
     parser.add_argument("--batch", type=_positive, help="pictures a batch; default: 16")
     parser.add_argument("--device", help="0, 0,1, cpu; default: the GPU if there is one")
@@ -155,11 +158,11 @@ def _train(args: argparse.Namespace, further: list[str]) -> None:
                 f"{given[0]} cannot change when a training goes on; with --resume only these can: --data, --imgsz, "
                 f"--batch, --device, {', '.join(name for name in RESUMABLE if name not in OPTIONS)}"
             )
-        resume(args.resume, Path(args.project), settings)
+        resume(args.resume, Path(args.project), settings, args.task)
     elif not args.cfg:
         raise UserError("train needs --cfg, such as --cfg yolov8n-gam.yaml")
     else:
-        train(args.cfg, Path(args.project), args.weights, _settings(args, further), args.nam_sparsity)
+        train(args.cfg, Path(args.project), args.weights, _settings(args, further), args.nam_sparsity, args.task)
 
 
 def _val(args: argparse.Namespace, further: list[str]) -> None:
@@ -167,7 +170,7 @@ def _val(args: argparse.Namespace, further: list[str]) -> None:
 
     import_modules(args.modules)
 
-    validate(args.weights, Path(args.project), _settings(args, further))
+    validate(args.weights, Path(args.project), _settings(args, further), args.task)
 
 
 def _settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:

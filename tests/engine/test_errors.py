@@ -55,8 +55,18 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "give this by --epochs" in train("epochs=5")
     assert "means nothing to this command" in train("split=test")
     assert "means nothing to this command" in told("val", "--weights", "w.pt", "epochs=5")
-    assert "its head is Segment; only detectors" in train("--cfg", "yolov8n-seg.yaml")
-    assert "its head is RTDETRDecoder; only detectors" in train("--cfg", "rtdetr-l.yaml")
+    assert "its head is WorldDetect; heads of models that are trained are Detect, v10Detect, RTDETRDecoder" in train(
+        "--cfg", "yolov8n-world.yaml"
+    )
+    assert "its head, Segment, is of the task segment, and --task says detect" in train(
+        "--cfg", "yolov8n-seg.yaml", "--task", "detect"
+    )
+    assert "no annotations for 'train'; expected annotations/person_keypoints_train.json" in train(
+        "--cfg", "yolov8n-pose.yaml"
+    )
+    assert "obb takes a data YAML with labels in Ultralytics' own format" in train("--cfg", "yolov8n-obb.yaml")
+    assert "no folder 'train' in it; classifiers learn from" in train("--cfg", "yolov8n-cls.yaml")
+    assert "the demo set has no labels for pose; give --data" in told("train", "--cfg", "yolov8n-pose.yaml")
     assert "cache=disk would write" in train("cache=disk")
     assert "single_cls" in train("single_cls=True")
     assert "imgsz=abc': give this by --imgsz" in train("imgsz=abc")
@@ -184,10 +194,11 @@ def test_plain_data_yaml(told, tmp_path):
     assert "'val:' key missing" in told("train", "--cfg", "yolov8n-gam.yaml", "--data", tmp_path / "data.yaml", *QUICK)
 
 
-def test_checkpoints_that_are_no_detectors(told, small_coco, tmp_path):
+def test_checkpoints_of_no_task_or_another_one(told, small_coco, tmp_path):
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "linear.pt")
     YOLO("yolov8n-seg.yaml").save(tmp_path / "seg.pt")
-    for name in ("linear.pt", "seg.pt"):
-        assert "expected a detector" in told("val", "--weights", tmp_path / name, "--data", small_coco)
-        good = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
-        assert "expected a detector" in told("train", *good, "--weights", tmp_path / name)
+    data = ["--data", small_coco]
+    assert "no model of a known task" in told("val", "--weights", tmp_path / "linear.pt", *data)
+    other = "its head, Segment, is of the task segment, expected detect"
+    assert other in told("val", "--weights", tmp_path / "seg.pt", *data, "--task", "detect")
+    assert other in told("train", "--cfg", "yolov8n.yaml", "--weights", tmp_path / "seg.pt", *data)

@@ -178,8 +178,8 @@ def test_coco_ap_decides_best_against_ultralytics_fitness(small_coco, tmp_path, 
     """COCO AP falls from epoch to epoch while Ultralytics' own mAP is untouched: the first epoch stays best."""
     scores = iter([0.3, 0.2, 0.1, 0.0])
 
-    def falling(index, detections):
-        return CocoScores({name: next(scores) if name == "AP" else 0.5 for name in METRICS}, {})
+    def falling(index, detections, kind):
+        return CocoScores("falling", {name: next(scores) if name == "AP" else 0.5 for name in METRICS}, {})
 
     monkeypatch.setattr(validator, "evaluate", falling)
     overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}

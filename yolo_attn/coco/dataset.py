@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from ultralytics.data import YOLODataset
+from ultralytics.models.rtdetr.val import RTDETRDataset
 from ultralytics.utils import LOCAL_RANK, LOGGER, NUM_THREADS
 
 from yolo_attn.coco.index import CocoIndex
 from yolo_attn.coco.pictures import displayed_size
+from yolo_attn.coco.shapes import outline
 
 TOLERANCE = 1e-3  # pixels that a box may leave its picture by before that is worth a word
 
 
 class CocoDataset(YOLODataset):
-    """Pictures and boxes of one split of a COCO-format data set, for training or validation.
+    """Pictures, boxes, and masks or keypoints of one split of a COCO-format data set, for training or validation.
 
     Crowds carry no label; boxes are clipped to the picture as it is displayed (EXIF rotation applied); pictures that
     cannot be read and boxes without area are left out, counted and reported.
@@ -81,6 +84,9 @@ class CocoDataset(YOLODataset):
         centres = (inside[:, :2] + inside[:, 2:]) / 2
         boxes = (np.concatenate([centres, extent], 1) / size).astype(np.float32)[full]
         picture, classes = picture[full], classes[full].astype(np.float32)
+        rows = np.flatnonzero(kept)[full]
+        segments = self._segments(rows, picture)
+        keypoints = self._keypoints(rows, picture)
         order = np.argsort(picture, kind="stable")
         parts = np.split(order, np.searchsorted(picture[order], np.arange(1, len(self._rows))))
         self._report(len(boxes), int(index.crowd.sum()))
@@ -90,13 +96,34 @@ class CocoDataset(YOLODataset):
                 "shape": (int(height), int(width)),
                 "cls": classes[part, None],
                 "bboxes": boxes[part],
-                "segments": [],
-                "keypoints": None,
+                "segments": [segments[i] for i in part] if segments else [],
+                "keypoints": None if keypoints is None else keypoints[part],
                 "normalized": True,
                 "bbox_format": "xywh",
             }
             for file, (width, height), part in zip(self.im_files, self._sizes, parts, strict=True)
         ]
+
+    def _segments(self, rows: NDArray[np.int64], picture: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+        """The outline of each of the JSON's rows, (N, 2) as shares of its picture; none without masks."""
+        if self.index.masks is None:
+            return []
+        segments = []
+        for row, size in zip(rows.tolist(), self._sizes[picture], strict=True):
+            points = outline(self.index.masks[row]).clip(0, size)
+            if len(points) < 3:
+                x, y, w, h = self.index.boxes[row]
+                points = np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)]).clip(0, size)
+            segments.append((points / size).astype(np.float32))
+        return segments
+
+    def _keypoints(self, rows: NDArray[np.int64], picture: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """(len(rows), K, 3) keypoints, x and y as shares of the picture."""
+        if self.index.keypoints is None:
+            return None
+        points = self.index.keypoints[rows].copy()
+        points[..., :2] /= self._sizes[picture][:, None]
+        return points.astype(np.float32)
 
     def _report(self, boxes: int, crowds: int) -> None:
         if LOCAL_RANK not in {-1, 0}:
@@ -105,3 +132,7 @@ class CocoDataset(YOLODataset):
         LOGGER.info(text + (f", {crowds} crowds that carry no label" if crowds else ""))
         for problem, count in (+self.problems).items():
             LOGGER.warning(f"{self.prefix}{self.index.file.name}: {count} × {problem}")
+
+
+class StretchedCocoDataset(CocoDataset, RTDETRDataset):
+    """The same for RT-DETR, which stretches pictures to a square."""

@@ -1,7 +1,9 @@
-"""COCO's twelve numbers for box detections."""
+"""COCO's numbers for detections: boxes, masks and keypoints."""
 
 import contextlib
 import json
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from yolo_attn.coco.index import CocoIndex
+from yolo_attn.coco.shapes import COCO_KEYPOINTS
 from yolo_attn.files import write_text
 
-EVALUATOR = f"hotcoco {hotcoco.__version__}, COCO bbox evaluation, at most 100 detections an image and category"
+KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -22,10 +25,12 @@ class CocoScores:
     """COCO's numbers, as fractions of 1; -1 where COCO defines none, as for a size without ground truth.
 
     Attributes:
-        metrics: The twelve numbers under their usual names, `METRICS`.
+        evaluator: What computed them, in words.
+        metrics: The numbers under their usual names, `METRICS` for boxes and masks, `KEYPOINT_METRICS` for keypoints.
         per_class: For each category name its AP and AP50.
     """
 
+    evaluator: str
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]]
 
@@ -35,8 +40,16 @@ class Detections:
 
     def __init__(self) -> None:
         self._of_image: dict[int, NDArray[np.float64]] = {}
+        self._shapes: dict[int, list[Any]] = {}
 
-    def add(self, image_id: int, boxes: ArrayLike, scores: ArrayLike, category_ids: ArrayLike) -> None:
+    def add(
+        self,
+        image_id: int,
+        boxes: ArrayLike,
+        scores: ArrayLike,
+        category_ids: ArrayLike,
+        shapes: dict[str, list[Any]] | None = None,
+    ) -> None:
         """Add one picture's detections.
 
         Args:
@@ -44,6 +57,8 @@ class Detections:
             boxes: (N, 4) left, top, width, height in pixels of the picture; kept to 1/1000 pixel.
             scores: (N,) confidence; kept to six decimals.
             category_ids: (N,) the JSON's category ids.
+            shapes: What each has besides, under COCO's name for it: N run lengths as "segmentation", or N lists of 3 K
+                numbers as "keypoints".
         """
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         part = np.empty((len(boxes), 7))
@@ -52,51 +67,83 @@ class Detections:
         part[:, 5] = np.asarray(scores, dtype=np.float64).round(6)
         part[:, 6] = category_ids
         self._of_image[image_id] = part
+        if shapes:
+            ((name, values),) = shapes.items()
+            self._shapes[image_id] = [{name: value} for value in values]
 
     def extend(self, other: "Detections") -> None:
         """Add the detections of another process; of a picture that both have seen, one copy stays."""
         self._of_image.update(other._of_image)
+        self._shapes.update(other._shapes)
 
     def array(self) -> NDArray[np.float64]:
         """(N, 7): image id, left, top, width, height, score, category id."""
         return np.concatenate([np.empty((0, 7)), *self._of_image.values()])
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each detection in COCO's results format."""
+        for image_id, part in self._of_image.items():
+            for i, row in enumerate(part.tolist()):
+                shape = self._shapes[image_id][i] if image_id in self._shapes else {}
+                yield {"image_id": image_id, "category_id": int(row[6]), "bbox": row[1:5], "score": row[5], **shape}
+
     def save(self, file: Path) -> None:
         """Write COCO's results format."""
-        rows = (
-            {"image_id": int(row[0]), "category_id": int(row[6]), "bbox": row[1:5], "score": row[5]}
-            for row in self.array().tolist()
-        )
-        write_text(file, "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+        write_text(file, "[\n" + ",\n".join(map(json.dumps, self.rows())) + "\n]\n")
 
 
-def evaluate(index: CocoIndex, detections: Detections) -> CocoScores:
+def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> CocoScores:
     """Hold detections against a JSON's ground truth, all of its images included.
 
     The ground truth is the JSON's as COCO's own tools read it: crowds are ignored, nothing is clipped.
+
+    Args:
+        index: The ground truth, with masks for "segm" and keypoints for "keypoints".
+        detections: With "segmentation" or "keypoints" for these.
+        kind: "bbox", "segm" or "keypoints", as COCO's own tools call them.
     """
-    truth = hotcoco.COCO.from_arrays(
-        [{"id": int(i)} for i in index.image_ids],
-        [{"id": int(i), "name": name} for i, name in zip(index.category_ids, index.category_names, strict=True)],
-        index.image_ids[index.image_of],
-        index.category_ids[index.category_of],
-        index.boxes,
-        area=index.areas,
-        iscrowd=index.crowd.astype(np.int64),
-    )
-    evaluation = hotcoco.COCOeval(truth, truth.loadRes(detections.array()), "bbox")
+    truth = _truth(index)
+    found = detections.array() if kind == "bbox" else list(detections.rows())
+    evaluation = hotcoco.COCOeval(truth, truth.loadRes(found), kind)
+    text = f"hotcoco {hotcoco.__version__}, COCO {kind} evaluation, at most {evaluation.params.maxDets[-1]} detections"
+    text += " an image and category"
+    if kind == "keypoints" and (number := index.keypoints.shape[1]) != COCO_KEYPOINTS:  # type: ignore[union-attr]
+        evaluation.params.kpt_oks_sigmas = [1 / number] * number
+        text += f", OKS sigma 1/{number} for each of {number} keypoints"
     evaluation.evaluate()
     evaluation.accumulate()
-    with contextlib.redirect_stdout(None):  # summarize() prints, and nothing else computes the numbers
-        evaluation.summarize()
+    with contextlib.redirect_stdout(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluation.summarize()  # prints, warns of sigmas that are not COCO's, and nothing else computes the numbers
     values = evaluation.results()["metrics"]
     curves: Any = evaluation.eval
-    precision = np.asarray(curves["precision"])[:, :, :, 0, -1]  # IoU, recall, category; all sizes, 100
+    precision = np.asarray(curves["precision"])[:, :, :, 0, -1]  # IoU, recall, category; all sizes, most detections
     per_class = {
         name: {"AP": _mean_defined(precision[:, :, k]), "AP50": _mean_defined(precision[0, :, k])}
         for k, name in enumerate(index.category_names)
     }
-    return CocoScores({name: float(values[name]) for name in METRICS}, per_class)
+    names = KEYPOINT_METRICS if kind == "keypoints" else METRICS
+    return CocoScores(text, {name: float(values[name]) for name in names}, per_class)
+
+
+def _truth(index: CocoIndex) -> hotcoco.COCO:
+    images = [{"id": int(i)} for i in index.image_ids]
+    categories = [{"id": int(i), "name": n} for i, n in zip(index.category_ids, index.category_names, strict=True)]
+    columns = (index.image_ids[index.image_of], index.category_ids[index.category_of], index.boxes)
+    if index.keypoints is None:
+        further = {} if index.masks is None else {"segmentation": index.masks}
+        crowd = index.crowd.astype(np.int64)
+        return hotcoco.COCO.from_arrays(images, categories, *columns, area=index.areas, iscrowd=crowd, **further)
+    labelled = (index.keypoints[..., 2] > 0).sum(1)
+    points = index.keypoints.reshape(len(index.keypoints), -1)
+    names = ("image_id", "category_id", "bbox", "area", "iscrowd", "keypoints", "num_keypoints")
+    annotations = [
+        {"id": n, **dict(zip(names, row, strict=True)), "iscrowd": int(row[4])}
+        for n, row in enumerate(
+            zip(*(c.tolist() for c in (*columns, index.areas, index.crowd, points, labelled)), strict=True), start=1
+        )
+    ]
+    return hotcoco.COCO({"images": images, "categories": categories, "annotations": annotations})
 
 
 def score_text(score: float) -> str:

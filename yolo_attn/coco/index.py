@@ -6,12 +6,13 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_attn.coco.shapes import read_keypoints, read_masks
 from yolo_attn.errors import UserError
 
 
@@ -31,6 +32,11 @@ class CocoIndex:
         boxes: Left, top, width, height of each annotation, pixels, as the JSON gives them.
         areas: Area of each annotation, pixels²; width × height where the JSON gives none.
         crowd: Whether each annotation marks a crowd.
+        masks: Polygons or run lengths of each annotation as the JSON gives them, its box as a polygon where they are
+            unusable; None where the index was not read for "segment".
+        keypoints: (annotations, K, 3) x and y, pixels, and visibility (0 not labelled, 1 hidden, 2 visible); None where
+            the index was not read for "pose".
+        keypoint_names: Names of the K keypoints; empty where the JSON does not name them.
         problems: What was left out while reading, with how often.
     """
 
@@ -45,6 +51,9 @@ class CocoIndex:
     boxes: NDArray[np.float64]
     areas: NDArray[np.float64]
     crowd: NDArray[np.bool_]
+    masks: list[Any] | None = None
+    keypoints: NDArray[np.float64] | None = None
+    keypoint_names: tuple[str, ...] = ()
     problems: Counter[str] = field(default_factory=Counter)
 
 
@@ -58,6 +67,7 @@ class _Image(msgspec.Struct):
 class _Category(msgspec.Struct):
     id: Any = None
     name: Any = None
+    keypoints: Any = None
 
 
 class _Annotation(msgspec.Struct):
@@ -68,34 +78,57 @@ class _Annotation(msgspec.Struct):
     iscrowd: Any = 0
 
 
-class _File(msgspec.Struct):
+class _MaskAnnotation(_Annotation):
+    segmentation: Any = None
+
+
+class _KeypointAnnotation(_Annotation):
+    keypoints: Any = None
+
+
+A = TypeVar("A", bound=_Annotation)
+
+
+class _File(msgspec.Struct, Generic[A]):
     images: list[_Image]
     categories: list[_Category]
-    annotations: list[_Annotation] | None = None
+    annotations: list[A] | None = None
+
+
+FILE_OF_TASK: dict[str, Any] = {
+    "detect": _File[_Annotation],
+    "segment": _File[_MaskAnnotation],
+    "pose": _File[_KeypointAnnotation],
+}
+"""What is read of a JSON for each task: a detector's index is not burdened with outlines."""
 
 
 LARGEST_ID = 2**53
 """Beyond it, ids are not exact in the evaluator's arrays."""
 
 
-def read_index(file: str | Path) -> CocoIndex:
+def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
     """Read a COCO JSON; within a process the same unchanged file is read once.
+
+    Args:
+        file: The JSON.
+        task: One of `FILE_OF_TASK`: whether masks or keypoints are read too.
 
     Raises:
         UserError: If the file is missing, is not JSON, lacks what a COCO detection file must have, or has no usable
-            image or category.
+            image or category, or for "pose" has no keypoints or different numbers of them.
     """
     file = Path(file)
     try:
         stat = file.stat()
     except OSError as error:
         raise UserError(f"{file}: cannot read it: {error.strerror}") from error
-    return _read(file.resolve(), stat.st_mtime_ns, stat.st_size)
+    return _read(file.resolve(), task, stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=8)
-def _read(file: Path, mtime_ns: int, size: int) -> CocoIndex:
-    content = _decode(file)
+def _read(file: Path, task: str, mtime_ns: int, size: int) -> CocoIndex:
+    content = _decode(file, FILE_OF_TASK[task])
     problems: Counter[str] = Counter()
     images: dict[int, _Image] = {}
     for image in content.images:
@@ -122,6 +155,7 @@ def _read(file: Path, mtime_ns: int, size: int) -> CocoIndex:
     category_row = {category_id: row for row, category_id in enumerate(category_ids)}
     rows: list[tuple[int, int, float, bool]] = []
     boxes: list[list[float]] = []
+    kept: list[Any] = []
     for annotation in content.annotations or ():
         box = _box(annotation.bbox)
         if not _is_id(annotation.image_id) or annotation.image_id not in image_row:
@@ -141,6 +175,7 @@ def _read(file: Path, mtime_ns: int, size: int) -> CocoIndex:
                 )
             )
             boxes.append(box)
+            kept.append(annotation)
     image_of, category_of, areas, crowds = zip(*rows, strict=True) if rows else ((), (), (), ())
     return CocoIndex(
         file=file,
@@ -154,19 +189,28 @@ def _read(file: Path, mtime_ns: int, size: int) -> CocoIndex:
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         areas=np.array(areas, dtype=np.float64),
         crowd=np.array(crowds, dtype=bool),
+        masks=read_masks(kept, boxes, problems) if task == "segment" else None,
+        keypoints=read_keypoints(file, kept, problems) if task == "pose" else None,
+        keypoint_names=_keypoint_names(content.categories) if task == "pose" else (),
         problems=problems,
     )
 
 
-def _decode(file: Path) -> _File:
+def _keypoint_names(categories: list[_Category]) -> tuple[str, ...]:
+    """The names that the first category which has them gives its keypoints."""
+    named = [c.keypoints for c in categories if isinstance(c.keypoints, list) and c.keypoints]
+    return tuple(map(str, named[0])) if named else ()
+
+
+def _decode(file: Path, kind: Any) -> Any:
     try:
         text = file.read_bytes()
         try:
-            return msgspec.json.decode(text, type=_File)
+            return msgspec.json.decode(text, type=kind)
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:  # Python's own reader also takes the NaN that Python's own writer leaves
-            return msgspec.convert(json.loads(text), type=_File)
+            return msgspec.convert(json.loads(text), type=kind)
     except OSError as error:
         raise UserError(f"{file}: cannot read it: {error.strerror}") from error
     except msgspec.ValidationError as error:

@@ -11,6 +11,13 @@ from yolo_attn.coco.pictures import displayed_size
 from yolo_attn.errors import UserError
 
 SPLITS = ("train", "val", "test")
+FILE_NAMES = {
+    "detect": ("instances_{}.json", "instances_{}2017.json"),
+    "segment": ("instances_{}.json", "instances_{}2017.json"),
+    "pose": ("person_keypoints_{}.json", "person_keypoints_{}2017.json", "keypoints_{}.json"),
+}
+"""Annotation files of a split, by task, in the order in which they are looked for."""
+
 YAML_FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
 
 
@@ -22,14 +29,16 @@ class Split:
     images: Path
 
 
-def load_source(data: str | Path, splits: Sequence[str]) -> dict[str, Split] | None:
+def load_source(data: str | Path, splits: Sequence[str], task: str = "detect") -> dict[str, Split] | None:
     """Find and read the given splits of a COCO-format data set.
 
     Args:
-        data: A folder with `annotations/instances_{train,val,test}.json` (or `*2017.json`), or a YAML that is an
-            ordinary Ultralytics data YAML with one more key, `annotations`, naming a COCO JSON for each split. Paths in
-            it are relative to its `path`, and that to the YAML's own folder.
+        data: A folder with `annotations/instances_{train,val,test}.json` (or `*2017.json`; for "pose"
+            `person_keypoints_*`), or a YAML that is an ordinary Ultralytics data YAML with one more key, `annotations`,
+            naming a COCO JSON for each split. Paths in it are relative to its `path`, and that to the YAML's own
+            folder.
         splits: Splits wanted, of "train", "val" and "test".
+        task: "detect", "segment" or "pose": what is read of the JSONs.
 
     Returns:
         The splits by name, or None where `data` is an ordinary Ultralytics data YAML.
@@ -46,7 +55,7 @@ def load_source(data: str | Path, splits: Sequence[str]) -> dict[str, Split] | N
         raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
     if data.is_dir():
         names: set[str] = set()
-        files = {split: _annotations_in(data, split) for split in splits}
+        files = {split: _annotations_in(data, split, task) for split in splits}
         roots = {split: _image_folders(data, split) for split in splits}
     elif data.suffix in {".yaml", ".yml"}:
         described = _read_yaml(data, splits)
@@ -57,7 +66,7 @@ def load_source(data: str | Path, splits: Sequence[str]) -> dict[str, Split] | N
         raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
     loaded = {}
     for split in splits:
-        index = read_index(files[split])
+        index = read_index(files[split], task)
         if names and not names <= set(index.category_names):
             odd = ", ".join(sorted(names - set(index.category_names))[:5])
             raise UserError(f"{data}: names has {odd}, which {index.file} has not; leave names out, the JSON has them")
@@ -65,8 +74,8 @@ def load_source(data: str | Path, splits: Sequence[str]) -> dict[str, Split] | N
     return loaded
 
 
-def _annotations_in(folder: Path, split: str) -> Path:
-    names = [f"instances_{split}.json", f"instances_{split}2017.json"]
+def _annotations_in(folder: Path, split: str, task: str) -> Path:
+    names = [name.format(split) for name in FILE_NAMES[task]]
     for name in names:
         if (folder / "annotations" / name).is_file():
             return folder / "annotations" / name

@@ -12,12 +12,11 @@ from ultralytics.nn import tasks
 from ultralytics.utils.torch_utils import select_device
 
 from yolo_attn.coco.index import read_index
+from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 TRANSFERRED = 0.9  # share of a checkpoint's tensors under which a training would not be a fine-tuning of it
-
-DETECT_HEADS = ("Detect", "v10Detect")
 
 
 def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
@@ -42,20 +41,35 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
     return args
 
 
-def check_model(cfg: str, classes: int, changes: dict[str, Any] | None = None) -> nn.Module:
-    """Build the model that a YAML describes, with some of its keys changed.
+def check_model(
+    cfg: str, classes: int, changes: dict[str, Any] | None = None, task: str | None = None
+) -> tuple[nn.Module, Task]:
+    """Build the model that a YAML describes.
+
+    Args:
+        cfg: File or name.
+        classes: Number of classes.
+        changes: Keys of the YAML to change.
+        task: The task that the user expects; None takes the model's own.
+
+    Returns:
+        The model and its task.
 
     Raises:
-        UserError: If the YAML is missing, is not a model, or has a wrong row.
+        UserError: If the YAML is missing, is not a model, has a wrong row, or is a model of another task.
     """
     if Path(cfg).suffix not in {".yaml", ".yml"}:
         raise UserError(f"--cfg {cfg}: expected a model YAML such as yolov8n-gam.yaml")
     try:
         described = {**tasks.yaml_model_load(cfg), **(changes or {})}
         head = described["head"][-1][2]
-        if head not in DETECT_HEADS:
-            raise UserError(f"--cfg {cfg}: its head is {head}; only detectors ({', '.join(DETECT_HEADS)}) are trained")
-        return tasks.DetectionModel(described, nc=classes, verbose=False)
+        found = task_of(head)
+        if found is None:
+            known = ", ".join(head for task in TASKS for head in task.heads)
+            raise UserError(f"--cfg {cfg}: its head is {head}; heads of models that are trained are {known}")
+        if task not in {None, found.name}:
+            raise UserError(f"--cfg {cfg}: its head, {head}, is of the task {found.name}, and --task says {task}")
+        return found.model(described, nc=classes, verbose=False), found
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -68,11 +82,12 @@ def check_model(cfg: str, classes: int, changes: dict[str, Any] | None = None) -
         raise UserError(f"--cfg {cfg}: not a model that Ultralytics can build: {one_line(error)}") from error
 
 
-def load_weights(file: str, option: str = "--weights") -> tuple[Any, dict[str, Any]]:
-    """A detector's checkpoint: its model and its whole content.
+def load_weights(file: str, option: str = "--weights", task: str | None = None) -> tuple[Any, dict[str, Any], Task]:
+    """A checkpoint: its model, its whole content, and its task.
 
     Raises:
-        UserError: If the file is missing, with where such a file comes from, or is no detector of Ultralytics'.
+        UserError: If the file is missing, with where such a file comes from, is no checkpoint of Ultralytics', or one
+            of another task than `task`.
     """
     if not Path(file).is_file():
         raise UserError(
@@ -85,9 +100,12 @@ def load_weights(file: str, option: str = "--weights") -> tuple[Any, dict[str, A
     except Exception as error:  # whatever unpickling a wrong file raises
         raise UserError(f"{option} {file}: not an Ultralytics checkpoint: {one_line(error)}") from error
     head = type(getattr(model, "model", [model])[-1]).__name__
-    if not isinstance(model, tasks.DetectionModel) or head not in DETECT_HEADS:
-        raise UserError(f"{option} {file}: it holds a {type(model).__name__} with {head}, expected a detector")
-    return model, checkpoint
+    found = task_of(head)
+    if found is None or not isinstance(model, found.model):
+        raise UserError(f"{option} {file}: it holds a {type(model).__name__} with {head}, no model of a known task")
+    if task not in {None, found.name}:
+        raise UserError(f"{option} {file}: its head, {head}, is of the task {found.name}, expected {task}")
+    return model, checkpoint, found
 
 
 def check_transfer(file: str, weights: Any, cfg: str) -> None:
@@ -96,7 +114,7 @@ def check_transfer(file: str, weights: Any, cfg: str) -> None:
     Raises:
         UserError: If less than 90 % of its tensors would, saying how many.
     """
-    target = check_model(cfg, len(weights.names)).state_dict()
+    target = check_model(cfg, len(weights.names))[0].state_dict()
     source = {k: v for k, v in weights.state_dict().items() if k in target or ".attention." not in k}
     fitting = sum(name in target and target[name].shape == value.shape for name, value in source.items())
     if fitting < TRANSFERRED * len(source):
@@ -107,24 +125,24 @@ def check_transfer(file: str, weights: Any, cfg: str) -> None:
         )
 
 
-def check_boxes(data: dict[str, Any]) -> None:
+def check_boxes(data: dict[str, Any], task: str) -> None:
     """Make sure that there is something to learn.
 
     Raises:
         UserError: If the training JSON has no box, or crowds alone.
     """
-    index = read_index(data["annotations"]["train"])
+    index = read_index(data["annotations"]["train"], task)
     if index.crowd.all():
         raise UserError(f"{index.file}: no box to learn from, {len(index.boxes)} annotations are crowds")
 
 
-def check_classes(known: dict[int, str], file: str) -> None:
+def check_classes(known: dict[int, str], file: str, task: str) -> None:
     """Make sure that a model that knows these classes knows at least one category of a JSON.
 
     Raises:
         UserError: Naming both sides' first names.
     """
-    ours, theirs = list(map(str, known.values())), read_index(file).category_names
+    ours, theirs = list(map(str, known.values())), read_index(file, task).category_names
     if not set(ours) & set(theirs):
         raise UserError(
             f"{file}: its {len(theirs)} categories ({', '.join(theirs[:3])}, …) are none of the {len(ours)} classes "
@@ -132,12 +150,22 @@ def check_classes(known: dict[int, str], file: str) -> None:
         )
 
 
-def check_plain_data(data: str, split: str) -> None:
-    """Make sure that an ordinary Ultralytics data YAML can be used as it is; what it would download stays undone.
+def check_plain_data(data: str, split: str, task: str) -> None:
+    """Make sure that data in Ultralytics' own format can be used as it is; what it would download stays undone.
 
     Raises:
-        UserError: With Ultralytics' own reason.
+        UserError: With what is expected, or with Ultralytics' own reason.
     """
+    if task == "classify":
+        missing = [name for name in dict.fromkeys(("train", split)) if not (Path(data) / name).is_dir()]
+        if missing:
+            raise UserError(
+                f"{data}: no folder {missing[0]!r} in it; classifiers learn from a folder for each split, in it a "
+                "folder of pictures for each class"
+            )
+        return
+    if Path(data).is_dir():
+        raise UserError(f"{data}: {task} takes a data YAML with labels in Ultralytics' own format, found a folder")
     try:
         check_det_dataset(data, autodownload=False)
     except Exception as error:  # whatever a wrong YAML makes it raise

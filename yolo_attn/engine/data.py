@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 from ultralytics.utils import colorstr
 
-from yolo_attn.coco.dataset import CocoDataset
-from yolo_attn.coco.index import read_index
-from yolo_attn.coco.source import load_source
+from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
+from yolo_attn.coco.index import CocoIndex, read_index
+from yolo_attn.coco.shapes import flip_order
+from yolo_attn.coco.source import FILE_NAMES, load_source
 from yolo_attn.errors import UserError
 from yolo_attn.files import write_text
 
@@ -22,19 +23,23 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
     the first split given, ascending by id.
 
     Returns:
-        The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML.
+        The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task is one that COCO has
+        not.
 
     Raises:
         UserError: If the data cannot be used, or a setting would make COCO's numbers wrong or write beside the data.
     """
-    source = load_source(args.data, splits)
+    if args.task not in FILE_NAMES:
+        return None
+    source = load_source(args.data, splits, args.task)
     if source is None:
         return None
     if args.single_cls or args.classes is not None:
         raise UserError("single_cls and classes do not work with COCO-format data yet: COCO AP would count all classes")
     if args.cache == "disk":
         raise UserError("cache=disk would write .npy files beside your pictures; use cache=ram")
-    names = source[splits[0]].index.category_names
+    first = source[splits[0]].index
+    names = first.category_names
     return {
         "path": str(source[splits[0]].images),
         "train": None,
@@ -44,7 +49,16 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
         "names": dict(enumerate(names)),
         "nc": len(names),
         "channels": 3,
+        **_keypoints(first),
     }
+
+
+def _keypoints(index: CocoIndex) -> dict[str, Any]:
+    """What Ultralytics' pose trainer asks of a data dictionary; nothing for other tasks."""
+    if index.keypoints is None:
+        return {}
+    number = index.keypoints.shape[1]
+    return {"kpt_shape": [number, 3], "flip_idx": flip_order(index.keypoint_names, number)}
 
 
 def write_data_yaml(args: SimpleNamespace, splits: Sequence[str], folder: Path) -> str:
@@ -71,6 +85,7 @@ def build_dataset(
     batch: int,
     rect: bool,
     stride: int,
+    stretch: bool = False,
 ) -> CocoDataset:
     """The data set of one split, with Ultralytics' own settings for training or validation.
 
@@ -83,16 +98,17 @@ def build_dataset(
         batch: Pictures a batch.
         rect: Whether batches take their pictures' shape.
         stride: The model's largest stride, pixels.
+        stretch: Whether pictures are stretched to a square, as RT-DETR takes them.
     """
-    return CocoDataset(
-        index=read_index(data["annotations"][split]),
+    return (StretchedCocoDataset if stretch else CocoDataset)(
+        index=read_index(data["annotations"][split], args.task),
         names=list(names.values()),
         img_path=Path(data[split]),
         imgsz=args.imgsz,
         batch_size=batch,
         augment=train,
         hyp=args,
-        rect=args.rect or rect,
+        rect=(args.rect or rect) and not stretch,
         cache=args.cache or None,
         stride=stride,
         pad=0.0 if train else 0.5,

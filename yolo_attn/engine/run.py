@@ -22,12 +22,16 @@ from yolo_attn.engine.checks import (
 )
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.summary import print_validation
-from yolo_attn.engine.trainer import SPARSITY_VARIABLE, DetectionTrainer
-from yolo_attn.engine.validator import DetectionValidator
+from yolo_attn.engine.tasks import Task
+from yolo_attn.engine.trainer import SPARSITY_VARIABLE, RunTrainer
+from yolo_attn.engine.validator import RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
 from yolo_attn.plugin.registry import IMPORT_VARIABLE, import_users_layers
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
+
+DRAWN = ("detect", "segment")
+"""Tasks that the demo set has labels for."""
 
 COCO_CONF = 0.001
 """Confidence from which Ultralytics validates."""
@@ -51,9 +55,14 @@ def import_modules(names: list[str]) -> None:
 
 
 def train(
-    cfg: str, project: Path, weights: str | None, settings: dict[str, Any], nam_sparsity: float | None = None
-) -> DetectionTrainer:
-    """Train a detector.
+    cfg: str,
+    project: Path,
+    weights: str | None,
+    settings: dict[str, Any],
+    nam_sparsity: float | None = None,
+    task: str | None = None,
+) -> RunTrainer:
+    """Train a model.
 
     Args:
         cfg: Model YAML or name.
@@ -61,6 +70,7 @@ def train(
         weights: Checkpoint to start from; None trains from scratch.
         settings: Ultralytics' settings. Without `data` the demo set is used, at its own size and length.
         nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
+        task: Ultralytics' name of the task that the model is expected to have; None takes the model's own.
 
     Returns:
         The trainer, with its metrics and paths.
@@ -68,32 +78,35 @@ def train(
     Raises:
         UserError: If anything given cannot be used.
     """
+    kind = check_model(cfg, 80, {} if nam_sparsity is None else {SPARSITY_KEY: nam_sparsity}, task)[1]
+    if "data" not in settings and kind.name not in DRAWN:
+        raise UserError(f"--cfg {cfg}: the demo set has no labels for {kind.name}; give --data")
     if "data" not in settings:
         settings = {**DEMO_TRAINING, **settings, "data": str(demo_dataset())}
         LOGGER.info(f"no --data: training on the demo set, {settings['data']}")
-    settings = {**settings, "model": cfg, "task": "detect", "mode": "train", "project": str(project)}
+    settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(project)}
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(project / (args.name or ""))
     _check_training_data(args)
-    check_model(cfg, 80, {} if nam_sparsity is None else {SPARSITY_KEY: nam_sparsity})
     if weights:
-        check_transfer(weights, load_weights(weights)[0], cfg)
+        check_transfer(weights, load_weights(weights, task=kind.name)[0], cfg)
     if nam_sparsity is None:
-        return _run(vars(args))
+        return _run(kind, vars(args))
     os.environ[SPARSITY_VARIABLE] = str(nam_sparsity)
     try:
-        return _run(vars(args))
+        return _run(kind, vars(args))
     finally:
         del os.environ[SPARSITY_VARIABLE]
 
 
-def resume(last: str | Literal[True], project: Path, settings: dict[str, Any]) -> DetectionTrainer:
+def resume(last: str | Literal[True], project: Path, settings: dict[str, Any], task: str | None = None) -> RunTrainer:
     """Go on with a cut-off training, in the run folder that its last.pt lies in.
 
     Args:
         last: Its last.pt; True takes the newest under `project`.
         project: Folder of the run folders.
         settings: The few settings that a resumed run may change, such as `device` and `batch`.
+        task: The task that the run is expected to have.
 
     Raises:
         UserError: If there is no such run, it is finished, or the data has other classes.
@@ -103,7 +116,7 @@ def resume(last: str | Literal[True], project: Path, settings: dict[str, Any]) -
         if not found:
             raise UserError(f"--resume: no last.pt under {project}/*/weights")
         last = str(found[-1])
-    model, checkpoint = load_weights(last, "--resume")
+    model, checkpoint, kind = load_weights(last, "--resume", task)
     if checkpoint.get("optimizer") is None:
         raise UserError(f"--resume {last}: that training is finished, there is nothing to go on with")
     check_settings(settings)
@@ -115,36 +128,37 @@ def resume(last: str | Literal[True], project: Path, settings: dict[str, Any]) -
             f"--resume {last}: it learns {list(model.names.values())[:5]}, and {settings['data']} has "
             f"{list(data['names'].values())[:5]}"
         )
-    return _run({**settings, "model": last, "resume": last})
+    return _run(kind, {**settings, "model": last, "resume": last})
 
 
-def validate(weights: str, project: Path, settings: dict[str, Any]) -> DetectionValidator:
+def validate(weights: str, project: Path, settings: dict[str, Any], task: str | None = None) -> RunValidator:
     """Validate a checkpoint; leaves metrics.json and predictions.json in the run folder.
 
     Args:
         weights: The checkpoint.
         project: Folder for the run folder.
         settings: Ultralytics' settings. `data` and `imgsz` default to those that the checkpoint was trained with.
+        task: The task that the checkpoint is expected to have.
 
     Raises:
         UserError: If anything given cannot be used.
     """
-    model, checkpoint = load_weights(weights)
+    model, checkpoint, kind = load_weights(weights, task=task)
     trained = checkpoint.get("train_args") or {}
     defaults = {key: trained[key] for key in ("data", "imgsz") if trained.get(key)}
     if "data" not in {**defaults, **settings}:
         raise UserError(f"--weights {weights}: it does not say which data it learnt from; give --data")
     if "data" not in settings and not Path(defaults["data"]).exists():
         raise UserError(f"--weights {weights}: the data that it learnt from, {defaults['data']}, is gone; give --data")
-    settings = {"rect": True, **defaults, **settings, "model": weights, "task": "detect", "mode": "val"}
+    settings = {"rect": True, **defaults, **settings, "model": weights, "task": kind.name, "mode": "val"}
     args = check_settings({**settings, "project": str(project)})
     check_writable(project / (args.name or ""))
     data = describe(args, [args.split])
     if data:
-        check_classes(model.names, data["annotations"][args.split])
+        check_classes(model.names, data["annotations"][args.split], args.task)
     else:
-        check_plain_data(args.data, args.split)
-    validator = DetectionValidator(args=vars(args))
+        check_plain_data(args.data, args.split, args.task)
+    validator = kind.validator(args=vars(args))
     if data and (args.conf or 0) > COCO_CONF:
         LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
     validator()
@@ -156,18 +170,18 @@ def _check_training_data(args: SimpleNamespace) -> dict[str, Any] | None:
     split = args.split or "val"
     data = describe(args, ["train", split])
     if data:
-        check_boxes(data)
-        check_classes(data["names"], data["annotations"][split])
+        check_boxes(data, args.task)
+        check_classes(data["names"], data["annotations"][split], args.task)
     else:
-        check_plain_data(args.data, split)
+        check_plain_data(args.data, split, args.task)
     return data
 
 
-def _run(overrides: dict[str, Any]) -> DetectionTrainer:
+def _run(task: Task, overrides: dict[str, Any]) -> RunTrainer:
     """Train; what Ultralytics refuses while it sets up is told in one line, and the fresh folders go again."""
     project = Path(overrides.get("project") or "")
     there_before = {folder for folder in (project, *project.parents) if folder.exists()}
-    trainer = DetectionTrainer(overrides=overrides)
+    trainer = task.trainer(overrides=overrides)
     try:
         trainer.train()
     except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, ImportError) as error:

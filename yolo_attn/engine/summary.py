@@ -1,16 +1,19 @@
 """The short tables that a training and a validation end with."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
-from yolo_attn.coco.evaluate import METRICS, score_text
+from yolo_attn.coco.evaluate import score_text
 
 if TYPE_CHECKING:
-    from yolo_attn.engine.trainer import CocoTrainer
-    from yolo_attn.engine.validator import CocoValidator
+    from yolo_attn.engine.trainer import RunTrainer
+    from yolo_attn.engine.validator import RunValidator
+
+SHOWN = 6
+"""How many of COCO's numbers a training ends with; a validation shows all."""
 
 LABELS = {
     "APs": "AP small",
@@ -22,13 +25,12 @@ LABELS = {
 }
 
 
-def print_training(trainer: "CocoTrainer") -> None:
+def print_training(trainer: "RunTrainer") -> None:
     """Print what was reached, what the model costs, and where everything is."""
     model = getattr(trainer.model, "module", trainer.model)
-    own = (trainer.metrics or {}).get("metrics/mAP50-95(B)", -1)
     size = trainer.args.imgsz
     _print(
-        _scores(trainer.validator, METRICS[:6]) or [("Ultralytics mAP50-95", score_text(own))],
+        _scores(trainer.validator)[:SHOWN],
         [
             ("parameters", f"{get_num_params(model):,}"),
             ("GFLOPs", f"{get_flops(model, size):.2f} at {size} px"),
@@ -38,16 +40,21 @@ def print_training(trainer: "CocoTrainer") -> None:
     )
 
 
-def print_validation(validator: "CocoValidator") -> None:
-    """Print all twelve numbers and where the files are."""
+def print_validation(validator: "RunValidator") -> None:
+    """Print all of COCO's numbers, or Ultralytics' own, and where the files are."""
     folder = Path(validator.save_dir)
     files = [("metrics", folder / "metrics.json"), ("predictions", folder / "predictions.json")]
-    _print(_scores(validator, METRICS), [(label, str(file)) for label, file in files if file.exists()])
+    _print(_scores(validator), [(label, str(file)) for label, file in files if file.exists()])
 
 
-def _scores(validator: "CocoValidator", names: tuple[str, ...]) -> list[tuple[str, str]]:
-    metrics = validator.coco.metrics if validator.coco else {}
-    return [(f"COCO {LABELS.get(name, name)}", score_text(metrics[name])) for name in names if name in metrics]
+def _scores(validator: Any) -> list[tuple[str, str]]:
+    """COCO's numbers, or Ultralytics' own where the data is not COCO's."""
+    coco = getattr(validator, "coco", None)
+    if coco:
+        kind = "" if validator.kind == "bbox" else f" {validator.kind}"
+        return [(f"COCO{kind} {LABELS.get(name, name)}", score_text(value)) for name, value in coco.metrics.items()]
+    own = {key.removeprefix("metrics/"): value for key, value in validator.metrics.results_dict.items()}
+    return [(f"Ultralytics {key}", score_text(v)) for key, v in own.items() if key.startswith(("mAP", "accuracy"))]
 
 
 def _print(*parts: list[tuple[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Trainers that learn from COCO JSON and choose their best weights by COCO AP.
+"""Trainers of every task: those that COCO has learn from COCO JSON and choose their best weights by COCO AP.
 
 They live in an importable module so that the workers of a multi-GPU run find them, and the layers with them.
 """
@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.models import yolo
+from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import RANK
 
 from yolo_attn.engine.data import build_dataset, write_data_yaml
 from yolo_attn.engine.summary import print_training
-from yolo_attn.engine.validator import COCO_KEYS, CocoValidator, DetectionValidator
+from yolo_attn.engine.validator import (
+    COCO_KEYS,
+    ClassificationValidator,
+    CocoValidator,
+    DetectionValidator,
+    OBBValidator,
+    PoseValidator,
+    RTDETRValidator,
+    RunValidator,
+    SegmentationValidator,
+)
 from yolo_attn.files import write_text
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
 from yolo_attn.plugin.sparsity import LOSS_NAME
@@ -23,14 +33,14 @@ SPARSITY_VARIABLE = "YOLO_ATTN_NAM_SPARSITY"
 """Carries a new run's penalty into the processes that train it; checkpoints carry it in the model's YAML."""
 
 
-class CocoTrainer(BaseTrainer):
-    """Mixin for a trainer of Ultralytics'. On other data than COCO-format data only the closing table is added.
+class RunTrainer(BaseTrainer):
+    """Mixin for any trainer of Ultralytics': whole files, clean resuming, NAM's penalty, a closing table.
 
     Attributes:
-        validator_class: The validator with COCO's numbers for the trainer's task.
+        validator_class: Our validator for the trainer's task.
     """
 
-    validator_class: type[CocoValidator]
+    validator_class: type[RunValidator]
     last: Path
     best: Path
     loss_names: tuple[str, ...]
@@ -40,45 +50,18 @@ class CocoTrainer(BaseTrainer):
         if self.resume:
             self.args.save_dir = str(Path(self.args.model).resolve().parents[1])  # the run may have been moved
 
-    def get_dataset(self) -> Any:
-        named = self.args.data
-        self.args.data = write_data_yaml(self.args, self.splits, self.save_dir)
-        try:
-            return super().get_dataset()
-        finally:
-            self.args.data = named
-
-    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
-        if not self.data.get("annotations"):
-            return super().build_dataset(img_path, mode, batch)
-        train = mode == "train"
-        split = "train" if train else self.args.split or "val"
-        model: Any = getattr(self.model, "module", self.model)
-        stride = max(int(model.stride.max()), 32)
-        names = self.data["names"]
-        return build_dataset(
-            self.args, self.data, split, names, train=train, batch=batch or 1, rect=not train, stride=stride
-        )
-
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         model = super().get_model(cfg, weights, verbose)
         if SPARSITY_VARIABLE in os.environ and not self.resume:
             model.yaml[SPARSITY_KEY] = float(os.environ[SPARSITY_VARIABLE])
         return model
 
-    def get_validator(self) -> CocoValidator:
+    def get_validator(self) -> RunValidator:
         stock = super().get_validator()
         model: Any = getattr(self.model, "module", self.model)
         if self.loss_names and model.yaml.get(SPARSITY_KEY):  # early 8.3 names the losses before it has seen them
             self.loss_names = (*self.loss_names, LOSS_NAME)
-        ours = self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
-        ours.splits = self.splits
-        return ours
-
-    @property
-    def splits(self) -> list[str]:
-        """The splits that a training uses."""
-        return ["train", self.args.split or "val"]
+        return self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
         """Go on behind the last saved epoch; rows that a killed process wrote beyond it, whole or not, are dropped."""
@@ -105,10 +88,9 @@ class CocoTrainer(BaseTrainer):
             self.last, self.best = last, best
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write a row of results.csv: always the same columns, COCO's after Ultralytics' metrics and losses."""
-        coco = {key: metrics.pop(key, 0.0) for key in COCO_KEYS} if self.data.get("annotations") else {}
+        """Write a row of results.csv: always the same columns, learning rates last."""
         rates = {key: metrics.pop(key) for key in [k for k in metrics if k.startswith("lr/")]}
-        metrics = {**metrics, **coco, **rates}
+        metrics = {**metrics, **rates}
         if self.csv.exists():
             header = self.csv.read_text(encoding="utf-8").splitlines()[0].split(",")
             columns = [column.strip() for column in header if column.strip() not in {"epoch", "time"}]
@@ -121,7 +103,90 @@ class CocoTrainer(BaseTrainer):
             print_training(self)
 
 
+class CocoTrainer(RunTrainer):
+    """Mixin for a trainer of a task that COCO has. On other data than COCO-format data it adds nothing.
+
+    Attributes:
+        stretch: Whether the model takes pictures stretched to a square.
+    """
+
+    validator_class: type[CocoValidator]
+    stretch = False
+
+    def get_dataset(self) -> Any:
+        named = self.args.data
+        self.args.data = write_data_yaml(self.args, self.splits, self.save_dir)
+        try:
+            return super().get_dataset()
+        finally:
+            self.args.data = named
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        if not self.data.get("annotations"):
+            return super().build_dataset(img_path, mode, batch)
+        train = mode == "train"
+        split = "train" if train else self.args.split or "val"
+        model: Any = getattr(self.model, "module", self.model)
+        return build_dataset(
+            self.args,
+            self.data,
+            split,
+            self.data["names"],
+            train=train,
+            batch=batch or 1,
+            rect=not train,
+            stride=max(int(model.stride.max()), 32),
+            stretch=self.stretch,
+        )
+
+    def get_validator(self) -> RunValidator:
+        validator: Any = super().get_validator()
+        validator.splits = self.splits
+        return validator
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that a training uses."""
+        return ["train", self.args.split or "val"]
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write a row of results.csv with COCO's columns after Ultralytics' own metrics and losses."""
+        coco = {key: metrics.pop(key, 0.0) for key in COCO_KEYS} if self.data.get("annotations") else {}
+        super().save_metrics({**metrics, **coco})
+
+
 class DetectionTrainer(CocoTrainer, yolo.detect.DetectionTrainer):
     """Ultralytics' detection trainer on COCO JSON."""
 
     validator_class = DetectionValidator
+
+
+class RTDETRTrainer(CocoTrainer, rtdetr.train.RTDETRTrainer):
+    """Ultralytics' RT-DETR trainer on COCO JSON."""
+
+    validator_class = RTDETRValidator
+    stretch = True
+
+
+class SegmentationTrainer(CocoTrainer, yolo.segment.SegmentationTrainer):
+    """Ultralytics' segmentation trainer on the polygons and run lengths of COCO JSON."""
+
+    validator_class = SegmentationValidator
+
+
+class PoseTrainer(CocoTrainer, yolo.pose.PoseTrainer):
+    """Ultralytics' pose trainer on the keypoints of COCO JSON."""
+
+    validator_class = PoseValidator
+
+
+class OBBTrainer(RunTrainer, yolo.obb.OBBTrainer):
+    """Ultralytics' trainer of oriented boxes, on its own data format."""
+
+    validator_class = OBBValidator
+
+
+class ClassificationTrainer(RunTrainer, yolo.classify.ClassificationTrainer):
+    """Ultralytics' classification trainer, on its own data format."""
+
+    validator_class = ClassificationValidator

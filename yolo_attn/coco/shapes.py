@@ -1,0 +1,133 @@
+"""Masks and keypoints of a COCO JSON: which are usable, and what a training is given of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import hotcoco
+import numpy as np
+from numpy.typing import NDArray
+from ultralytics.data.converter import merge_multi_segment
+
+from yolo_attn.errors import UserError
+
+COCO_KEYPOINTS = 17
+COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+"""COCO's own order of a person's keypoints seen in a mirror: nose, then eyes, ears, … in pairs of left and right."""
+
+
+def read_masks(annotations: Sequence[Any], boxes: Sequence[Sequence[float]], problems: Counter[str]) -> list[Any]:
+    """Polygons or run lengths of each annotation as the JSON gives them; its box as a polygon where they are unusable.
+
+    Args:
+        annotations: With `segmentation`.
+        boxes: Left, top, width, height of each annotation, pixels.
+        problems: Counts the unusable ones.
+    """
+    masks = []
+    for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
+        mask = annotation.segmentation
+        if _is_run_lengths(mask):
+            masks.append(mask)
+            continue
+        polygons = [p for p in mask if _is_polygon(p)] if isinstance(mask, list) else []
+        if not polygons:
+            problems["annotation without a usable segmentation, its box is taken"] += 1
+        masks.append(polygons or [[x, y, x + w, y, x + w, y + h, x, y + h]])
+    return masks
+
+
+def read_keypoints(file: Path, annotations: Sequence[Any], problems: Counter[str]) -> NDArray[np.float64]:
+    """(N, K, 3) keypoints of each annotation, zeros where it has none.
+
+    Raises:
+        UserError: If no annotation has keypoints, or they have different numbers of them.
+    """
+    found = [_triples(annotation.keypoints) for annotation in annotations]
+    numbers = Counter(len(points) for points in found if points is not None)
+    if len(numbers) != 1:
+        raise UserError(
+            f"{file}: expected annotations with the same number of keypoints, found "
+            + (f"{' and '.join(map(str, sorted(numbers)))} of them" if numbers else "none with keypoints")
+        )
+    missing = sum(points is None for points in found)
+    if missing:
+        problems["annotation without usable keypoints, it teaches its box alone"] += missing
+    none = np.zeros((next(iter(numbers)), 3))
+    return np.stack([none if points is None else points for points in found])
+
+
+def outline(mask: Any) -> NDArray[np.float64]:
+    """One closed outline, (N, 2) pixels, of an annotation's polygons or run lengths.
+
+    Ultralytics' labels have one polygon an object: parts are joined by lines as its own converter does, holes are lost.
+    """
+    if isinstance(mask, list):
+        parts = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in mask]
+    else:
+        parts = _contours(decode_mask(mask))
+    if len(parts) <= 1:
+        return parts[0] if parts else np.zeros((0, 2))
+    return np.concatenate(merge_multi_segment([part.ravel().tolist() for part in parts]))
+
+
+def decode_mask(run_lengths: dict[str, Any]) -> NDArray[np.uint8]:
+    """(height, width) zeros and ones of COCO's run lengths, compressed or not."""
+    if isinstance(run_lengths["counts"], list):
+        run_lengths = hotcoco.mask.fr_py_objects(run_lengths, *run_lengths["size"])
+    return hotcoco.mask.decode(run_lengths)
+
+
+def flip_order(names: Sequence[str], number: int) -> list[int]:
+    """Index that each of `number` keypoints takes in the mirrored picture; empty where that is not known.
+
+    Pairs are found by "left" and "right" in their names; COCO's own 17 need no names.
+    """
+    if not names:
+        return list(COCO_FLIP) if number == COCO_KEYPOINTS else []
+    swap = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    mirrored = [next((n.replace(a, b) for a, b in swap.items() if a in n), n) for n in names]
+    return [names.index(other) if other in names else i for i, other in enumerate(mirrored)]
+
+
+def _contours(mask: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+    """Outer contours, stretched from the pixels' centres, where OpenCV draws them, to their outer edges."""
+    contours = []
+    for contour in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
+        points = contour.reshape(-1, 2).astype(np.float64)
+        low, extent = points.min(0), np.ptp(points, axis=0)
+        if extent.all():
+            contours.append(low + (points - low) * (extent + 1) / extent)
+        else:  # a line of pixels
+            contours.append(low + np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * (extent + 1))
+    return contours
+
+
+def _is_run_lengths(mask: Any) -> bool:
+    if not isinstance(mask, dict) or not _are_counts(mask.get("size")) or len(mask["size"]) != 2:
+        return False
+    counts: Any = mask.get("counts")
+    return bool(counts) and (isinstance(counts, str) or (_are_counts(counts) and sum(counts) == np.prod(mask["size"])))
+
+
+def _are_counts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(v, int) and v >= 0 for v in values)
+
+
+def _is_polygon(points: Any) -> bool:
+    return (
+        isinstance(points, list)
+        and len(points) >= 6
+        and len(points) % 2 == 0
+        and all(isinstance(v, (int, float)) and abs(v) < 1e9 for v in points)
+    )
+
+
+def _triples(values: Any) -> NDArray[np.float64] | None:
+    try:
+        points = np.asarray(values, dtype=np.float64).reshape(-1, 3)
+    except (ValueError, TypeError):
+        return None
+    return points if len(points) and np.isfinite(points).all() else None
