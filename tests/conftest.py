@@ -18,6 +18,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support import save_noise
@@ -42,6 +43,35 @@ def small_coco(tmp_path_factory):
     from yolo_attn.coco.demo import demo_dataset
 
     return demo_dataset(tmp_path_factory.mktemp("small_coco"), train=16, val=8)
+
+
+@pytest.fixture(scope="session")
+def small_poses(small_coco, tmp_path_factory):
+    """The drawn set with five keypoints an object: its outermost pixels left, right, top, bottom, and its box's centre.
+
+    Some points are not labelled, some objects have none.
+    """
+    from yolo_attn.coco.shapes import decode_mask
+
+    root = tmp_path_factory.mktemp("small_poses")
+    (root / "images").symlink_to(small_coco / "images")
+    (root / "annotations").mkdir()
+    for split in ("train", "val"):
+        content = json.loads((small_coco / f"annotations/instances_{split}.json").read_text())
+        for category in content["categories"]:
+            category["keypoints"] = ["left", "right", "top", "bottom", "centre"]
+        for annotation in content["annotations"]:
+            y, x = np.nonzero(decode_mask(annotation["segmentation"]))
+            left, top, width, height = annotation["bbox"]
+            ends = [(x[i], y[i], 2) for i in (x.argmin(), x.argmax(), y.argmin(), y.argmax())]
+            points = np.array([*ends, (left + width / 2, top + height / 2, 1)], dtype=float)
+            points[annotation["id"] % 7 :: 5] = 0
+            if annotation["id"] % 6 == 0:
+                points[:] = 0
+            annotation["keypoints"] = points.ravel().tolist()
+            annotation["num_keypoints"] = int((points[:, 2] > 0).sum())
+        (root / f"annotations/person_keypoints_{split}.json").write_text(json.dumps(content))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -24,13 +24,25 @@ LARGE = re.compile(r"--(epochs|imgsz|batch) \d+ ?")
 SMALL = "--imgsz 64 --device cpu"
 
 
-def blocks(language):
-    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language, page=README):
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.DOTALL | re.MULTILINE)
 
 
-def commands():
-    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+def commands(page=README):
+    lines = [line.split("#")[0].strip() for block in blocks("bash", page) for line in block.splitlines()]
     return [line for line in lines if line]
+
+
+def run(command, cwd):
+    """Type a command of ours, made small, where path/to is."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if "train" in command.split("--")[0] and "ls" not in command:
+        command = LARGE.sub("", command) + f" --epochs 1 --batch 8 {SMALL}"
+    elif "val_det" in command:
+        command += f" {SMALL}"
+    environment = {**os.environ, "PATH": path}
+    result = subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, (command, result.stderr)
 
 
 def test_make_targets_exist():
@@ -42,26 +54,28 @@ def test_make_targets_exist():
 
 def test_quick_start_runs_in_its_order(small_coco, tmp_path):
     shutil.copytree(small_coco, tmp_path / "path/to/bccd")
+    (tmp_path / "path/to/coco").symlink_to(small_coco)
     shutil.copytree(tmp_path / "path/to/bccd/images/val", tmp_path / "path/to/bccd/images/test")
     annotations = tmp_path / "path/to/bccd/annotations"
     shutil.copy(annotations / "instances_val.json", annotations / "instances_test.json")
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    ran = 0
-    for command in commands():
-        if command.startswith(("make ", "pip ")):
-            continue
-        if "train" in command.split("--")[0] and "ls" not in command:
-            command = LARGE.sub("", command) + f" --epochs 1 --batch 8 {SMALL}"
-        elif "val_det" in command:
-            command += f" {SMALL}"
-        result = subprocess.run(
-            command, shell=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
-        )
-        assert result.returncode == 0, (command, result.stderr)
-        ran += 1
-    assert ran == 4
+    ours = [command for command in commands() if not command.startswith(("make ", "pip "))]
+    assert len(ours) == 5
+    for command in ours:
+        run(command, tmp_path)
     assert (tmp_path / "runs/detect/val/predictions.json").exists()
+    assert (tmp_path / "runs/segment/train/predictions.json").exists()
+
+
+@pytest.mark.slow
+def test_commands_for_other_tasks_run(small_coco, small_poses, tmp_path):
+    data = tmp_path / "path/to/coco"
+    shutil.copytree(small_coco, data)
+    shutil.copytree(small_poses / "annotations", data / "annotations", dirs_exist_ok=True)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    for command in commands((ROOT / "docs/tasks.md").read_text()):
+        run(command, tmp_path)
+    assert {f.parent.name for f in tmp_path.glob("runs/*/train")} == {"segment", "pose", "detect"}
 
 
 def test_python_runs(tmp_path, monkeypatch):
@@ -144,9 +158,9 @@ def test_excerpt_of_the_model_table():
 
 
 def test_links_lead_to_files():
-    for text, folder in ((README, ROOT), (MODELS, ROOT / "docs")):
-        for target in re.findall(r"\]\((?!http)(.*?)\)", text):
-            assert (folder / target).is_file(), target
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!http)(.*?)\)", page.read_text()):
+            assert (page.parent / target).is_file(), target
 
 
 def test_figures_name_their_run():

@@ -97,9 +97,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=_positive, help="pictures a batch; default: 16")
     parser.add_argument("--device", help="0, 0,1, cpu; default: the GPU if there is one")
     parser.add_argument("--seed", type=_seed, help="default: 0")
-    parser.add_argument(
-        "--project", type=_path, default=_path("runs/detect"), help="folder for run folders; default: runs/detect"
-    )
+    parser.add_argument("--project", type=_path, help="folder for run folders; default: runs/ and the task's name")
     parser.add_argument("--name", type=_name, help="name of the run folder; default: train or val, numbered")
     parser.add_argument(
         "--import",
@@ -158,11 +156,11 @@ def _train(args: argparse.Namespace, further: list[str]) -> None:
                 f"{given[0]} cannot change when a training goes on; with --resume only these can: --data, --imgsz, "
                 f"--batch, --device, {', '.join(name for name in RESUMABLE if name not in OPTIONS)}"
             )
-        resume(args.resume, Path(args.project), settings, args.task)
+        resume(args.resume, args.project, settings, args.task)
     elif not args.cfg:
         raise UserError("train needs --cfg, such as --cfg yolov8n-gam.yaml")
     else:
-        train(args.cfg, Path(args.project), args.weights, _settings(args, further), args.nam_sparsity, args.task)
+        train(args.cfg, args.project, args.weights, _settings(args, further), args.nam_sparsity, args.task)
 
 
 def _val(args: argparse.Namespace, further: list[str]) -> None:
@@ -170,7 +168,7 @@ def _val(args: argparse.Namespace, further: list[str]) -> None:
 
     import_modules(args.modules)
 
-    validate(args.weights, Path(args.project), _settings(args, further), args.task)
+    validate(args.weights, args.project, _settings(args, further), args.task)
 
 
 def _settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""One epoch of the models that are no YOLO: detectors by the script, classifiers by Ultralytics."""
+"""One epoch of the models that are no YOLO, by the script."""
 
 import json
 import re
 
 import pytest
-from support import QUICK, run_python, save_noise, script
+from support import QUICK, save_noise, script
 
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
@@ -27,8 +27,8 @@ def test_classifiers_train_by_the_command_of_their_header(tmp_path):
             for i in range(4):
                 save_noise(tmp_path / "path/to/imagenet" / split / name / f"{i}.png", (32, 32))
     command = (MODEL_YAMLS / "resnet50-cls-simam.yaml").read_text().splitlines()[1]
-    code = re.fullmatch(r'# python -c "(.*)"', command)[1]
-    quick = f", epochs=1, imgsz=32, batch=4, device='cpu', workers=0, plots=False, project=r'{tmp_path}', name='one')"
-    result = run_python(code.removesuffix(")") + quick, tmp_path)
+    arguments = re.fullmatch(r"# python scripts/train_det.py (.*)", command)[1].split()
+    quick = ["--epochs", 1, "--imgsz", 32, "--batch", 4, "--device", "cpu", "plots=False"]
+    result = script("train_det.py", *arguments, *quick, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert list(tmp_path.rglob("one/weights/best.pt")), result.stdout
+    assert (tmp_path / "runs/classify/train/weights/best.pt").exists()

@@ -16,13 +16,12 @@ from support import ROOT, run_python
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
-from ultralytics.nn.tasks import ClassificationModel, DetectionModel
 from ultralytics.utils.checks import check_yaml as ul_file
 from ultralytics.utils.torch_utils import get_num_params
 
 from yolo_attn import layers
 from yolo_attn.engine.checks import check_model
-from yolo_attn.errors import UserError
+from yolo_attn.engine.tasks import task_of
 from yolo_attn.layers import GAM, NAM, SimAM
 from yolo_attn.plugin.blocks import AttendedConv
 from yolo_attn.plugin.yamls import MODEL_YAMLS, find_model_yaml
@@ -35,8 +34,9 @@ NECK += [f"yolov5-{layer}" for layer in ("simam", "nam", "gam")]
 IN_YOLO = [f"{model}-{layer}" for model in ("yolov8-c2f", "yolo11-c3k2") for layer in ("simam", "nam", "cbam", "eca")]
 CLASSIFIERS = [f"resnet50-cls-{layer}" for layer in ("simam", "nam", "gam", "cbam")]
 IN_OTHERS = [name.replace("-cls", "") for name in CLASSIFIERS] + ["mobilenetv2-simam", "mobilenetv2-nam"]
+OTHER_TASKS = [f"yolov8-{task}-gam" for task in ("seg", "pose", "obb", "cls")]
 PLAIN = ["resnet50", "mobilenetv2"]
-ALL = [*NECK, "yolov8-gam-backbone", *IN_YOLO, *CLASSIFIERS, *IN_OTHERS, *PLAIN]
+ALL = [*NECK, *OTHER_TASKS, "rtdetr-l-gam", "yolov8-gam-backbone", *IN_YOLO, *CLASSIFIERS, *IN_OTHERS, *PLAIN]
 FAMILY = re.compile(r"(yolov?\d+)(-.*)")
 BLOCKS = {"c2f": "C2f", "c3k2": "C3k2", "resnet50": "ResNetLayer", "mobilenetv2": "TorchVision"}
 
@@ -50,6 +50,8 @@ def scaled(name, scale):
 def plain(name, scale="n"):
     if name in CLASSIFIERS:
         return "yolov8n-cls-resnet50.yaml"  # Ultralytics' own
+    if name in OTHER_TASKS or name == "rtdetr-l-gam":
+        return scaled(name.removesuffix("-gam"), scale)
     match = FAMILY.fullmatch(name)
     return f"{match[1]}{scale}.yaml" if match else f"{name.split('-')[0]}.yaml"
 
@@ -59,7 +61,7 @@ def layer_of(name):
 
 
 def build(file):
-    return (ClassificationModel if "-cls" in file else DetectionModel)(file, verbose=False)
+    return task_of(tasks.yaml_model_load(file)["head"][-1][2]).model(file, verbose=False)
 
 
 @functools.cache
@@ -95,11 +97,9 @@ def test_these_files_and_no_others():
 def test_header_is_true(name):
     lines = (MODEL_YAMLS / f"{name}.yaml").read_text().splitlines()
     file, base = scaled(name, "n"), plain(name)
-    if name in CLASSIFIERS:
-        call = f"u.YOLO('{file}').train(data='path/to/imagenet')"
-        assert lines[1] == f'# python -c "import yolo_attn, ultralytics as u; {call}"'
-    else:
-        assert lines[1] == f"# python scripts/train_det.py --cfg {file}"
+    data = {"cls": "imagenet", "obb": "dota.yaml", "pose": "coco"}.get(name.split("-")[1] if "-" in name else "")
+    more = f" --data path/to/{data}" if data else ""
+    assert lines[1] == f"# python scripts/train_det.py --cfg {file}{more}"
     beside = "" if name in PLAIN else f"; plain {base[:-5]}: {figures(base).split(': ')[1]}"
     assert lines[2] == f"# {'n ' if FAMILY.fullmatch(name) else ''}at {figures(file)}{beside}."
     rows = [line for line in lines if line.startswith("  - [")]
@@ -107,7 +107,8 @@ def test_header_is_true(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "scale"), [(n, s) for n in NECK for s in ("nsmlx" if layer_of(n) in (SimAM, NAM, GAM) else "nx")]
+    ("name", "scale"),
+    [(n, s) for n in [*NECK, *OTHER_TASKS[:3]] for s in ("nsmlx" if layer_of(n) in (SimAM, NAM, GAM) else "nx")],
 )
 def test_neck_is_the_base_and_attention_before_the_head(name, scale):
     base, ours = rows_of(plain(name, scale)), rows_of(scaled(name, scale))
@@ -120,7 +121,7 @@ def test_neck_is_the_base_and_attention_before_the_head(name, scale):
         assert shapes(mine) == shapes(theirs)
 
 
-@pytest.mark.parametrize("name", NECK)
+@pytest.mark.parametrize("name", [*NECK, *OTHER_TASKS[:3], "rtdetr-l-gam"])
 def test_neck_with_attention_as_identity_is_the_base(name):
     base, model = (build(y).eval() for y in (plain(name), scaled(name, "n")))
     own = [m for m in model.model if type(m) is not layer_of(name)]
@@ -128,7 +129,11 @@ def test_neck_with_attention_as_identity_is_the_base(name):
         mine.load_state_dict(theirs.state_dict())
     silence(model, layer_of(name))
     x = torch.rand(1, 3, 64, 96)
-    assert torch.equal(model(x)[0], base(x)[0])
+    with torch.inference_mode():
+        found, expected = model(x), base(x)
+    while not isinstance(found, torch.Tensor):
+        found, expected = found[0], expected[0]
+    assert torch.equal(found, expected)
 
 
 def silence(model, layer):
@@ -207,11 +212,20 @@ def test_names_without_a_scale_are_quiet(name, capfd, tmp_path, monkeypatch):
     assert "no model scale" not in captured.out + captured.err
 
 
-def test_training_takes_the_detectors_and_no_classifier():
+def test_training_takes_every_task():
     for name in ("resnet50", "resnet50-simam", "mobilenetv2-nam"):
-        assert check_model(f"{name}.yaml", classes=3).model[-1].nc == 3
-    with pytest.raises(UserError, match="its head is Classify; only detectors"):
-        check_model("resnet50-cls-nam.yaml", classes=3)
+        model, task = check_model(f"{name}.yaml", classes=3)
+        assert (model.model[-1].nc, task.name) == (3, "detect")
+    assert [check_model(scaled(name, "n"), 3)[1].name for name in OTHER_TASKS] == ["segment", "pose", "obb", "classify"]
+    assert check_model("resnet50-cls-nam.yaml", classes=3)[1].name == "classify"
+    assert check_model("rtdetr-l-gam.yaml", classes=3)[1].trainer.__name__ == "RTDETRTrainer"
+
+
+def test_classifier_is_the_base_and_attention_before_the_head():
+    base, ours = rows_of("yolov8n-cls.yaml"), rows_of("yolov8n-cls-gam.yaml")
+    assert type(ours[-2]) is GAM
+    for mine, theirs in zip([*ours[:-2], ours[-1]], base, strict=True):
+        assert shapes(mine) == shapes(theirs)
 
 
 def test_names_resolve_from_any_folder(tmp_path, monkeypatch):

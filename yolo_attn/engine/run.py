@@ -56,7 +56,7 @@ def import_modules(names: list[str]) -> None:
 
 def train(
     cfg: str,
-    project: Path,
+    project: str | None,
     weights: str | None,
     settings: dict[str, Any],
     nam_sparsity: float | None = None,
@@ -66,7 +66,7 @@ def train(
 
     Args:
         cfg: Model YAML or name.
-        project: Folder for the run folder.
+        project: Folder for the run folder; None takes runs/ and the task's name.
         weights: Checkpoint to start from; None trains from scratch.
         settings: Ultralytics' settings. Without `data` the demo set is used, at its own size and length.
         nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
@@ -78,15 +78,16 @@ def train(
     Raises:
         UserError: If anything given cannot be used.
     """
-    kind = check_model(cfg, 80, {} if nam_sparsity is None else {SPARSITY_KEY: nam_sparsity}, task)[1]
+    _, kind = check_model(cfg, 80, {} if nam_sparsity is None else {SPARSITY_KEY: nam_sparsity}, task)
+    folder = _project(project, kind)
     if "data" not in settings and kind.name not in DRAWN:
         raise UserError(f"--cfg {cfg}: the demo set has no labels for {kind.name}; give --data")
     if "data" not in settings:
         settings = {**DEMO_TRAINING, **settings, "data": str(demo_dataset())}
         LOGGER.info(f"no --data: training on the demo set, {settings['data']}")
-    settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(project)}
+    settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(folder)}
     args = check_settings({**settings, "pretrained": weights or False})
-    check_writable(project / (args.name or ""))
+    check_writable(folder / (args.name or ""))
     _check_training_data(args)
     if weights:
         check_transfer(weights, load_weights(weights, task=kind.name)[0], cfg)
@@ -99,12 +100,14 @@ def train(
         del os.environ[SPARSITY_VARIABLE]
 
 
-def resume(last: str | Literal[True], project: Path, settings: dict[str, Any], task: str | None = None) -> RunTrainer:
+def resume(
+    last: str | Literal[True], project: str | None, settings: dict[str, Any], task: str | None = None
+) -> RunTrainer:
     """Go on with a cut-off training, in the run folder that its last.pt lies in.
 
     Args:
         last: Its last.pt; True takes the newest under `project`.
-        project: Folder of the run folders.
+        project: Folder of the run folders; None looks in all of runs/.
         settings: The few settings that a resumed run may change, such as `device` and `batch`.
         task: The task that the run is expected to have.
 
@@ -112,9 +115,10 @@ def resume(last: str | Literal[True], project: Path, settings: dict[str, Any], t
         UserError: If there is no such run, it is finished, or the data has other classes.
     """
     if last is True:
-        found = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
+        folder, pattern = (Path(project), "*") if project else (Path("runs").absolute(), "*/*")
+        found = sorted(folder.glob(f"{pattern}/weights/last.pt"), key=lambda file: file.stat().st_mtime)
         if not found:
-            raise UserError(f"--resume: no last.pt under {project}/*/weights")
+            raise UserError(f"--resume: no last.pt under {folder}/{pattern}/weights")
         last = str(found[-1])
     model, checkpoint, kind = load_weights(last, "--resume", task)
     if checkpoint.get("optimizer") is None:
@@ -131,12 +135,12 @@ def resume(last: str | Literal[True], project: Path, settings: dict[str, Any], t
     return _run(kind, {**settings, "model": last, "resume": last})
 
 
-def validate(weights: str, project: Path, settings: dict[str, Any], task: str | None = None) -> RunValidator:
+def validate(weights: str, project: str | None, settings: dict[str, Any], task: str | None = None) -> RunValidator:
     """Validate a checkpoint; leaves metrics.json and predictions.json in the run folder.
 
     Args:
         weights: The checkpoint.
-        project: Folder for the run folder.
+        project: Folder for the run folder; None takes runs/ and the task's name.
         settings: Ultralytics' settings. `data` and `imgsz` default to those that the checkpoint was trained with.
         task: The task that the checkpoint is expected to have.
 
@@ -151,8 +155,9 @@ def validate(weights: str, project: Path, settings: dict[str, Any], task: str | 
     if "data" not in settings and not Path(defaults["data"]).exists():
         raise UserError(f"--weights {weights}: the data that it learnt from, {defaults['data']}, is gone; give --data")
     settings = {"rect": True, **defaults, **settings, "model": weights, "task": kind.name, "mode": "val"}
-    args = check_settings({**settings, "project": str(project)})
-    check_writable(project / (args.name or ""))
+    folder = _project(project, kind)
+    args = check_settings({**settings, "project": str(folder)})
+    check_writable(folder / (args.name or ""))
     data = describe(args, [args.split])
     if data:
         check_classes(model.names, data["annotations"][args.split], args.task)
@@ -164,6 +169,11 @@ def validate(weights: str, project: Path, settings: dict[str, Any], task: str | 
     validator()
     print_validation(validator)
     return validator
+
+
+def _project(project: str | None, task: Task) -> Path:
+    """The folder for run folders, absolute, so that a run can go on from another folder."""
+    return Path(project) if project else Path("runs", task.name).absolute()
 
 
 def _check_training_data(args: SimpleNamespace) -> dict[str, Any] | None:

@@ -1,0 +1,141 @@
+"""Masks and keypoints of a JSON: what is usable, and what a training is given."""
+
+import itertools
+from collections import Counter
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolo_attn.coco.index import read_index
+from yolo_attn.coco.shapes import decode_mask, flip_order, outline, read_keypoints, read_masks
+from yolo_attn.errors import UserError
+
+
+def run_lengths(mask):
+    """COCO's uncompressed form: down the columns, zeros first."""
+    flat = [0, *mask.ravel(order="F").tolist()]
+    edges = [0, *(i for i in range(1, len(flat)) if flat[i] != flat[i - 1]), len(flat)]
+    counts = [b - a for a, b in itertools.pairwise(edges)]
+    return {"size": list(mask.shape), "counts": [counts[0] - 1, *counts[1:]]}
+
+
+def drawn(points, shape, finer=8):
+    """A polygon as pixels whose centre it holds."""
+    mask = np.zeros((shape[0] * finer, shape[1] * finer), np.uint8)
+    cv2.fillPoly(mask, [np.round(points * finer - 0.5).astype(np.int32)], 1)
+    return mask[finer // 2 :: finer, finer // 2 :: finer]
+
+
+def ellipse(shape, centre, axes, angle):
+    mask = np.zeros(shape, np.uint8)
+    cv2.ellipse(mask, centre, axes, angle, 0, 360, 1, -1)
+    return mask
+
+
+@given(st.integers(8, 30), st.integers(5, 25), st.integers(0, 180))
+def test_outline_of_run_lengths_covers_their_pixels(a, b, angle):
+    mask = ellipse((80, 90), (45, 40), (a, b), angle)
+    points = outline(run_lengths(mask))
+    again = drawn(points, mask.shape)
+    assert (again & mask).sum() / (again | mask).sum() > 0.93
+    y, x = np.nonzero(mask)
+    assert points.min(0).tolist() == [x.min(), y.min()]
+    assert points.max(0).tolist() == [x.max() + 1, y.max() + 1]
+
+
+def test_parts_are_joined_into_one_outline():
+    squares = [[10, 10, 20, 10, 20, 20, 10, 20], [40, 10, 50, 10, 50, 20, 40, 20]]
+    both = drawn(outline(squares), (60, 60))
+    assert both[15, 15]
+    assert both[15, 45]
+    mask = np.zeros((60, 60), np.uint8)
+    mask[10:20, 10:20] = mask[10:20, 40:50] = 1
+    again = drawn(outline(run_lengths(mask)), (60, 60))
+    assert (again & mask).sum() / (again | mask).sum() > 0.85
+
+
+def test_thin_and_single_pixels_have_area():
+    mask = np.zeros((9, 9), np.uint8)
+    mask[4, 2:6] = 1
+    assert outline(run_lengths(mask)).tolist() == [[2, 4], [6, 4], [6, 5], [2, 5]]
+    mask[:] = 0
+    mask[3, 3] = 1
+    assert np.ptp(outline(run_lengths(mask)), axis=0).tolist() == [1, 1]
+    assert len(outline(run_lengths(mask * 0))) == 0
+
+
+def test_compressed_run_lengths_decode_as_pycocotools_does():
+    from pycocotools import mask as coco
+
+    mask = ellipse((50, 70), (30, 25), (20, 9), 30)
+    coded = coco.encode(np.asfortranarray(mask))
+    assert (decode_mask({**coded, "counts": coded["counts"].decode()}) == mask).all()
+    assert (decode_mask(run_lengths(mask)) == mask).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        [],
+        "polygon",
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5]],
+        [[1, 2, "3", 4, 5, 6]],
+        [1, 2, 3, 4, 5, 6],
+        {"counts": [3, 4]},
+        {"size": [2, 2], "counts": []},
+        {"size": [2, 2], "counts": [1, 2]},
+        {"size": [2, -2], "counts": [4]},
+        {"size": [2, 2], "counts": [1, -1, 4]},
+        [[float("nan")] * 6],
+    ],
+)
+def test_unusable_masks_become_the_box(wrong):
+    problems = Counter()
+    (mask,) = read_masks([SimpleNamespace(segmentation=wrong)], [[5, 6, 10, 20]], problems)
+    assert mask == [[5, 6, 15, 6, 15, 26, 5, 26]]
+    assert sum(problems.values()) == 1
+
+
+def test_good_parts_of_a_mask_stay():
+    problems = Counter()
+    good = [1, 2, 3, 4, 5, 6]
+    (mask,) = read_masks([SimpleNamespace(segmentation=[[1, 2], good])], [[0, 0, 1, 1]], problems)
+    assert mask == [good]
+    assert not problems
+
+
+def keypoints(*values):
+    return read_keypoints("f.json", [SimpleNamespace(keypoints=v) for v in values], Counter())
+
+
+def test_keypoints_must_agree_in_number():
+    assert keypoints([1, 2, 2, 3, 4, 1], None).tolist() == [[[1, 2, 2], [3, 4, 1]], [[0, 0, 0], [0, 0, 0]]]
+    for wrong in ([None], [[1, 2]], [[]], [["a", 2, 3]]):
+        with pytest.raises(UserError, match=r"f\.json: .*none with keypoints"):
+            keypoints(*wrong)
+    with pytest.raises(UserError, match="found 1 and 2 of them"):
+        keypoints([1, 2, 2], [1, 2, 2, 3, 4, 1])
+
+
+def test_mirrored_order():
+    assert flip_order((), 17)[:5] == [0, 2, 1, 4, 3]
+    assert flip_order((), 4) == []
+    assert flip_order(("nose", "left_eye", "right_eye", "left_ear"), 4) == [0, 2, 1, 3]
+
+
+def test_only_the_task_that_needs_them_reads_them(small_coco, small_poses):
+    file = small_coco / "annotations/instances_val.json"
+    assert read_index(file).masks is None
+    assert read_index(file, "segment").keypoints is None
+    assert len(read_index(file, "segment").masks) == len(read_index(file).boxes)
+    poses = read_index(small_poses / "annotations/person_keypoints_val.json", "pose")
+    assert poses.keypoints.shape == (len(poses.boxes), 5, 3)
+    assert poses.keypoint_names == ("left", "right", "top", "bottom", "centre")
+    with pytest.raises(UserError, match="none with keypoints"):
+        read_index(file, "pose")
