@@ -248,7 +248,7 @@ def test_own_weights_are_taken_and_others_refused(trained, small_coco, tmp_path,
     arguments = ["--data", str(small_coco), "--weights", str(best), "--epochs", "1", *QUICK, "--project", str(tmp_path)]
     assert main(["train", "--cfg", "yolov8n-gam.yaml", *arguments, "plots=False", "lr0=0", "optimizer=SGD"]) == 0
     capsys.readouterr()
-    assert main(["train", "--cfg", "yolov8n-simam.yaml", *arguments]) == 2
+    assert main(["train", "--cfg", "yolo11n-gam.yaml", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "only" in line
     assert "tensors" in line

@@ -14,6 +14,7 @@ from ultralytics.utils.torch_utils import select_device
 from yolo_attn.coco.index import read_index
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError
+from yolo_attn.plugin.transfer import renumbered
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 TRANSFERRED = 0.9  # share of a checkpoint's tensors under which a training would not be a fine-tuning of it
@@ -114,14 +115,14 @@ def check_transfer(file: str, weights: Any, cfg: str) -> None:
     Raises:
         UserError: If less than 90 % of its tensors would, saying how many.
     """
-    target = check_model(cfg, len(weights.names))[0].state_dict()
-    source = {k: v for k, v in weights.state_dict().items() if k in target or ".attention." not in k}
+    model = check_model(cfg, len(weights.names))[0]
+    target = model.state_dict()
+    source = renumbered(weights, model).state_dict()
     fitting = sum(name in target and target[name].shape == value.shape for name, value in source.items())
     if fitting < TRANSFERRED * len(source):
         raise UserError(
             f"--weights {file}: only {fitting} of its {len(source)} tensors ({fitting / len(source):.1%}) would "
-            f"transfer into {cfg}, {TRANSFERRED:.0%} are needed; inserted rows shift all rows behind them, and moving "
-            "the weights along is not there yet"
+            f"transfer into {cfg}, {TRANSFERRED:.0%} are needed; it must be a model of the same family and scale"
         )
 
 

@@ -18,6 +18,7 @@ from yolo_attn.plugin.blocks import AttendedConv, attend
 from yolo_attn.plugin.parser import parse_model
 from yolo_attn.plugin.registry import LAYERS
 from yolo_attn.plugin.sparsity import add_penalty
+from yolo_attn.plugin.transfer import load
 from yolo_attn.plugin.yamls import yaml_model_load
 
 OWN_LOSS = ("BaseModel", "RTDETRDetectionModel", "WorldModel", "YOLOEModel")
@@ -33,6 +34,7 @@ def register() -> None:
     _wrap(tasks, "parse_model", parse_model)
     _wrap(tasks, "yaml_model_load", yaml_model_load)
     _wrap(tasks.BaseModel, "fuse", fuse)
+    _wrap(tasks.BaseModel, "load", load)
     for name in OWN_LOSS:
         if hasattr(tasks, name):
             _wrap(getattr(tasks, name), "loss", add_penalty)

@@ -1,0 +1,112 @@
+"""Pretrained weights: each tensor of the base finds its own row in a model with attention."""
+
+import pytest
+import torch
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+
+from yolo_attn.layers import CBAM, GAM, NAM, SimAM
+from yolo_attn.plugin.transfer import match_rows
+
+ATTENTION = (CBAM, GAM, NAM, SimAM)
+VARIANTS = {"C2f": "C2f_NAM", "C3k2": "C3k2_NAM"}
+
+
+def described(base, layer=None, after=(), blocks=False):
+    """The rows of `base` with `layer` behind some of them, whose consumers take the attended map, or inside blocks."""
+    d = yaml_model_load(base)
+    rows = [*d["backbone"], *d["head"]]
+    new_index = {i: i + sum(a < i for a in after) + (i in after) for i in range(len(rows))}
+
+    def move(source):
+        if isinstance(source, list):
+            return [move(s) for s in source]
+        return new_index[source] if source >= 0 else source
+
+    body = []
+    for i, (source, repeats, name, args) in enumerate(rows):
+        body.append([move(source), repeats, VARIANTS.get(name, name) if blocks else name, args])
+        if i in after:
+            body.append([-1, 1, layer, []])
+    cut = len(d["backbone"]) + sum(a < len(d["backbone"]) for a in after)
+    return {**d, "backbone": body[:cut], "head": body[cut:], "scale": "n"}
+
+
+def randomised(model):
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            nn.init.normal_(m.running_mean, std=0.1)
+            nn.init.uniform_(m.running_var, 0.5, 1.5)
+    return model
+
+
+def outputs(model, x):
+    with torch.inference_mode():
+        found = model.eval()(x)
+    while not isinstance(found, torch.Tensor):
+        found = found[0]
+    return found
+
+
+@pytest.mark.trap(2)
+@pytest.mark.parametrize("base", ["yolov5n.yaml", "yolov8n.yaml", "yolo11n.yaml"])
+@pytest.mark.parametrize(
+    ("layer", "after", "blocks"),
+    [
+        ("GAM", (4,), False),
+        ("NAM", (2, 4, 6), False),
+        ("CBAM", (15, 18, 21), False),
+        ("SimAM", (4, 8, 12), False),
+        (None, (), True),
+    ],
+)
+def test_identity_attention_gives_the_base(base, layer, after, blocks):
+    source = randomised(DetectionModel(base, verbose=False))
+    target = DetectionModel(described(base, layer, after, blocks), verbose=False)
+    target.load(source, verbose=False)
+    ours = dict(target.named_parameters())
+    kept = {p.data_ptr() for p in ours.values()}
+    assert len(kept) == len(ours)
+    for m in target.modules():
+        if isinstance(m, ATTENTION):
+            m.forward = lambda x: x
+    x = torch.rand(1, 3, 64, 96)
+    assert torch.equal(outputs(target, x), outputs(source, x))
+
+
+def test_packaged_necks_keep_every_tensor_and_give_it_back():
+    """Into the attended model, and from it into the base again, through YOLO(...).load."""
+    base = randomised(DetectionModel("yolov8n.yaml", verbose=False))
+    attended = YOLO("yolov8n-gam.yaml").load(base)
+    again = DetectionModel("yolov8n.yaml", verbose=False)
+    again.load({"model": attended.model}, verbose=False)
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.equal(outputs(again, x), outputs(base, x))
+
+
+def test_attention_follows_too():
+    source = randomised(DetectionModel(described("yolov8n.yaml", "GAM", (4,)), verbose=False))
+    target = DetectionModel(described("yolov8n.yaml", "GAM", (2, 4)), verbose=False)
+    target.load(source, verbose=False)
+    assert isinstance(source.model[5], GAM)
+    for key, value in target.model[6].state_dict().items():
+        assert torch.equal(value, source.model[5].state_dict()[key])
+
+
+def test_other_families_are_left_to_ultralytics():
+    assert match_rows(["Conv", "C2f", "Detect"], ["Conv", "C3k2", "Detect"]) is None
+    assert match_rows(["Conv", "C2f", "Detect"], ["Conv", "C2f_NAM", "GAM", "Detect"]) == {0: 0, 1: 1, 2: 3}
+    assert match_rows(["GAM", "Conv"], ["NAM", "GAM", "Conv"]) == {0: 1, 1: 2}
+    target = DetectionModel("yolov8n-gam.yaml", verbose=False)
+    before = {k: v.clone() for k, v in target.state_dict().items()}
+    target.load(nn.Sequential(nn.Linear(2, 2)), verbose=False)
+    assert all(torch.equal(before[k], v) for k, v in target.state_dict().items())
+
+
+def test_source_stays_as_it_is():
+    source = DetectionModel("yolov8n.yaml", verbose=False)
+    names = list(source.state_dict())
+    DetectionModel("yolov8n-gam.yaml", verbose=False).load(source, verbose=False)
+    assert list(source.state_dict()) == names
+    assert [m.i for m in source.model] == list(range(len(source.model)))
