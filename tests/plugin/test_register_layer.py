@@ -200,3 +200,12 @@ def test_layer_that_nothing_else_can_import_is_warned_about():
         yolo_attn.register_layer(Local)
     assert isinstance(model((4, yaml.safe_load("[-1, 1, Local, []]"))).model[4], Local)
     del LAYERS["Local"]
+
+
+@pytest.mark.parametrize(("result", "found"), [(lambda x: x[:, 1:], r"\(2, 63, 16, 16\)"), (lambda x: 3, "no tensor")])
+def test_layer_that_changes_the_shape_is_refused(scale, monkeypatch, result, found):
+    monkeypatch.setattr(scale, "forward", lambda self, x: result(x))
+    with pytest.raises(RowError, match=rf"row 4: Scale makes {found} of \(2, 64, 16, 16\), expected the same shape"):
+        model((4, [-1, 1, "Scale", []]))
+    with pytest.raises(RowError, match="row 4: Scale makes"):
+        model((4, [-1, 6, "C2f_Scale", [256, True]]))

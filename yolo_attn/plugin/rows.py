@@ -6,10 +6,13 @@ the block's own arguments, and a mapping for the attention behind them: `[-1, 3,
 """
 
 import ast
+import contextlib
+import copy
 import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from yolo_attn.errors import UserError
@@ -73,7 +76,8 @@ class AttentionRow:
         """The layer for an input of `channels` channels.
 
         Raises:
-            RowError: If the layer refuses an option, or a positional integer looks like a channel count.
+            RowError: If the layer refuses an option, a positional integer looks like a channel count, or a user's own
+                layer changes the shape.
         """
         for value in self.positional:
             if isinstance(value, int) and not isinstance(value, bool) and 2 * value >= channels:
@@ -82,10 +86,23 @@ class AttentionRow:
                     f"channels from the model; {self._right_form()}"
                 )
         try:
-            return self.layer(channels, **self.options)
+            layer = self.layer(channels, **self.options)
         except Exception as error:  # a user's own layer may raise anything
             kind = "" if isinstance(error, ValueError) else f"{self._name} raised {type(error).__name__}: "
             raise RowError(f"{self.place}: {kind}{error}; {self._right_form()}") from error
+        if not self.layer.__module__.startswith("yolo_attn."):
+            self._check_shape(layer, channels)
+        return layer
+
+    def _check_shape(self, layer: nn.Module, channels: int) -> None:
+        """Make sure that a user's own layer keeps its input's shape; what it raises on a small map is no matter."""
+        x = torch.zeros(2, channels, 16, 16)
+        shape: tuple[int, ...] = x.shape
+        with contextlib.suppress(Exception), torch.inference_mode():
+            shape = getattr(copy.deepcopy(layer).eval()(x), "shape", ())
+        if shape != x.shape:
+            found = tuple(shape) or "no tensor"
+            raise RowError(f"{self.place}: {self._name} makes {found} of {tuple(x.shape)}, expected the same shape")
 
     def graft(self, block: nn.Module, channels: int) -> None:
         """Put the layer into a finished block whose output has `channels` channels.
