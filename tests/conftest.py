@@ -16,12 +16,15 @@ os.environ.update(
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support import save_noise
+from filelock import FileLock
+from support import OLDEST, save_noise
 
 os.environ["YOLO_VERBOSE"] = "false"
 import ultralytics  # noqa: F401  its logger keeps the stdout of its first import, which must outlive a test
@@ -84,6 +87,17 @@ def shared_data():
         return SHARED / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def oldest():
+    """Folder of the oldest supported Ultralytics, to be put in front on PYTHONPATH."""
+    folder = Path(sys.prefix) / f"ultralytics-{OLDEST}"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "ultralytics").is_dir():
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+            subprocess.run([*pip, f"ultralytics=={OLDEST}"], check=True)
+    return folder
 
 
 @pytest.fixture

@@ -11,6 +11,9 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+OLDEST = "8.3.0"
+"""The oldest Ultralytics that is supported."""
+
 QUICK = ["--imgsz", "64", "--batch", "8", "--device", "cpu"]
 
 
@@ -29,6 +32,22 @@ def run_python(code, cwd, **env):
     """Run a line of Python in a fresh process."""
     command = [sys.executable, "-c", code]
     return subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+
+
+def with_rows(model, at, *rows):
+    """A model dictionary with rows put in before row `at`; what other rows take stays what it was, -1 apart."""
+
+    def moved(index, source):
+        if isinstance(source, list):
+            return [moved(index, s) for s in source]
+        if source < -1:
+            return source - len(rows) if index + source < at <= index else source
+        return source + len(rows) if source >= at else source
+
+    body = [[moved(i, row[0]), *row[1:]] for i, row in enumerate([*model["backbone"], *model["head"]])]
+    body[at:at] = [list(row) for row in rows]
+    cut = len(model["backbone"]) + len(rows) * (at <= len(model["backbone"]))
+    return {**model, "backbone": body[:cut], "head": body[cut:]}
 
 
 def pycocotools_scores(truth, results):

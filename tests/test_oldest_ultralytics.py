@@ -4,23 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from filelock import FileLock
-from support import QUICK, ROOT, pycocotools_scores, script
-
-OLDEST = "8.3.0"
-
-
-@pytest.fixture(scope="session")
-def oldest():
-    folder = Path(sys.prefix) / f"ultralytics-{OLDEST}"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "ultralytics").is_dir():
-            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
-            subprocess.run([*pip, f"ultralytics=={OLDEST}"], check=True)
-    return folder
+from support import OLDEST, QUICK, ROOT, pycocotools_scores, script
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from support import run_python
+from support import run_python, with_rows
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -23,18 +23,8 @@ from yolo_attn.plugin.rows import RowError
 
 
 def model_with(*rows, base="yolov8n.yaml", at=4, scale="n"):
-    """A model dictionary of `base` with rows put in after backbone row `at - 1`, later absolute rows moved along."""
-    d = yaml_model_load(base)
-
-    def move(source):
-        if isinstance(source, list):
-            return [move(s) for s in source]
-        return source + len(rows) if source >= at else source
-
-    body = [[move(row[0]), *row[1:]] for row in [*d["backbone"], *d["head"]]]
-    body[at:at] = [list(row) for row in rows]
-    cut = len(d["backbone"]) + len(rows)
-    return {**d, "backbone": body[:cut], "head": body[cut:], "scale": scale}
+    """A model dictionary of `base` with rows put in behind row `at - 1`."""
+    return {**with_rows(yaml_model_load(base), at, *rows), "scale": scale}
 
 
 def build(*rows, **kwargs):
@@ -145,15 +135,9 @@ def test_the_parsers_table_shows_the_layer(caplog):
 
 
 def test_many_inputs_rtdetr_has_parameters_at_once():
-    d = yaml_model_load("rtdetr-l.yaml")
-    d["backbone"].insert(1, [-1, 1, "NAM", []])
-
-    def move(source):
-        return [move(s) for s in source] if isinstance(source, list) else source + (source > 0)
-
-    d["backbone"][2:] = [[move(r[0]), *r[1:]] for r in d["backbone"][2:]]
-    d["head"] = [[move(r[0]), *r[1:]] for r in d["head"]]
-    model = tasks.RTDETRDetectionModel(d, verbose=False)
+    model = tasks.RTDETRDetectionModel(
+        model_with([-1, 1, "NAM", []], base="rtdetr-l.yaml", at=1, scale="l"), verbose=False
+    )
     assert sum(p.numel() for p in model.model[1].parameters()) == 2 * 48
 
 
