@@ -177,7 +177,7 @@ def test_interrupt_is_no_traceback(monkeypatch, capsys):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yolo_attn.cli._train", interrupted)
+    monkeypatch.setattr("yolo_attn.cli.train.run", interrupted)
     assert main(["train", "--cfg", "yolov8n-gam.yaml"]) == 130
     assert "goes on with train --resume" in capsys.readouterr().err
 

@@ -1,0 +1,125 @@
+"""What the commands share: the parser, types of options, and settings of Ultralytics' as key=value."""
+
+import argparse
+import ast
+from pathlib import Path
+from typing import Any, NoReturn
+
+from yolo_attn.errors import UserError
+
+OPTIONS = ("data", "epochs", "split", "imgsz", "batch", "device", "seed", "project", "name")
+"""Options of ours that are Ultralytics' settings under the same name."""
+
+OPTION_OF = {
+    **{name: f"--{name}" for name in OPTIONS},
+    "cfg": "--cfg",
+    "model": "--cfg or --weights",
+    "pretrained": "--weights",
+    "resume": "--resume",
+    "mode": "the command's name",
+    "task": "--task",
+}
+"""Ultralytics' settings that are given by an option, not as key=value."""
+
+TASKS = ("detect", "segment", "pose", "obb", "classify")
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser whose refusals are UserErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the refusal.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a training and a validation both take."""
+    parser.add_argument("--task", choices=TASKS, help="refuse models of another task; default: the model's own")
+    parser.add_argument("--imgsz", type=positive, help="picture size, pixels; default: 640, or the checkpoint's")
+    parser.add_argument("--batch", type=positive, help="pictures a batch; default: 16")
+    parser.add_argument("--device", help="0, 0,1, cpu; default: the GPU if there is one")
+    parser.add_argument("--seed", type=seed, help="default: 0")
+    parser.add_argument("--project", type=path, help="folder for run folders; default: runs/ and the task's name")
+    parser.add_argument("--name", type=name, help="name of the run folder; default: train or val, numbered")
+    add_import_option(parser)
+    parser.usage = f"{parser.prog} [options] [key=value ...]"
+    parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
+
+
+def add_import_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--import`, which may be given more than once."""
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="module that registers layers of your own",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number that every random generator takes."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2**32 - 1, found {text!r}")
+    return int(text)
+
+
+def not_empty(text: str) -> str:
+    """Text that says something."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def path(text: str) -> str:
+    """An absolute path, so that a run can go on from another folder."""
+    return str(Path(not_empty(text)).expanduser().absolute())
+
+
+def name(text: str) -> str:
+    """The name of a folder inside another."""
+    if Path(not_empty(text)).is_absolute() or {"..", "."} & set(text.split("/")) or len(text) > 200:
+        raise argparse.ArgumentTypeError(f"expected a folder name of at most 200 characters, found {text!r}")
+    return text
+
+
+def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
+    """The options that were given, as Ultralytics' settings, with the key=value ones.
+
+    Raises:
+        UserError: If an argument is no key=value, or one that an option gives.
+    """
+    given = {option: getattr(args, option, None) for option in OPTIONS if option != "project"}
+    given = {option: value for option, value in given.items() if value is not None}
+    for text in further:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"{text!r}: expected an option or key=value")
+        if key in OPTIONS and not hasattr(args, key):
+            raise UserError(f"{text!r}: means nothing to this command")
+        if key in OPTION_OF:
+            raise UserError(f"{text!r}: give this by {OPTION_OF[key]}")
+        given[key] = _value(value)
+    return given
+
+
+def _value(text: str) -> Any:
+    """A setting's value: a Python literal where it is one, else the text itself."""
+    if text.lower() in {"true", "false", "none"}:
+        return {"true": True, "false": False, "none": None}[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

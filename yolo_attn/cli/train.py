@@ -1,0 +1,57 @@
+"""`yolo-attn train`."""
+
+import argparse
+from typing import Any
+
+from yolo_attn.cli.arguments import OPTIONS, add_run_options, not_empty, path, positive, settings
+from yolo_attn.errors import UserError
+
+RESUMABLE = ("imgsz", "batch", "device", "workers", "cache", "patience", "plots", "val", "save_period", "close_mosaic")
+"""Settings that a cut-off training may go on with changed."""
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser("train", help="train a detector and report COCO's AP")
+    parser.set_defaults(run=run)
+    parser.add_argument("--cfg", type=not_empty, help="model YAML, such as yolov8n-gam.yaml")
+    parser.add_argument(
+        "--data", type=path, help="COCO-format folder or data YAML; default: a demo set, drawn on first use"
+    )
+    parser.add_argument("--epochs", type=positive, help="default: 100; the demo set: its own")
+    parser.add_argument("--weights", type=not_empty, help="checkpoint to start from; default: none, train from scratch")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        type=not_empty,
+        metavar="LAST.PT",
+        help="go on with a cut-off run; without a file, the newest under --project",
+    )
+    parser.add_argument(
+        "--nam-sparsity", type=float, metavar="P", help="NAM's penalty P·Σ|γ|, such as 1e-4; default: none"
+    )
+    add_run_options(parser)
+
+
+def run(args: argparse.Namespace, further: list[str]) -> None:
+    """Train, or go on with a cut-off training."""
+    from yolo_attn.engine.run import import_modules, resume, train
+
+    import_modules(args.modules)
+    if args.resume:
+        given = settings(args, further)
+        fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
+        fixed |= {f"--{key}" if key in OPTIONS else key: v for key, v in given.items() if key not in RESUMABLE}
+        fixed.pop("--data", None)
+        changed = [name for name, value in fixed.items() if value is not None]
+        if changed:
+            raise UserError(
+                f"{changed[0]} cannot change when a training goes on; with --resume only these can: --data, --imgsz, "
+                f"--batch, --device, {', '.join(name for name in RESUMABLE if name not in OPTIONS)}"
+            )
+        resume(args.resume, args.project, given, args.task)
+    elif not args.cfg:
+        raise UserError("train needs --cfg, such as --cfg yolov8n-gam.yaml")
+    else:
+        train(args.cfg, args.project, args.weights, settings(args, further), args.nam_sparsity, args.task)

@@ -1,0 +1,28 @@
+"""`yolo-attn val`."""
+
+import argparse
+from typing import Any
+
+from yolo_attn.cli.arguments import add_run_options, path, settings
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser("val", help="validate a checkpoint and report COCO's numbers")
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--weights", required=True, help="checkpoint to validate, such as runs/detect/train/weights/best.pt"
+    )
+    parser.add_argument(
+        "--data", type=path, help="COCO-format folder or data YAML; default: the one that the checkpoint learnt from"
+    )
+    parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="default: val")
+    add_run_options(parser)
+
+
+def run(args: argparse.Namespace, further: list[str]) -> None:
+    """Validate."""
+    from yolo_attn.engine.run import import_modules, validate
+
+    import_modules(args.modules)
+    validate(args.weights, args.project, settings(args, further), args.task)
