@@ -11,7 +11,7 @@ MAY_IMPORT = {
     "plugin": {"plugin", "layers", "errors"},
     "coco": {"coco", "errors", "files"},
     "engine": {"engine", "plugin", "coco", "errors", "files"},
-    "cli": {"cli", "engine", "errors"},
+    "cli": {"cli", "engine", "plugin", "errors"},
 }
 
 

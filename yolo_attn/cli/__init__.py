@@ -1,38 +1,91 @@
-"""The command line: `yolo-attn train`, `yolo-attn val`, and the scripts of the same content."""
+"""The command line: `yolo-attn`, in its own options or in Ultralytics' grammar, and the scripts of the same content."""
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 
 from yolo_attn import __version__
-from yolo_attn.cli import train, val
-from yolo_attn.cli.arguments import Parser
+from yolo_attn.cli import doctor, layers, train, val
+from yolo_attn.cli.arguments import Parser, add_import_option
+from yolo_attn.cli.forward import forward
 from yolo_attn.errors import UserError
 
-COMMANDS = (train, val)
-"""Modules of one command each: `add(commands)` describes it, and its parser's `run(args, further)` runs it."""
+COMMANDS = {"train": train, "val": val, "layers": layers, "doctor": doctor}
+"""A module for each command: `add(commands)` describes it; `run(args, further)` runs it and may return an exit code."""
+
+IN_BOTH_GRAMMARS = {"train", "val", "export"}
+
+DESCRIPTION = "Attention layers (SimAM, NAM, GAM, CBAM, ...) in Ultralytics YOLO, trained and validated on COCO JSON."
+
+EXAMPLES = """
+start here:
+  yolo-attn train --cfg yolov8n-gam.yaml                        a small demo set, drawn on first use
+  yolo-attn train --cfg yolov8n-gam.yaml --data path/to/coco    your own COCO-format folder
+  yolo-attn val --weights runs/detect/train/weights/best.pt     COCO's numbers of a checkpoint
+
+all that yolo takes, in its grammar, with the layers and COCO-format data understood:
+  yolo-attn train model=yolov8n-gam.yaml data=path/to/coco epochs=3
+  yolo-attn predict model=best.pt source=pictures
+  and val, export, track, benchmark, settings, cfg, checks, version, help
+
+Arguments are in yolo's grammar unless an --option follows the command; --import MODULE, which registers
+layers of your own, goes with both. Nothing is downloaded, unless YOLO_OFFLINE=0 is set.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code, 2 after a user's mistake, told in one line."""
     os.environ.setdefault("YOLO_OFFLINE", "1")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        imports, others = _imports_parser().parse_known_args(arguments)
+        if imports.modules:
+            from yolo_attn.plugin.registry import import_modules
+
+            import_modules(imports.modules)
+        if _is_ultralytics_grammar(others):
+            forward(others)
+            return 0
         args, further = _parser().parse_known_args(arguments)
-        args.run(args, further)
+        return args.run(args, further) or 0
     except UserError as error:
         print(f"yolo-attn: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("yolo-attn: stopped; a training that has a last.pt goes on with train --resume", file=sys.stderr)
         return 130
-    return 0
+
+
+def _is_ultralytics_grammar(arguments: list[str]) -> bool:
+    """Whether arguments, without any --import, are meant as `yolo` takes them."""
+    if not arguments or arguments[0].startswith("-"):
+        return False
+    command, *others = arguments
+    if command in IN_BOTH_GRAMMARS:
+        return bool(others) and not any(other == "-h" or other.startswith("--") for other in others)
+    return command not in COMMANDS
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="yolo-attn", description="Attention layers in Ultralytics YOLO.")
+    parser = Parser(
+        prog="yolo-attn",
+        usage="yolo-attn COMMAND [--options]  or  yolo-attn [TASK] MODE [key=value ...]",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", title="commands; COMMAND --help says more", prog="yolo-attn"
+    )
+    for command in COMMANDS.values():
         command.add(commands)
+    return parser
+
+
+def _imports_parser() -> Parser:
+    parser = Parser(prog="yolo-attn", add_help=False, allow_abbrev=False)
+    add_import_option(parser)
     return parser

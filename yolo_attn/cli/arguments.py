@@ -51,7 +51,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_import_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--import`, which may be given more than once."""
+    """Add `--import`, which `main` heeds before any command runs."""
     parser.add_argument(
         "--import",
         dest="modules",

@@ -36,9 +36,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Train, or go on with a cut-off training."""
-    from yolo_attn.engine.run import import_modules, resume, train
+    from yolo_attn.engine.run import resume, train
 
-    import_modules(args.modules)
     if args.resume:
         given = settings(args, further)
         fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}

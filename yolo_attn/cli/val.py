@@ -22,7 +22,6 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Validate."""
-    from yolo_attn.engine.run import import_modules, validate
+    from yolo_attn.engine.run import validate
 
-    import_modules(args.modules)
     validate(args.weights, args.project, settings(args, further), args.task)

@@ -1,0 +1,67 @@
+"""`yolo-attn doctor` in healthy and in broken installations, each a process of its own."""
+
+import os
+import sys
+
+import pytest
+import torch
+import ultralytics
+from support import run_python
+
+DOCTOR = "import sys; from yolo_attn.cli import main; sys.exit(main(['doctor']))"
+
+
+def test_healthy(tmp_path):
+    result = run_python(DOCTOR, tmp_path)
+    assert result.returncode == 0, result.stdout
+    for text in (torch.__version__, ultralytics.__version__, os.path.dirname(ultralytics.__file__), sys.executable):  # noqa: PTH120
+        assert text in result.stdout
+    assert "self-test passed" in result.stdout
+    assert result.stdout.endswith("Nothing is wrong.\n")
+
+
+@pytest.mark.parametrize("package", ["torch", "torchvision", "ultralytics"])
+def test_package_that_does_not_import(package, tmp_path):
+    (tmp_path / f"{package}.py").write_text("raise RuntimeError('operator\\n  does not exist')")
+    result = run_python(DOCTOR, tmp_path)
+    assert result.returncode == 1, result.stderr
+    lines = result.stdout.splitlines()
+    (i,) = [i for i, line in enumerate(lines) if line.startswith(f"! {package} ")]
+    assert "RuntimeError: operator does not exist" in lines[i]
+    assert "-> " in lines[i + 1]
+    assert result.stderr == ""
+
+
+def test_two_copies_of_ultralytics(tmp_path):
+    copy = tmp_path / "other" / "ultralytics"
+    copy.mkdir(parents=True)
+    (copy / "__init__.py").write_text("")
+    end = f"import sys; sys.path.append({str(copy.parent)!r}); "
+    result = run_python(end + DOCTOR, tmp_path)
+    assert result.returncode == 1
+    used = os.path.dirname(ultralytics.__file__)  # noqa: PTH120
+    assert f"! copies       2 of ultralytics: {used} is used, not {copy}" in result.stdout
+    assert "1 of 10 checks found something wrong." in result.stdout
+
+
+def test_parser_that_changed(tmp_path):
+    changed = """
+import ultralytics.nn.tasks as tasks
+tasks.parse_model = lambda d, ch, verbose=True: ([], [])
+import yolo_attn
+"""
+    result = run_python(changed + DOCTOR, tmp_path)
+    assert result.returncode == 1
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("! layers")]
+    assert "parses model rows in a way that yolo_attn does not know" in line
+
+
+def test_driver_without_a_pytorch_that_uses_it(tmp_path, monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU that PyTorch can use")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    result = run_python(DOCTOR, tmp_path)
+    assert result.returncode == 1
+    assert "! GPU          none that PyTorch can use, but nvidia-smi is there" in result.stdout

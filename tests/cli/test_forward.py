@@ -1,0 +1,96 @@
+"""Arguments in Ultralytics' grammar: what goes where, and mistakes in it."""
+
+import subprocess
+import sys
+
+import pytest
+from support import save_noise
+
+from yolo_attn.cli import _is_ultralytics_grammar, main
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch, capsys):
+    """Runs a command that must fail; returns its one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        before = sys.argv[:]
+        assert main(arguments) == 2
+        assert sys.argv == before
+        captured = capsys.readouterr()
+        lines = captured.err.splitlines()
+        assert len(lines) == 1, lines
+        assert "Docs: https" not in captured.out
+        return lines[0].removeprefix("yolo-attn: error: ")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "theirs"),
+    [
+        ("train model=yolov8n-gam.yaml data=coco", True),
+        ("detect train model=yolov8n-gam.yaml", True),
+        ("train resume model=last.pt", True),
+        ("mode=train model=yolov8n-gam.yaml", True),
+        ("val model=best.pt", True),
+        ("export model=best.pt format=onnx", True),
+        ("predict model=best.pt source=pictures", True),
+        ("predict --help", True),
+        ("settings", True),
+        ("trian", True),
+        ("train --cfg yolov8n-gam.yaml", False),
+        ("train --cfg yolov8n-gam.yaml lr0=0.1", False),
+        ("train model=yolov8n-gam.yaml --data coco", False),
+        ("train", False),
+        ("val", False),
+        ("train -h", False),
+        ("layers", False),
+        ("layers all", False),
+        ("doctor", False),
+        ("--version", False),
+        ("", False),
+    ],
+)
+def test_which_grammar(arguments, theirs):
+    assert _is_ultralytics_grammar(arguments.split()) is theirs
+
+
+def test_mistakes_are_one_line(told, tmp_path):
+    save_noise(tmp_path / "a.jpg")
+    assert told("trian").startswith("SyntaxError: 'trian' is not a valid YOLO argument. Similar arguments are i.e. ")
+    assert "'epochz' is not a valid YOLO argument" in told("train", "model=yolov8n-gam.yaml", "epochz=3")
+    assert "missing an '=' sign" in told("train", "epochs")
+    assert told("mode=foo").startswith("ValueError: Invalid 'mode=foo'. Valid modes are")
+    assert "'nope.yaml' does not exist" in told("train", "model=nope.yaml")
+    assert "'nope.pt'" in told("predict", "model=nope.pt")
+    assert "nope.jpg does not exist" in told("predict", "model=yolov8n-gam.yaml", "source=nope.jpg")
+    assert "Invalid export format='foo'" in told("export", "model=yolov8n-gam.yaml", "format=foo")
+    assert "'epochs=x'" in told("train", "model=yolov8n-gam.yaml", "data=nope.yaml", "epochs=x")
+    assert "'nope.yaml' does not exist" in told("train", "model=yolov8n-gam.yaml", "data=nope.yaml")
+    assert "--import nope: ModuleNotFoundError" in told("--import", "nope", "predict", "model=yolov8n-gam.yaml")
+    (tmp_path / "yolov8n-own.yaml").write_text(
+        "nc: 1\nbackbone:\n- [-1, 1, GUM, []]\nhead:\n- [[0], 1, Detect, [nc]]\n"
+    )
+    assert "yolov8n-own.yaml, row 0: unknown layer 'GUM'" in told("train", "model=yolov8n-own.yaml", "data=x")
+
+
+def test_what_breaks_in_a_training_keeps_its_traceback(monkeypatch, tmp_path, small_coco):
+    from ultralytics.engine.trainer import BaseTrainer
+
+    def broken(self, *args):
+        raise ZeroDivisionError("broken in an epoch")
+
+    monkeypatch.setattr(BaseTrainer, "optimizer_step", broken)
+    arguments = ["model=yolov8n-gam.yaml", f"data={small_coco}", "epochs=1", "imgsz=64", "device=cpu", "plots=False"]
+    with pytest.raises(ZeroDivisionError):
+        main(["train", *arguments, f"project={tmp_path}"])
+
+
+def test_help_and_special_words_are_ultralytics(tmp_path):
+    for words, text in ((["help"], "yolo TASK MODE ARGS"), (["cfg"], "mosaic:"), (["settings"], "runs_dir")):
+        command = [sys.executable, "-m", "yolo_attn", *words]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        assert result.returncode == 0, result.stderr
+        assert text in result.stdout

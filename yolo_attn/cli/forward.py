@@ -1,0 +1,46 @@
+"""Arguments in Ultralytics' grammar, handed to Ultralytics' own command line with the layers known to it."""
+
+import logging
+import sys
+from traceback import walk_tb
+
+from yolo_attn.errors import UserError
+
+
+def forward(arguments: list[str]) -> None:
+    """Run what `yolo` would run.
+
+    Args:
+        arguments: As `yolo` takes them, such as `["train", "model=yolov8n-gam.yaml", "data=path/to/coco"]`.
+
+    Raises:
+        UserError: If anything went wrong before a training was under way; what breaks in one keeps its own type.
+    """
+    from ultralytics import cfg
+    from ultralytics.utils import LOGGER
+
+    def keeps(record: logging.LogRecord) -> bool:
+        return record.msg != cfg.CLI_HELP_MSG  # a screen of help would hide the one line that says what is wrong
+
+    before = sys.argv[:]
+    sys.argv[:] = ["yolo", *arguments]  # Ultralytics has kept this very list, and reads it
+    if not {"help", "-h", "--help"} & set(arguments):
+        LOGGER.addFilter(keeps)
+    try:
+        cfg.entrypoint()
+    except UserError:
+        raise
+    except Exception as error:  # whatever Ultralytics raises for a wrong argument, file or setting
+        if _was_training(error):
+            raise
+        text = str(error).partition(cfg.CLI_HELP_MSG)[0]
+        raise UserError(f"{type(error).__name__}: {' '.join(text.split())[:300]}") from error
+    finally:
+        sys.argv[:] = before
+        LOGGER.removeFilter(keeps)
+
+
+def _was_training(error: Exception) -> bool:
+    """Whether a training had begun its epochs when the error was raised: then it is none of the arguments'."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return any(f.f_code.co_name == "_do_train" and hasattr(f.f_locals.get("self"), "epoch") for f in frames)

@@ -1,0 +1,84 @@
+"""`yolo-attn layers`: what a model YAML may name, with options and cost."""
+
+import argparse
+import inspect
+import shutil
+import textwrap
+from typing import Any
+
+from yolo_attn.cli.arguments import add_import_option
+from yolo_attn.errors import UserError
+
+CHANNELS, SIZE = 256, 40
+"""Channels, and height and width in pixels, of the map that a layer's cost is told for."""
+
+BLOCKS = """Inside blocks, named such as C2f_NAM, any of these layers goes into
+{blocks}
+at the place that `where` says: {where}.
+
+In a model YAML:
+  - [-1, 1, GAM, []]                                # a row of its own; input channels are never given
+  - [-1, 1, GAM, [{{ratio: 8, groups: 4}}]]           # with options
+  - [-1, 3, C2f_NAM, [128, True, {{where: pre_bn}}]]  # inside a block, whose own arguments come first"""
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser("layers", help="list the layers: papers, options, parameters, FLOPs, blocks")
+    parser.set_defaults(run=run)
+    add_import_option(parser)
+
+
+def run(args: argparse.Namespace, further: list[str]) -> None:
+    """Print the table.
+
+    Raises:
+        UserError: If it is given anything.
+    """
+    if further:
+        raise UserError(f"{further[0]!r}: layers takes --import alone")
+    from yolo_attn.plugin.blocks import UNITS, WHERE
+    from yolo_attn.plugin.registry import LAYERS
+
+    width = min(shutil.get_terminal_size().columns, 120)
+    print(f"Cost at the defaults on a map of {CHANNELS} channels, {SIZE}×{SIZE} pixels, by Ultralytics' counter.\n")
+    print(f"{'layer':<18}{'parameters':>12}{'MFLOPs':>10}   options and defaults")
+    for name, layer in sorted(LAYERS.items(), key=lambda item: item[0].lower()):
+        parameters, flops = cost(layer)
+        row = f"{name:<18}{parameters:>12,}{flops / 1e6:>10,.2f}   "
+        print(textwrap.fill(row + (options(layer) or "none"), width, subsequent_indent=" " * len(row)))
+        print(_indented(_first_line(layer), width))
+    where = ", ".join([f"{WHERE[0]} (default)", *WHERE[1:]])
+    print("\n" + BLOCKS.format(blocks=_indented(" ".join(UNITS), width), where=where))
+
+
+def cost(layer: type[Any]) -> tuple[int, float]:
+    """Parameters, and floating-point operations on one map of CHANNELS × SIZE × SIZE, of a layer with its defaults.
+
+    Operations are what Ultralytics' counter counts, twice the multiply-adds, and what layers say of their own.
+    """
+    import torch
+    from thop import profile
+
+    module = layer(CHANNELS).eval()
+    macs, _ = profile(module, inputs=(torch.zeros(1, CHANNELS, SIZE, SIZE),), verbose=False)
+    return sum(p.numel() for p in module.parameters()), 2 * macs
+
+
+def options(layer: type[Any]) -> str:
+    """A layer's options and their defaults, written as in a model YAML."""
+    parameters = [p for p in inspect.signature(layer).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return ", ".join(f"{p.name}: {_text(p.default)}" for p in parameters)
+
+
+def _text(value: Any) -> str:
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _first_line(layer: type[Any]) -> str:
+    return (inspect.getdoc(layer) or layer.__module__).splitlines()[0]
+
+
+def _indented(text: str, width: int) -> str:
+    return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="  ")
