@@ -14,7 +14,8 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["__version__", "register", "register_layer", "unregister"]
 
-_PARSER_MODULE = "ultralytics.nn.tasks"
+_MODULES = ("ultralytics.nn.tasks", "ultralytics.engine.model")
+"""Modules of Ultralytics' with something to register in; the second imports the first."""
 
 
 def register() -> None:
@@ -23,7 +24,7 @@ def register() -> None:
     Raises:
         ImportError: If Ultralytics is not installed.
     """
-    _forget_ultralytics()
+    _listen()
     from yolo_attn.plugin.patches import register
 
     register()
@@ -31,8 +32,8 @@ def register() -> None:
 
 def unregister() -> None:
     """Put Ultralytics back as it was before `register`."""
-    _forget_ultralytics()
-    if _PARSER_MODULE in sys.modules:
+    _stop_listening()
+    if _MODULES[0] in sys.modules:
         from yolo_attn.plugin.patches import unregister
 
         unregister()
@@ -46,11 +47,14 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class _RegisterAfterUltralytics(MetaPathFinder):
-    """Runs `register` right after the module that holds Ultralytics' parser has been imported."""
+class _RegisterAfter(MetaPathFinder):
+    """Runs `register` right after a module of Ultralytics' has been imported."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname != _PARSER_MODULE:
+        if fullname != self.module:
             return None
         sys.meta_path.remove(self)  # find_spec below would ask it again
         spec = importlib.util.find_spec(fullname)
@@ -65,11 +69,17 @@ class _RegisterAfterUltralytics(MetaPathFinder):
         return spec
 
 
-def _forget_ultralytics() -> None:
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _RegisterAfterUltralytics)]
+def _listen() -> None:
+    """Register again after those modules whose import is still to come."""
+    _stop_listening()
+    sys.meta_path[:0] = [_RegisterAfter(module) for module in _MODULES if module not in sys.modules]
 
 
-if _PARSER_MODULE in sys.modules:
+def _stop_listening() -> None:
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _RegisterAfter)]
+
+
+if _MODULES[0] in sys.modules:
     register()
 else:
-    sys.meta_path.insert(0, _RegisterAfterUltralytics())
+    _listen()

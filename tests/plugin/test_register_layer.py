@@ -115,7 +115,7 @@ def test_worker_of_a_multi_gpu_run_imports_the_layer(tmp_path, small_coco):
     settings |= {"device": "cpu", "plots": False, "project": str(tmp_path), "name": "worker"}
     code = f"""
 import subprocess, sys
-from yolo_attn.engine.run import import_modules
+from yolo_attn.plugin.registry import import_modules
 from yolo_attn.engine.trainer import DetectionTrainer
 from ultralytics.utils.dist import generate_ddp_file
 import_modules(["my_layers"])

@@ -74,6 +74,23 @@ def load_source(data: str | Path, splits: Sequence[str], task: str = "detect") -
     return loaded
 
 
+def is_coco_format(data: object) -> bool:
+    """Whether what a user names as data is for `load_source`, if only to say what is wrong with it.
+
+    That is a folder, there or not, and a data YAML with `annotations`. All else is Ultralytics' own to find: names of
+    its data sets, links, archives.
+
+    Raises:
+        UserError: If it is a YAML file that cannot be read.
+    """
+    if not isinstance(data, (str, Path)) or "://" in str(data) or not str(data):
+        return False
+    path = Path(data).expanduser()
+    if path.suffix in {".yaml", ".yml"}:
+        return path.is_file() and _read_yaml(path, ()) is not None
+    return path.is_dir() or not path.suffix
+
+
 def _annotations_in(folder: Path, split: str, task: str) -> Path:
     names = [name.format(split) for name in FILE_NAMES[task]]
     for name in names:

@@ -11,7 +11,7 @@ from ultralytics.utils import colorstr
 from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
 from yolo_attn.coco.index import CocoIndex, read_index
 from yolo_attn.coco.shapes import flip_order
-from yolo_attn.coco.source import FILE_NAMES, load_source
+from yolo_attn.coco.source import FILE_NAMES, is_coco_format, load_source
 from yolo_attn.errors import UserError
 from yolo_attn.files import write_text
 
@@ -67,7 +67,7 @@ def write_data_yaml(args: SimpleNamespace, splits: Sequence[str], folder: Path) 
     Returns:
         The file's path, or `args.data` where that is an ordinary Ultralytics data YAML.
     """
-    data = describe(args, splits)
+    data = describe(args, splits) if is_coco_format(args.data) else None
     if data is None:
         return str(args.data)
     file = folder / "data.yaml"

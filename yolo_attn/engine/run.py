@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -27,7 +26,6 @@ from yolo_attn.engine.trainer import SPARSITY_VARIABLE, RunTrainer
 from yolo_attn.engine.validator import RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
-from yolo_attn.plugin.registry import IMPORT_VARIABLE, import_users_layers
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
 
 DRAWN = ("detect", "segment")
@@ -35,23 +33,6 @@ DRAWN = ("detect", "segment")
 
 COCO_CONF = 0.001
 """Confidence from which Ultralytics validates."""
-
-
-def import_modules(names: list[str]) -> None:
-    """Import modules with layers of the user's own, here and in every process that a run starts.
-
-    Args:
-        names: Module names; the current folder is searched first.
-
-    Raises:
-        UserError: If one cannot be imported.
-    """
-    if names:
-        folder = str(Path.cwd())
-        sys.path.insert(0, folder)
-        import_users_layers(names)
-        os.environ[IMPORT_VARIABLE] = ",".join(names)
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
 
 
 def train(

@@ -13,9 +13,9 @@ from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import RANK
 
 from yolo_attn.engine.data import build_dataset, write_data_yaml
+from yolo_attn.engine.metrics import COCO_KEYS
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.validator import (
-    COCO_KEYS,
     ClassificationValidator,
     CocoValidator,
     DetectionValidator,

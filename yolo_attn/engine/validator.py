@@ -18,9 +18,9 @@ from yolo_attn.coco.dataset import CocoDataset
 from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
 from yolo_attn.engine.data import build_dataset, write_data_yaml
 from yolo_attn.engine.frame import Frame
+from yolo_attn.engine.metrics import COCO_KEYS, set_coco
 from yolo_attn.files import write_json
 
-COCO_KEYS = {"metrics/COCO_AP": "AP", "metrics/COCO_AP50": "AP50"}
 SETTINGS = ("model", "data", "split", "imgsz", "batch", "conf", "iou", "max_det", "device", "rect", "seed")
 
 
@@ -99,6 +99,7 @@ class CocoValidator(RunValidator):
             self.args.save_json = False  # Ultralytics' predictions.json would replace ours, with ids of its own
         super().init_metrics(model)
         self.coco, self.detections = None, Detections()
+        set_coco(self.metrics, None)
         if self.on_coco:
             index = self.dataloader.dataset.index
             ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
@@ -152,6 +153,7 @@ class CocoValidator(RunValidator):
             return stats
         if not self.training:
             self.detections.save(self.save_dir / "predictions.json")
+        set_coco(self.metrics, self.coco)
         coco = {key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}
         return {**stats, **coco, "fitness": self.coco.metrics["AP"]}
 

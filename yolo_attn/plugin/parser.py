@@ -18,7 +18,6 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.registry import import_users_layers
 from yolo_attn.plugin.rows import AttentionRow, read_rows
 from yolo_attn.plugin.sparsity import check_sparsity
 
@@ -47,7 +46,6 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
         UserError: If the sparsity penalty is no number or has nothing to act on, or if the parser of the installed
             Ultralytics does not keep the contract that this rests on.
     """
-    import_users_layers()
     rows = read_rows(d, {name for name, value in vars(tasks).items() if isinstance(value, type)})
     check_sparsity(d, [row.layer for row in rows])
     if not rows:

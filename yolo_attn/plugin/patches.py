@@ -5,6 +5,7 @@ Each entry wraps one function of Ultralytics; the wrapper takes the original as 
 
 import contextlib
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -12,25 +13,28 @@ from typing import Any
 
 from torch import Tensor, nn, serialization
 from ultralytics.nn import tasks
-from ultralytics.utils import downloads
+from ultralytics.utils import dist, downloads
 
 from yolo_attn.plugin.blocks import AttendedConv, attend
 from yolo_attn.plugin.parser import parse_model
 from yolo_attn.plugin.registry import LAYERS
 from yolo_attn.plugin.sparsity import add_penalty
 from yolo_attn.plugin.transfer import load
+from yolo_attn.plugin.workers import generate_ddp_file, tune
 from yolo_attn.plugin.yamls import yaml_model_load
 
 OWN_LOSS = ("BaseModel", "RTDETRDetectionModel", "WorldModel", "YOLOEModel")
 """Ultralytics' model classes that compute a loss themselves."""
 
+MODEL_MODULE = "ultralytics.engine.model"
+
 _undo: list[Callable[[], None]] = []
+_wrapped: set[tuple[Any, str]] = set()
 
 
 def register() -> None:
-    """Make the attention layers known to Ultralytics. Doing it again changes nothing."""
-    if _undo:
-        return
+    """Make the attention layers known to Ultralytics. Again, it only adds what has been imported since."""
+    first = not _undo
     _wrap(tasks, "parse_model", parse_model)
     _wrap(tasks, "yaml_model_load", yaml_model_load)
     _wrap(tasks.BaseModel, "fuse", fuse)
@@ -39,15 +43,24 @@ def register() -> None:
         if hasattr(tasks, name):
             _wrap(getattr(tasks, name), "loss", add_penalty)
     _wrap(downloads, "is_url", is_url)
-    _allow([AttendedConv, attend])
-    for layer in LAYERS.values():
-        admit(layer)
+    _wrap(downloads, "get_github_assets", get_github_assets)
+    _wrap(dist, "generate_ddp_file", generate_ddp_file)
+    model = getattr(sys.modules.get(MODEL_MODULE), "Model", None)  # its module imports the parser, which registers
+    if model:
+        _wrap(model, "train", _of_engine("train"))
+        _wrap(model, "val", _of_engine("val"))
+        _wrap(model, "tune", tune)
+    if first:
+        _allow([AttendedConv, attend])
+        for layer in LAYERS.values():
+            admit(layer)
 
 
 def unregister() -> None:
     """Put Ultralytics back as it was. Models that exist go on working."""
     while _undo:
         _undo.pop()()
+    _wrapped.clear()
 
 
 def fuse(fuse_model: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
@@ -61,12 +74,32 @@ def fuse(fuse_model: Callable[..., nn.Module], model: nn.Module, *args: Any, **k
 
 def is_url(ask: Callable[..., bool], url: str, check: bool = False) -> bool:
     """Like Ultralytics', but YOLO_OFFLINE also keeps it from asking whether a font can be downloaded."""
-    offline = os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
-    return not (check and offline) and ask(url, check)
+    return not (check and _offline()) and ask(url, check)
+
+
+def get_github_assets(ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Like Ultralytics', but under YOLO_OFFLINE it has no files to offer for a checkpoint that is not there."""
+    return ("", []) if _offline() else ask(*args, **kwargs)
+
+
+def _offline() -> bool:
+    return os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+
+
+def _of_engine(name: str) -> Callable[..., Any]:
+    """A wrapper from the engine, imported when it is called: the plug-in stands without trainers, and below them."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module("yolo_attn.engine.plain"), name)(*args, **kwargs)
+
+    return wrapper
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-    """Replace `owner.name`, and every `from … import name` of it inside Ultralytics, by the wrapper."""
+    """Replace `owner.name`, and every `from … import name` of it inside Ultralytics, by the wrapper, once."""
+    if (owner, name) in _wrapped:
+        return
+    _wrapped.add((owner, name))
     original = getattr(owner, name)
 
     @functools.wraps(original)

@@ -2,11 +2,11 @@
 
 import importlib
 import inspect
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
@@ -15,8 +15,6 @@ from ultralytics.nn import tasks
 from yolo_attn import layers
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.blocks import UNITS
-
-IMPORT_VARIABLE = "YOLO_ATTN_IMPORT"
 
 LAYERS: dict[str, type[nn.Module]] = {name: getattr(layers, name) for name in layers.__all__}
 
@@ -72,21 +70,27 @@ def register_layer(layer: Layer) -> Layer:
     return layer
 
 
-def import_users_layers(names: Sequence[str] | None = None) -> None:
-    """Import modules, once, so that their layers register.
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules so that the layers in them register.
 
     Args:
-        names: The modules; by default those that `YOLO_ATTN_IMPORT` lists. The variable reaches the workers of a
-            multi-GPU run, which know nothing else of what the user imported.
+        names: Module names; the current folder is searched first.
 
     Raises:
-        UserError: If a module cannot be imported, with the reason.
+        UserError: If one cannot be imported, with the reason.
     """
-    for name in names or filter(None, os.environ.get(IMPORT_VARIABLE, "").split(",")):
+    sys.path.insert(0, str(Path.cwd()))
+    for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:  # whatever a user's module raises
             raise UserError(f"--import {name}: {type(error).__name__}: {error}") from error
+
+
+def users_modules() -> list[str]:
+    """Modules that the registered layers beside ours live in, for another process to import."""
+    modules = {layer.__module__ for layer in LAYERS.values()} - {"__main__"}
+    return sorted(name for name in modules if name in sys.modules and not name.startswith("yolo_attn."))
 
 
 def near_misses(name: str, known: list[str]) -> list[str]:

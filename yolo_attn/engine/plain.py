@@ -1,0 +1,105 @@
+"""Plain Python: `YOLO(...).train()` and `.val()` where the model has attention or the data is COCO-format.
+
+There our trainers and validators take the place of Ultralytics' own. A class that the caller gives is kept.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from torch import nn
+from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
+
+from yolo_attn.coco.source import FILE_NAMES, is_coco_format
+from yolo_attn.engine.checks import check_boxes, check_classes, load_weights
+from yolo_attn.engine.data import describe
+from yolo_attn.engine.tasks import ours
+from yolo_attn.plugin.registry import LAYERS
+
+
+def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs: Any) -> Any:
+    """Ultralytics' `Model.train`, with our trainer where it is needed.
+
+    Args:
+        run: Ultralytics' own.
+        model: The `YOLO` or `RTDETR`.
+        trainer: A trainer class of the caller's.
+        kwargs: Ultralytics' settings; `data` may also be a COCO-format folder or a data YAML with `annotations`.
+
+    Returns:
+        Ultralytics' metrics, with COCO's numbers as `coco` after a training on COCO-format data.
+
+    Raises:
+        UserError: If COCO-format data cannot be used.
+    """
+    network, data = model.model, _named_data(model, kwargs)
+    if isinstance(kwargs.get("resume"), (str, Path)):
+        network, checkpoint = load_weights(str(kwargs["resume"]), "resume")[:2]
+        data = kwargs.get("data") or checkpoint["train_args"]["data"]
+    sets = data if isinstance(data, (list, tuple)) else [data]
+    on_coco = [named for named in sets if _is_coco(named, model)]
+    for named in on_coco:
+        split = kwargs.get("split") or "val"
+        described = _described(model, kwargs, named, ["train", split])
+        check_boxes(described, model.task)
+        check_classes(described["names"], described["annotations"][split], model.task)
+    if data in on_coco:
+        kwargs["data"] = _absolute(data)
+    if trainer is None and (on_coco or _has_attention(network)):
+        trainer = ours(model._smart_load("trainer"))
+    return run(model, trainer, **kwargs)
+
+
+def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs: Any) -> Any:
+    """Ultralytics' `Model.val`, with our validator where it is needed.
+
+    Args:
+        run: Ultralytics' own.
+        model: The `YOLO` or `RTDETR`.
+        validator: A validator class of the caller's.
+        kwargs: Ultralytics' settings; without `data`, a checkpoint is validated on the data that it learnt from.
+
+    Returns:
+        Ultralytics' metrics, with COCO's numbers as `coco` on COCO-format data.
+
+    Raises:
+        UserError: If COCO-format data cannot be used, or has no class that the model knows.
+    """
+    data = _named_data(model, kwargs)
+    on_coco = _is_coco(data, model)
+    if on_coco:
+        split = kwargs.get("split") or "val"
+        described = _described(model, kwargs, data, [split])
+        check_classes(model.names, described["annotations"][split], model.task)
+        kwargs["data"] = _absolute(data)
+    if validator is None and (on_coco or _has_attention(model.model)):
+        validator = ours(model._smart_load("validator"))
+    return run(model, validator, **kwargs)
+
+
+def _named_data(model: Any, settings: dict[str, Any]) -> Any:
+    """What a call names as data, itself, in its file of settings, or by the checkpoint that it starts from."""
+    of_file = get_cfg(settings["cfg"]).data if settings.get("cfg") else None
+    return settings.get("data") or of_file or model.overrides.get("data")
+
+
+def _is_coco(data: Any, model: Any) -> bool:
+    return model.task in FILE_NAMES and is_coco_format(data)
+
+
+def _described(model: Any, settings: dict[str, Any], data: str, splits: Sequence[str]) -> dict[str, Any]:
+    given = {**DEFAULT_CFG_DICT, **model.overrides, **settings, "data": data, "task": model.task}
+    described = describe(SimpleNamespace(**given), splits)
+    assert described is not None  # it is COCO-format
+    return described
+
+
+def _absolute(data: str | Path) -> str:
+    """A path that still leads there when a run goes on from another folder."""
+    return str(Path(data).expanduser().absolute())
+
+
+def _has_attention(network: Any) -> bool:
+    layers = tuple(LAYERS.values())
+    return isinstance(network, nn.Module) and any(isinstance(module, layers) for module in network.modules())

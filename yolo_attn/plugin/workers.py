@@ -1,0 +1,45 @@
+"""Processes that Ultralytics starts: the workers of a multi-GPU training, and the trainings of a tuning.
+
+They know nothing of what was imported here, so each begins with the same import path, this package, and the modules of
+the user's own layers.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.plugin.registry import users_modules
+
+COMMAND = "from ultralytics.cfg import entrypoint\n\nentrypoint()\n"
+"""What `yolo` does with the arguments behind it."""
+
+
+def generate_ddp_file(generate: Callable[..., str], trainer: Any) -> str:
+    """Ultralytics' file that each worker of a multi-GPU training runs, with our first lines before it."""
+    file = Path(generate(trainer))
+    file.write_text(first_lines() + file.read_text(encoding="utf-8"), encoding="utf-8")
+    return str(file)
+
+
+def tune(run_tuning: Callable[..., Any], model: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Ultralytics' tuning; the commands that it starts for its trainings run with our first lines before them."""
+    run = subprocess.run
+
+    def run_with_layers(command: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(command, list) and "train" in command:
+            command = [sys.executable, "-c", first_lines() + COMMAND, *command[command.index("train") :]]
+        return run(command, *args, **kwargs)
+
+    subprocess.run = run_with_layers  # type: ignore[assignment]
+    try:
+        return run_tuning(model, *args, **kwargs)
+    finally:
+        subprocess.run = run
+
+
+def first_lines() -> str:
+    """Python code after which a new process knows the layers that this one knows."""
+    path = [str(Path(entry).absolute()) for entry in sys.path]
+    return f"import sys\n\nsys.path[:] = {path!r}\nimport {', '.join(['yolo_attn', *users_modules()])}\n\n"
