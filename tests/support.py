@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +75,19 @@ def save_noise(file: Path, size=(64, 48), **save):
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file, **save)
+
+
+def txt_data(home: Path) -> Path:
+    """Write a few pictures with labels as Ultralytics has them; returns the data YAML."""
+    for split in ("train", "val"):
+        for i in range(4):
+            save_noise(home / f"images/{split}/{i}.jpg")
+            label = home / f"labels/{split}/{i}.txt"
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_text("0 0.5 0.5 0.4 0.4\n")
+    described = {"path": str(home), "train": "images/train", "val": "images/val", "names": ["a"]}
+    (home / "data.yaml").write_text(yaml.safe_dump(described))
+    return home / "data.yaml"
 
 
 class Run:

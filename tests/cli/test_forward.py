@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from support import save_noise
+from support import listing
 
 from yolo_attn.cli import _is_ultralytics_grammar, main
+from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 
 @pytest.fixture
@@ -58,17 +59,18 @@ def test_which_grammar(arguments, theirs):
 
 
 def test_mistakes_are_one_line(told, tmp_path):
-    save_noise(tmp_path / "a.jpg")
+    runs = f"project={tmp_path / 'runs'}"
     assert told("trian").startswith("SyntaxError: 'trian' is not a valid YOLO argument. Similar arguments are i.e. ")
     assert "'epochz' is not a valid YOLO argument" in told("train", "model=yolov8n-gam.yaml", "epochz=3")
     assert "missing an '=' sign" in told("train", "epochs")
     assert told("mode=foo").startswith("ValueError: Invalid 'mode=foo'. Valid modes are")
     assert "'nope.yaml' does not exist" in told("train", "model=nope.yaml")
     assert "'nope.pt'" in told("predict", "model=nope.pt")
-    assert "nope.jpg does not exist" in told("predict", "model=yolov8n-gam.yaml", "source=nope.jpg")
+    assert "nope.jpg does not exist" in told("predict", "model=yolov8n-gam.yaml", "source=nope.jpg", runs)
     assert "Invalid export format='foo'" in told("export", "model=yolov8n-gam.yaml", "format=foo")
     assert "'epochs=x'" in told("train", "model=yolov8n-gam.yaml", "data=nope.yaml", "epochs=x")
-    assert "'nope.yaml' does not exist" in told("train", "model=yolov8n-gam.yaml", "data=nope.yaml")
+    assert "'nope.yaml' does not exist" in told("train", "model=yolov8n-gam.yaml", "data=nope.yaml", runs)
+    assert told("train", "model=yolov8n-gam.yaml", "data=gone", runs).startswith("gone: no such folder or file")
     assert "--import nope: ModuleNotFoundError" in told("--import", "nope", "predict", "model=yolov8n-gam.yaml")
     (tmp_path / "yolov8n-own.yaml").write_text(
         "nc: 1\nbackbone:\n- [-1, 1, GUM, []]\nhead:\n- [[0], 1, Detect, [nc]]\n"
@@ -94,3 +96,31 @@ def test_help_and_special_words_are_ultralytics(tmp_path):
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
         assert result.returncode == 0, result.stderr
         assert text in result.stdout
+
+
+def test_life_of_a_model_of_the_users_own_layer(small_coco, tmp_path):
+    """Each command in a process of its own, on COCO-format data."""
+    (tmp_path / "my_layers.py").write_text(
+        "import torch, yolo_attn\n\n@yolo_attn.register_layer\nclass Tanh(torch.nn.Tanh):\n"
+        "    def __init__(self, channels):\n        super().__init__()\n"
+    )
+    text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Tanh, []")
+    (tmp_path / "yolov8n-own.yaml").write_text(text)
+    (tmp_path / "data").symlink_to(small_coco)
+    before = listing(small_coco)
+    best, small = "model=runs/train/weights/best.pt", ["imgsz=64", "device=cpu", f"project={tmp_path / 'runs'}"]
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "yolo_attn", "--import", "my_layers", *arguments, *small]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        assert result.returncode == 0, (arguments, result.stderr)
+        return result.stdout
+
+    assert "COCO AP50" in run("detect", "train", "model=yolov8n-own.yaml", "data=data", "epochs=1", "batch=8")
+    run("val", best, "split=train", "name=val")
+    assert "instances_train.json" in (tmp_path / "runs/val/metrics.json").read_text()
+    assert "Results saved to" in run("predict", best, "source=data/images/val", "name=predict")
+    assert len(list((tmp_path / "runs/predict").glob("*.jpg"))) == 8
+    run("export", best, "format=torchscript")
+    assert (tmp_path / "runs/train/weights/best.torchscript").exists()
+    assert listing(small_coco) == before

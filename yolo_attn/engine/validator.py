@@ -36,9 +36,10 @@ class RunValidator(BaseValidator):
     def report(self, stats: dict[str, Any]) -> dict[str, Any]:
         """What metrics.json holds."""
         own = {key.removeprefix("metrics/"): float(value) for key, value in stats.items() if key.startswith("metrics/")}
+        settings = {name: getattr(self.args, name) for name in SETTINGS}
         return {
             "ultralytics": {**own, "evaluator": f"Ultralytics {ultralytics.__version__}"},
-            "settings": {name: getattr(self.args, name) for name in SETTINGS},
+            "settings": {**settings, "device": str(self.device)},
             "versions": {
                 "yolo_attn": yolo_attn.__version__,
                 "ultralytics": ultralytics.__version__,
