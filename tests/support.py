@@ -90,6 +90,50 @@ def txt_data(home: Path) -> Path:
     return home / "data.yaml"
 
 
+USERS_LAYER = """
+import torch, yolo_attn
+
+@yolo_attn.register_layer
+class Scale(torch.nn.Module):
+    def __init__(self, channels, *, start=1.0):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.full((channels,), start))
+
+    def forward(self, x):
+        return x * self.weight.reshape(1, -1, 1, 1)
+"""
+
+WORKER = """
+import subprocess, sys
+sys.path.append("modules")
+import my_layers
+from {module} import {name}
+from ultralytics.utils.dist import generate_ddp_file
+trainer = {name}(overrides={settings!r})
+file = generate_ddp_file(trainer)
+sys.exit(subprocess.run([sys.executable, file]).returncode)
+"""
+
+
+def users_folder(home: Path) -> Path:
+    """Fill a user's folder: a layer in a module, a model of it, txt labels."""
+    (home / "modules").mkdir()
+    (home / "modules/my_layers.py").write_text(USERS_LAYER)
+    text = (ROOT / "model_yamls/yolov8-gam.yaml").read_text().replace("GAM, []", "Scale, []")
+    (home / "yolov8n-scale.yaml").write_text(text)
+    txt_data(home)
+    return home
+
+
+def run_worker(home, module, name, **env):
+    """Train in the file that Ultralytics generates for each worker of a multi-GPU training."""
+    settings = {"model": str(home / "yolov8n-scale.yaml"), "data": str(home / "data.yaml"), "epochs": 1, "imgsz": 64}
+    settings |= {"device": "cpu", "plots": False, "batch": 4, "project": str(home), "name": "worker"}
+    result = run_python(WORKER.format(module=module, name=name, settings=settings), home, **env)
+    assert result.returncode or (home / "worker/weights/last.pt").exists()
+    return result
+
+
 class Run:
     """A finished training."""
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from support import OLDEST, QUICK, ROOT, pycocotools_scores, script
+from support import OLDEST, QUICK, ROOT, pycocotools_scores, run_python, run_worker, script, users_folder
 
 
 @pytest.fixture
@@ -42,6 +42,41 @@ def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     assert metrics["versions"]["ultralytics"] == OLDEST
 
 
+PLAIN = """
+import os, ultralytics
+import yolo_attn
+from ultralytics import YOLO
+
+settings = dict(imgsz=64, batch=8, device="cpu", plots=False, project=os.path.abspath("runs"))
+model = YOLO("yolov8n-gam.yaml")
+metrics = model.train(data={data!r}, epochs=1, name="run", **settings)
+assert metrics.coco.metrics["AP"] == metrics.fitness == metrics.results_dict["metrics/COCO_AP"]
+assert model.val(split="train", **settings).coco is not None
+print(ultralytics.__version__, type(model.trainer).__module__)
+"""
+
+TUNE = """
+import os
+import yolo_attn
+from ultralytics import YOLO
+
+settings = dict(imgsz=64, batch=8, device="cpu", plots=False, project=os.path.abspath("runs"))
+YOLO("yolov8n.yaml").tune(data={data!r}, epochs=1, iterations=2, **settings)
+"""
+
+
+def test_plain_python(on_oldest, small_coco, tmp_path):
+    result = run_python(PLAIN.format(data=str(small_coco)), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == f"{OLDEST} yolo_attn.engine.trainer"
+
+
+def test_worker_of_a_stock_trainer_knows_a_users_layer(on_oldest, tmp_path):
+    result = run_worker(users_folder(tmp_path), "ultralytics.models.yolo.detect", "DetectionTrainer")
+    assert result.returncode == 0, result.stderr
+    assert f"Ultralytics {OLDEST}" in result.stdout + result.stderr
+
+
 def run_tests(*arguments):
     """The tests' own outcome in a process on the oldest Ultralytics: all passed, none skipped."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", *arguments]
@@ -52,6 +87,14 @@ def run_tests(*arguments):
 
 def test_detections_come_back_to_the_pictures(on_oldest):
     run_tests("tests/engine/test_validator.py", "-k", "192 and False")
+
+
+@pytest.mark.slow
+def test_tuning(on_oldest, small_coco, tmp_path):
+    result = run_python(TUNE.format(data=str(small_coco)), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len((tmp_path / "runs/tune/tune_results.csv").read_text().splitlines()) == 3
+    assert len(list((tmp_path / "runs").glob("train*/metrics.json"))) == 2
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import ROOT
+from support import ROOT, run_python
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
@@ -36,7 +36,9 @@ def commands(page=README):
 def run(command, cwd):
     """Type a command of ours, made small, where path/to is."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    if "train" in command.split("--")[0] and "ls" not in command:
+    if "model=" in command:
+        command = command.replace("epochs=100", "epochs=1 batch=8") + " imgsz=64 device=cpu"
+    elif "train" in command.split("--")[0] and "ls" not in command:
         command = LARGE.sub("", command) + f" --epochs 1 --batch 8 {SMALL}"
     elif "val_det" in command:
         command += f" {SMALL}"
@@ -52,19 +54,24 @@ def test_make_targets_exist():
         subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_quick_start_runs_in_its_order(small_coco, tmp_path):
-    shutil.copytree(small_coco, tmp_path / "path/to/bccd")
-    (tmp_path / "path/to/coco").symlink_to(small_coco)
-    shutil.copytree(tmp_path / "path/to/bccd/images/val", tmp_path / "path/to/bccd/images/test")
-    annotations = tmp_path / "path/to/bccd/annotations"
+def copy_with_test_split(coco, folder):
+    shutil.copytree(coco, folder)
+    shutil.copytree(folder / "images/val", folder / "images/test")
+    annotations = folder / "annotations"
     shutil.copy(annotations / "instances_val.json", annotations / "instances_test.json")
+
+
+def test_quick_start_runs_in_its_order(small_coco, tmp_path):
+    copy_with_test_split(small_coco, tmp_path / "path/to/bccd")
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    (tmp_path / "path/to/coco").symlink_to(small_coco)
     ours = [command for command in commands() if not command.startswith(("make ", "pip "))]
-    assert len(ours) == 5
+    assert len(ours) == 9
     for command in ours:
         run(command, tmp_path)
     assert (tmp_path / "runs/detect/val/predictions.json").exists()
     assert (tmp_path / "runs/segment/train/predictions.json").exists()
+    assert len(list((tmp_path / "runs/predict").glob("*.jpg"))) == 8
 
 
 @pytest.mark.slow
@@ -80,12 +87,28 @@ def test_commands_for_other_tasks_run(small_coco, small_poses, tmp_path):
 
 def test_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    quick, _ = blocks("python")
-    exec(quick, {})
+    _, names, _ = blocks("python")
+    exec(names, {})
+
+
+def test_plain_python_runs(small_coco, tmp_path):
+    copy_with_test_split(small_coco, tmp_path / "path/to/bccd")
+    first = """
+import os
+os.environ.pop("PYTEST_CURRENT_TEST")  # under which Ultralytics puts runs beside itself
+from ultralytics import settings
+settings.update(runs_dir=os.path.abspath("runs"))
+"""
+    small = "epochs=1, imgsz=64, batch=8, device='cpu', plots=False"
+    code = first + blocks("python")[0].replace("epochs=100", small)
+    result = run_python(code, tmp_path, YOLO_CONFIG_DIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "instances_test.json" in (tmp_path / "runs/detect/val/metrics.json").read_text()
+    assert (tmp_path / "runs/detect/train/weights/best.onnx").exists()
 
 
 def test_own_layer_serves_rows_and_blocks(tmp_path, monkeypatch):
-    _, layer = blocks("python")
+    *_, layer = blocks("python")
     assert len(layer.splitlines()) <= 12
     (tmp_path / "my_layers.py").write_text(layer)
     monkeypatch.syspath_prepend(tmp_path)

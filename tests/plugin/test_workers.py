@@ -4,23 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from support import run_python, txt_data
+from support import USERS_LAYER, run_worker, users_folder
 
 from yolo_attn.plugin.workers import tune
-from yolo_attn.plugin.yamls import MODEL_YAMLS
-
-LAYER = """
-import torch, yolo_attn
-
-@yolo_attn.register_layer
-class Scale(torch.nn.Module):
-    def __init__(self, channels, *, start=1.0):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.full((channels,), start))
-
-    def forward(self, x):
-        return x * self.weight.reshape(1, -1, 1, 1)
-"""
 
 TRAINER = """
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -30,57 +16,31 @@ class Own(DetectionTrainer):
         print("trained by", type(self).__name__)
 """
 
-PARENT = """
-import subprocess, sys
-sys.path.append("modules")
-import my_layers
-from {module} import {name}
-from ultralytics.utils.dist import generate_ddp_file
-trainer = {name}(overrides={settings!r})
-file = generate_ddp_file(trainer)
-sys.exit(subprocess.run([sys.executable, file]).returncode)
-"""
-
 
 @pytest.fixture
 def home(tmp_path):
-    """A user's folder: modules, a model of their layer, txt labels."""
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules/my_layers.py").write_text(LAYER)
     (tmp_path / "my_trainer.py").write_text(TRAINER)
-    text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Scale, []")
-    (tmp_path / "yolov8n-scale.yaml").write_text(text)
-    txt_data(tmp_path)
-    return tmp_path
-
-
-def check_worker(home, module, name):
-    settings = {"model": str(home / "yolov8n-scale.yaml"), "data": str(home / "data.yaml"), "epochs": 1, "imgsz": 64}
-    settings |= {"device": "cpu", "plots": False, "batch": 4, "project": str(home), "name": "worker"}
-    result = run_python(PARENT.format(module=module, name=name, settings=settings), home)
-    assert result.returncode == 0, result.stderr
-    assert (home / "worker/weights/last.pt").exists()
-    return result.stdout
+    return users_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("module", "name"),
     [
         ("ultralytics.models.yolo.detect", "DetectionTrainer"),
-        pytest.param("yolo_attn.engine.trainer", "DetectionTrainer", marks=pytest.mark.slow),
         pytest.param("my_trainer", "Own", marks=pytest.mark.slow),
     ],
 )
 def test_worker_knows_layers_trainer_and_import_path(home, module, name):
     """The layer lies in a folder that only the import path of the parent names."""
-    output = check_worker(home, module, name)
-    assert ("trained by Own" in output) == (name == "Own")
+    result = run_worker(home, module, name)
+    assert result.returncode == 0, result.stderr
+    assert ("trained by Own" in result.stdout) == (name == "Own")
 
 
 def test_layers_of_a_script_itself_are_left_out(home):
     """They cannot be imported; a model without them still trains."""
     (home / "script.py").write_text(
-        LAYER.replace("Scale", "Local")
+        USERS_LAYER.replace("Scale", "Local")
         + "from yolo_attn.plugin.workers import first_lines\nprint(first_lines())\nexec(first_lines())\n"
     )
     command = [sys.executable, "-W", "ignore", "script.py"]
