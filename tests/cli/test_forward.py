@@ -1,5 +1,6 @@
 """Arguments in Ultralytics' grammar: what goes where, and mistakes in it."""
 
+import socket
 import subprocess
 import sys
 
@@ -58,7 +59,9 @@ def test_which_grammar(arguments, theirs):
     assert _is_ultralytics_grammar(arguments.split()) is theirs
 
 
-def test_mistakes_are_one_line(told, tmp_path):
+def test_mistakes_are_one_line(told, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: asked.append(args))
     runs = f"project={tmp_path / 'runs'}"
     assert told("trian").startswith("SyntaxError: 'trian' is not a valid YOLO argument. Similar arguments are i.e. ")
     assert "'epochz' is not a valid YOLO argument" in told("train", "model=yolov8n-gam.yaml", "epochz=3")
@@ -76,6 +79,7 @@ def test_mistakes_are_one_line(told, tmp_path):
         "nc: 1\nbackbone:\n- [-1, 1, GUM, []]\nhead:\n- [[0], 1, Detect, [nc]]\n"
     )
     assert "yolov8n-own.yaml, row 0: unknown layer 'GUM'" in told("train", "model=yolov8n-own.yaml", "data=x")
+    assert asked == []  # of the network, for the checkpoint that is not there
 
 
 def test_what_breaks_in_a_training_keeps_its_traceback(monkeypatch, tmp_path, small_coco):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_attn.coco.source import load_source
+from yolo_attn.coco.source import is_coco_format, load_source
 from yolo_attn.errors import UserError
 
 
@@ -104,6 +104,18 @@ def test_wrong_yaml_is_told_in_one_line(tmp_path, text, message):
 def test_missing_data(tmp_path, name):
     with pytest.raises(UserError, match="no such folder or file"):
         load_source(tmp_path / name, ["val"])
+
+
+def test_what_is_coco_format_and_what_is_ultralytics_own_to_find(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.v2").mkdir()
+    (tmp_path / "plain.yaml").write_text("train: a\nval: b\nnames: [x]\n")
+    (tmp_path / "coco.yaml").write_text("annotations: {train: t.json, val: v.json}\n")
+    for data in ("folder.v2", tmp_path, "missing/folder", "coco.yaml", tmp_path / "coco.yaml"):
+        assert is_coco_format(data), data
+    others = ("plain.yaml", "coco8.yaml", "set.zip", "set.ndjson", "https://host/set", "ul://user/set", "", None)
+    for data in (*others, {"train": "a"}, ["a"]):
+        assert not is_coco_format(data), data
 
 
 def test_a_json_is_not_data(make_coco):

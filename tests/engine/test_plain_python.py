@@ -193,6 +193,15 @@ def test_wrong_data_is_one_clear_error_and_leaves_nothing(mode, tmp_path, make_c
     assert not (tmp_path / "runs").exists()
 
 
+def test_model_without_a_trainer_for_coco_format_data(small_coco, tmp_path):
+    model = YOLO("yolov8s-world.yaml")
+    model.model.names = {0: "circle"}
+    for mode in (model.train, model.val):
+        with pytest.raises(UserError, match="YOLOWorld takes no COCO-format data"):
+            mode(data=str(small_coco), project=str(tmp_path / "runs"), **SMALL)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_data_of_a_checkpoint_that_is_gone(trained, tmp_path):
     model = YOLO(trained.folder / "weights/best.pt")
     model.overrides["data"] = str(tmp_path / "gone")

@@ -88,7 +88,7 @@ def is_coco_format(data: object) -> bool:
     path = Path(data).expanduser()
     if path.suffix in {".yaml", ".yml"}:
         return path.is_file() and _read_yaml(path, ()) is not None
-    return path.is_dir() or not path.suffix
+    return not path.suffix or path.is_dir()
 
 
 def _annotations_in(folder: Path, split: str, task: str) -> Path:

@@ -15,6 +15,7 @@ from yolo_attn.coco.source import FILE_NAMES, is_coco_format
 from yolo_attn.engine.checks import check_boxes, check_classes, load_weights
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.tasks import ours
+from yolo_attn.errors import UserError
 from yolo_attn.plugin.registry import LAYERS
 
 
@@ -47,7 +48,7 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
     if data in on_coco:
         kwargs["data"] = _absolute(data)
     if trainer is None and (on_coco or _has_attention(network)):
-        trainer = ours(model._smart_load("trainer"))
+        trainer = _our("trainer", model, bool(on_coco))
     return run(model, trainer, **kwargs)
 
 
@@ -71,11 +72,19 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
     if on_coco:
         split = kwargs.get("split") or "val"
         described = _described(model, kwargs, data, [split])
-        check_classes(model.names, described["annotations"][split], model.task)
+        if isinstance(model.model, nn.Module):  # asking an exported file for its names would load it once more
+            check_classes(model.names, described["annotations"][split], model.task)
         kwargs["data"] = _absolute(data)
     if validator is None and (on_coco or _has_attention(model.model)):
-        validator = ours(model._smart_load("validator"))
+        validator = _our("validator", model, on_coco)
     return run(model, validator, **kwargs)
+
+
+def _our(part: str, model: Any, on_coco: bool) -> Any:
+    stock = model._smart_load(part)
+    if on_coco and ours(stock) is stock:
+        raise UserError(f"{type(model).__name__} takes no COCO-format data, only data YAMLs of Ultralytics' own")
+    return ours(stock)
 
 
 def _named_data(model: Any, settings: dict[str, Any]) -> Any:
