@@ -1,5 +1,6 @@
 """Arguments in Ultralytics' grammar: what goes where, and mistakes in it."""
 
+import logging
 import socket
 import subprocess
 import sys
@@ -12,18 +13,18 @@ from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch, capsys):
+def told(tmp_path, monkeypatch, capsys, caplog):
     """Runs a command that must fail; returns its one line."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("ultralytics"), "handlers", [caplog.handler])
 
     def run(*arguments):
         before = sys.argv[:]
         assert main(arguments) == 2
         assert sys.argv == before
-        captured = capsys.readouterr()
-        lines = captured.err.splitlines()
+        lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1, lines
-        assert "Docs: https" not in captured.out
+        assert "yolo TASK MODE ARGS" not in lines[0] + caplog.text
         return lines[0].removeprefix("yolo-attn: error: ")
 
     return run

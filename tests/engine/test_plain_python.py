@@ -157,6 +157,7 @@ def test_training_returns_them_too(small_coco, labels_as_predictions, tmp_path, 
     assert epochs == [0, 1]
     stats, _ = pycocotools_scores(small_coco / "annotations/instances_val.json", tmp_path / "run/predictions.json")
     assert 0.1 < metrics.coco.metrics["AP"] == pytest.approx(stats[0], abs=1e-9)
+    assert "COCO" not in str(json.loads((tmp_path / "run/metrics.json").read_text())["ultralytics"])
     best = torch.load(tmp_path / "run/weights/best.pt", weights_only=False)
     assert best["train_metrics"]["fitness"] == pytest.approx(stats[0], abs=1e-4)
     assert best["train_args"]["data"] == str(small_coco)
