@@ -49,6 +49,7 @@ def test_trained_model_exports(trained, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.trap(11)
 def test_users_folder_is_untouched(trained):
     assert listing(trained.data) == trained.before
 
@@ -73,6 +74,7 @@ def test_closing_table_and_progress(trained):
     assert re.search(r"\nparameters +5,1\d\d,\d\d\d\n", trained.output)
 
 
+@pytest.mark.trap(19)
 def test_validation_can_be_left_out_until_the_end(small_coco, tmp_path):
     """val=False: every row of results.csv still has the header's columns."""
     arguments = ["--cfg", "yolov8n-simam.yaml", "--data", str(small_coco), "--epochs", "2", *QUICK]
@@ -82,6 +84,7 @@ def test_validation_can_be_left_out_until_the_end(small_coco, tmp_path):
     assert len(lines) == 3
 
 
+@pytest.mark.trap(5)
 def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     arguments = ["--cfg", "yolov8n-nam.yaml", "--data", small_coco, "--epochs", 25, "--name", "cut", *QUICK]
     command = [sys.executable, ROOT / "scripts" / "train_det.py", *map(str, arguments), "plots=False"]
@@ -191,6 +194,7 @@ def test_coco_ap_decides_best_against_ultralytics_fitness(small_coco, tmp_path, 
     assert torch.load(trainer.last, weights_only=False)["train_metrics"]["fitness"] == pytest.approx(0.1)
 
 
+@pytest.mark.trap(13)
 def test_scales_escape_weight_decay_and_matrix_optimizers(small_coco, tmp_path):
     overrides = {"model": "yolov8n-nam.yaml", "data": str(small_coco), "device": "cpu", "project": str(tmp_path)}
     trainer = DetectionTrainer(overrides=overrides)
@@ -271,6 +275,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.trap(20)
 def test_no_network_is_attempted(small_coco, tmp_path):
     """Not at import, not for a font of a class name that is not ASCII, not for telemetry; in fresh settings."""
     data = tmp_path / "set"

@@ -175,6 +175,7 @@ def test_copies_and_pickles_after_a_forward(name, training):
         assert torch.equal(twin(x), want)
 
 
+@pytest.mark.trap(12)
 @every_mode
 @every_layer
 def test_channels_last(name, training):
@@ -270,6 +271,7 @@ def test_only_filters_have_more_than_one_dimension(name):
         assert (parameter.ndim > 1) == is_filter, key
 
 
+@pytest.mark.trap(16)
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(
     name=st.sampled_from(list(LAYERS)),

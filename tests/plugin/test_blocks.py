@@ -102,6 +102,7 @@ def test_attention_acts_survives_fusing_and_is_all_that_differs(block, where):
         torch.testing.assert_close(feature(model, x), feature(plain, x), rtol=0, atol=0)
 
 
+@pytest.mark.trap(1)
 @pytest.mark.parametrize("block", [b for b in MODELS if "rtdetr" not in MODELS[b]])
 @pytest.mark.parametrize("where", ["end", "pre_bn", "out"])
 def test_export_keeps_the_attention(block, where, tmp_path, monkeypatch):
@@ -267,6 +268,7 @@ def test_model_with_blocks_survives_pickling_and_safe_loading(tmp_path):
             assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.trap(1)
 @pytest.mark.parametrize("where", ["end", "out"])
 @pytest.mark.parametrize("block", ["HGBlock", "RepC3", "ResNetLayer"])
 def test_blocks_of_transformers_export_too(block, where, tmp_path):

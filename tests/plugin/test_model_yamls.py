@@ -142,6 +142,7 @@ def silence(model, layer):
             m.forward = lambda x: x
 
 
+@pytest.mark.trap(4)
 @pytest.mark.parametrize("scale", "nsmlx")
 @pytest.mark.parametrize("name", IN_YOLO)
 def test_block_variant_has_the_keys_of_the_base_plus_the_attentions(name, scale):

@@ -78,6 +78,7 @@ def test_options_by_position_and_by_name(row, options):
     assert (gam.channel.fc1.in_channels // gam.channel.fc1.out_channels, gam.spatial.conv1.groups) == options
 
 
+@pytest.mark.trap(15)
 def test_row_from_another_row_takes_its_channels_and_gives_them_on():
     model = build([1, 1, "GAM", []], [-1, 1, "Conv", [64, 3, 1]])
     assert model.model[4].channel.fc1.in_channels == 32
@@ -134,6 +135,7 @@ def test_the_parsers_table_shows_the_layer(caplog):
     assert line.split()[:4] == ["4", "-1", "1", str(sum(p.numel() for p in GAM(64, ratio=8).parameters()))]
 
 
+@pytest.mark.trap(8)
 def test_many_inputs_rtdetr_has_parameters_at_once():
     model = tasks.RTDETRDetectionModel(
         model_with([-1, 1, "NAM", []], base="rtdetr-l.yaml", at=1, scale="l"), verbose=False
@@ -234,6 +236,7 @@ def test_import_is_silent_light_and_registers_whichever_comes_first(tmp_path):
         assert (result.returncode, result.stdout, result.stderr) == (0, "", ""), (code, result.stderr)
 
 
+@pytest.mark.trap(9)
 @pytest.mark.parametrize("layer", ["gam", "nam", "simam"])
 @pytest.mark.parametrize(("first", "safe"), [("", "0"), ("import yolo_attn; ", "1")])
 def test_checkpoint_loads_in_a_fresh_process(tmp_path, layer, first, safe):
@@ -248,6 +251,7 @@ def test_checkpoint_loads_in_a_fresh_process(tmp_path, layer, first, safe):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.trap(17)
 def test_model_survives_forward_deepcopy_and_pickle(tmp_path):
     model = build([-1, 1, "GAM", []], [-1, 1, "NAM", []], [-1, 1, "SimAM", []])
     x = torch.rand(2, 3, 64, 64)
@@ -297,6 +301,7 @@ def test_info_counts_parameters_and_flops():
     assert gam[3] - plain_flops == pytest.approx(convolutions, rel=0.01)
 
 
+@pytest.mark.trap(14)
 def test_yaml_file_on_disk_beside_its_scale_in_a_misleading_folder(tmp_path):
     folder = tmp_path / "exp2n_x"
     folder.mkdir()

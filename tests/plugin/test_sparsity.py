@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from matplotlib.axes import Axes
 from support import QUICK
 from torch import nn
 from ultralytics import YOLO
@@ -54,6 +55,7 @@ def gradients(strength, sizes, scaler=None):
     return torch.cat([s.grad / (scaler or 1) for s in scales(model)])
 
 
+@pytest.mark.trap(10)
 @pytest.mark.parametrize(("sizes", "scaler"), [([2] * 4, None), ([8], None), ([3, 5], None), ([4, 4], 2.0**10)])
 def test_gradient_is_the_same_for_any_split(sizes, scaler):
     """p·sign(γ) for each picture: batches, accumulation, and a loss scaled as AMP scales it."""
@@ -163,6 +165,7 @@ def mean_scale(file):
     return torch.cat(scales(model)).abs().mean().item()
 
 
+@pytest.mark.trap(18)
 def test_training_shrinks_the_scales_logs_the_loss_and_resumes(small_coco, tmp_path, monkeypatch):
     """γ against a run without the penalty; results.csv and results.png show it; a resumed run keeps it."""
     settings = [
@@ -176,6 +179,9 @@ def test_training_shrinks_the_scales_logs_the_loss_and_resumes(small_coco, tmp_p
         "nbs=8",
         "lr0=0.05",
     ]
+    titles = []
+    set_title = Axes.set_title
+    monkeypatch.setattr(Axes, "set_title", lambda self, text, **k: titles.append(text) or set_title(self, text, **k))
     for name, more in (("with", ["--nam-sparsity", "0.1"]), ("without", [])):
         assert main(["train", "--cfg", "yolov8n-nam.yaml", "--epochs", "3", "--name", name, *settings, *more]) == 0
     with_penalty, without = (mean_scale(tmp_path / name / "weights/last.pt") for name in ("with", "without"))
@@ -187,6 +193,7 @@ def test_training_shrinks_the_scales_logs_the_loss_and_resumes(small_coco, tmp_p
     assert {len(row) for row in rows} == {len(header)}
     assert "val/nam_loss" in header
     assert (tmp_path / "with/results.png").exists()
+    assert titles.count("train/nam_loss") == titles.count("val/nam_loss") == 1
     assert "nam_loss" not in (tmp_path / "without/results.csv").read_text()
 
     class Cut(DetectionTrainer):
