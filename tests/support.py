@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,22 @@ def with_rows(model, at, *rows):
     body[at:at] = [list(row) for row in rows]
     cut = len(model["backbone"]) + len(rows) * (at <= len(model["backbone"]))
     return {**model, "backbone": body[:cut], "head": body[cut:]}
+
+
+def epoch_begun(output, epochs, first=2):
+    """The epoch, if the last progress bar shows an early batch of one, and not of one before `first`."""
+    shown = re.findall(rf"\b(\d+)/{epochs} [^\n\r]*?\b(\d+)/(\d+) ", output)
+    epoch, batch, batches = map(int, shown[-1]) if shown else (0, 0, 1)
+    return epoch if epoch >= first and 1 <= batch <= batches // 2 else None
+
+
+def results_rows(run):
+    """results.csv, a dictionary a row; all rows have the header's columns."""
+    header, *lines = (run / "results.csv").read_text().splitlines()
+    table = [[float(value) for value in line.split(",")] for line in lines]
+    names = [name.strip() for name in header.split(",")]
+    assert {len(row) for row in table} == {len(names)}
+    return [dict(zip(names, row, strict=True)) for row in table]
 
 
 def pycocotools_scores(truth, results):

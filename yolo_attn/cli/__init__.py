@@ -51,11 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args, further = _parser().parse_known_args(arguments)
         return args.run(args, further) or 0
     except UserError as error:
-        print(f"yolo-attn: error: {error}", file=sys.stderr)
+        _tell(f"yolo-attn: error: {error}")
         return 2
     except KeyboardInterrupt:
-        print("yolo-attn: stopped; a training that has a last.pt goes on with train --resume", file=sys.stderr)
+        _tell("yolo-attn: stopped; a training that has a last.pt goes on with train --resume")
         return 130
+
+
+def _tell(text: str) -> None:
+    """Write a last line, once for all processes of a training."""
+    if "RANK" in os.environ:
+        from yolo_attn.engine.distributed import first_to_tell
+
+        if not first_to_tell():
+            return
+    print(text, file=sys.stderr, flush=True)
 
 
 def _is_ultralytics_grammar(arguments: list[str]) -> bool:

@@ -6,9 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
+from yolo_attn.engine import distributed
 from yolo_attn.engine.checks import (
     check_boxes,
     check_classes,
@@ -128,6 +129,8 @@ def validate(weights: str, project: str | None, settings: dict[str, Any], task: 
     Raises:
         UserError: If anything given cannot be used.
     """
+    if RANK > -1:
+        raise UserError("a validation runs in one process: start it without torchrun")
     model, checkpoint, kind = load_weights(weights, task=task)
     trained = checkpoint.get("train_args") or {}
     defaults = {key: trained[key] for key in ("data", "imgsz") if trained.get(key)}
@@ -178,10 +181,12 @@ def _run(task: Task, overrides: dict[str, Any]) -> RunTrainer:
     except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, ImportError) as error:
         if hasattr(trainer, "epoch") or trainer.resume or getattr(trainer, "ddp", False):
             raise
-        shutil.rmtree(trainer.save_dir)
-        for folder in trainer.save_dir.parents:
-            if folder in there_before or any(folder.iterdir()):
-                break
-            folder.rmdir()
+        if RANK in {-1, 0}:
+            shutil.rmtree(trainer.save_dir)
+            for folder in trainer.save_dir.parents:
+                if folder in there_before or any(folder.iterdir()):
+                    break
+                folder.rmdir()
         raise UserError(f"Ultralytics cannot train so: {one_line(error)}") from error
+    distributed.leave()
     return trainer

@@ -8,10 +8,13 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import RANK
 
+from yolo_attn.engine import distributed
 from yolo_attn.engine.data import build_dataset, write_data_yaml
 from yolo_attn.engine.metrics import COCO_KEYS
 from yolo_attn.engine.summary import print_training
@@ -44,11 +47,26 @@ class RunTrainer(BaseTrainer):
     last: Path
     best: Path
     loss_names: tuple[str, ...]
+    device: torch.device
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         super().check_resume(overrides)
         if self.resume:
             self.args.save_dir = str(Path(self.args.model).resolve().parents[1])  # the run may have been moved
+        distributed.enter(self.args)
+
+    def _do_train(self, *world_size: int) -> None:
+        """Train, as one of as many processes as there are; Ultralytics counts them by its device string."""
+        if RANK == -1:
+            return super()._do_train(*world_size)
+        self.world_size = dist.get_world_size()
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", torch.cuda.current_device())
+        with distributed.lost_workers_told(self.last), distributed.own_device(self.device):
+            return super()._do_train(*(self.world_size for _ in world_size))
+
+    def _setup_ddp(self, *world_size: int) -> None:
+        """Nothing is left to do: the processes have joined, each on its own device."""
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         model = super().get_model(cfg, weights, verbose)

@@ -1,0 +1,301 @@
+"""Training in several processes, as torchrun and as Ultralytics start them: gloo on the CPU, machines imitated here."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+from support import QUICK, ROOT, epoch_begun, listing, results_rows, script
+from ultralytics.cfg import get_cfg
+from ultralytics.nn import tasks
+
+from yolo_attn.engine.distributed import own_gpu
+from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.errors import UserError
+
+LOST = "a worker of this training was lost"
+
+
+class Machines:
+    """One torchrun for each imitated machine, all given the same command.
+
+    Attributes:
+        logs: What each wrote.
+    """
+
+    def __init__(self, cwd, command, machines=2, workers=1):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        self.logs = [cwd / f"machine-{port}-{i}.log" for i in range(machines)]
+        shape = ["--nnodes", machines, "--nproc-per-node", workers, "--master-addr", "127.0.0.1", "--master-port", port]
+        self.launchers = []
+        for i, log in enumerate(self.logs):
+            torchrun = [sys.executable, "-m", "torch.distributed.run", *shape, "--node-rank", i, *command]
+            with log.open("wb") as stream:
+                self.launchers.append(
+                    subprocess.Popen(list(map(str, torchrun)), cwd=cwd, stdout=stream, stderr=subprocess.STDOUT)
+                )
+
+    def workers(self):
+        return [p for launcher in self.launchers for p in psutil.Process(launcher.pid).children(recursive=True)]
+
+    def wait(self, timeout):
+        """Exit codes of all launchers and all that they wrote."""
+        deadline = time.time() + timeout
+        codes = [launcher.wait(max(deadline - time.time(), 0.1)) for launcher in self.launchers]
+        return codes, self.output()
+
+    def output(self):
+        return "\n".join(log.read_text(errors="replace") for log in self.logs)
+
+    def kill(self):
+        left = [launcher for launcher in self.launchers if launcher.poll() is None]
+        processes = [p for launcher in left for p in psutil.Process(launcher.pid).children(recursive=True)]
+        for process in [*left, *processes]:
+            process.kill()
+        for launcher in left:
+            launcher.wait()
+
+
+@pytest.fixture
+def torchrun(tmp_path):
+    started = []
+
+    def start(*command, **shape):
+        started.append(Machines(tmp_path, command, **shape))
+        return started[-1]
+
+    yield start
+    for machines in started:
+        machines.kill()
+
+
+TRAIN = ROOT / "scripts" / "train_det.py"
+
+
+def test_two_machines_train_one_model(torchrun, small_coco, tmp_path):
+    """One run folder, and the numbers of all pictures, whichever process saw them."""
+    before = listing(small_coco)
+    arguments = ["--cfg", "yolov8n-nam.yaml", "--data", small_coco, "--epochs", 2, "--nam-sparsity", "1e-3", *QUICK]
+    codes, output = torchrun(TRAIN, *arguments, "lr0=0.01", "optimizer=SGD").wait(120)
+    assert codes == [0, 0], output
+    assert output.count("best weights") == 1
+    run = tmp_path / "runs/detect/train"
+    assert [folder.name for folder in run.parent.iterdir()] == ["train"]
+    assert [row["epoch"] for row in results_rows(run)] == [1, 2]
+    assert all(row["train/nam_loss"] > 0 for row in results_rows(run))
+    assert {f.name for f in (run / "weights").iterdir()} == {"best.pt", "last.pt"}
+    assert listing(small_coco) == before
+
+    command = ["--weights", run / "weights/best.pt", "--batch", 8, "--device", "cpu", "--name", "alone"]
+    result = script("val_det.py", *command, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    together, alone = (json.loads((run.parent / name / "predictions.json").read_text()) for name in ("train", "alone"))
+    assert len(together) == len(alone) > 8
+
+    def order(found):
+        return found["image_id"], found["category_id"], -found["score"], found["bbox"]
+
+    for ours, expected in zip(sorted(together, key=order), sorted(alone, key=order), strict=True):
+        assert ours["image_id"] == expected["image_id"]
+        assert ours["score"] == pytest.approx(expected["score"], rel=1e-3)
+        assert ours["bbox"] == pytest.approx(expected["bbox"], abs=0.05)
+
+
+def kill_mid_epoch(machines, worker, epochs, timeout=120):
+    deadline = time.time() + timeout
+    while (epoch := epoch_begun(machines.output(), epochs)) is None:
+        assert time.time() < deadline, machines.output()
+        assert all(launcher.poll() is None for launcher in machines.launchers), machines.output()
+        time.sleep(0.01)
+    workers = machines.workers()
+    os.kill(workers[worker].pid, signal.SIGKILL)
+    return epoch, workers
+
+
+@pytest.mark.parametrize(
+    ("machines", "workers", "lost"),
+    [(2, 1, 1), pytest.param(2, 1, 0, marks=pytest.mark.slow), pytest.param(2, 2, 3, marks=pytest.mark.slow)],
+)
+def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path, machines, workers, lost):
+    """kill -9 in the middle of an epoch: the others end soon, and --resume goes on in as many processes, or in one."""
+    arguments = ["--cfg", "yolov8n-nam.yaml", "--data", small_coco, "--imgsz", 64, "--batch", 4, "--device", "cpu"]
+    arguments += ["--epochs", 5, "--nam-sparsity", "1e-3", "plots=False"]
+    started = torchrun(TRAIN, *arguments, machines=machines, workers=workers)
+    epoch, processes = kill_mid_epoch(started, lost, 5)
+    codes, output = started.wait(60)
+    assert 0 not in codes
+    run = tmp_path / "runs/detect/train"
+    (line,) = [line for line in output.splitlines() if LOST in line]
+    assert line.endswith(f"; go on with train --resume {run}/weights/last.pt")
+    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert [row["epoch"] for row in results_rows(run)] == list(range(1, epoch))
+
+    shutil.copytree(run, tmp_path / "alone")
+    codes, output = torchrun(TRAIN, "--resume", run / "weights/last.pt", machines=machines, workers=workers).wait(120)
+    assert set(codes) == {0}, output
+    result = script("train_det.py", "--resume", tmp_path / "alone/weights/last.pt", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for folder in (run, tmp_path / "alone"):
+        assert [row["epoch"] for row in results_rows(folder)] == [1, 2, 3, 4, 5]
+        assert all(row["train/nam_loss"] > 0 for row in results_rows(folder))
+        assert json.loads((folder / "metrics.json").read_text())["evaluator"].startswith("hotcoco")
+    assert [folder.name for folder in run.parent.iterdir()] == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cfg", "yolov8n-nam.yaml", "--data", "nowhere"], "nowhere: no such folder or file"),
+        (["--epochs", "none"], "expected a whole number above 0, found 'none'"),
+        (["--cfg", "yolov8n-nam.yaml", "--batch", 1], "batch=1: a training in 2 processes needs at least one picture"),
+        (["--cfg", "yolov8n-nam.yaml", "optimizer=Newton"], "Optimizer 'Newton' not found"),
+    ],
+)
+def test_users_mistake_is_told_once(torchrun, small_coco, tmp_path, arguments, message):
+    data = [] if "--data" in arguments else ["--data", small_coco]
+    codes, output = torchrun(TRAIN, *arguments, *data, "--imgsz", 64, "--device", "cpu", machines=1, workers=2).wait(60)
+    assert codes == [1]
+    (line,) = [line for line in output.splitlines() if line.startswith("yolo-attn: error: ")]
+    assert message in line
+    assert "exitcode  : 2" in output
+    assert [f.suffix for f in tmp_path.iterdir()] == [".log"]
+
+
+RECORDING = """
+import sys
+import torch
+from ultralytics.utils import RANK
+from yolo_attn.engine.trainer import DetectionTrainer
+
+class Recording(DetectionTrainer):
+    def preprocess_batch(self, batch):
+        self.batch = super().preprocess_batch(batch)
+        self.weights = {k: v.clone() for k, v in self.model.module.state_dict().items()}
+        return self.batch
+
+    def optimizer_step(self):
+        gradients = {k: p.grad for k, p in self.model.module.named_parameters()}
+        batch = {k: self.batch[k] for k in ("img", "batch_idx", "cls", "bboxes", "im_file")}
+        torch.save({"weights": self.weights, "batch": batch, "gradients": gradients}, f"rank{RANK}.pt")
+        sys.exit()
+
+data, device = sys.argv[1:]
+settings = {"model": "yolov8n-nam.yaml", "data": data, "device": device, "imgsz": 64, "batch": 6, "nbs": 6}
+Recording(overrides={**settings, "project": ".", "plots": False}).train()
+"""
+
+
+def test_gradients_are_those_of_both_shards(torchrun, small_coco, tmp_path, monkeypatch):
+    """Our trainer's own first step in two processes, against each one's pictures in turn in this one."""
+    (tmp_path / "record.py").write_text(RECORDING)
+    monkeypatch.setenv("YOLO_ATTN_NAM_SPARSITY", "0.01")
+    codes, output = torchrun(tmp_path / "record.py", small_coco, "cpu", machines=1, workers=2).wait(120)
+    assert codes == [0], output
+    recorded = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)]
+    assert not set(recorded[0]["batch"]["im_file"]) & set(recorded[1]["batch"]["im_file"])
+    expected = {p: combined_gradients(recorded, p) for p in (0.01, 0)}
+    for part in recorded:
+        assert part["gradients"].keys() == expected[0.01].keys()
+        for name, gradient in part["gradients"].items():
+            if gradient is None:
+                assert expected[0.01][name] is None
+                continue
+            torch.testing.assert_close(gradient, expected[0.01][name], rtol=1e-3, atol=1e-3)
+    scale = next(name for name in expected[0] if name.endswith("channel.bn.weight"))
+    torch.testing.assert_close(
+        expected[0.01][scale] - expected[0][scale], torch.full((64,), 6 * 0.01), rtol=1e-2, atol=0
+    )
+
+
+def combined_gradients(recorded, penalty):
+    described = {**tasks.yaml_model_load("yolov8n-nam.yaml"), "nam_sparsity": penalty}
+    model = tasks.DetectionModel(described, nc=3, verbose=False)
+    model.load_state_dict(recorded[0]["weights"])
+    model.args = get_cfg()
+    for part in recorded:
+        model.train().loss(part["batch"])[0].sum().backward()
+    return {name: p.grad for name, p in model.named_parameters()}
+
+
+def test_workers_of_ultralytics_own_launch(torchrun, small_coco, tmp_path):
+    """The file that Ultralytics generates for device=0,1, under its command, here with two processes on the CPU."""
+    from ultralytics.utils.dist import generate_ddp_file
+
+    settings = {"model": "yolov8n-gam.yaml", "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 8}
+    trainer = DetectionTrainer(
+        overrides={**settings, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "worker", "val": True}
+    )
+    codes, output = torchrun(generate_ddp_file(trainer), machines=1, workers=2).wait(120)
+    assert codes == [0], output
+    assert output.count("COCO AP small") == 1
+    assert [row["epoch"] for row in results_rows(tmp_path / "worker")] == [1]
+    assert json.loads((tmp_path / "worker/metrics.json").read_text())["evaluator"].startswith("hotcoco")
+
+
+BLIND = """
+import types
+from yolo_attn.engine import distributed
+from yolo_attn.errors import UserError
+
+class Elsewhere(type(distributed.Path())):
+    def exists(self):
+        return distributed.RANK == 0
+
+distributed.Path = Elsewhere
+args = types.SimpleNamespace(batch=2, rect=False, device="cpu", save_dir=f"run-of-{distributed.RANK}")
+try:
+    distributed.enter(args)
+except UserError as error:
+    print(f"told {distributed.RANK}: {error}")
+"""
+
+
+def test_machines_without_a_shared_folder_are_refused_at_once(torchrun, tmp_path):
+    (tmp_path / "blind.py").write_text(BLIND)
+    codes, output = torchrun(tmp_path / "blind.py").wait(60)
+    assert codes == [0, 0], output
+    for rank in (0, 1):
+        assert f"told {rank}: {tmp_path}/run-of-0: 1 of 2 processes do not see" in output
+    assert {f.suffix for f in tmp_path.iterdir()} == {".log", ".py"}
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "local_rank", "local_size", "count", "expected"),
+    [
+        (None, None, 0, 1, 8, 0),
+        ("", None, 3, 4, 8, 3),
+        ("cuda", None, 1, 2, 2, 1),
+        ("2,3", None, 1, 2, 4, 3),
+        ([2, 3], None, 0, 2, 4, 2),
+        ("cuda:1,cuda:0", None, 0, 2, 2, 1),
+        ("0,1", "4,5", 1, 2, 2, 1),
+        ("2,3", "2,3", 1, 2, 2, 1),  # as old versions of Ultralytics leave it
+    ],
+)
+def test_gpu_of_a_process(device, visible, local_rank, local_size, count, expected):
+    assert own_gpu(device, visible, local_rank, local_size, count) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "local_size", "count", "message"),
+    [
+        ("", 4, 2, "4 processes on this machine need a GPU each; it has 2"),
+        ("0", 2, 2, "2 processes on this machine need a GPU each"),
+        ("0,1,2", 2, 4, "2 processes on this machine need a GPU each"),
+        ("0,5", 2, 2, "it has 2"),
+        ("-1,-1", 2, 2, "expected cpu, or the numbers of this machine's GPUs"),
+        ("mps", 2, 2, "expected cpu"),
+    ],
+)
+def test_too_few_gpus(device, local_size, count, message):
+    with pytest.raises(UserError, match=message):
+        own_gpu(device, None, 0, local_size, count)

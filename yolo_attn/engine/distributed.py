@@ -1,0 +1,188 @@
+"""Training in processes that torchrun started: on one machine or several, on GPUs or on CPUs.
+
+Ultralytics counts the processes of a training by its device string and joins them late, each with a run folder of its
+own. Here they join before anything is set up, as the environment describes them (RANK, LOCAL_RANK, WORLD_SIZE, …), and
+share the folder that the first one chooses. The workers that Ultralytics itself launches come the same way.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from ultralytics.cfg import get_save_dir
+from ultralytics.engine import validator
+from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
+
+from yolo_attn.errors import UserError
+
+TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for the others: longer than the first one reads data or validates while they wait."""
+
+
+def enter(args: SimpleNamespace) -> None:
+    """Join the processes of this training, and give all of them one run folder, `args.save_dir`; alone, do nothing.
+
+    Args:
+        args: Ultralytics' settings. `batch` is the number of pictures of all processes together.
+
+    Raises:
+        UserError: If there are too few pictures or GPUs for the processes, they do not find each other, or they do not
+            share the run folder's file system.
+    """
+    if RANK == -1:
+        return
+    size = int(os.environ["WORLD_SIZE"])
+    if args.batch < size:
+        raise UserError(f"batch={args.batch}: a training in {size} processes needs at least one picture for each")
+    if args.rect and size > 1:
+        LOGGER.warning("rect=True does not go with several processes; going on with rect=False")
+        args.rect = False
+    if not dist.is_initialized():
+        _join(args.device, size)
+    with lost_workers_told():
+        args.save_dir = _shared_folder(args)
+
+
+def leave() -> None:
+    """Leave the processes of this training, if it had any others."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _join(device: Any, size: int) -> None:
+    backend = "gloo"
+    if str(device) != "cpu" and torch.cuda.is_available():
+        local_size, visible = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), os.environ.get("CUDA_VISIBLE_DEVICES")
+        torch.cuda.set_device(own_gpu(device, visible, LOCAL_RANK, local_size, torch.cuda.device_count()))
+        backend = "nccl" if dist.is_nccl_available() else "gloo"
+        os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"  # without it the timeout ends the process without a word
+    try:
+        dist.init_process_group(backend, store=_store(), rank=RANK, world_size=size, timeout=TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the {size} processes of this training did not find each other: {_line(error)}") from error
+
+
+def own_gpu(device: Any, visible: str | None, local_rank: int, local_size: int, count: int) -> int:
+    """Index of the GPU that a process trains on: as many are named as it has processes on its machine, or none.
+
+    Args:
+        device: Ultralytics' setting: None or "" for the machine's first GPUs, else their numbers, such as "2,3".
+        visible: CUDA_VISIBLE_DEVICES.
+        local_rank: Which of its machine's processes this is, from 0.
+        local_size: Processes on this machine.
+        count: GPUs that this process sees.
+
+    Raises:
+        UserError: If there are not as many GPUs as processes.
+    """
+    numbers = "".join(c for c in str(device or "").replace("cuda:", "") if c not in "[]() '")
+    if numbers in {"", "cuda"}:
+        gpus = list(range(min(count, local_size)))
+    elif all(number.isdecimal() for number in numbers.split(",")):
+        # Ultralytics before 8.4 hides all other GPUs, which renumbers those that it names
+        gpus = list(range(count)) if visible == numbers else [int(number) for number in numbers.split(",")]
+    else:
+        raise UserError(f"device={device}: expected cpu, or the numbers of this machine's GPUs, such as 0,1")
+    if len(gpus) != local_size or max(gpus) >= count:
+        raise UserError(
+            f"device={device}: {local_size} processes on this machine need a GPU each; it has {count}, "
+            f"{len(gpus)} to be used"
+        )
+    return gpus[local_rank]
+
+
+def _shared_folder(args: SimpleNamespace) -> str:
+    """The run folder that the first process chooses, which all must see: it writes there what all of them read."""
+    told: list[Any] = [None, None]
+    seen: list[Any] = [None] * dist.get_world_size()
+    with contextlib.ExitStack() as stack:
+        if RANK == 0:
+            folder = get_save_dir(args)
+            existing = next(f for f in (folder, *folder.parents) if f.exists())
+            told = [str(folder), stack.enter_context(tempfile.NamedTemporaryFile(dir=existing)).name]
+        dist.broadcast_object_list(told, 0)
+        dist.all_gather_object(seen, Path(told[1]).exists())
+    if not all(seen):
+        raise UserError(
+            f"{told[0]}: {seen.count(False)} of {len(seen)} processes do not see what the first one writes there; "
+            "choose a --project folder that all machines share"
+        )
+    return str(told[0])
+
+
+class ModuleDeviceDDP(nn.parallel.DistributedDataParallel):
+    """Trains on the device that the module lies on; Ultralytics gives an index, and old versions that of the rank."""
+
+    def __init__(self, module: nn.Module, device_ids: Any = None, **kwargs: Any) -> None:
+        super().__init__(module, **kwargs)
+
+
+@contextlib.contextmanager
+def own_device(device: torch.device) -> Iterator[None]:
+    """While it lasts, Ultralytics trains and validates on this device, which it takes to be a GPU of the rank's number.
+
+    Args:
+        device: This process's own.
+    """
+    with contextlib.ExitStack() as stack:
+        build = validator.AutoBackend
+        stand_ins: list[tuple[Any, str, Any]] = [
+            (nn.parallel, "DistributedDataParallel", ModuleDeviceDDP),
+            (validator, "AutoBackend", lambda *args, **kwargs: build(*args, **{**kwargs, "device": device})),
+            (validator, "get_torch_device_backend", lambda _: SimpleNamespace(current_device=lambda: 0)),
+        ]
+        for owner, name, stand_in in stand_ins:
+            if hasattr(owner, name):
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, stand_in)
+        yield
+
+
+@contextlib.contextmanager
+def lost_workers_told(last: Path | None = None) -> Iterator[None]:
+    """Say in one line that another process was lost.
+
+    Args:
+        last: The training's last.pt, which need not be there.
+
+    Raises:
+        UserError: Instead of what PyTorch raises when another process does not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, (dist.DistBackendError, dist.DistNetworkError)) and "gloo" not in str(error):
+            raise
+        way_on = f"go on with train --resume {last}" if last and last.exists() else "there is no checkpoint yet"
+        raise UserError(f"a worker of this training was lost ({_line(error)}); {way_on}") from error
+
+
+def first_to_tell() -> bool:
+    """Whether no other process of this training has told yet why it ends."""
+    try:
+        store = _store()
+        store.set_timeout(timedelta(seconds=10))
+        return bool(store.add("told", 1) == 1)
+    except (RuntimeError, ValueError):  # the store is gone with its machine, or there never was one
+        return True
+
+
+@functools.cache
+def _store() -> Any:
+    store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    return store
+
+
+def _line(error: Exception) -> str:
+    """What an error of the communication says, without its place in the source and its advice."""
+    return re.sub(r"^\[\S+\] ", "", " ".join(str(error).split())).partition(". ")[0][:200]
