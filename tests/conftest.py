@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from support import OLDEST, save_noise
+from support import OLDEST, ROOT, Machines, save_noise
 
 os.environ["YOLO_VERBOSE"] = "false"
 import ultralytics  # noqa: F401  its logger keeps the stdout of its first import, which must outlive a test
@@ -98,6 +98,29 @@ def oldest():
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
             subprocess.run([*pip, f"ultralytics=={OLDEST}"], check=True)
     return folder
+
+
+@pytest.fixture
+def on_oldest(oldest, tmp_path, monkeypatch):
+    """Processes started from here import the oldest Ultralytics."""
+    path = [oldest, ROOT / "tests" / "oldest", ROOT]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, path)))
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "config"))
+    (tmp_path / "config").mkdir()
+
+
+@pytest.fixture
+def torchrun(tmp_path):
+    """Starts a command under one torchrun for each imitated machine; whatever happens, none outlives the test."""
+    started = []
+
+    def start(*command, **shape):
+        started.append(Machines(tmp_path, command, **shape))
+        return started[-1]
+
+    yield start
+    for machines in started:
+        machines.kill()
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ import contextlib
 import io
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import yaml
 from PIL import Image
 
@@ -160,3 +163,45 @@ class Run:
     def rows(self):
         lines = (self.folder / "results.csv").read_text().splitlines()
         return lines[0].split(","), [[float(v) for v in line.split(",")] for line in lines[1:]]
+
+
+class Machines:
+    """One torchrun for each imitated machine, all given the same command.
+
+    Attributes:
+        logs: What each wrote.
+    """
+
+    def __init__(self, cwd, command, machines=2, workers=1):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        self.logs = [cwd / f"machine-{port}-{i}.log" for i in range(machines)]
+        shape = ["--nnodes", machines, "--nproc-per-node", workers, "--master-addr", "127.0.0.1", "--master-port", port]
+        self.launchers = []
+        for i, log in enumerate(self.logs):
+            torchrun = [sys.executable, "-m", "torch.distributed.run", *shape, "--node-rank", i, *command]
+            with log.open("wb") as stream:
+                self.launchers.append(
+                    subprocess.Popen(list(map(str, torchrun)), cwd=cwd, stdout=stream, stderr=subprocess.STDOUT)
+                )
+
+    def workers(self):
+        return [p for launcher in self.launchers for p in psutil.Process(launcher.pid).children(recursive=True)]
+
+    def wait(self, timeout):
+        """Exit codes of all launchers and all that they wrote."""
+        deadline = time.time() + timeout
+        codes = [launcher.wait(max(deadline - time.time(), 0.1)) for launcher in self.launchers]
+        return codes, self.output()
+
+    def output(self):
+        return "\n".join(log.read_text(errors="replace") for log in self.logs)
+
+    def kill(self):
+        left = [launcher for launcher in self.launchers if launcher.poll() is None]
+        processes = [p for launcher in left for p in psutil.Process(launcher.pid).children(recursive=True)]
+        for process in [*left, *processes]:
+            process.kill()
+        for launcher in left:
+            launcher.wait()

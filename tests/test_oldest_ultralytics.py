@@ -1,21 +1,11 @@
 """The oldest supported Ultralytics, from a folder in front on PYTHONPATH: train, resume, validate, every task."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 from support import OLDEST, QUICK, ROOT, pycocotools_scores, run_python, run_worker, script, users_folder
-
-
-@pytest.fixture
-def on_oldest(oldest, tmp_path, monkeypatch):
-    """Processes started from here import the oldest Ultralytics."""
-    path = [oldest, ROOT / "tests" / "oldest", ROOT]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, path)))
-    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "config"))
-    (tmp_path / "config").mkdir()
 
 
 def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):

@@ -4,9 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import psutil
@@ -21,61 +18,6 @@ from yolo_attn.engine.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
 
 LOST = "a worker of this training was lost"
-
-
-class Machines:
-    """One torchrun for each imitated machine, all given the same command.
-
-    Attributes:
-        logs: What each wrote.
-    """
-
-    def __init__(self, cwd, command, machines=2, workers=1):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        self.logs = [cwd / f"machine-{port}-{i}.log" for i in range(machines)]
-        shape = ["--nnodes", machines, "--nproc-per-node", workers, "--master-addr", "127.0.0.1", "--master-port", port]
-        self.launchers = []
-        for i, log in enumerate(self.logs):
-            torchrun = [sys.executable, "-m", "torch.distributed.run", *shape, "--node-rank", i, *command]
-            with log.open("wb") as stream:
-                self.launchers.append(
-                    subprocess.Popen(list(map(str, torchrun)), cwd=cwd, stdout=stream, stderr=subprocess.STDOUT)
-                )
-
-    def workers(self):
-        return [p for launcher in self.launchers for p in psutil.Process(launcher.pid).children(recursive=True)]
-
-    def wait(self, timeout):
-        """Exit codes of all launchers and all that they wrote."""
-        deadline = time.time() + timeout
-        codes = [launcher.wait(max(deadline - time.time(), 0.1)) for launcher in self.launchers]
-        return codes, self.output()
-
-    def output(self):
-        return "\n".join(log.read_text(errors="replace") for log in self.logs)
-
-    def kill(self):
-        left = [launcher for launcher in self.launchers if launcher.poll() is None]
-        processes = [p for launcher in left for p in psutil.Process(launcher.pid).children(recursive=True)]
-        for process in [*left, *processes]:
-            process.kill()
-        for launcher in left:
-            launcher.wait()
-
-
-@pytest.fixture
-def torchrun(tmp_path):
-    started = []
-
-    def start(*command, **shape):
-        started.append(Machines(tmp_path, command, **shape))
-        return started[-1]
-
-    yield start
-    for machines in started:
-        machines.kill()
 
 
 TRAIN = ROOT / "scripts" / "train_det.py"
@@ -122,14 +64,21 @@ def kill_mid_epoch(machines, worker, epochs, timeout=120):
 
 
 @pytest.mark.parametrize(
-    ("machines", "workers", "lost"),
-    [(2, 1, 1), pytest.param(2, 1, 0, marks=pytest.mark.slow), pytest.param(2, 2, 3, marks=pytest.mark.slow)],
+    ("version", "workers", "lost"),
+    [
+        ("newest", 1, 1),
+        pytest.param("newest", 1, 0, marks=pytest.mark.slow),
+        pytest.param("newest", 2, 3, marks=pytest.mark.slow),
+        pytest.param("oldest", 1, 1, marks=pytest.mark.slow),
+    ],
 )
-def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path, machines, workers, lost):
+def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path, request, version, workers, lost):
     """kill -9 in the middle of an epoch: the others end soon, and --resume goes on in as many processes, or in one."""
+    if version == "oldest":
+        request.getfixturevalue("on_oldest")
     arguments = ["--cfg", "yolov8n-nam.yaml", "--data", small_coco, "--imgsz", 64, "--batch", 4, "--device", "cpu"]
     arguments += ["--epochs", 5, "--nam-sparsity", "1e-3", "plots=False"]
-    started = torchrun(TRAIN, *arguments, machines=machines, workers=workers)
+    started = torchrun(TRAIN, *arguments, workers=workers)
     epoch, processes = kill_mid_epoch(started, lost, 5)
     codes, output = started.wait(60)
     assert 0 not in codes
@@ -140,7 +89,7 @@ def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path,
     assert [row["epoch"] for row in results_rows(run)] == list(range(1, epoch))
 
     shutil.copytree(run, tmp_path / "alone")
-    codes, output = torchrun(TRAIN, "--resume", run / "weights/last.pt", machines=machines, workers=workers).wait(120)
+    codes, output = torchrun(TRAIN, "--resume", run / "weights/last.pt", workers=workers).wait(120)
     assert set(codes) == {0}, output
     result = script("train_det.py", "--resume", tmp_path / "alone/weights/last.pt", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
