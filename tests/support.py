@@ -178,7 +178,7 @@ class Machines:
             port = s.getsockname()[1]
         self.logs = [cwd / f"machine-{port}-{i}.log" for i in range(machines)]
         shape = ["--nnodes", machines, "--nproc-per-node", workers, "--master-addr", "127.0.0.1", "--master-port", port]
-        self.launchers = []
+        self.launchers, self.seen = [], []
         for i, log in enumerate(self.logs):
             torchrun = [sys.executable, "-m", "torch.distributed.run", *shape, "--node-rank", i, *command]
             with log.open("wb") as stream:
@@ -187,7 +187,10 @@ class Machines:
                 )
 
     def workers(self):
-        return [p for launcher in self.launchers for p in psutil.Process(launcher.pid).children(recursive=True)]
+        """The processes that the launchers have started and that are there now."""
+        living = [launcher for launcher in self.launchers if launcher.poll() is None]
+        self.seen = [p for launcher in living for p in psutil.Process(launcher.pid).children(recursive=True)]
+        return self.seen
 
     def wait(self, timeout):
         """Exit codes of all launchers and all that they wrote."""
@@ -199,9 +202,10 @@ class Machines:
         return "\n".join(log.read_text(errors="replace") for log in self.logs)
 
     def kill(self):
-        left = [launcher for launcher in self.launchers if launcher.poll() is None]
-        processes = [p for launcher in left for p in psutil.Process(launcher.pid).children(recursive=True)]
-        for process in [*left, *processes]:
-            process.kill()
-        for launcher in left:
+        """End what is left: workers are in sessions of their own, and may outlive their launcher."""
+        for process in {*self.seen, *self.workers()}:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        for launcher in self.launchers:
+            launcher.kill()
             launcher.wait()
