@@ -85,11 +85,12 @@ def own_gpu(device: Any, visible: str | None, local_rank: int, local_size: int, 
     Raises:
         UserError: If there are not as many GPUs as processes.
     """
-    numbers = "".join(c for c in str(device or "").replace("cuda:", "") if c not in "[]() '")
+    named = "" if device is None else str(device).replace("cuda:", "")
+    numbers = "".join(c for c in named if c not in "[]() '")
     if numbers in {"", "cuda"}:
         gpus = list(range(min(count, local_size)))
     elif all(number.isdecimal() for number in numbers.split(",")):
-        # Ultralytics before 8.4 hides all other GPUs, which renumbers those that it names
+        # old versions of Ultralytics hide all other GPUs, which renumbers those that they name
         gpus = list(range(count)) if visible == numbers else [int(number) for number in numbers.split(",")]
     else:
         raise UserError(f"device={device}: expected cpu, or the numbers of this machine's GPUs, such as 0,1")
@@ -161,7 +162,7 @@ def lost_workers_told(last: Path | None = None) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, (dist.DistBackendError, dist.DistNetworkError)) and "gloo" not in str(error):
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         way_on = f"go on with train --resume {last}" if last and last.exists() else "there is no checkpoint yet"
         raise UserError(f"a worker of this training was lost ({_line(error)}); {way_on}") from error
