@@ -5,6 +5,7 @@ own. Here they join before anything is set up, as the environment describes them
 share the folder that the first one chooses. The workers that Ultralytics itself launches come the same way.
 """
 
+import atexit
 import contextlib
 import functools
 import os
@@ -53,12 +54,6 @@ def enter(args: SimpleNamespace) -> None:
         args.save_dir = _shared_folder(args)
 
 
-def leave() -> None:
-    """Leave the processes of this training, if it had any others."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def _join(device: Any, size: int) -> None:
     backend = "gloo"
     if str(device) != "cpu" and torch.cuda.is_available():
@@ -70,6 +65,13 @@ def _join(device: Any, size: int) -> None:
         dist.init_process_group(backend, store=_store(), rank=RANK, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the {size} processes of this training did not find each other: {_line(error)}") from error
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Stop gloo's threads before the interpreter does, which may end a finished process with an abort."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def own_gpu(device: Any, visible: str | None, local_rank: int, local_size: int, count: int) -> int:

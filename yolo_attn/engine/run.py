@@ -9,7 +9,6 @@ from typing import Any, Literal
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
-from yolo_attn.engine import distributed
 from yolo_attn.engine.checks import (
     check_boxes,
     check_classes,
@@ -188,5 +187,4 @@ def _run(task: Task, overrides: dict[str, Any]) -> RunTrainer:
                     break
                 folder.rmdir()
         raise UserError(f"Ultralytics cannot train so: {one_line(error)}") from error
-    distributed.leave()
     return trainer

@@ -58,12 +58,14 @@ class RunTrainer(BaseTrainer):
     def _do_train(self, *world_size: int) -> None:
         """Train, as one of as many processes as there are; Ultralytics counts them by its device string."""
         if RANK == -1:
-            return super()._do_train(*world_size)
+            super()._do_train(*world_size)
+            return
         self.world_size = dist.get_world_size()
         if self.device.type == "cuda":
             self.device = torch.device("cuda", torch.cuda.current_device())
         with distributed.lost_workers_told(self.last), distributed.own_device(self.device):
-            return super()._do_train(*(self.world_size for _ in world_size))
+            super()._do_train(*(self.world_size for _ in world_size))
+        self.model = getattr(self.model, "module", self.model)  # its wrapper would hold on to the other processes
 
     def _setup_ddp(self, *world_size: int) -> None:
         """Nothing is left to do: the processes have joined, each on its own device."""
