@@ -112,8 +112,8 @@ def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path,
 )
 def test_users_mistake_is_told_once(torchrun, small_coco, tmp_path, arguments, message):
     data = [] if "--data" in arguments else ["--data", small_coco]
-    name = "train_det.py" if "--weights" not in arguments else "val_det.py"
-    codes, output = torchrun(TRAIN, *arguments, *data, "--imgsz", 64, "--device", "cpu", machines=1, workers=2).wait(60)
+    command = [ROOT / "scripts/val_det.py" if "--weights" in arguments else TRAIN, *arguments, *data]
+    codes, output = torchrun(*command, "--imgsz", 64, "--device", "cpu", machines=1, workers=2).wait(60)
     assert codes == [1]
     (line,) = [line for line in output.splitlines() if line.startswith("yolo-attn: error: ")]
     assert message in line

@@ -48,6 +48,7 @@ class RunTrainer(BaseTrainer):
     best: Path
     loss_names: tuple[str, ...]
     device: torch.device
+    model: Any
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         super().check_resume(overrides)

@@ -1,7 +1,7 @@
 """Everything that is changed in Ultralytics, and how it is put back.
 
-Each entry wraps one function of Ultralytics; the wrapper takes the original as its first argument. Only while a training
-in several processes lasts, `engine/distributed.py` also changes which device Ultralytics trains and validates on.
+Each entry wraps one function of Ultralytics; the wrapper takes the original as its first argument. While a training in
+several processes lasts, `engine/distributed.py` changes which device Ultralytics trains and validates on, too.
 """
 
 import contextlib
