@@ -113,7 +113,7 @@ def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path,
 def test_users_mistake_is_told_once(torchrun, small_coco, tmp_path, arguments, message):
     data = [] if "--data" in arguments else ["--data", small_coco]
     command = [ROOT / "scripts/val_det.py" if "--weights" in arguments else TRAIN, *arguments, *data]
-    codes, output = torchrun(*command, "--imgsz", 64, "--device", "cpu", machines=1, workers=2).wait(60)
+    codes, output = torchrun(*command, "--imgsz", 64, "--device", "cpu", machines=1, workers=2).wait(120)
     assert codes == [1]
     (line,) = [line for line in output.splitlines() if line.startswith("yolo-attn: error: ")]
     assert message in line
@@ -212,7 +212,7 @@ except UserError as error:
 
 def test_machines_without_a_shared_folder_are_refused_at_once(torchrun, tmp_path):
     (tmp_path / "blind.py").write_text(BLIND)
-    codes, output = torchrun(tmp_path / "blind.py").wait(60)
+    codes, output = torchrun(tmp_path / "blind.py").wait(120)
     assert codes == [0, 0], output
     for rank in (0, 1):
         assert f"told {rank}: {tmp_path}/run-of-0: 1 of 2 processes do not see" in output
