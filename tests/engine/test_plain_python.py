@@ -276,6 +276,7 @@ print("AP", exported.val(data="data", name="exported", **settings).coco.metrics[
 """
 
 
+@pytest.mark.slow
 def test_life_of_a_model_in_two_processes(small_coco, tmp_path):
     (tmp_path / "data").symlink_to(small_coco)
     before = listing(small_coco)
