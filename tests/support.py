@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
 import yaml
 from PIL import Image
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST = "8.3.0"
@@ -209,3 +211,33 @@ class Machines:
         for launcher in self.launchers:
             launcher.kill()
             launcher.wait()
+
+
+def randomise(model):
+    """Statistics and scales unlike those of a fresh model, so that every layer matters to the output."""
+    rng = torch.Generator().manual_seed(1)
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.weight.data.uniform_(0.5, 1.5, generator=rng)
+            m.bias.data.normal_(0, 0.3, generator=rng)
+            m.running_mean.normal_(0, 0.3, generator=rng)
+            m.running_var.uniform_(0.5, 1.5, generator=rng)
+    return model.eval()
+
+
+def enliven(model, imgsz=64):
+    """Random scales, and the statistics of drawn pictures, so that the output depends on the picture as a trained
+    model's does: through random statistics little of it reaches the head, and through those of noise too much."""
+    from yolo_attn.engine.verify import picture
+
+    randomise(model).train()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.9
+    with torch.no_grad():
+        for _ in range(3):
+            model(picture((8, 3, imgsz, imgsz)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model.eval()

@@ -1,4 +1,4 @@
-"""The oldest supported Ultralytics, from a folder in front on PYTHONPATH: train, resume, validate, every task."""
+"""The oldest supported Ultralytics, from a folder in front on PYTHONPATH: train, validate, export, every task."""
 
 import json
 import subprocess
@@ -31,6 +31,17 @@ def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     assert [metrics[m] for m in list(metrics)[:12]] == pytest.approx(list(stats), abs=1e-9)
     assert metrics["versions"]["ultralytics"] == OLDEST
 
+    for fmt in ("safetensors", "torchscript"):  # its ONNX export asks current PyTorch for a package more
+        more = ["--format", fmt, "--safe", "--imgsz", "64"]
+        result = script("export_det.py", "--weights", run / "weights/best.pt", *more, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "largest difference" in result.stdout + result.stderr
+    tensors = ["--weights", run / "weights/best.safetensors", "--data", small_coco, "--name", "safe"]
+    result = script("val_det.py", *tensors, "--split", "train", "--device", "cpu", "--imgsz", "64", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    safe = json.loads((tmp_path / "runs/detect/safe/metrics.json").read_text())
+    assert [safe[m] for m in list(metrics)[:12]] == [metrics[m] for m in list(metrics)[:12]]
+
 
 PLAIN = """
 import os, ultralytics
@@ -46,7 +57,6 @@ print(ultralytics.__version__, type(model.trainer).__module__)
 """
 
 TUNE = """
-import os
 import yolo_attn
 from ultralytics import YOLO
 
@@ -90,3 +100,26 @@ def test_tuning(on_oldest, small_coco, tmp_path):
 @pytest.mark.slow
 def test_every_task(on_oldest):
     run_tests("tests/engine/test_tasks.py", "-m", "not slow")
+
+
+FAMILIES = """
+import sys
+import torch
+import yolo_attn
+from ultralytics.nn import tasks
+kinds = {"seg": "Segmentation", "pose": "Pose", "obb": "OBB", "cls": "Classification", "rtdetr": "RTDETRDetection"}
+names = ["yolov5n", "yolov9t", "yolov10n", "yolo11n", "rtdetr-l", "yolov8n-c2f-nam", "yolo11n-c3k2-cbam"]
+for name in [*names, *(f"yolov8n-{kind}" for kind in list(kinds)[:4])]:
+    kind = next((kinds[key] for key in kinds if key in name), "Detection")
+    model = getattr(tasks, f"{kind}Model")(f"{name}.yaml", verbose=False)
+    torch.save({"model": model, "train_args": {"imgsz": 96}}, "model.pt")
+    read = yolo_attn.load_safe("model.pt")
+    assert str(read) == str(model) and read.args["imgsz"] == 96 and read.names == model.names
+    assert all(torch.equal(a, b) for a, b in zip(read.state_dict().values(), model.state_dict().values(), strict=True))
+print("all")
+"""
+
+
+def test_models_of_every_kind_are_read_safely(on_oldest, tmp_path):
+    result = run_python(FAMILIES, tmp_path)
+    assert result.stdout.split()[-1:] == ["all"], result.stderr

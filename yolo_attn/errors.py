@@ -1,5 +1,13 @@
-"""The one exception that the command line turns into a line of text and exit code 2."""
+"""The exceptions that the command line turns into a line of text and an exit code."""
 
 
 class UserError(Exception):
     """A mistake of the user's, told in one line: what was found, where, and what would be right."""
+
+    exit_code = 2
+
+
+class ExportError(UserError):
+    """An export that failed by no fault of the user's, told in one line."""
+
+    exit_code = 1

@@ -28,8 +28,12 @@ def write_json(file: Path, value: Any) -> None:
     write_text(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "--project") -> None:
     """Make sure that `folder` can be created and written in, leaving nothing behind.
+
+    Args:
+        folder: The folder.
+        option: The option that chooses it.
 
     Raises:
         UserError: Naming the nearest existing folder and the reason.
@@ -41,4 +45,4 @@ def check_writable(folder: Path) -> None:
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot write in {existing}: {reason}; choose another --project folder") from error
+        raise UserError(f"cannot write in {existing}: {reason}; choose another {option} folder") from error

@@ -277,16 +277,6 @@ def test_fuse_folds_gam_and_keeps_the_output():
     torch.testing.assert_close(fused(x)[0], before, rtol=1e-4, atol=1e-3)
 
 
-def test_channels_last_and_half_precision_agree():
-    model = build([-1, 1, "GAM", [{"groups": 4}]], [-1, 1, "NAM", []], [-1, 1, "SimAM", []]).eval()
-    x = torch.rand(1, 3, 64, 64)
-    before = model(x)[0]
-    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    torch.testing.assert_close(last(x.contiguous(memory_format=torch.channels_last))[0], before, rtol=1e-4, atol=1e-3)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert model(x)[0].isfinite().all()
-
-
 def test_info_counts_parameters_and_flops():
     plain, model = DetectionModel("yolov8n.yaml", verbose=False), build([-1, 1, "SimAM", []])
     _, parameters, _, flops = model.info(verbose=True, imgsz=640)

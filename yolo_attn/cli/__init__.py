@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 
 from yolo_attn import __version__
-from yolo_attn.cli import doctor, layers, train, val
+from yolo_attn.cli import doctor, export, layers, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
 from yolo_attn.errors import UserError
 
-COMMANDS = {"train": train, "val": val, "layers": layers, "doctor": doctor}
+COMMANDS = {"train": train, "val": val, "export": export, "layers": layers, "doctor": doctor}
 """A module for each command: `add(commands)` describes it; `run(args, further)` runs it and may return an exit code."""
 
 IN_BOTH_GRAMMARS = {"train", "val", "export"}
@@ -23,6 +23,7 @@ start here:
   yolo-attn train --cfg yolov8n-gam.yaml                        a small demo set, drawn on first use
   yolo-attn train --cfg yolov8n-gam.yaml --data path/to/coco    your own COCO-format folder
   yolo-attn val --weights runs/detect/train/weights/best.pt     COCO's numbers of a checkpoint
+  yolo-attn export --weights best.pt --format onnx              an ONNX file, held against the model
 
 all that yolo takes, in its grammar, with the layers and COCO-format data understood:
   yolo-attn train model=yolov8n-gam.yaml data=path/to/coco epochs=3
@@ -35,7 +36,7 @@ layers of your own, goes with both. Nothing is downloaded, unless YOLO_OFFLINE=0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code, 2 after a user's mistake, told in one line."""
+    """Run a command; returns the exit code; 2 after a user's mistake and 1 after a failed export, told in one line."""
     os.environ.setdefault("YOLO_OFFLINE", "1")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return args.run(args, further) or 0
     except UserError as error:
         _tell(f"yolo-attn: error: {error}")
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         _tell("yolo-attn: stopped; a training that has a last.pt goes on with train --resume")
         return 130

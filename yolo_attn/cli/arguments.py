@@ -18,6 +18,7 @@ OPTION_OF = {
     "resume": "--resume",
     "mode": "the command's name",
     "task": "--task",
+    "format": "--format",
 }
 """Ultralytics' settings that are given by an option, not as key=value."""
 
@@ -48,6 +49,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
     parser.usage = f"{parser.prog} [options] [key=value ...]"
     parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
+
+
+def add_safe_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--safe`."""
+    parser.add_argument("--safe", action="store_true", help="read the checkpoint without executing its pickle")
 
 
 def add_import_option(parser: argparse.ArgumentParser) -> None:

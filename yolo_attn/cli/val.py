@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from yolo_attn.cli.arguments import add_run_options, path, settings
+from yolo_attn.cli.arguments import add_run_options, add_safe_option, path, settings
 
 
 def add(commands: Any) -> None:
@@ -17,6 +17,7 @@ def add(commands: Any) -> None:
         "--data", type=path, help="COCO-format folder or data YAML; default: the one that the checkpoint learnt from"
     )
     parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="default: val")
+    add_safe_option(parser)
     add_run_options(parser)
 
 
@@ -24,4 +25,4 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     """Validate."""
     from yolo_attn.engine.run import validate
 
-    validate(args.weights, args.project, settings(args, further), args.task)
+    validate(args.weights, args.project, settings(args, further), args.task, args.safe)

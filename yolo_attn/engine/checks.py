@@ -14,6 +14,7 @@ from ultralytics.utils.torch_utils import select_device
 from yolo_attn.coco.index import read_index
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError
+from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.transfer import renumbered
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
@@ -83,23 +84,16 @@ def check_model(
         raise UserError(f"--cfg {cfg}: not a model that Ultralytics can build: {one_line(error)}") from error
 
 
-def load_weights(file: str, option: str = "--weights", task: str | None = None) -> tuple[Any, dict[str, Any], Task]:
-    """A checkpoint: its model, its whole content, and its task.
+def load_weights(
+    file: str, option: str = "--weights", task: str | None = None, safe: bool = False
+) -> tuple[Any, dict[str, Any], Task]:
+    """A checkpoint: its model, its whole content (see `read_checkpoint`), and its task.
 
     Raises:
         UserError: If the file is missing, with where such a file comes from, is no checkpoint of Ultralytics', or one
             of another task than `task`.
     """
-    if not Path(file).is_file():
-        raise UserError(
-            f"{option} {file}: no such file; it is the best.pt or last.pt of a training, or a checkpoint that you "
-            "downloaded from Ultralytics' releases (nothing is downloaded here)"
-        )
-    try:
-        load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
-        model, checkpoint = load(file)
-    except Exception as error:  # whatever unpickling a wrong file raises
-        raise UserError(f"{option} {file}: not an Ultralytics checkpoint: {one_line(error)}") from error
+    model, checkpoint = read_checkpoint(file, option, safe)
     head = type(getattr(model, "model", [model])[-1]).__name__
     found = task_of(head)
     if found is None or not isinstance(model, found.model):
@@ -107,6 +101,33 @@ def load_weights(file: str, option: str = "--weights", task: str | None = None) 
     if task not in {None, found.name}:
         raise UserError(f"{option} {file}: its head, {head}, is of the task {found.name}, expected {task}")
     return model, checkpoint, found
+
+
+def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) -> tuple[Any, dict[str, Any]]:
+    """A checkpoint's model and its whole content.
+
+    Args:
+        file: The file.
+        option: The option that names it.
+        safe: Whether to read it without executing its pickle; of the content only `train_args` is there then.
+
+    Raises:
+        UserError: If the file is missing, with where such a file comes from, or is no checkpoint of Ultralytics'.
+    """
+    if not Path(file).is_file():
+        raise UserError(
+            f"{option} {file}: no such file; it is the best.pt or last.pt of a training, or a checkpoint that you "
+            "downloaded from Ultralytics' releases (nothing is downloaded here)"
+        )
+    if safe:
+        model = load_safe(file)
+        return model, {"train_args": model.args}
+    try:
+        load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
+        model, checkpoint = load(file)
+    except Exception as error:  # whatever unpickling a wrong file raises
+        raise UserError(f"{option} {file}: not an Ultralytics checkpoint: {one_line(error)}") from error
+    return model, checkpoint
 
 
 def check_transfer(file: str, weights: Any, cfg: str) -> None:

@@ -27,6 +27,7 @@ from yolo_attn.engine.validator import RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
+from yolo_attn.plugin.weights_only import SUFFIX
 
 DRAWN = ("detect", "segment")
 """Tasks that the demo set has labels for."""
@@ -116,21 +117,25 @@ def resume(
     return _run(kind, {**settings, "model": last, "resume": last})
 
 
-def validate(weights: str, project: str | None, settings: dict[str, Any], task: str | None = None) -> RunValidator:
+def validate(
+    weights: str, project: str | None, settings: dict[str, Any], task: str | None = None, safe: bool = False
+) -> RunValidator:
     """Validate a checkpoint; leaves metrics.json and predictions.json in the run folder.
 
     Args:
-        weights: The checkpoint.
+        weights: The checkpoint; a `.safetensors` file is always read safely.
         project: Folder for the run folder; None takes runs/ and the task's name.
         settings: Ultralytics' settings. `data` and `imgsz` default to those that the checkpoint was trained with.
         task: The task that the checkpoint is expected to have.
+        safe: Whether the checkpoint is read without executing its pickle, here and by Ultralytics.
 
     Raises:
         UserError: If anything given cannot be used.
     """
     if RANK > -1:
         raise UserError("a validation runs in one process: start it without torchrun")
-    model, checkpoint, kind = load_weights(weights, task=task)
+    safe = safe or weights.endswith(SUFFIX)
+    model, checkpoint, kind = load_weights(weights, task=task, safe=safe)
     trained = checkpoint.get("train_args") or {}
     defaults = {key: trained[key] for key in ("data", "imgsz") if trained.get(key)}
     if "data" not in {**defaults, **settings}:
@@ -149,7 +154,7 @@ def validate(weights: str, project: str | None, settings: dict[str, Any], task: 
     validator = kind.validator(args=vars(args))
     if data and (args.conf or 0) > COCO_CONF:
         LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
-    validator()
+    validator(model=model if safe else None)
     print_validation(validator)
     return validator
 

@@ -29,7 +29,7 @@ def print_training(trainer: "RunTrainer") -> None:
     """Print what was reached, what the model costs, and where everything is."""
     model = getattr(trainer.model, "module", trainer.model)
     size = trainer.args.imgsz
-    _print(
+    print_table(
         _scores(trainer.validator)[:SHOWN],
         [
             ("parameters", f"{get_num_params(model):,}"),
@@ -44,7 +44,7 @@ def print_validation(validator: "RunValidator") -> None:
     """Print all of COCO's numbers, or Ultralytics' own, and where the files are."""
     folder = Path(validator.save_dir)
     files = [("metrics", folder / "metrics.json"), ("predictions", folder / "predictions.json")]
-    _print(_scores(validator), [(label, str(file)) for label, file in files if file.exists()])
+    print_table(_scores(validator), [(label, str(file)) for label, file in files if file.exists()])
 
 
 def _scores(validator: Any) -> list[tuple[str, str]]:
@@ -57,7 +57,8 @@ def _scores(validator: Any) -> list[tuple[str, str]]:
     return [(f"Ultralytics {key}", score_text(v)) for key, v in own.items() if key.startswith(("mAP", "accuracy"))]
 
 
-def _print(*parts: list[tuple[str, str]]) -> None:
+def print_table(*parts: list[tuple[str, str]]) -> None:
+    """Print labels and values in two columns."""
     rows = [row for part in parts for row in part]
     width = max(len(label) for label, _ in rows)
     LOGGER.info("\n" + "\n".join(f"{label:<{width}}  {value}" for label, value in rows))

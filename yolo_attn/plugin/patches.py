@@ -18,7 +18,7 @@ from ultralytics.utils import dist, downloads
 
 from yolo_attn.plugin.blocks import AttendedConv, attend
 from yolo_attn.plugin.parser import parse_model
-from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.plugin.registry import LAYERS, parts_of
 from yolo_attn.plugin.sparsity import add_penalty
 from yolo_attn.plugin.transfer import load
 from yolo_attn.plugin.workers import generate_ddp_file, tune
@@ -133,10 +133,7 @@ def admit(layer: type[nn.Module]) -> None:
         if hasattr(layer, "flops"):
             register_hooks[layer] = _count
             _undo.append(functools.partial(register_hooks.pop, layer, None))
-    package = layer.__module__.partition(".")[0]
-    defined = vars(sys.modules[layer.__module__]).values() if layer.__module__ in sys.modules else ()
-    parts = [v for v in defined if isinstance(v, type) and issubclass(v, nn.Module)]
-    _allow([layer, *(part for part in parts if part.__module__.partition(".")[0] == package)])
+    _allow(parts_of(layer))
 
 
 def _count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:

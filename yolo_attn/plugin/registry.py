@@ -70,6 +70,14 @@ def register_layer(layer: Layer) -> Layer:
     return layer
 
 
+def parts_of(layer: type[nn.Module]) -> list[type[nn.Module]]:
+    """A layer, and the module classes in its file that its own package defines: what its objects may consist of."""
+    package = layer.__module__.partition(".")[0]
+    defined = vars(sys.modules[layer.__module__]).values() if layer.__module__ in sys.modules else ()
+    parts = [v for v in defined if isinstance(v, type) and issubclass(v, nn.Module)]
+    return [layer, *(part for part in parts if part.__module__.partition(".")[0] == package)]
+
+
 def import_modules(names: Sequence[str]) -> None:
     """Import modules so that the layers in them register.
 

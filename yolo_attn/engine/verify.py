@@ -1,0 +1,159 @@
+"""Runs exported files by their own runtimes and holds their outputs against the model's."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from ultralytics.engine import exporter as ultralytics_exporter
+from ultralytics.nn.modules import RTDETRDecoder
+
+HEAD_SETTINGS = ("export", "format", "dynamic", "max_det", "end2end", "xyxy", "agnostic_nms")
+"""What an exporter sets in a head, and what shapes its output."""
+
+
+def run_onnx(file: Path, x: Tensor) -> list[np.ndarray]:
+    """Outputs of an ONNX file for pictures x, (B, C, H, W), by onnxruntime on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    (wanted,) = session.get_inputs()
+    return session.run(None, {wanted.name: (x.half() if "float16" in wanted.type else x).numpy()})
+
+
+def run_torchscript(file: Path, x: Tensor) -> list[np.ndarray]:
+    """Outputs of a TorchScript file for pictures x, (B, C, H, W), on the CPU."""
+    module = torch.jit.load(str(file), map_location="cpu")
+    halved = any(p.dtype == torch.float16 for p in module.parameters())
+    with torch.inference_mode():
+        return flatten(module(x.half() if halved else x))
+
+
+def run_openvino(folder: Path, x: Tensor) -> list[np.ndarray]:
+    """Outputs of an OpenVINO folder for pictures x, (B, C, H, W), on the CPU in float32."""
+    import openvino
+
+    (file,) = folder.glob("*.xml")
+    compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    result = compiled(x.numpy())
+    return [result[output] for output in compiled.outputs]
+
+
+RUNTIMES: dict[str, Callable[[Path, Tensor], list[np.ndarray]]] = {
+    "onnx": run_onnx,
+    "torchscript": run_torchscript,
+    "openvino": run_openvino,
+}
+"""Formats that are verified, and what runs them; none of it knows this package."""
+
+
+def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple[int, ...]]) -> float:
+    """How far an exported file is from the model, as `difference` counts it.
+
+    Args:
+        file: File or folder, of a format in `RUNTIMES`.
+        exporter: Ultralytics' exporter after its work; its head says which form the output has.
+        model: The model as it was before: not fused, without the exporter's changes in blocks.
+        shapes: Shapes of the pictures to try, (B, C, H, W).
+    """
+    exported, original = exporter.model.model[-1], deepcopy(model).float().eval().cpu()
+    head = original.model[-1]
+    for name in HEAD_SETTINGS:
+        if hasattr(exported, name):
+            setattr(head, name, getattr(exported, name))
+    nms = bool(getattr(exporter.args, "nms", False)) and hasattr(ultralytics_exporter, "NMSModel")
+    unordered = nms or gives_best(head)
+    run = ultralytics_exporter.NMSModel(original, exporter.args) if nms else original
+    largest = 0.0
+    for shape in shapes:
+        x = picture(shape)
+        with torch.inference_mode():
+            expected = flatten(run(x))
+        found = RUNTIMES[exporter.args.format](file, x)
+        if len(found) != len(expected):
+            return float("inf")
+        for i, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+            largest = max(largest, difference(ours, theirs, unordered and i == 0))
+    return largest
+
+
+def difference_of_models(found: Any, expected: Any) -> float:
+    """How far a model's output is from another's on a small picture; infinite unless they hold the same tensors."""
+    ours, theirs = found.state_dict(), expected.state_dict()
+    if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
+        return float("inf")
+    x = picture((1, expected.yaml.get("channels", 3), 64, 64))
+    with torch.inference_mode():
+        return difference(flatten(found(x))[0], flatten(expected(x))[0], gives_best(expected.model[-1]))
+
+
+def gives_best(head: Any) -> bool:
+    """Whether a head's output is its best detections, sorted, and not one value for each place."""
+    return bool(getattr(head, "end2end", False)) or isinstance(head, RTDETRDecoder)
+
+
+def picture(shape: tuple[int, ...]) -> Tensor:
+    """Pictures that have large and small structure, the same for the same shape, in 0 … 1."""
+    rng = torch.Generator().manual_seed(0)
+    coarse = F.interpolate(torch.rand(*shape[:2], 6, 6, generator=rng), shape[2:], mode="bicubic")
+    return (coarse + 0.1 * torch.randn(shape, generator=rng)).clamp(0, 1)
+
+
+def flatten(outputs: Any) -> list[np.ndarray]:
+    """All tensors in nested outputs, in order, as arrays."""
+    return [tensor.detach().cpu().numpy() for tensor in _tensors(outputs)]
+
+
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    if isinstance(outputs, Tensor):
+        yield outputs
+    elif isinstance(outputs, list | tuple | dict):
+        for value in outputs.values() if isinstance(outputs, dict) else outputs:
+            yield from _tensors(value)
+
+
+SMALLEST = 1e-3
+"""Size below which a channel is not told from 0: Ultralytics validates scores from here, and onnxruntime's sigmoid is
+3e-8 off, which is much of a score of 1e-6."""
+
+
+def difference(found: np.ndarray, expected: np.ndarray, unordered: bool = False) -> float:
+    """The largest difference of two outputs, each channel's as a share of its largest expected value.
+
+    Args:
+        found: An output.
+        expected: What it should be.
+        unordered: Whether it is (B, N, columns) of the N best detections, box and score first. Their order may change
+            where scores are nearly equal, so every row is compared with the one that is nearest in the other output,
+            and those that score hardly more than the worst are left out, since another may have taken their place.
+
+    Returns:
+        The difference; infinite where shapes differ or a value is not finite.
+    """
+    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return float("inf")
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    channel = expected.ndim - 1 if unordered else min(1, expected.ndim - 1) if expected.ndim > 2 else -1
+    others = tuple(axis for axis in range(expected.ndim) if axis != channel)
+    scale = np.abs(expected).max(axis=others if channel >= 0 else None, keepdims=True)
+    scale = np.maximum(scale, SMALLEST)
+    found, expected = found / scale, expected / scale
+    if not unordered:
+        return float(np.abs(found - expected).max())
+    return max(_nearest(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+SAME_SCORE = 1e-3
+"""Difference of scores, as a share of the best, up to which the order of detections is open."""
+
+
+def _nearest(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest distance from a row of either to the nearest of the other."""
+    distance = np.abs(found[:, None] - expected[None]).max(-1)
+    worst = max(found[:, 4].min(), expected[:, 4].min()) + SAME_SCORE
+    sure = [distance.min(axis)[rows[:, 4] > worst] for axis, rows in ((1, found), (0, expected))]
+    return float(max(part.max(initial=0.0) for part in sure))

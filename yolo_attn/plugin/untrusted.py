@@ -1,0 +1,81 @@
+"""Model YAMLs that came inside a file: what building them may do.
+
+Ultralytics' parser evaluates `activation` as Python, calls whatever its module has under a row's name (a function that
+unpickles or installs, a model class that fetches its YAML), and `TorchVision` downloads weights.
+"""
+
+import ast
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from ultralytics.nn import tasks
+
+from yolo_attn.errors import UserError
+from yolo_attn.plugin.registry import LAYERS
+
+
+def check_yaml(file: Path, described: Any) -> None:
+    """Make sure that a model dictionary names layers only, and plain PyTorch as its activation.
+
+    Args:
+        file: Where it came from, to begin messages with.
+        described: The dictionary, or whatever was in its place.
+
+    Raises:
+        UserError: At the first thing that is something else.
+    """
+    try:
+        rows = [*described["backbone"], *described["head"]]
+        names = [row[2] for row in rows]
+        activation = described.get("activation")
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(f"{file}: the model YAML in it has no rows to build") from error
+    for index, name in enumerate(names):
+        if not _is_layer(name):
+            raise UserError(f"{file}: refused, row {index} of the model YAML in it names {str(name)[:50]!r}, no layer")
+    if activation and not _is_activation(activation):
+        raise UserError(
+            f"{file}: refused, activation {str(activation)[:50]!r} of the model YAML in it is none of torch.nn, such "
+            "as nn.SiLU()"
+        )
+
+
+def without_downloads(described: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a checked model dictionary that asks for no pretrained weights: its own are to follow."""
+    described = deepcopy(described)
+    for row in [*described["backbone"], *described["head"]]:
+        if row[2].partition("_")[0] == "TorchVision":
+            attention = row[3][-1:] if isinstance(row[3][-1], dict) else []
+            channels, model, *further = row[3][:-1] if attention else row[3]
+            row[3] = [channels, model, None, *further[1:], *attention]
+    return described
+
+
+def _is_layer(name: Any) -> bool:
+    """Whether a row's name is a layer; names that nobody knows are left to the parser, which says what is near."""
+    if not isinstance(name, str):
+        return False
+    if name.startswith("nn."):
+        return _is_module(getattr(nn, name[3:], None))
+    if name.startswith("torchvision.ops."):
+        import torchvision
+
+        return _is_module(getattr(torchvision.ops, name.rpartition(".")[2], None))
+    return name in LAYERS or name not in vars(tasks) or _is_module(vars(tasks)[name])
+
+
+def _is_module(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, nn.Module) and not issubclass(found, tasks.BaseModel)
+
+
+def _is_activation(text: Any) -> bool:
+    try:
+        call: Any = ast.parse(text.strip(), mode="eval").body
+        package, _, name = ast.unparse(call.func).rpartition(".")
+        for value in [*call.args, *(keyword.value for keyword in call.keywords)]:
+            ast.literal_eval(value)
+    except (AttributeError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return package in {"nn", "torch.nn"} and _is_module(getattr(nn, name, None))
