@@ -12,6 +12,7 @@ import pytest
 import yaml
 from support import ROOT, run_python
 from torch import nn
+from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_attn import layers
@@ -40,7 +41,7 @@ def run(command, cwd):
         command = command.replace("epochs=100", "epochs=1 batch=8") + " imgsz=64 device=cpu"
     elif "train" in command.split("--")[0] and "ls" not in command:
         command = LARGE.sub("", command) + f" --epochs 1 --batch 8 {SMALL}"
-    elif "val_det" in command:
+    elif "val_det" in command or "attn val" in command:
         command += f" {SMALL}"
     environment = {**os.environ, "PATH": path}
     result = subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True)
@@ -83,6 +84,26 @@ def test_commands_for_other_tasks_run(small_coco, small_poses, tmp_path):
     for command in commands((ROOT / "docs/tasks.md").read_text()):
         run(command, tmp_path)
     assert {f.parent.name for f in tmp_path.glob("runs/*/train")} == {"segment", "pose", "detect"}
+
+
+def test_commands_of_the_export_page_run(small_coco, tmp_path, monkeypatch):
+    page = (ROOT / "docs/export.md").read_text()
+    (tmp_path / "path/to").mkdir(parents=True)
+    (tmp_path / "path/to/coco").symlink_to(small_coco)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    weights = tmp_path / "runs/detect/train/weights"
+    weights.mkdir(parents=True)
+    model = YOLO("yolov8n-gam.yaml")
+    names = load_source(small_coco, ["val"])["val"].index.category_names
+    model.model = DetectionModel("yolov8n-gam.yaml", nc=len(names), verbose=False)
+    model.model.names = dict(enumerate(names))
+    model.save(weights / "best.pt")
+    for command in commands(page):
+        run(command.replace("--imgsz 640", "") + (f" {SMALL}" if "export" in command else ""), tmp_path)
+    assert {f.name for f in weights.iterdir()} == {"best.pt", "best.onnx", "best.safetensors"}
+    monkeypatch.chdir(weights)
+    (code,) = blocks("python", page)
+    exec(code, {})
 
 
 def test_python_runs(tmp_path, monkeypatch):
