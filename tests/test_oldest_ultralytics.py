@@ -123,3 +123,8 @@ print("all")
 def test_models_of_every_kind_are_read_safely(on_oldest, tmp_path):
     result = run_python(FAMILIES, tmp_path)
     assert result.stdout.split()[-1:] == ["all"], result.stderr
+
+
+@pytest.mark.slow
+def test_every_model_is_read_safely_and_nothing_runs(on_oldest):
+    run_tests("tests/plugin/test_load_safe.py", "-k", "ultralytics_comes or wicked or broken or older or yaml_that")
