@@ -51,6 +51,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 class _RegisterAfter(MetaPathFinder):
     """Runs `register` right after a module of Ultralytics' has been imported."""
 

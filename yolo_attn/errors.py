@@ -6,6 +6,9 @@ class UserError(Exception):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines() if line.strip()))
+
 
 class ExportError(UserError):
     """An export that failed by no fault of the user's, told in one line."""

@@ -128,8 +128,12 @@ def test_places_that_mean_nothing_are_refused(block, where):
 def test_stem_without_residual_units_is_refused():
     d = tasks.yaml_model_load("rtdetr-resnet50.yaml")
     d["backbone"][0][2] += "_NAM"
-    with pytest.raises(RowError, match="row 0: where: end means nothing in this ResNetLayer; it has no residual unit"):
-        build(d)
+    for where in ("end", "pre_bn"):
+        d["backbone"][0][3] = [3, 64, 1, True, 1, {"where": where}]
+        with pytest.raises(
+            RowError, match=f"where: {where} means nothing in this .*; it has no residual unit; write out"
+        ):
+            build(d)
 
 
 @pytest.mark.parametrize("model", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "resnet18"])
@@ -161,7 +165,16 @@ def test_pixels_scales_in_torchvision_need_a_grid():
         ("C2f_NAM", [128, True, {"were": "end"}], "C2f_NAM has no option 'were' (did you mean where?)"),
         ("C2f_NAM", [128, True, {"where": "middle"}], "found where: middle, expected end or pre_bn or out"),
         ("C2f_GAM", [128, True, {"ratio": 5}], "ratio=5 does not divide channels=16"),
-        ("C2f_NAM", 128, "expected four items"),
+        ("C2f_nam", [128], "unknown layer 'C2f_nam'; did you mean C2f_NAM?"),
+        ("C2F_NAM", [128], "did you mean C2f_NAM?"),
+        ("C2f_Nam", [128], "did you mean C2f_NAM?"),
+        ("C2f_Scale", [128], "a layer of your own needs --import MODULE"),
+        ("C2f_NAM", 128, "found 128, expected a list of arguments"),
+        ("C2f_NAM", [128, True, "end"], "found [128, True, 'end'], expected C2f's own arguments, then one mapping"),
+        ("C2f_NAM", [128, True, ["where", "end"]], "expected C2f's own arguments, then one mapping or none"),
+        ("C2f_NAM", ["abc"], "C2f of ['abc'] raised TypeError: "),
+        ("C2f_NAM", [128, True, 1, 0.5, 7], "C2f of [128, True, 1, 0.5, 7] raised TypeError: "),
+        ("C2f_NAM", [128, True, "some"], "C2f of [128, True, 'some'] raised TypeError: "),
         ("C2f_NAM", [], "expected C2f's own arguments, then one mapping or none"),
         ("C2f_NAM", [128, {"where": "out"}, {"eps": 0.1}], "expected C2f's own arguments, then one mapping or none"),
         ("C2f_NAM", [128, {"where": "out"}, True], "expected C2f's own arguments, then one mapping or none"),

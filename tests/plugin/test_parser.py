@@ -1,6 +1,7 @@
 """Attention rows in model YAMLs: what they become, and what the user is told about wrong ones."""
 
 import copy
+import inspect
 import logging
 import pickle
 from pathlib import Path
@@ -147,12 +148,16 @@ WRONG = [
     ([-1, 1, "GAMM", []], "unknown layer 'GAMM'; did you mean GAM"),
     ([-1, 1, "GAM_Attention", []], "did you mean GAM"),
     ([-1, 1, "NAMAttention", [512]], "did you mean NAM"),
-    ([-1, 1, "simam", []], "did you mean SimAM"),
+    ([-1, 1, "simam", []], "did you mean SimAM? ("),
+    ([-1, 1, "nn.NAM", []], "unknown layer 'nn.NAM'; did you mean NAM"),
+    ([-1, 1, "Zebra", []], "a layer of your own needs --import MODULE"),
     ([-1, 1, "Zebra", []], f"attention layers are {', '.join(layers.__all__)}"),
     ([-1, 1, "GAM", [{"rate": 8}]], "no option 'rate' (did you mean ratio?)"),
     ([-1, 1, "GAM", [512, 512]], "512 looks like a channel count"),
     ([-1, 1, "GAM", [512]], "512 looks like a channel count"),
-    ([-1, 1, "GAM", [32]], "32 looks like a channel count"),
+    ([-1, 1, "GAM", [64]], "64 looks like a channel count"),
+    ([-1, 1, "CBAM", [256]], "256 looks like a channel count"),
+    ([-1, 1, "CBAM", [256, 7]], "256 as an option goes by name, ratio: 256"),
     ([-1, 1, "NAM", [512]], "512 looks like a channel count"),
     ([-1, 1, "SimAM", [1024]], "1024 looks like a channel count"),
     ([-1, 1, "SimAM", [{"e_lambda": 1024}]], "e_lambda must be a finite number with 0 < e_lambda < 10, got 1024"),
@@ -168,8 +173,11 @@ WRONG = [
     ([7, 1, "GAM", []], "from = 7 is not an earlier row"),
     ([-1, 0, "GAM", []], "repeats = 0 is no whole number above 0"),
     (["-1", 1, "GAM", []], "from = '-1' is no whole number"),
-    ([-1, 1, "GAM"], "expected four items"),
-    ([-1, 1, "GAM", 8], "expected four items"),
+    ([-1, 1, "GAM"], "expected four items, [from, repeats, layer, arguments]"),
+    ([-1, 1, "GAM", 8], "found 8, expected a list of arguments"),
+    ([2, 1, "NAM", {"spatial": True}], "found {'spatial': True}, expected a list of arguments; write [2, 1, NAM, []]"),
+    ([2, 0, "NAM", []], "repeats = 0 is no whole number above 0; write [2, 1, NAM, []]"),
+    ([-1, 1, "NAM", [{"spatial": True, "grid": 100000}]], "grid must be an int from 1 to 4096 or two of them"),
 ]
 
 
@@ -184,6 +192,43 @@ def test_wrong_rows_are_told_in_one_line(row, message):
     if "unknown layer" not in text:
         assert "write [" in text
         assert f"{row[2]}, []]" in text
+
+
+@pytest.mark.parametrize("scale", "nsmlx")
+@pytest.mark.parametrize("layer", layers.__all__)
+def test_a_channel_count_is_refused_and_an_option_is_not(layer, scale):
+    """At P3, P4 and P5 of every scale: what rows of other projects give, each layer's own default, usual options."""
+    own = inspect.signature(getattr(layers, layer)).parameters.values()
+    default = next(p.default for p in own if p.kind is p.KEYWORD_ONLY)
+    usual = {"GAM": [8], "CBAM": [8], "SE": [32], "BAM": [8], "CoordAtt": [16], "EMA": [8], "NAM": [True, 40]}
+    d = tasks.yaml_model_load("yolov8.yaml")
+    for row, unscaled in ((4, 256), (6, 512), (8, 1024)):
+        channels = min(unscaled, d["scales"][scale][2]) * d["scales"][scale][1]
+        for given in ([unscaled], [int(channels)], [512, 512][: len(own) - 1]):
+            with pytest.raises(RowError, match=f"row {row + 1}: {given[0]} looks like a channel count"):
+                shallow(d, scale, row, layer, given)
+        for options in ([default], usual.get(layer, [])):
+            assert type(shallow(d, scale, row, layer, options)).__name__ == layer
+
+
+def shallow(d, scale, row, *name_and_options):
+    """The layer behind a row of the backbone, on the meta device."""
+    rows = [*d["backbone"][: row + 1], [-1, 1, *name_and_options]]
+    with torch.device("meta"):
+        return tasks.parse_model({**d, "scale": scale, "backbone": rows, "head": []}, 3, verbose=False)[0][-1]
+
+
+def test_default_passes_where_it_equals_the_channels():
+    d = tasks.yaml_model_load("yolov8.yaml")
+    assert shallow(d, "n", 2, "EMA", [32]).groups == 32
+    assert shallow(d, "s", 0, "CoordAtt", [32]).conv1.in_channels == 32
+    assert shallow(d, "n", 2, "GAM", [8, 4]).spatial.conv1.groups == 4
+    with pytest.raises(RowError, match="row 3: 32 looks like a channel count"):
+        shallow(d, "n", 2, "SE", [32])
+
+
+def test_an_empty_mapping_is_no_options():
+    assert isinstance(build([-1, 1, "NAM", [{}]]).model[4], NAM)
 
 
 def test_stock_models_are_parsed_by_the_stock_parser(monkeypatch):
@@ -203,6 +248,10 @@ def test_changed_parser_is_refused_with_both_versions():
 
     with pytest.raises(UserError, match=r"Ultralytics \d+\.\d+\.\d+ .* supported: 8\.3\.0 to 8\.4"):
         parser.check_contract(other_parser)
+
+
+def test_the_package_lists_what_it_offers():
+    assert set(yolo_attn.__all__) <= set(dir(yolo_attn))
 
 
 def test_register_is_idempotent_and_has_an_inverse():

@@ -51,6 +51,9 @@ class PixelScaleNorm(nn.BatchNorm1d):
 
 SCALE_NORMS = (ScaleNorm, PixelScaleNorm)
 
+LARGEST_SIDE = 4096
+"""Of a grid, pixels; beyond it the scales alone would take gigabytes."""
+
 
 class NAMChannel(nn.Module):
     """The channel part of NAM; its options are those of NAM, and checked there."""
@@ -232,8 +235,8 @@ def _check_grid(grid: Any, spatial: bool) -> tuple[int, int] | None:
             "at 640 × 640"
         )
     size = tuple(grid) if isinstance(grid, tuple | list) else (grid, grid)
-    if len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
-        raise ValueError(f"NAM: grid must be a positive int or two of them, (H, W), got {grid!r}")
+    if len(size) != 2 or not all(type(n) is int and 0 < n <= LARGEST_SIDE for n in size):
+        raise ValueError(f"NAM: grid must be an int from 1 to {LARGEST_SIDE} or two of them, (H, W), got {grid!r}")
     return size
 
 

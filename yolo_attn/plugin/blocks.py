@@ -99,11 +99,10 @@ def place_attention(block: Any, name: str, where: str, build: Callable[[int], nn
             raise ValueError(f"where: out means nothing in this {name}; it returns a list of maps; write end or pre_bn")
         _attach(block, build(channels))
         return
-    units = [(kind, m) for m in block.modules() for kind in UNITS[name] if _is_a(m, kind)]
-    if where == "pre_bn":
-        units = [(kind, unit) for kind, unit in units if kind in LAST_SPATIAL]
+    every = [(kind, m) for m in block.modules() for kind in UNITS[name] if _is_a(m, kind)]
+    units = [(kind, unit) for kind, unit in every if where == "end" or kind in LAST_SPATIAL]
     if not units:
-        raise ValueError(f"where: {where} means nothing in this {name}; {_reason(name, where)}")
+        raise ValueError(f"where: {where} means nothing in this {name}; {_reason(name, bool(every))}")
     for kind, unit in units:
         if where == "end":
             target = END[kind](unit)
@@ -142,9 +141,9 @@ def _out_channels(module: Any) -> int:
     return module.c2 if hasattr(module, "c2") else 2 * module.cv1.conv.out_channels  # RepConv, GhostConv
 
 
-def _reason(name: str, where: str) -> str:
+def _reason(name: str, has_units: bool) -> str:
     if name == "TorchVision":
         return "of torchvision's models only mobilenet_v2 is known inside; write out"
-    if where == "pre_bn":
+    if has_units:
         return "none of its units has one spatial convolution with one batch norm on its branch; write end or out"
     return "it has no residual unit; write out"

@@ -9,6 +9,7 @@ Ultralytics' own; nothing of its parser is copied.
 import functools
 from collections.abc import Callable
 from copy import deepcopy
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.rows import AttentionRow, read_rows
+from yolo_attn.plugin.rows import AttentionRow, RowError, read_rows, right_form
 from yolo_attn.plugin.sparsity import check_sparsity
 
 SUPPORTED = "8.3.0 to 8.4"
@@ -51,7 +52,23 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
     if not rows:
         return parse(d, ch, verbose)
     check_contract(parse)
-    return _parse(parse, d, ch, verbose, rows)
+    try:
+        return _parse(parse, d, ch, verbose, rows)
+    except UserError:
+        raise
+    except Exception as error:  # whatever wrong arguments make Ultralytics' blocks raise
+        row = _row_of(error, rows)
+        if row is None:
+            raise
+        args, form = [*d["backbone"], *d["head"]][row.index][3], right_form(row.layer, row.source, row.block)
+        raise RowError(f"{row.place}: {row.block} of {args} raised {type(error).__name__}: {error}; {form}") from error
+
+
+def _row_of(error: Exception, rows: list[AttentionRow]) -> AttentionRow | None:
+    """The attention row that Ultralytics' parser was at, by the traceback, if it was at one."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_globals is vars(tasks)]
+    at = [frame.f_locals.get("i") for frame in frames if frame.f_code.co_name == "parse_model"]
+    return next((row for row in rows if [row.index] == at), None)
 
 
 def _parse(

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -20,8 +21,11 @@ LAYERS: dict[str, type[nn.Module]] = {name: getattr(layers, name) for name in la
 
 Layer = TypeVar("Layer", bound=type[nn.Module])
 
+_executions: dict[str, Any] = {}
+"""The spec of the module that each user's layer was defined under: a module that is run once more has another one."""
 
-def register_layer(layer: Layer) -> Layer:
+
+def register_layer(layer: Layer = None) -> Layer:  # type: ignore[assignment]  # the default is for the refusal
     """Make a layer of your own a row name and an in-block suffix; to be used as a decorator.
 
     Its constructor takes `channels` first, and options by keyword; its output has its input's shape.
@@ -38,7 +42,9 @@ def register_layer(layer: Layer) -> Layer:
         ValueError: If the name is taken, by one of our layers, a block variant or a layer of Ultralytics'.
     """
     if not (isinstance(layer, type) and issubclass(layer, nn.Module)):
-        raise TypeError(f"register_layer takes a class of nn.Module, found {layer!r}")
+        raise TypeError(
+            f"register_layer takes a class of nn.Module, found {layer!r}; as a decorator it has no brackets"
+        )
     name, parameters = layer.__name__, list(inspect.signature(layer).parameters.values())
     if not parameters or parameters[0].name != "channels":
         raise TypeError(
@@ -53,7 +59,8 @@ def register_layer(layer: Layer) -> Layer:
         raise TypeError(f"{name}: an option named where cannot be given in blocks, where it is the place; rename it")
     if name.partition("_")[0] in UNITS:
         raise ValueError(f"{name}: names of blocks with an underscore are those of their attention variants")
-    if LAYERS.get(name, layer) is not layer and not _same(LAYERS[name], layer):
+    spec = getattr(sys.modules.get(layer.__module__), "__spec__", None)
+    if LAYERS.get(name, layer) is not layer and not _is_defined_anew(LAYERS[name], layer, spec):
         raise ValueError(f"{name}: a layer of this name is registered already, {LAYERS[name]}")
     if name in _ultralytics_names():
         raise ValueError(f"{name}: Ultralytics has a layer of this name; choose another")
@@ -63,7 +70,7 @@ def register_layer(layer: Layer) -> Layer:
             f"{layer.__module__}.{layer.__qualname__}; put it into a module",
             stacklevel=2,
         )
-    LAYERS[name] = layer
+    LAYERS[name], _executions[name] = layer, spec
     patches = sys.modules.get("yolo_attn.plugin.patches")
     if patches:
         patches.admit(layer)
@@ -85,14 +92,28 @@ def import_modules(names: Sequence[str]) -> None:
         names: Module names; the current folder is searched first.
 
     Raises:
-        UserError: If one cannot be imported, with the reason.
+        UserError: If one is no module's name, with the one that was probably meant, or cannot be imported, with the
+            reason.
     """
     sys.path.insert(0, str(Path.cwd()))
     for name in names:
+        meant = _module_name(name)
+        if name != meant:
+            raise UserError(
+                f"--import {name!r}: expected the name of a module in this folder or on PYTHONPATH, such as {meant}"
+            )
         try:
             importlib.import_module(name)
-        except Exception as error:  # whatever a user's module raises
+        except (Exception, SystemExit) as error:  # whatever a user's module raises
             raise UserError(f"--import {name}: {type(error).__name__}: {error}") from error
+
+
+def is_importable(kind: type) -> bool:
+    """Whether another process finds a class under its own name, as loading a checkpoint must."""
+    found: Any = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind and kind.__module__ != "__main__"
 
 
 def users_modules() -> list[str]:
@@ -102,18 +123,31 @@ def users_modules() -> list[str]:
 
 
 def near_misses(name: str, known: list[str]) -> list[str]:
-    """Names in `known` that a user who wrote `name` may have meant, best first.
+    """Names in `known` that a user who wrote `name` may have meant, best first; one that differs in case alone, alone.
 
     A name that contains a layer's name counts too, since ports write `GAM_Attention` and `NAMAttention`.
     """
+    same = [k for k in known if k.lower() == name.lower()]
+    if same:
+        return same
     contained = sorted((layer for layer in LAYERS if layer.lower() in name.lower()), key=len, reverse=True)
     close = get_close_matches(name.lower(), [k.lower() for k in known], n=3, cutoff=0.6)
     return list(dict.fromkeys(contained + [k for k in known if k.lower() in close]))
 
 
-def _same(old: Any, new: Any) -> bool:
-    """Whether a class is the same one defined anew, as by reloading its module."""
-    return (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
+def _module_name(text: str) -> str:
+    """The name under which Python imports a module, given it or a path of its file."""
+    parts = Path(os.path.relpath(text.removesuffix(".py") or "my_layers")).parts
+    return ".".join(parts[-1:] if ".." in parts else parts).strip(".") or "my_layers"
+
+
+def _is_defined_anew(old: Any, new: Any, spec: Any) -> bool:
+    """Whether a class is an earlier one defined once more, as by reloading its module or repeating a notebook's cell.
+
+    Two of one name in one run of a module are two layers.
+    """
+    same_place = (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
+    return same_place and (spec is None or spec is not _executions.get(new.__name__))
 
 
 def _ultralytics_names() -> set[str]:

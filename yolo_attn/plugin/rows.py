@@ -6,7 +6,6 @@ the block's own arguments, and a mapping for the attention behind them: `[-1, 3,
 """
 
 import ast
-import contextlib
 import copy
 import inspect
 from dataclasses import dataclass, replace
@@ -22,6 +21,13 @@ from yolo_attn.plugin.registry import LAYERS, near_misses
 
 class RowError(UserError, ValueError):
     """A row of a model YAML that cannot be built, told with file, row index, what was given and the right form."""
+
+
+LEAST_WIDTH = 16
+"""Channels of the narrowest map inside Ultralytics' models."""
+
+MAP_SIDES = (16, 64)
+"""Sizes, pixels, of the maps that a user's own layer is tried on."""
 
 
 @dataclass(frozen=True)
@@ -75,34 +81,56 @@ class AttentionRow:
     def build(self, channels: int) -> nn.Module:
         """The layer for an input of `channels` channels.
 
+        Rows of other projects give channels first (`SimAM, [1024]`, `GAM_Attention, [512, 512]`), which would be taken
+        for an option. So an integer in the first place is refused if it is a multiple of 64, as the numbers that scale
+        are, or the number of input channels; not below 16, and never where it is the option's default. By its name,
+        the option takes any value. The scale letter changes the answer only for a number that is the row's own
+        channels at one scale.
+
         Raises:
-            RowError: If the layer refuses an option, a positional integer looks like a channel count, or a user's own
-                layer changes the shape.
+            RowError: If the layer refuses an option, the first positional integer looks like a channel count, or a
+                user's own layer fails on a map or changes its shape or dtype.
         """
-        for value in self.positional:
-            if isinstance(value, int) and not isinstance(value, bool) and 2 * value >= channels:
-                raise RowError(
-                    f"{self.place}: {value} looks like a channel count, and {self._name} takes its {channels} input "
-                    f"channels from the model; {self._right_form()}"
-                )
+        option, default = next(iter(_options(self.layer).items()), ("", None))
+        first = self.positional[0] if self.positional else None
+        if type(first) is int and first >= LEAST_WIDTH and first != default and (first % 64 == 0 or first == channels):
+            raise RowError(
+                f"{self.place}: {first} looks like a channel count, and {self._name} takes its {channels} input "
+                f"channels from the model; {self._right_form()}; {first} as an option goes by name, {option}: {first}"
+            )
         try:
             layer = self.layer(channels, **self.options)
         except Exception as error:  # a user's own layer may raise anything
             kind = "" if isinstance(error, ValueError) else f"{self._name} raised {type(error).__name__}: "
-            raise RowError(f"{self.place}: {kind}{error}; {self._right_form()}") from error
+            raise RowError(f"{self.place}: {kind}{str(error).strip()}; {self._right_form()}") from error
         if not self.layer.__module__.startswith("yolo_attn."):
-            self._check_shape(layer, channels)
+            self._check_forward(layer, channels)
         return layer
 
-    def _check_shape(self, layer: nn.Module, channels: int) -> None:
-        """Make sure that a user's own layer keeps its input's shape; what it raises on a small map is no matter."""
-        x = torch.zeros(2, channels, 16, 16)
-        shape: tuple[int, ...] = x.shape
-        with contextlib.suppress(Exception), torch.inference_mode():
-            shape = getattr(copy.deepcopy(layer).eval()(x), "shape", ())
-        if shape != x.shape:
-            found = tuple(shape) or "no tensor"
-            raise RowError(f"{self.place}: {self._name} makes {found} of {tuple(x.shape)}, expected the same shape")
+    def _check_forward(self, layer: nn.Module, channels: int) -> None:
+        """Make sure that a user's own layer makes a map of its input's shape and dtype.
+
+        A layer may refuse maps of some size; what it raises for maps of every size is an error of its own.
+        """
+        raised = set()
+        for side in MAP_SIDES:
+            x = torch.zeros(2, channels, side, side)
+            try:
+                with torch.inference_mode():
+                    made = copy.deepcopy(layer).eval()(x)
+            except Exception as error:
+                raised.add(f"{self._name} raised {type(error).__name__}: {error}")
+                cause = error
+                continue
+            shape = tuple(getattr(made, "shape", ())) or "no tensor"
+            if shape != x.shape:
+                raise RowError(f"{self.place}: {self._name} makes {shape} of {tuple(x.shape)}, expected the same shape")
+            if made.dtype != x.dtype:
+                raise RowError(f"{self.place}: {self._name} makes {made.dtype} of {x.dtype}, expected the same dtype")
+            return
+        text, *others = raised
+        if not others and "cpu" not in text.lower():  # a layer for GPUs alone says so
+            raise RowError(f"{self.place}: {text}; expected forward(x) to return a map of x's shape") from cause
 
     def graft(self, block: nn.Module, channels: int) -> None:
         """Put the layer into a finished block whose output has `channels` channels.
@@ -150,11 +178,16 @@ def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
             found.append(_read_block(place, index, row, block, LAYERS[layer]))
         elif layer in LAYERS and block in known:
             raise RowError(f"{place}: {block} has no attention variant; blocks that have are {', '.join(UNITS)}")
-        elif name not in known and not name.startswith(("nn.", "torchvision.ops.")):
-            near = near_misses(name, [*LAYERS, *known])
+        elif name not in known and not name.startswith("torchvision.ops.") and not _is_torchs(name):
+            variants = [f"{block}_{layer}" for block in UNITS for layer in LAYERS]
+            near = near_misses(name, [*LAYERS, *variants, *known])
             hint = f"did you mean {' or '.join(near)}?" if near else f"attention layers are {', '.join(LAYERS)}"
-            raise RowError(f"{place}: unknown layer {name!r}; {hint}")
+            raise RowError(f"{place}: unknown layer {name!r}; {hint} (a layer of your own needs --import MODULE)")
     return found
+
+
+def _is_torchs(name: str) -> bool:
+    return name.startswith("nn.") and hasattr(nn, name[3:])
 
 
 def right_form(layer: type[nn.Module], source: int = -1, block: str | None = None) -> str:
@@ -174,37 +207,33 @@ def _options(layer: type[nn.Module]) -> dict[str, Any]:
 
 def _read_layer(place: str, index: int, row: list[Any]) -> AttentionRow:
     layer = LAYERS[row[2]]
-    if len(row) != 4 or not isinstance(row[3], list):
-        raise RowError(f"{place}: found {row}, expected four items; {right_form(layer)}")
+    _check_items(place, index, row, layer)
     source, repeats, name, args = row
-    _check_source(place, index, row, right_form(layer))
 
     allowed = _options(layer)
-    mapping = args[-1] if args and isinstance(args[-1], dict) else {}
-    positional = tuple(args[:-1] if mapping else args)
-    if (positional and mapping) or args == [{}]:
+    *positional, mapping = args if args and isinstance(args[-1], dict) else [*args, {}]
+    if positional and mapping:
         form = right_form(layer, source)
         raise RowError(f"{place}: found {args}, expected options by position or one mapping; {form}")
     if len(positional) > len(allowed):
         raise RowError(
-            f"{place}: {name} has {len(allowed)} options, found {list(positional)}; input channels are not given by "
+            f"{place}: {name} has {len(allowed)} options, found {positional}; input channels are not given by "
             f"hand: {right_form(layer, source)}"
         )
     _refuse_unknown(place, name, mapping, list(allowed), right_form(layer, source))
-    positional = tuple(map(literal, positional))
-    options = dict(zip(allowed, positional, strict=False)) or {key: literal(value) for key, value in mapping.items()}
-    return AttentionRow(place, index, source, repeats, layer, options, positional)
+    given = tuple(map(literal, positional))
+    options = dict(zip(allowed, given, strict=False)) or {key: literal(value) for key, value in mapping.items()}
+    return AttentionRow(place, index, source, repeats, layer, options, given)
 
 
 def _read_block(place: str, index: int, row: list[Any], block: str, layer: type[nn.Module]) -> AttentionRow:
     form = right_form(layer, block=block)
-    if len(row) != 4 or not isinstance(row[3], list):
-        raise RowError(f"{place}: found {row}, expected four items; {form}")
+    _check_items(place, index, row, layer, block)
     source, repeats, name, args = row
-    _check_source(place, index, row, form)
-    if not args or any(isinstance(value, dict) for value in args[:-1]):
+    *own, last = args or [None]
+    if not args or any(isinstance(value, dict) for value in own) or isinstance(last, list) or last in WHERE:
         raise RowError(f"{place}: found {args}, expected {block}'s own arguments, then one mapping or none; {form}")
-    mapping = args[-1] if isinstance(args[-1], dict) else {}
+    mapping = last if isinstance(last, dict) else {}
     _refuse_unknown(place, name, mapping, ["where", *_options(layer)], form)
     options = {key: literal(value) for key, value in mapping.items()}
     where = options.pop("where", WHERE[0])
@@ -213,16 +242,22 @@ def _read_block(place: str, index: int, row: list[Any], block: str, layer: type[
     return AttentionRow(place, index, source, repeats, layer, options, block=block, where=where)
 
 
-def _check_source(place: str, index: int, row: list[Any], form: str) -> None:
-    """Make sure that a row takes one earlier row, and repeats a whole number of times."""
-    source, repeats, name, _ = row
+def _check_items(place: str, index: int, row: list[Any], layer: type[nn.Module], block: str | None = None) -> None:
+    """Make sure that a row has its four items, takes one earlier row, and repeats a whole number of times."""
+    source, form = row[0], right_form(layer, block=block)
     if isinstance(source, list):
-        raise RowError(f"{place}: {name} takes one input, found from = {source}; {form}")
-    for what, value, least in (("from", source, None), ("repeats", repeats, 1)):
-        if not isinstance(value, int) or isinstance(value, bool) or (least and value < least):
-            raise RowError(f"{place}: {what} = {value!r} is no whole number{' above 0' if least else ''}; {form}")
+        raise RowError(f"{place}: {row[2]} takes one input, found from = {source}; {form}")
+    if type(source) is not int:
+        raise RowError(f"{place}: from = {source!r} is no whole number; {form}")
     if source >= index or (index + source < 0 and (index, source) != (0, -1)):
         raise RowError(f"{place}: from = {source} is not an earlier row; {form}")
+    form = right_form(layer, source, block)
+    if len(row) != 4:
+        raise RowError(f"{place}: found {row}, expected four items, [from, repeats, layer, arguments]; {form}")
+    if type(row[1]) is not int or row[1] < 1:
+        raise RowError(f"{place}: repeats = {row[1]!r} is no whole number above 0; {form}")
+    if not isinstance(row[3], list):
+        raise RowError(f"{place}: found {row[3]!r}, expected a list of arguments; {form}")
 
 
 def _refuse_unknown(place: str, name: str, mapping: dict[Any, Any], allowed: list[str], form: str) -> None:
