@@ -4,6 +4,7 @@ import logging
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import listing
@@ -75,6 +76,11 @@ def test_mistakes_are_one_line(told, tmp_path, monkeypatch):
     assert "'epochs=x'" in told("train", "model=yolov8n-gam.yaml", "data=nope.yaml", "epochs=x")
     assert "'nope.yaml' does not exist" in told("train", "model=yolov8n-gam.yaml", "data=nope.yaml", runs)
     assert told("train", "model=yolov8n-gam.yaml", "data=gone", runs).startswith("gone: no such folder or file")
+    for name in ("./my_layers", "my_layers.py", "my_layers/", tmp_path / "my_layers.py", "../my_layers.py", ""):
+        assert told("--import", str(name), "layers").endswith("in this folder or on PYTHONPATH, such as my_layers")
+    assert "such as sub.my_layers" in told("--import", "sub/my_layers.py", "layers")
+    (tmp_path / "stops_itself.py").write_text("raise SystemExit(0)")
+    assert told("--import", "stops_itself", "layers") == "--import stops_itself: SystemExit: 0"
     assert "--import nope: ModuleNotFoundError" in told("--import", "nope", "predict", "model=yolov8n-gam.yaml")
     (tmp_path / "yolov8n-own.yaml").write_text(
         "nc: 1\nbackbone:\n- [-1, 1, GUM, []]\nhead:\n- [[0], 1, Detect, [nc]]\n"
@@ -115,17 +121,18 @@ def test_life_of_a_model_of_the_users_own_layer(small_coco, tmp_path):
     before = listing(small_coco)
     best, small = "model=runs/train/weights/best.pt", ["imgsz=64", "device=cpu", f"project={tmp_path / 'runs'}"]
 
-    def run(*arguments):
-        command = [sys.executable, "-m", "yolo_attn", "--import", "my_layers", *arguments, *small]
+    def run(*arguments, imports=("--import", "my_layers"), code=0):
+        command = [Path(sys.executable).with_name("yolo-attn"), *imports, *arguments, *small]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-        assert result.returncode == 0, (arguments, result.stderr)
-        return result.stdout
+        assert result.returncode == code, (arguments, result.stderr)
+        return result.stderr if code else result.stdout
 
     assert "COCO AP50" in run("detect", "train", "model=yolov8n-own.yaml", "data=data", "epochs=1", "batch=8")
     run("val", best, "split=train", "name=val")
     assert "instances_train.json" in (tmp_path / "runs/val/metrics.json").read_text()
     assert "Results saved to" in run("predict", best, "source=data/images/val", "name=predict")
     assert len(list((tmp_path / "runs/predict").glob("*.jpg"))) == 8
+    assert "give --import my_layers" in run("val", best, "split=train", imports=(), code=2).splitlines()[-1]
     run("export", best, "format=torchscript")
     assert (tmp_path / "runs/train/weights/best.torchscript").exists()
     assert listing(small_coco) == before

@@ -34,6 +34,12 @@ def test_help_of_each_command(command, capsys):
     assert capsys.readouterr().out.startswith(f"usage: yolo-attn {command} ")
 
 
+def test_help_tells_the_whole_penalty(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert "P·(Σ|γ| + Σ|λ|)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_version_is_ours_and_the_word_is_ultralytics(tmp_path):
     import ultralytics
 

@@ -75,6 +75,11 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "it is empty" in train("--data", "")
     assert "it is empty" in train("--weights", " ")
     assert "no such device here" in train("--device", "foo")
+    for penalty in ("-1", "nan", "inf", "much"):
+        told_of = f"argument --nam-sparsity: expected a number of at least 0, such as 1e-4, found '{penalty}'"
+        assert told_of in train("--nam-sparsity", penalty)
+    nothing = "--nam-sparsity 0.1: no row of yolov8n-gam.yaml names NAM"
+    assert nothing in told("train", "--cfg", "yolov8n-gam.yaml", "--nam-sparsity", "0.1")
     assert "from 0 to 2**32 - 1" in train("--seed", "-1")
     assert "from 0 to 2**32 - 1" in train("--seed", 2**40)
     for name in ("..", "../out", "/tmp/abs", ".", "n" * 300):
@@ -113,6 +118,17 @@ def test_wrong_files(told, small_coco, tmp_path):
         assert "not an Ultralytics checkpoint" in told("train", "--resume", tmp_path / name)
     for name in ("list.yaml", "yolov8n-bad.yaml"):
         assert "not a model that Ultralytics can build" in told("train", *good, "--cfg", tmp_path / name)
+
+
+def test_missing_package_that_no_checkpoint_names(told, small_coco, monkeypatch):
+    """It holds no layer of the user's."""
+
+    def lacking(self):
+        import no_such_package  # noqa: F401
+
+    monkeypatch.setattr("yolo_attn.engine.trainer.DetectionTrainer._setup_train", lacking)
+    line = told("train", "--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK)
+    assert line.endswith("ModuleNotFoundError: No module named 'no_such_package'")
 
 
 def test_wrong_row_names_its_file(told, small_coco, tmp_path):

@@ -1,18 +1,23 @@
 """A user's own layer as a row name and an in-block suffix."""
 
+import importlib
 import os
+import subprocess
 import sys
+import textwrap
 
 import pytest
 import torch
 import yaml
-from support import QUICK, run_python, script
+from support import QUICK, USERS_LAYER, listing, run_python, script, users_folder
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.utils.torch_utils import get_flops
 
 import yolo_attn
+from yolo_attn.engine.checks import check_importable
+from yolo_attn.errors import UserError
 from yolo_attn.plugin.registry import LAYERS
 from yolo_attn.plugin.rows import RowError
 from yolo_attn.plugin.yamls import MODEL_YAMLS
@@ -98,6 +103,10 @@ def test_training_by_the_script(tmp_path, small_coco):
     assert "my_layers.Scale" in result.stdout + result.stderr
     weights = ["--weights", "runs/detect/train/weights/best.pt", "--device", "cpu"]
     assert script("val_det.py", *weights, "--import", "my_layers", cwd=tmp_path).returncode == 0
+    for way in (["val_det.py", *weights], ["train_det.py", "--resume", weights[1]]):
+        lacking = script(*way, cwd=tmp_path)
+        assert lacking.returncode == 2
+        assert "give --import my_layers, from its folder" in lacking.stderr.splitlines()[-1]
     lacking = script("train_det.py", *arguments, cwd=tmp_path)
     assert lacking.returncode == 2
     assert "unknown layer 'Scale'" in lacking.stderr
@@ -137,6 +146,67 @@ def test_layers_that_count_their_own_operations(scale):
     del scale.flops
 
 
+def raising(error):
+    def forward(self, x):
+        raise error
+
+    return forward
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda self, x: x.double(), "Scale makes torch.float64 of torch.float32, expected the same dtype"),
+        (lambda self, x, mask: x, "Scale raised TypeError: .*'mask'; expected forward"),
+        (raising(RuntimeError("one\n  two")), "Scale raised RuntimeError: one two; expected forward"),
+        (raising(KeyError("k")), "Scale raised KeyError: 'k'"),
+    ],
+)
+def test_forward_that_fails_is_told_with_its_row(scale, monkeypatch, forward, message):
+    monkeypatch.setattr(scale, "forward", forward)
+    for row in ([-1, 1, "Scale", []], [-1, 6, "C2f_Scale", [256, True]]):
+        with pytest.raises(RowError, match=f"row 4: {message}"):
+            model((4, row))
+
+
+def test_layer_that_needs_a_larger_map_is_taken(scale, monkeypatch):
+    def forward(self, x):
+        assert x.shape[-1] > 16, f"a map of {x.shape[-1]} pixels"
+        return x
+
+    monkeypatch.setattr(scale, "forward", forward)
+    assert isinstance(model((2, [-1, 1, "Scale", []])).model[2], scale)
+
+
+def test_layer_for_gpus_alone_is_left_to_ultralytics(scale, monkeypatch):
+    monkeypatch.setattr(scale, "forward", raising(RuntimeError("found a CPU tensor")))
+    with pytest.raises(RuntimeError, match="found a CPU tensor"):  # no RowError
+        model((4, [-1, 1, "Scale", []]))
+
+
+def test_constructors_text_becomes_one_line(scale, monkeypatch):
+    def init(self, channels, *, start=1.0):
+        raise ValueError("wrong:\n  start\n")
+
+    monkeypatch.setattr(scale, "__init__", init)
+    with pytest.raises(RowError, match=r"^yolov8n\.yaml, row 4: wrong: start; write"):
+        model((4, [-1, 1, "Scale", []]))
+
+
+def test_second_layer_of_a_name_in_one_module_is_refused_and_reloading_is_not(scale, tmp_path):
+    module = sys.modules["my_layers"]
+    again = importlib.reload(module).Scale
+    assert LAYERS["Scale"] is again is not scale
+    (tmp_path / "my_layers.py").write_text(MODULE.replace("1.0", "2.0"))
+    assert importlib.reload(module).Scale is LAYERS["Scale"] is not again
+    (tmp_path / "twice.py").write_text(MODULE.replace("Scale", "Twice") * 2)
+    try:
+        with pytest.raises(ValueError, match="Twice: a layer of this name is registered already"):
+            importlib.import_module("twice")
+    finally:
+        LAYERS.pop("Twice")
+
+
 def test_twice_is_once_and_another_of_the_name_is_refused(scale):
     assert yolo_attn.register_layer(scale) is scale
     other = type("Scale", (nn.Module,), {"__init__": lambda self, channels: None, "__module__": "elsewhere"})
@@ -154,6 +224,7 @@ def make(name="Mine", init=lambda self, channels: None, base=nn.Module):
     [
         (make(base=object), TypeError, "takes a class of nn.Module"),
         (lambda channels: None, TypeError, "takes a class of nn.Module"),
+        (None, TypeError, "found None; as a decorator it has no brackets"),
         (make(init=lambda self, width: None), TypeError, "first parameter must be channels, found width"),
         (make(init=lambda self, channels, k=3: None), TypeError, "behind a [*], with defaults; found k=3"),
         (make(init=lambda self, *, channels: None), TypeError, "must be an ordinary first parameter"),
@@ -202,7 +273,68 @@ def test_layer_that_nothing_else_can_import_is_warned_about():
     del LAYERS["Local"]
 
 
-@pytest.mark.parametrize(("result", "found"), [(lambda x: x[:, 1:], r"\(2, 63, 16, 16\)"), (lambda x: 3, "no tensor")])
+UNIMPORTABLE = """
+import sys, torch, yolo_attn
+from ultralytics import YOLO
+from yolo_attn.cli import main
+
+{layer}
+
+if sys.argv[1] == "python":
+    model = YOLO("yolov8n-own.yaml")
+    print(model.predict(torch.rand(1, 3, 64, 64), verbose=False)[0].boxes.data.shape)
+    model.train(data="data.yaml", epochs=1, imgsz=64, device="cpu", project="runs")
+elif sys.argv[1] == "yolo":
+    sys.exit(main(["train", "model=yolov8n-own.yaml", "data=data.yaml", "epochs=1", "imgsz=64", "project=runs"]))
+else:
+    sys.exit(main(["train", "--cfg", "yolov8n-own.yaml", "--data", "data.yaml", "--epochs", "1", "--project", "runs"]))
+"""
+LOCAL = f"""
+def make():
+{textwrap.indent(USERS_LAYER, "    ")}
+    return Scale
+
+make()
+"""
+
+
+@pytest.mark.parametrize("way", ["python", "yolo", "script"])
+@pytest.mark.parametrize("layer", [USERS_LAYER, LOCAL], ids=["main", "local"])
+def test_training_a_layer_that_nothing_else_can_import_is_refused(tmp_path, layer, way):
+    """It can be tried, and nothing is written."""
+    home = users_folder(tmp_path)
+    (home / "yolov8n-scale.yaml").rename(home / "yolov8n-own.yaml")
+    (home / "run.py").write_text(UNIMPORTABLE.format(layer=layer))
+    before = listing(home)
+    result = subprocess.run([sys.executable, "run.py", way], cwd=home, capture_output=True, text=True, timeout=200)
+    assert "Scale works in this process only" in result.stderr
+    line = result.stderr.splitlines()[-1]
+    assert "Scale: no other process can import it from __main__." in line
+    assert "--import my_layers" in line
+    assert (
+        (result.returncode, line.split(":")[0]) == (1, "yolo_attn.errors.UserError")
+        if way == "python"
+        else (2, "yolo-attn")
+    )
+    assert ("torch.Size" in result.stdout) == (way == "python")
+    assert listing(home) == before
+
+
+def test_part_of_a_layer_that_nothing_else_can_import(scale, monkeypatch):
+    class Part(nn.Identity):
+        pass
+
+    built = model((4, [-1, 6, "C2f_Scale", [256, True]]))
+    check_importable(built)
+    built.model[4].m[0].cv2.attention.part = Part()
+    with pytest.raises(UserError, match=r"^Part: no other process can import it from .*<locals>\.Part"):
+        check_importable(built)
+
+
+@pytest.mark.parametrize(
+    ("result", "found"),
+    [(lambda x: x[:, 1:], r"\(2, 63, 16, 16\)"), (lambda x: 3, "no tensor"), (lambda x: (x, x), "no tensor")],
+)
 def test_layer_that_changes_the_shape_is_refused(scale, monkeypatch, result, found):
     monkeypatch.setattr(scale, "forward", lambda self, x: result(x))
     with pytest.raises(RowError, match=rf"row 4: Scale makes {found} of \(2, 64, 16, 16\), expected the same shape"):

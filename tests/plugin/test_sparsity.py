@@ -150,6 +150,7 @@ def test_in_blocks_too():
         ("yolov8n-nam.yaml", "much", "nam_sparsity: 'much', expected a number of at least 0"),
         ("yolov8n-nam.yaml", -1, "expected a number of at least 0"),
         ("yolov8n-nam.yaml", True, "expected a number of at least 0"),
+        ("yolov8n-nam.yaml", "", "nam_sparsity: '', expected a number of at least 0, such as 0.0001"),
         ("yolov8n-gam.yaml", 1e-4, "but no row names NAM"),
         ("yolov8n.yaml", 1e-4, "but no row names NAM"),
     ],
@@ -158,6 +159,23 @@ def test_wrong_values_name_the_file(cfg, strength, message):
     with pytest.raises(UserError, match=message) as told:
         build(strength, cfg)
     assert str(told.value).startswith(cfg)
+
+
+@pytest.mark.parametrize("text", ["nam_sparsty: 1e-4", "nam-sparsity: 1e-4", "NAM_sparsity: 1e-4", "nam_sparse: 1e-4"])
+def test_near_miss_of_the_key_is_refused(tmp_path, text):
+    (tmp_path / "yolov8n-own.yaml").write_text(f"{text}\n{(MODEL_YAMLS / 'yolov8-nam.yaml').read_text()}")
+    with pytest.raises(UserError, match=r"yolov8n-own\.yaml: unknown key '.*'; NAM's penalty is nam_sparsity$"):
+        YOLO(tmp_path / "yolov8n-own.yaml")
+
+
+def test_key_without_a_value_is_refused_and_other_keys_are_not(tmp_path):
+    text = (MODEL_YAMLS / "yolov8-nam.yaml").read_text()
+    (tmp_path / "yolov8n-own.yaml").write_text(f"nam_sparsity:\n{text}")
+    with pytest.raises(UserError, match="nam_sparsity: None, expected a number"):
+        YOLO(tmp_path / "yolov8n-own.yaml")
+    (tmp_path / "yolov8n-own.yaml").write_text(f"names: [a]\nactivation: nn.SiLU()\nch: 3\n{text}")
+    YOLO(tmp_path / "yolov8n-own.yaml")
+    assert tasks.DetectionModel({**tasks.yaml_model_load("yolov8n.yaml"), "nam_sparsty": 1}, verbose=False)
 
 
 def mean_scale(file):

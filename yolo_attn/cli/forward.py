@@ -19,6 +19,8 @@ def forward(arguments: list[str]) -> None:
     from ultralytics import cfg
     from ultralytics.utils import LOGGER
 
+    from yolo_attn.engine.checks import one_line
+
     def keeps(record: logging.LogRecord) -> bool:
         return record.msg != cfg.CLI_HELP_MSG  # a screen of help would hide the one line that says what is wrong
 
@@ -33,8 +35,7 @@ def forward(arguments: list[str]) -> None:
     except Exception as error:  # whatever Ultralytics raises for a wrong argument, file or setting
         if _was_training(error):
             raise
-        text = str(error).partition(cfg.CLI_HELP_MSG)[0]
-        raise UserError(f"{type(error).__name__}: {' '.join(text.split())[:300]}") from error
+        raise UserError(one_line(error)) from error
     finally:
         sys.argv[:] = before
         LOGGER.removeFilter(keeps)

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from yolo_attn.cli.arguments import OPTIONS, add_run_options, not_empty, path, positive, settings
+from yolo_attn.cli.arguments import OPTIONS, add_run_options, not_empty, path, positive, settings, strength
 from yolo_attn.errors import UserError
 
 RESUMABLE = ("imgsz", "batch", "device", "workers", "cache", "patience", "plots", "val", "save_period", "close_mosaic")
@@ -29,7 +29,10 @@ def add(commands: Any) -> None:
         help="go on with a cut-off run; without a file, the newest under --project",
     )
     parser.add_argument(
-        "--nam-sparsity", type=float, metavar="P", help="NAM's penalty P·Σ|γ|, such as 1e-4; default: none"
+        "--nam-sparsity",
+        type=strength,
+        metavar="P",
+        help="NAM's penalty P·(Σ|γ| + Σ|λ|), such as 1e-4; default: the model YAML's, else none",
     )
     add_run_options(parser)
 

@@ -2,11 +2,12 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any
 
 from torch import nn
-from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
+from ultralytics.cfg import CLI_HELP_MSG, DEFAULT_CFG_DICT, get_cfg
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn import tasks
 from ultralytics.utils.torch_utils import select_device
@@ -15,6 +16,7 @@ from yolo_attn.coco.index import read_index
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.checkpoints import load_safe
+from yolo_attn.plugin.registry import LAYERS, is_importable
 from yolo_attn.plugin.transfer import renumbered
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
@@ -43,15 +45,12 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
     return args
 
 
-def check_model(
-    cfg: str, classes: int, changes: dict[str, Any] | None = None, task: str | None = None
-) -> tuple[nn.Module, Task]:
+def check_model(cfg: str, classes: int, task: str | None = None) -> tuple[nn.Module, Task]:
     """Build the model that a YAML describes.
 
     Args:
         cfg: File or name.
         classes: Number of classes.
-        changes: Keys of the YAML to change.
         task: The task that the user expects; None takes the model's own.
 
     Returns:
@@ -63,7 +62,7 @@ def check_model(
     if Path(cfg).suffix not in {".yaml", ".yml"}:
         raise UserError(f"--cfg {cfg}: expected a model YAML such as yolov8n-gam.yaml")
     try:
-        described = {**tasks.yaml_model_load(cfg), **(changes or {})}
+        described = tasks.yaml_model_load(cfg)
         head = described["head"][-1][2]
         found = task_of(head)
         if found is None:
@@ -82,6 +81,23 @@ def check_model(
         ) from error
     except Exception as error:  # Ultralytics' parser raises whatever a wrong row makes its layers raise
         raise UserError(f"--cfg {cfg}: not a model that Ultralytics can build: {one_line(error)}") from error
+
+
+def check_importable(model: nn.Module) -> None:
+    """Make sure that the checkpoints of a model with layers of the user's own could be loaded again.
+
+    Raises:
+        UserError: If another process could not import such a layer, or a part of it.
+    """
+    registered = tuple(LAYERS.values())
+    kinds = {type(part) for m in model.modules() if isinstance(m, registered) for part in m.modules()}
+    for kind in sorted(kinds, key=str):
+        if not is_importable(kind):
+            raise UserError(
+                f"{kind.__name__}: no other process can import it from {kind.__module__}.{kind.__qualname__}, so no "
+                "checkpoint of this training could be loaded; put it at the top of a module, such as my_layers.py, "
+                "and import that (--import my_layers)"
+            )
 
 
 def load_weights(
@@ -195,5 +211,10 @@ def check_plain_data(data: str, split: str, task: str) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """An exception's type and the beginning of its text."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    """An exception's type, the beginning of its text, and what helps where a checkpoint's own layer is not found."""
+    text = str(error).partition(CLI_HELP_MSG)[0]  # a screen of help would hide what is wrong
+    line = f"{type(error).__name__}: {' '.join(text.split())[:300]}"
+    unpickling = any(frame.f_globals["__name__"] == "torch.serialization" for frame, _ in walk_tb(error.__traceback__))
+    if isinstance(error, ModuleNotFoundError) and unpickling:
+        line += f"; for layers of your own give --import {error.name}, from its folder or with that on PYTHONPATH"
+    return line

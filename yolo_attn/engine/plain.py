@@ -12,7 +12,7 @@ from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 
 from yolo_attn.coco.source import FILE_NAMES, is_coco_format
-from yolo_attn.engine.checks import check_boxes, check_classes, load_weights
+from yolo_attn.engine.checks import check_boxes, check_classes, check_importable, load_weights
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.tasks import ours
 from yolo_attn.errors import UserError
@@ -32,12 +32,14 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         Ultralytics' metrics, with COCO's numbers as `coco` after a training on COCO-format data.
 
     Raises:
-        UserError: If COCO-format data cannot be used.
+        UserError: If COCO-format data cannot be used, or nothing could load the checkpoints.
     """
     network, data = model.model, _named_data(model, kwargs)
     if isinstance(kwargs.get("resume"), (str, Path)):
         network, checkpoint = load_weights(str(kwargs["resume"]), "resume")[:2]
         data = kwargs.get("data") or checkpoint["train_args"]["data"]
+    if isinstance(network, nn.Module):
+        check_importable(network)
     sets = data if isinstance(data, (list, tuple)) else [data]
     on_coco = [named for named in sets if _is_coco(named, model)]
     for named in on_coco:

@@ -12,6 +12,7 @@ from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
 from yolo_attn.engine.checks import (
     check_boxes,
     check_classes,
+    check_importable,
     check_model,
     check_plain_data,
     check_settings,
@@ -26,7 +27,7 @@ from yolo_attn.engine.trainer import SPARSITY_VARIABLE, RunTrainer
 from yolo_attn.engine.validator import RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
-from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
+from yolo_attn.plugin.sparsity import scales_of
 from yolo_attn.plugin.weights_only import SUFFIX
 
 DRAWN = ("detect", "segment")
@@ -60,7 +61,10 @@ def train(
     Raises:
         UserError: If anything given cannot be used.
     """
-    _, kind = check_model(cfg, 80, {} if nam_sparsity is None else {SPARSITY_KEY: nam_sparsity}, task)
+    model, kind = check_model(cfg, 80, task)
+    check_importable(model)
+    if nam_sparsity and not scales_of(model):
+        raise UserError(f"--nam-sparsity {nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse")
     folder = _project(project, kind)
     if "data" not in settings and kind.name not in DRAWN:
         raise UserError(f"--cfg {cfg}: the demo set has no labels for {kind.name}; give --data")

@@ -7,6 +7,7 @@ ranks. The losses of classifiers and RT-DETR are plain means; there the penalty 
 """
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -54,8 +55,13 @@ def add_penalty(
 
 def sum_of_scales(model: nn.Module) -> Tensor:
     """Σ|γ| + Σ|λ| over the model's NAM layers; its gradient at 0 is 0."""
-    scales = [m.weight for m in model.modules() if isinstance(m, SCALE_NORMS)]
-    return torch.stack([s.abs().sum(dtype=torch.promote_types(s.dtype, torch.float32)) for s in scales]).sum()
+    sums = [s.abs().sum(dtype=torch.promote_types(s.dtype, torch.float32)) for s in scales_of(model)]
+    return torch.stack(sums).sum()
+
+
+def scales_of(model: nn.Module) -> list[Tensor]:
+    """γ, of shape (C,), and λ, of shape (H0·W0,), of each of the model's NAM layers."""
+    return [m.weight for m in model.modules() if isinstance(m, SCALE_NORMS)]
 
 
 def check_sparsity(model: dict[str, Any], layers: list[type[nn.Module]]) -> None:
@@ -68,11 +74,15 @@ def check_sparsity(model: dict[str, Any], layers: list[type[nn.Module]]) -> None
     Raises:
         UserError: Naming the file.
     """
-    strength = literal(model.get(KEY))
     file = model.get("yaml_file") or "model"
-    if strength is None:
+    has_nam = any(issubclass(layer, NAM) for layer in layers)
+    misspelt = [key for key in model if get_close_matches(str(key).lower(), [KEY], cutoff=0.8) and key != KEY]
+    if has_nam and misspelt:
+        raise UserError(f"{file}: unknown key {misspelt[0]!r}; NAM's penalty is {KEY}")
+    if KEY not in model:
         return
+    strength = literal(model[KEY])
     if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength < float("inf"):
         raise UserError(f"{file}: {KEY}: {strength!r}, expected a number of at least 0, such as 0.0001")
-    if strength and not any(issubclass(layer, NAM) for layer in layers):
+    if strength and not has_nam:
         raise UserError(f"{file}: {KEY}: {strength}, but no row names NAM, so there is nothing to make sparse")
