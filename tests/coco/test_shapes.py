@@ -93,6 +93,9 @@ def test_compressed_run_lengths_decode_as_pycocotools_does():
         {"size": [2, -2], "counts": [4]},
         {"size": [2, 2], "counts": [1, -1, 4]},
         [[float("nan")] * 6],
+        {"size": [10**5, 10**9], "counts": "abc"},
+        {"size": [2**40, 2**40], "counts": "abc"},
+        {"size": [4, 4], "counts": "nonsense"},
     ],
 )
 def test_unusable_masks_become_the_box(wrong):
@@ -127,6 +130,8 @@ def test_mirrored_order():
     assert flip_order((), 17)[:5] == [0, 2, 1, 4, 3]
     assert flip_order((), 4) == []
     assert flip_order(("nose", "left_eye", "right_eye", "left_ear"), 4) == [0, 2, 1, 3]
+    assert flip_order(("l_eye", "r_eye"), 2) == []
+    assert flip_order(("left", "right"), 5) == []
 
 
 def test_only_the_task_that_needs_them_reads_them(small_coco, small_poses):

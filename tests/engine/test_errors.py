@@ -218,3 +218,22 @@ def test_checkpoints_of_no_task_or_another_one(told, small_coco, tmp_path):
     other = "its head, Segment, is of the task segment, expected detect"
     assert other in told("val", "--weights", tmp_path / "seg.pt", *data, "--task", "detect")
     assert other in told("train", "--cfg", "yolov8n.yaml", "--weights", tmp_path / "seg.pt", *data)
+
+
+def test_earlier_run_survives_a_refusal(small_coco, tmp_path, capsys):
+    """exist_ok names a folder that is there already; what Ultralytics refuses then leaves it."""
+    (tmp_path / "exp/weights").mkdir(parents=True)
+    (tmp_path / "exp/weights/best.pt").write_bytes(b"mine")
+    arguments = ["--cfg", "yolov8n-simam.yaml", "--data", str(small_coco), *QUICK, "--project", str(tmp_path)]
+    assert main(["train", *arguments, "--name", "exp", "exist_ok=True", "optimizer=Newton"]) == 2
+    assert (tmp_path / "exp/weights/best.pt").read_bytes() == b"mine"
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_other_number_of_keypoints(small_poses, tmp_path, capsys):
+    model = YOLO("yolov8n-pose.yaml").model
+    model.names = {0: "circle"}
+    torch.save({"model": model, "train_args": {"task": "pose"}}, tmp_path / "pose.pt")
+    arguments = ["--weights", str(tmp_path / "pose.pt"), "--data", str(small_poses), "--project", str(tmp_path)]
+    assert main(["val", *arguments, "--device", "cpu"]) == 2
+    assert "its annotations have 5 keypoints, and the model knows 17" in capsys.readouterr().err

@@ -61,3 +61,13 @@ def test_a_missing_detection_is_seen_at_the_top_and_not_at_the_end():
         found = np.concatenate([np.delete(expected, lost, 1), expected[:, -1:]], 1)
         found[0, -1, :4] = 1
         assert (difference(found, expected, unordered=True) < 1e-3) is small
+
+
+def test_detections_that_score_alike_are_compared_by_their_scores():
+    """As an untrained model gives them: which of them are the best is then open, their scores are not."""
+    alike = detections()
+    alike[..., 4] = 0.5
+    assert difference(alike[:, ::-1], alike, unordered=True) == 0
+    lower = alike.copy()
+    lower[..., 4] = 0.4
+    assert difference(lower, alike, unordered=True) == pytest.approx(0.2)

@@ -47,7 +47,7 @@ def test_layers_of_a_script_itself_are_left_out(home):
     command = [sys.executable, "-W", "ignore", "script.py"]
     result = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=100)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip().splitlines()[-1] == "import yolo_attn"
+    assert result.stdout.strip().splitlines()[-1] == "import_module('yolo_attn')"
 
 
 def test_only_the_trainings_of_a_tuning_are_changed(monkeypatch):
@@ -68,5 +68,5 @@ def test_only_the_trainings_of_a_tuning_are_changed(monkeypatch):
     assert started[:2] == [["git", "describe"], "nvidia-smi train"]
     for command, setting in zip(started[2:], ("lr0=0.1", "lr0=0.2"), strict=True):
         assert command[:2] == [sys.executable, "-c"]
-        assert "import yolo_attn" in command[2]
+        assert "import_module('yolo_attn')" in command[2]
         assert command[3:] == ["train", setting]

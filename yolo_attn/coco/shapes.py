@@ -13,6 +13,9 @@ from ultralytics.data.converter import merge_multi_segment
 
 from yolo_attn.errors import UserError
 
+LARGEST_MASK = 2**30
+"""Pixels; more are taken for a mistake."""
+
 COCO_KEYPOINTS = 17
 COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 """COCO's own order of a person's keypoints seen in a mirror: nose, then eyes, ears, … in pairs of left and right."""
@@ -83,13 +86,14 @@ def decode_mask(run_lengths: dict[str, Any]) -> NDArray[np.uint8]:
 def flip_order(names: Sequence[str], number: int) -> list[int]:
     """Index that each of `number` keypoints takes in the mirrored picture; empty where that is not known.
 
-    Pairs are found by "left" and "right" in their names; COCO's own 17 need no names.
+    Pairs are found by "left" and "right" in their names, of which there must be one; COCO's own 17 need no names.
     """
-    if not names:
-        return list(COCO_FLIP) if number == COCO_KEYPOINTS else []
+    if len(names) != number:
+        return list(COCO_FLIP) if not names and number == COCO_KEYPOINTS else []
     swap = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
     mirrored = [next((n.replace(a, b) for a, b in swap.items() if a in n), n) for n in names]
-    return [names.index(other) if other in names else i for i, other in enumerate(mirrored)]
+    order = [names.index(other) if other in names else i for i, other in enumerate(mirrored)]
+    return order if order != list(range(number)) else []
 
 
 def _contours(mask: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
@@ -109,7 +113,14 @@ def _is_run_lengths(mask: Any) -> bool:
     if not isinstance(mask, dict) or not _are_counts(mask.get("size")) or len(mask["size"]) != 2:
         return False
     counts: Any = mask.get("counts")
-    return bool(counts) and (isinstance(counts, str) or (_are_counts(counts) and sum(counts) == np.prod(mask["size"])))
+    if not counts or np.prod(mask["size"], dtype=float) > LARGEST_MASK:
+        return False
+    if not isinstance(counts, str):
+        return _are_counts(counts) and sum(counts) == np.prod(mask["size"])
+    try:
+        return bool(decode_mask(mask).size)
+    except (ValueError, OverflowError):
+        return False
 
 
 def _are_counts(values: Any) -> bool:

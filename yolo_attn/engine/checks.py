@@ -188,6 +188,18 @@ def check_classes(known: dict[int, str], file: str, task: str) -> None:
         )
 
 
+def check_keypoints(model: Any, data: dict[str, Any]) -> None:
+    """Make sure that a trained pose model has the data's number of keypoints.
+
+    Raises:
+        UserError: With both numbers.
+    """
+    known, found = getattr(model, "kpt_shape", None), data.get("kpt_shape")
+    if known and found and known[0] != found[0]:
+        file = next(iter(data["annotations"].values()))
+        raise UserError(f"{file}: its annotations have {found[0]} keypoints, and the model knows {known[0]}")
+
+
 def check_plain_data(data: str, split: str, task: str) -> None:
     """Make sure that data in Ultralytics' own format can be used as it is; what it would download stays undone.
 

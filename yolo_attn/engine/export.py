@@ -62,6 +62,8 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
     if output and not output.endswith(suffix):
         raise UserError(f"--output {output}: expected a name that ends in {suffix}")
     target = Path(output) if output else Path(weights).absolute().with_name(f"{Path(weights).stem}{suffix}")
+    if target.resolve() == Path(weights).resolve():
+        raise UserError(f"--weights {weights}: the export would replace it; give --output")
     if not target.parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {target.parent}")
     check_writable(target.parent, "--output")
@@ -193,8 +195,14 @@ def _put(written: Path, target: Path, temporary: Path) -> None:
             raise UserError(
                 f"{target} is there, with other files: {', '.join(sorted(others))}; choose another --output"
             )
-        target.rename(temporary / "before")
-    written.replace(target)
+        before = target.rename(temporary / "before")
+        try:
+            written.replace(target)
+        except BaseException:
+            before.replace(target)
+            raise
+    else:
+        written.replace(target)
 
 
 def _size(path: Path) -> int:

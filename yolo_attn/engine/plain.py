@@ -12,7 +12,7 @@ from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 
 from yolo_attn.coco.source import FILE_NAMES, is_coco_format
-from yolo_attn.engine.checks import check_boxes, check_classes, check_importable, load_weights
+from yolo_attn.engine.checks import check_boxes, check_classes, check_importable, check_keypoints, read_checkpoint
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.tasks import ours
 from yolo_attn.errors import UserError
@@ -35,8 +35,8 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         UserError: If COCO-format data cannot be used, or nothing could load the checkpoints.
     """
     network, data = model.model, _named_data(model, kwargs)
-    if isinstance(kwargs.get("resume"), (str, Path)):
-        network, checkpoint = load_weights(str(kwargs["resume"]), "resume")[:2]
+    if isinstance(kwargs.get("resume"), (str, Path)) and Path(kwargs["resume"]).is_file():
+        network, checkpoint = read_checkpoint(str(kwargs["resume"]), "resume")
         data = kwargs.get("data") or checkpoint["train_args"]["data"]
     if isinstance(network, nn.Module):
         check_importable(network)
@@ -47,8 +47,9 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         described = _described(model, kwargs, named, ["train", split])
         check_boxes(described, model.task)
         check_classes(described["names"], described["annotations"][split], model.task)
-    if data in on_coco:
-        kwargs["data"] = _absolute(data)
+    if on_coco:
+        given = [_absolute(named) if named in on_coco else named for named in sets]
+        kwargs["data"] = given if isinstance(data, (list, tuple)) else given[0]
     if trainer is None and (on_coco or _has_attention(network)):
         trainer = _our("trainer", model, bool(on_coco))
     return run(model, trainer, **kwargs)
@@ -76,6 +77,7 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
         described = _described(model, kwargs, data, [split])
         if isinstance(model.model, nn.Module):  # asking an exported file for its names would load it once more
             check_classes(model.names, described["annotations"][split], model.task)
+        check_keypoints(model.model, described)
         kwargs["data"] = _absolute(data)
     if validator is None and (on_coco or _has_attention(model.model)):
         validator = _our("validator", model, on_coco)

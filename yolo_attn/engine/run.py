@@ -13,6 +13,7 @@ from yolo_attn.engine.checks import (
     check_boxes,
     check_classes,
     check_importable,
+    check_keypoints,
     check_model,
     check_plain_data,
     check_settings,
@@ -118,6 +119,8 @@ def resume(
             f"--resume {last}: it learns {list(model.names.values())[:5]}, and {settings['data']} has "
             f"{list(data['names'].values())[:5]}"
         )
+    if data:
+        check_keypoints(model, data)
     return _run(kind, {**settings, "model": last, "resume": last})
 
 
@@ -153,6 +156,7 @@ def validate(
     data = describe(args, [args.split])
     if data:
         check_classes(model.names, data["annotations"][args.split], args.task)
+        check_keypoints(model, data)
     else:
         check_plain_data(args.data, args.split, args.task)
     validator = kind.validator(args=vars(args))
@@ -189,7 +193,7 @@ def _run(task: Task, overrides: dict[str, Any]) -> RunTrainer:
     except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, ImportError) as error:
         if hasattr(trainer, "epoch") or trainer.resume or getattr(trainer, "ddp", False):
             raise
-        if RANK in {-1, 0}:
+        if RANK in {-1, 0} and not (overrides.get("exist_ok") or overrides.get("save_dir")):
             shutil.rmtree(trainer.save_dir)
             for folder in trainer.save_dir.parents:
                 if folder in there_before or any(folder.iterdir()):

@@ -52,8 +52,9 @@ class RunTrainer(BaseTrainer):
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         super().check_resume(overrides)
-        if self.resume:
-            self.args.save_dir = str(Path(self.args.model).resolve().parents[1])  # the run may have been moved
+        weights = Path(self.args.model).resolve().parent
+        if self.resume and weights.name == "weights":
+            self.args.save_dir = str(weights.parent)  # the run may have been moved
         distributed.enter(self.args)
 
     def _do_train(self, *world_size: int) -> None:

@@ -129,7 +129,8 @@ def difference(found: np.ndarray, expected: np.ndarray, unordered: bool = False)
         expected: What it should be.
         unordered: Whether it is (B, N, columns) of the N best detections, box and score first. Their order may change
             where scores are nearly equal, so every row is compared with the one that is nearest in the other output,
-            and those that score hardly more than the worst are left out, since another may have taken their place.
+            and those that score hardly more than the worst are left out, since another may have taken their place;
+            where none scores more, the scores are compared alone.
 
     Returns:
         The difference; infinite where shapes differ or a value is not finite.
@@ -156,4 +157,6 @@ def _nearest(found: np.ndarray, expected: np.ndarray) -> float:
     distance = np.abs(found[:, None] - expected[None]).max(-1)
     worst = max(found[:, 4].min(), expected[:, 4].min()) + SAME_SCORE
     sure = [distance.min(axis)[rows[:, 4] > worst] for axis, rows in ((1, found), (0, expected))]
+    if not any(part.size for part in sure):
+        return float(np.abs(np.sort(found[:, 4]) - np.sort(expected[:, 4])).max())
     return float(max(part.max(initial=0.0) for part in sure))

@@ -120,7 +120,7 @@ def _class(module: str, attribute: str) -> type | None:
     """The class that a checkpoint may have objects of; a module that is not imported is not imported for it."""
     if module.startswith("torchvision."):
         import torchvision  # noqa: F401
-    found = getattr(sys.modules.get(module), attribute, None)
+    found = vars(sys.modules.get(module, object)).get(attribute)  # not getattr, which a module may answer by importing
     own = {AttendedConv, *(part for layer in LAYERS.values() for part in parts_of(layer))}
     if module == "torchvision.transforms.transforms":
         return found if attribute in TRANSFORMS else None

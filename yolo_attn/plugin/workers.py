@@ -42,4 +42,5 @@ def tune(run_tuning: Callable[..., Any], model: Any, /, *args: Any, **kwargs: An
 def first_lines() -> str:
     """Python code after which a new process knows the layers that this one knows."""
     path = [str(Path(entry).absolute()) for entry in sys.path]
-    return f"import sys\n\nsys.path[:] = {path!r}\nimport {', '.join(['yolo_attn', *users_modules()])}\n\n"
+    imports = "".join(f"import_module({name!r})\n" for name in ["yolo_attn", *users_modules()])
+    return f"import sys\nfrom importlib import import_module\n\nsys.path[:] = {path!r}\n{imports}\n"
