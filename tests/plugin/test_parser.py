@@ -177,7 +177,7 @@ WRONG = [
     ([-1, 1, "GAM", 8], "found 8, expected a list of arguments"),
     ([2, 1, "NAM", {"spatial": True}], "found {'spatial': True}, expected a list of arguments; write [2, 1, NAM, []]"),
     ([2, 0, "NAM", []], "repeats = 0 is no whole number above 0; write [2, 1, NAM, []]"),
-    ([-1, 1, "NAM", [{"spatial": True, "grid": 100000}]], "grid must be an int from 1 to 4096 or two of them"),
+    ([-1, 1, "NAM", [{"spatial": True, "grid": 100000}]], "(H, W), got 100000; at most 4096 each"),
 ]
 
 

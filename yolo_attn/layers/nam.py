@@ -236,7 +236,9 @@ def _check_grid(grid: Any, spatial: bool) -> tuple[int, int] | None:
         )
     size = tuple(grid) if isinstance(grid, tuple | list) else (grid, grid)
     if len(size) != 2 or not all(type(n) is int and 0 < n <= LARGEST_SIDE for n in size):
-        raise ValueError(f"NAM: grid must be an int from 1 to {LARGEST_SIDE} or two of them, (H, W), got {grid!r}")
+        raise ValueError(
+            f"NAM: grid must be a positive int or two of them, (H, W), got {grid!r}; at most {LARGEST_SIDE} each"
+        )
     return size
 
 
