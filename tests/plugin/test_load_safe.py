@@ -283,6 +283,17 @@ def test_yaml_that_would_run_something_later_is_refused(change, message, tmp_pat
     assert message in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("__import__('os').getpid()", 640), (["7", 8], 640), ([96, 64], [96, 64]), (320, 320), (True, 640), (None, 640)],
+)
+def test_picture_size_is_numbers(given, expected, tmp_path):
+    """Ultralytics 8.3 evaluates one that is text."""
+    file = save(build("yolov8n.yaml"), tmp_path / "model.pt", train_args={"imgsz": given, "data": {"a": 1}, "lr0": 0.5})
+    args = yolo_attn.load_safe(file).args
+    assert (args["imgsz"], args["data"], args["lr0"]) == (expected, None, 0.5)
+
+
 @pytest.mark.parametrize("activation", ["nn.SiLU()", "torch.nn.LeakyReLU(0.1, inplace=True)", "nn.ReLU6()"])
 def test_plain_activations_pass(activation, tmp_path):
     model = build("yolov8n.yaml")

@@ -139,6 +139,12 @@ def test_wrong_headers(changes, message, tmp_path):
     assert message in refused(tmp_path, about, tensors)
 
 
+def test_picture_size_that_is_text_is_left_out(tmp_path):
+    about, tensors = header(tmp_path, imgsz='"exit()"')
+    save_file(tensors, tmp_path / "model.safetensors", about)
+    assert yolo_attn.load_safe(tmp_path / "model.safetensors").args["imgsz"] == 640
+
+
 def test_tensors_that_do_not_fit(tmp_path):
     about, tensors = header(tmp_path)
     message = refused(tmp_path, {**about, "ultralytics": "8.9.9"}, {**tensors, "model.0.conv.weight": torch.zeros(2)})

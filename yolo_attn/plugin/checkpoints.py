@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 from ultralytics.nn import tasks
-from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.safe_pickle import read_pickle
-from yolo_attn.plugin.untrusted import check_yaml
+from yolo_attn.plugin.untrusted import check_yaml, plain_settings
 from yolo_attn.plugin.weights_only import SUFFIX, read_weights
 
 
@@ -44,7 +43,7 @@ def load_safe(path: str | Path) -> nn.Module:
     try:
         for holder in (model.__dict__, model._modules):  # the training's loss, which the reader leaves out
             holder.pop("criterion", None)
-        model.args = {**DEFAULT_CFG_DICT, **(content.get("train_args") or {})}
+        model.args = plain_settings(content.get("train_args"))
         return _ready(model, file)
     except Exception as error:  # whatever wrong attributes lead to
         raise UserError(f"{file}: its model is no whole one: {type(error).__name__}: {str(error)[:100]}") from error

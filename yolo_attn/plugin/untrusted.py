@@ -1,7 +1,8 @@
-"""Model YAMLs that came inside a file: what building them may do.
+"""Model YAMLs and settings that came inside a file: what using them may do.
 
-Ultralytics' parser evaluates `activation` as Python, calls whatever its module has under a row's name (a function that
-unpickles or installs, a model class that fetches its YAML), and `TorchVision` downloads weights.
+Ultralytics 8.3 evaluates a picture size that is text as Python. The parser evaluates `activation`, and calls whatever
+its module has under a row's name (a function that unpickles or installs, a model class that fetches its YAML), and
+`TorchVision` downloads weights.
 """
 
 import ast
@@ -11,6 +12,7 @@ from typing import Any
 
 from torch import nn
 from ultralytics.nn import tasks
+from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.registry import LAYERS
@@ -42,6 +44,15 @@ def check_yaml(file: Path, described: Any) -> None:
         )
 
 
+def plain_settings(given: Any) -> dict[str, Any]:
+    """Ultralytics' default settings, and a file's where they are of a plain type; its picture size where it is numbers."""
+    plain = {key: value for key, value in dict(given or {}).items() if _is_plain(value)}
+    sizes = plain.get("imgsz", 0)
+    if not all(type(size) is int for size in (sizes if isinstance(sizes, list | tuple) else [sizes])):
+        del plain["imgsz"]
+    return {**DEFAULT_CFG_DICT, **plain}
+
+
 def without_downloads(described: dict[str, Any]) -> dict[str, Any]:
     """A copy of a checked model dictionary that asks for no pretrained weights: its own are to follow."""
     described = deepcopy(described)
@@ -64,6 +75,12 @@ def _is_layer(name: Any) -> bool:
 
         return _is_module(getattr(torchvision.ops, name.rpartition(".")[2], None))
     return name in LAYERS or name not in vars(tasks) or _is_module(vars(tasks)[name])
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def _is_module(found: Any) -> bool:

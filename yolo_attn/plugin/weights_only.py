@@ -13,11 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from ultralytics.nn import tasks
-from ultralytics.utils import DEFAULT_CFG_DICT
 
 import yolo_attn
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.untrusted import check_yaml, without_downloads
+from yolo_attn.plugin.untrusted import check_yaml, plain_settings, without_downloads
 
 SUFFIX = ".safetensors"
 MARK = "yolo_attn"
@@ -99,5 +98,5 @@ def _build(about: dict[str, str], described: dict[str, Any]) -> Any:
     model: Any = kind(without_downloads(described), verbose=False)
     model.names = {int(index): str(name) for index, name in json.loads(about["names"]).items()}
     model.task = about["task"]
-    model.args = {**DEFAULT_CFG_DICT, "task": about["task"], "imgsz": json.loads(about["imgsz"])}
+    model.args = plain_settings({"task": about["task"], "imgsz": json.loads(about["imgsz"])})
     return model
