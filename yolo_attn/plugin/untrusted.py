@@ -45,7 +45,7 @@ def check_yaml(file: Path, described: Any) -> None:
 
 
 def plain_settings(given: Any) -> dict[str, Any]:
-    """Ultralytics' default settings, and a file's where they are of a plain type; its picture size where it is numbers."""
+    """Ultralytics' default settings, and a file's where they are of a plain type; a picture size only as numbers."""
     plain = {key: value for key, value in dict(given or {}).items() if _is_plain(value)}
     sizes = plain.get("imgsz", 0)
     if not all(type(size) is int for size in (sizes if isinstance(sizes, list | tuple) else [sizes])):
