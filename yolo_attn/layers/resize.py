@@ -25,7 +25,8 @@ def resize(maps: Tensor, size: Sequence[Any]) -> Tensor:
         return maps
     rows, columns = (_weights(have, want, maps) for have, want in zip(maps.shape[1:], size, strict=True))
     with _no_autocast(maps.device):
-        return rows @ maps @ columns.transpose(0, 1)
+        # In this order: OpenVINO mistakes constant maps behind a matrix of dynamic size for a linear layer's weights.
+        return rows @ (maps @ columns.transpose(0, 1))
 
 
 def _weights(have: Any, want: Any, like: Tensor) -> Tensor:
