@@ -107,7 +107,8 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
     evaluation = hotcoco.COCOeval(truth, truth.loadRes(found), kind)
     text = f"hotcoco {hotcoco.__version__}, COCO {kind} evaluation, at most {evaluation.params.maxDets[-1]} detections"
     text += " an image and category"
-    if kind == "keypoints" and (number := index.keypoints.shape[1]) != COCO_KEYPOINTS:  # type: ignore[union-attr]
+    number = COCO_KEYPOINTS if index.keypoints is None else index.keypoints.shape[1]
+    if kind == "keypoints" and number != COCO_KEYPOINTS:
         evaluation.params.kpt_oks_sigmas = [1 / number] * number
         text += f", OKS sigma 1/{number} for each of {number} keypoints"
     evaluation.evaluate()
