@@ -14,3 +14,8 @@ class ExportError(UserError):
     """An export that failed by no fault of the user's, told in one line."""
 
     exit_code = 1
+
+
+def one_line(error: Exception, text: str | None = None) -> str:
+    """An exception's type and the beginning of its text, or of `text` in its place."""
+    return f"{type(error).__name__}: {' '.join((str(error) if text is None else text).split())[:300]}"

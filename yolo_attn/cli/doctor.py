@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yolo_attn
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, one_line
 
 PACKAGES = {
     "torch": "pip install torch",
@@ -78,7 +78,7 @@ def _package(name: str, advice: str) -> Finding:
         version = getattr(module, "__version__", None) or metadata.version(name)
         return Finding(name, f"{version}  {Path(module.__file__ or '').parent}")
     except Exception as error:  # a broken installation raises anything at import
-        return Finding(name, _told(error), advice)
+        return Finding(name, one_line(error), advice)
 
 
 def _copies(name: str) -> Finding:
@@ -96,7 +96,7 @@ def _gpu() -> Finding:
     try:
         import torch
     except Exception as error:
-        return Finding("GPU", f"not known: {_told(error)}", PACKAGES["torch"])
+        return Finding("GPU", f"not known: {one_line(error)}", PACKAGES["torch"])
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Finding("GPU", f"{', '.join(names)}; CUDA {torch.version.cuda}")
@@ -121,9 +121,5 @@ def _layers() -> Finding:
         return Finding("layers", f"{len(LAYERS)} registered; the parser's self-test passed, yolov8n-gam.yaml builds")
     except Exception as error:  # whatever a changed Ultralytics raises
         return Finding(
-            "layers", _told(error), "supported is Ultralytics 8.3.0 to 8.4: pip install 'ultralytics>=8.3,<8.5'"
+            "layers", one_line(error), "supported is Ultralytics 8.3.0 to 8.4: pip install 'ultralytics>=8.3,<8.5'"
         )
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -12,6 +12,7 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn import tasks
 from ultralytics.utils.torch_utils import select_device
 
+from yolo_attn import errors
 from yolo_attn.coco.index import read_index
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError
@@ -224,8 +225,7 @@ def check_plain_data(data: str, split: str, task: str) -> None:
 
 def one_line(error: Exception) -> str:
     """An exception's type, the beginning of its text, and what helps where a checkpoint's own layer is not found."""
-    text = str(error).partition(CLI_HELP_MSG)[0]  # a screen of help would hide what is wrong
-    line = f"{type(error).__name__}: {' '.join(text.split())[:300]}"
+    line = errors.one_line(error, str(error).partition(CLI_HELP_MSG)[0])  # a screen of help would hide what is wrong
     unpickling = any(frame.f_globals["__name__"] == "torch.serialization" for frame, _ in walk_tb(error.__traceback__))
     if isinstance(error, ModuleNotFoundError) and unpickling:
         line += f"; for layers of your own give --import {error.name}, from its folder or with that on PYTHONPATH"
