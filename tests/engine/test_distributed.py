@@ -13,7 +13,7 @@ from support import QUICK, ROOT, epoch_begun, listing, results_rows, script
 from ultralytics.cfg import get_cfg
 from ultralytics.nn import tasks
 
-from yolo_attn.engine.distributed import own_gpu
+from yolo_attn.engine.distributed import lost_workers_told, own_gpu
 from yolo_attn.engine.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
 
@@ -192,6 +192,32 @@ def test_workers_of_ultralytics_own_launch(torchrun, small_coco, tmp_path):
     assert json.loads((tmp_path / "worker/metrics.json").read_text())["evaluator"].startswith("hotcoco")
 
 
+def test_failed_workers_of_ultralytics_own_launch_are_told_in_a_line(small_coco, tmp_path, monkeypatch, capfd):
+    """Here with two processes on the CPU, which have one picture a batch between them."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    settings = {"model": "yolov8n-gam.yaml", "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 1}
+    trainer = DetectionTrainer(overrides={**settings, "device": "cpu", "project": str(tmp_path), "name": "worker"})
+    trainer.ddp, trainer.world_size = True, 2
+    with pytest.raises(UserError, match=r"^the workers of this training have failed, as told above; there is no check"):
+        trainer.train()
+    assert "batch=1: a training in 2 processes needs" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:9423", True),
+        ("[/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv", True),
+        ("[/gloo/transport/tcp/pair.cc:81] writev [127.0.0.1]:1: Broken pipe", True),
+        ("[enforce fail at gloo/types.h:104] op.preamble.length <= op.nbytes. 9 vs 8", False),
+        ("size of tensor a (3) must match", False),
+    ],
+)
+def test_only_a_broken_connection_is_a_lost_worker(text, lost, tmp_path):
+    with pytest.raises(UserError if lost else RuntimeError, match=LOST if lost else None), lost_workers_told():
+        raise RuntimeError(text)
+
+
 BLIND = """
 import types
 from yolo_attn.engine import distributed
@@ -250,3 +276,13 @@ def test_gpu_of_a_process(device, visible, local_rank, local_size, count, expect
 def test_too_few_gpus(device, local_size, count, message):
     with pytest.raises(UserError, match=message):
         own_gpu(device, None, 0, local_size, count)
+
+
+def test_process_that_has_met_no_other_tells_at_once(tmp_path, monkeypatch):
+    """As Slurm starts one: rank 1 of a training whose rank 0 is not there."""
+    place = {"RANK": 1, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 9}
+    for name, value in place.items():
+        monkeypatch.setenv(name, str(value))
+    result = script("train_det.py", "--cfg", "nowhere.yaml", "--device", "cpu", cwd=tmp_path, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("yolo-attn: error: --cfg nowhere.yaml: no such model")

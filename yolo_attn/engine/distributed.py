@@ -7,9 +7,9 @@ share the folder that the first one chooses. The workers that Ultralytics itself
 
 import atexit
 import contextlib
-import functools
 import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -28,6 +28,12 @@ from yolo_attn.errors import UserError
 
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others: longer than the first one reads data or validates while they wait."""
+
+TELLING = timedelta(seconds=10)
+"""How long a process that ends takes to learn whether another has told why."""
+
+BROKEN_OFF = re.compile(r"gloo.*(closed|reset|time.?out|timed out|broken pipe|refused)", re.IGNORECASE | re.DOTALL)
+"""What gloo, which has no exception of its own, says when another process does not answer."""
 
 
 def enter(args: SimpleNamespace) -> None:
@@ -62,7 +68,7 @@ def _join(device: Any, size: int) -> None:
         backend = "nccl" if dist.is_nccl_available() else "gloo"
         os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"  # without it the timeout ends the process without a word
     try:
-        dist.init_process_group(backend, store=_store(), rank=RANK, world_size=size, timeout=TIMEOUT)
+        dist.init_process_group(backend, store=_store(TIMEOUT), rank=RANK, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the {size} processes of this training did not find each other: {_line(error)}") from error
     atexit.register(_leave)
@@ -153,37 +159,45 @@ def own_device(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lost_workers_told(last: Path | None = None) -> Iterator[None]:
-    """Say in one line that another process was lost.
+    """Say in one line that another process was lost, or that the workers that Ultralytics launched have failed.
 
     Args:
         last: The training's last.pt, which need not be there.
 
     Raises:
-        UserError: Instead of what PyTorch raises when another process does not answer.
+        UserError: Instead of what PyTorch raises when another process does not answer, and Ultralytics of its workers.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
-            raise
+    except (RuntimeError, subprocess.CalledProcessError) as error:
         way_on = f"go on with train --resume {last}" if last and last.exists() else "there is no checkpoint yet"
+        if isinstance(error, subprocess.CalledProcessError):
+            raise UserError(f"the workers of this training have failed, as told above; {way_on}") from error
+        if not isinstance(error, dist.DistError) and not BROKEN_OFF.search(str(error)):
+            raise
         raise UserError(f"a worker of this training was lost ({_line(error)}); {way_on}") from error
 
 
 def first_to_tell() -> bool:
-    """Whether no other process of this training has told yet why it ends."""
+    """Whether no other process of this training has told yet why it ends, as far as they can know of each other."""
+    if not _stores and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True  # they have not met, and no launcher holds a store for them
     try:
-        store = _store()
-        store.set_timeout(timedelta(seconds=10))
+        store = _store(TELLING)
+        store.set_timeout(TELLING)
         return bool(store.add("told", 1) == 1)
     except (RuntimeError, ValueError):  # the store is gone with its machine, or there never was one
         return True
 
 
-@functools.cache
-def _store() -> Any:
-    store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
-    return store
+_stores: list[Any] = []
+
+
+def _store(timeout: timedelta) -> Any:
+    """What the processes tell each other by; whoever needs it first says how long the others are waited for."""
+    if not _stores:
+        _stores.append(next(dist.rendezvous("env://", timeout=timeout))[0])
+    return _stores[0]
 
 
 def _line(error: Exception) -> str:

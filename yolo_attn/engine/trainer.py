@@ -57,6 +57,11 @@ class RunTrainer(BaseTrainer):
             self.args.save_dir = str(weights.parent)  # the run may have been moved
         distributed.enter(self.args)
 
+    def train(self) -> Any:
+        """Train; in several processes, one that is lost is told in one line."""
+        with distributed.lost_workers_told(self.last):
+            return super().train()
+
     def _do_train(self, *world_size: int) -> None:
         """Train, as one of as many processes as there are; Ultralytics counts them by its device string."""
         if RANK == -1:
@@ -65,7 +70,7 @@ class RunTrainer(BaseTrainer):
         self.world_size = dist.get_world_size()
         if self.device.type == "cuda":
             self.device = torch.device("cuda", torch.cuda.current_device())
-        with distributed.lost_workers_told(self.last), distributed.own_device(self.device):
+        with distributed.own_device(self.device):
             super()._do_train(*(self.world_size for _ in world_size))
         self.model = getattr(self.model, "module", self.model)  # its wrapper would hold on to the other processes
 
