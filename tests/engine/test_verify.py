@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
+from ultralytics.nn import tasks
 
-from yolo_attn.engine.verify import difference
+from yolo_attn.engine.verify import BEST_SCORE, difference, score_columns
 
 
 def maps():
@@ -47,12 +49,12 @@ def test_order_of_detections_is_open_and_nothing_else():
     expected = detections()
     swapped = expected.copy()
     swapped[:, [3, 4]] = swapped[:, [4, 3]]
-    assert difference(swapped, expected, unordered=True) == 0
+    assert difference(swapped, expected, BEST_SCORE) == 0
     assert difference(swapped, expected) > 1e-2
     for column in range(6):
         wrong = expected.copy()
         wrong[0, 5, column] += 0.1 * expected[..., column].max()
-        assert difference(wrong, expected, unordered=True) > 0.01, column
+        assert difference(wrong, expected, BEST_SCORE) > 0.01, column
 
 
 def test_a_missing_detection_is_seen_at_the_top_and_not_at_the_end():
@@ -60,14 +62,36 @@ def test_a_missing_detection_is_seen_at_the_top_and_not_at_the_end():
     for lost, small in ((0, False), (20, False), (-1, True)):
         found = np.concatenate([np.delete(expected, lost, 1), expected[:, -1:]], 1)
         found[0, -1, :4] = 1
-        assert (difference(found, expected, unordered=True) < 1e-3) is small
+        assert (difference(found, expected, BEST_SCORE) < 1e-3) is small
 
 
 def test_detections_that_score_alike_are_compared_by_their_scores():
     """As an untrained model gives them: which of them are the best is then open, their scores are not."""
     alike = detections()
     alike[..., 4] = 0.5
-    assert difference(alike[:, ::-1], alike, unordered=True) == 0
+    assert difference(alike[:, ::-1], alike, BEST_SCORE) == 0
     lower = alike.copy()
     lower[..., 4] = 0.4
-    assert difference(lower, alike, unordered=True) == pytest.approx(0.2)
+    assert difference(lower, alike, BEST_SCORE) == pytest.approx(0.2)
+
+
+def test_every_class_counts_where_each_has_a_score():
+    """As RT-DETR's queries come under old versions: the best of them may score nothing as class 0."""
+    expected = np.concatenate([detections()[..., :4], np.full((1, 40, 1), 1e-4), detections()[..., 4:5]], 2)
+    wrong = expected.copy()
+    wrong[0, 3, 0] += 100
+    assert difference(expected[:, ::-1], expected, slice(4, None)) == 0
+    assert difference(wrong, expected, slice(4, None)) > 0.1
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov10n.yaml", "rtdetr-l.yaml"])
+def test_where_the_scores_of_a_head_are(name):
+    """Told by the width of its output: boxes and a score for each of the 5 classes, or the best one's and its class."""
+    kind = tasks.RTDETRDetectionModel if "rtdetr" in name else tasks.DetectionModel
+    model = kind(name, nc=5, verbose=False).eval()
+    model.model[-1].end2end = name == "yolov10n.yaml"
+    with torch.inference_mode():
+        shape = model(torch.rand(1, 3, 160, 160))[0].shape
+    expected = {6: BEST_SCORE, 9: slice(4, None)}.get(shape[-1])
+    assert score_columns(model.model[-1]) == expected
+    assert (expected is None) == (name == "yolov8n.yaml")

@@ -66,7 +66,7 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
         if hasattr(exported, name):
             setattr(head, name, getattr(exported, name))
     nms = bool(getattr(exporter.args, "nms", False)) and hasattr(ultralytics_exporter, "NMSModel")
-    unordered = nms or gives_best(head)
+    scores = BEST_SCORE if nms else score_columns(head)
     run = ultralytics_exporter.NMSModel(original, exporter.args) if nms else original
     largest = 0.0
     for shape in shapes:
@@ -77,7 +77,7 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
         if len(found) != len(expected):
             return float("inf")
         for i, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
-            largest = max(largest, difference(ours, theirs, unordered and i == 0))
+            largest = max(largest, difference(ours, theirs, None if i else scores))
     return largest
 
 
@@ -88,12 +88,18 @@ def difference_of_models(found: Any, expected: Any) -> float:
         return float("inf")
     x = picture((1, expected.yaml.get("channels", 3), 64, 64))
     with torch.inference_mode():
-        return difference(flatten(found(x))[0], flatten(expected(x))[0], gives_best(expected.model[-1]))
+        return difference(flatten(found(x))[0], flatten(expected(x))[0], score_columns(expected.model[-1]))
 
 
-def gives_best(head: Any) -> bool:
-    """Whether a head's output is its best detections, sorted, and not one value for each place."""
-    return bool(getattr(head, "end2end", False)) or isinstance(head, RTDETRDecoder)
+BEST_SCORE = slice(4, 5)
+"""Column of the score in detections that are sorted, behind the box."""
+
+
+def score_columns(head: Any) -> slice | None:
+    """Columns of the scores where a head's output is its best detections; None where it is one value for each place."""
+    if isinstance(head, RTDETRDecoder) and not hasattr(head, "postprocess"):
+        return slice(4, None)  # old versions give the queries, each with a score for every class
+    return BEST_SCORE if getattr(head, "end2end", False) or isinstance(head, RTDETRDecoder) else None
 
 
 def picture(shape: tuple[int, ...]) -> Tensor:
@@ -121,13 +127,13 @@ SMALLEST = 1e-3
 3e-8 off, which is much of a score of 1e-6."""
 
 
-def difference(found: np.ndarray, expected: np.ndarray, unordered: bool = False) -> float:
+def difference(found: np.ndarray, expected: np.ndarray, scores: slice | None = None) -> float:
     """The largest difference of two outputs, each channel's as a share of its largest expected value.
 
     Args:
         found: An output.
         expected: What it should be.
-        unordered: Whether it is (B, N, columns) of the N best detections, box and score first. Their order may change
+        scores: Columns of the scores, where it is (B, N, columns) of the N best detections. Their order may change
             where scores are nearly equal, so every row is compared with the one that is nearest in the other output,
             and those that score hardly more than the worst are left out, since another may have taken their place;
             where none scores more, the scores are compared alone.
@@ -138,25 +144,26 @@ def difference(found: np.ndarray, expected: np.ndarray, unordered: bool = False)
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
     found, expected = found.astype(np.float64), expected.astype(np.float64)
-    channel = expected.ndim - 1 if unordered else min(1, expected.ndim - 1) if expected.ndim > 2 else -1
+    channel = expected.ndim - 1 if scores else min(1, expected.ndim - 1) if expected.ndim > 2 else -1
     others = tuple(axis for axis in range(expected.ndim) if axis != channel)
     scale = np.abs(expected).max(axis=others if channel >= 0 else None, keepdims=True)
     scale = np.maximum(scale, SMALLEST)
     found, expected = found / scale, expected / scale
-    if not unordered:
+    if not scores:
         return float(np.abs(found - expected).max())
-    return max(_nearest(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+    return max(_nearest(ours, theirs, scores) for ours, theirs in zip(found, expected, strict=True))
 
 
 SAME_SCORE = 1e-3
 """Difference of scores, as a share of the best, up to which the order of detections is open."""
 
 
-def _nearest(found: np.ndarray, expected: np.ndarray) -> float:
+def _nearest(found: np.ndarray, expected: np.ndarray, scores: slice) -> float:
     """The largest distance from a row of either to the nearest of the other."""
     distance = np.abs(found[:, None] - expected[None]).max(-1)
-    worst = max(found[:, 4].min(), expected[:, 4].min()) + SAME_SCORE
-    sure = [distance.min(axis)[rows[:, 4] > worst] for axis, rows in ((1, found), (0, expected))]
+    ours, theirs = (rows[:, scores].max(1) for rows in (found, expected))
+    worst = max(ours.min(), theirs.min()) + SAME_SCORE
+    sure = [distance.min(axis)[best > worst] for axis, best in ((1, ours), (0, theirs))]
     if not any(part.size for part in sure):
-        return float(np.abs(np.sort(found[:, 4]) - np.sort(expected[:, 4])).max())
+        return float(np.abs(np.sort(ours) - np.sort(theirs)).max())
     return float(max(part.max(initial=0.0) for part in sure))
