@@ -17,6 +17,7 @@ def test_healthy(tmp_path):
     for text in (torch.__version__, ultralytics.__version__, os.path.dirname(ultralytics.__file__), sys.executable):  # noqa: PTH120
         assert text in result.stdout
     assert "self-test passed" in result.stdout
+    assert "kernels      none yet" in result.stdout
     assert result.stdout.endswith("Nothing is wrong.\n")
 
 
@@ -41,7 +42,7 @@ def test_two_copies_of_ultralytics(tmp_path):
     assert result.returncode == 1
     used = os.path.dirname(ultralytics.__file__)  # noqa: PTH120
     assert f"! copies       2 of ultralytics: {used} is used, not {copy}" in result.stdout
-    assert "1 of 10 checks found something wrong." in result.stdout
+    assert "1 of 11 checks found something wrong." in result.stdout
 
 
 def test_parser_that_changed(tmp_path):

@@ -38,7 +38,8 @@ def test_cost_is_what_can_be_counted_by_hand():
     assert cost(layers.SimAM) == (0, 10 * 256 * pixels)  # it states its own
 
 
-def test_layer_of_the_users_own(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("arguments", [["layers", "--import"], ["--import", "layers"]], ids=["behind", "before"])
+def test_layer_of_the_users_own(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_for_table.py").write_text(
         "import torch, yolo_attn\n"
@@ -49,7 +50,8 @@ def test_layer_of_the_users_own(tmp_path, monkeypatch, capsys):
         "        super().__init__(channels, channels, 1, bias=bias)\n"
     )
     try:
-        assert main(["layers", "--import", "own_for_table"]) == 0
+        arguments.insert(arguments.index("--import") + 1, "own_for_table")
+        assert main(arguments) == 0
         output = capsys.readouterr().out
         assert re.search(r"^Mine +65,792 +209\.72 +bias: true\n +Halve everything\.$", output, re.MULTILINE), output
         assert issubclass(LAYERS["Mine"], nn.Conv2d)

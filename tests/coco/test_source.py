@@ -77,6 +77,19 @@ def test_ordinary_ultralytics_yaml_is_left_to_ultralytics(tmp_path):
     assert load_source(tmp_path / "data.yaml", ["train", "val"]) is None
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "train: images/train  # fa\u00e7ade\nval: images/val\nnames: [a]\n".encode("latin-1"),
+        b"train: {yolo_data: [a.yaml]}\nval: {yolo_data: [b.yaml]}\n",
+    ],
+    ids=["latin-1", "of open-vocabulary trainings"],
+)
+def test_ordinary_yaml_of_another_kind_is_left_to_ultralytics(content, tmp_path):
+    (tmp_path / "data.yaml").write_bytes(content)
+    assert not is_coco_format(tmp_path / "data.yaml")
+
+
 WRONG_YAML = [
     ("- a\n- b\n", "expected keys and values"),
     ("val: [unclosed\n", "not a readable YAML file"),

@@ -241,18 +241,32 @@ def start(self, command, *args, **kwargs):
     return popen(self, command, *args, **kwargs)
 subprocess.Popen.__init__ = start
 from yolo_attn.cli import main
-code = main(["export", "--weights", "best.pt", "--format", "openvino", "--imgsz", "64"])
+code = main(["export", *{arguments!r}])
 import time; time.sleep(1)
 print("touched", [t for t in touched if "pip" in str(t) or "python" in str(t) or isinstance(t, tuple)])
 sys.exit(code)
 """
 
 
-def test_openvino_reports_to_nobody(weights):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--weights", "best.pt", "--format", "openvino", "--imgsz", "64"],
+        ["model=best.pt", "format=openvino", "imgsz=64"],
+    ],
+    ids=["our options", "Ultralytics' grammar"],
+)
+def test_openvino_reports_to_nobody(arguments, weights):
     """Neither a socket, nor another process, nor the files that its telemetry keeps in the home folder."""
     home = weights.parent / "home"
-    home.mkdir()
-    result = run_python(QUIET, weights.parent, HOME=str(home), YOLO_CONFIG_DIR=str(weights.parent), CI="")
+    home.mkdir(exist_ok=True)
+    result = run_python(
+        QUIET.replace("{arguments!r}", repr(arguments)),
+        weights.parent,
+        HOME=str(home),
+        YOLO_CONFIG_DIR=str(weights.parent),
+        CI="",
+    )
     assert result.returncode == 0, result.stderr
     assert "touched []" in result.stdout
     assert not (home / "intel").exists()

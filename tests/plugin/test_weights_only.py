@@ -8,6 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from ultralytics.nn import tasks
+from ultralytics.nn.modules import Conv
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 import yolo_attn
@@ -39,6 +40,19 @@ def model(name="yolov8n-c2f-nam.yaml", change=None, **more):
             m.running_var.uniform_(0.5, 1.5)
             m.num_batches_tracked += 7
     return built.eval()
+
+
+def test_activation_of_one_file_is_not_that_of_later_models(tmp_path):
+    """Ultralytics 8.3 keeps the activation of the model that was built last."""
+    before = Conv.default_act
+    try:
+        write_weights(model(activation="nn.ReLU()"), tmp_path / "model.safetensors")
+        Conv.default_act = before
+        read = yolo_attn.load_safe(tmp_path / "model.safetensors")
+        assert isinstance(read.model[0].act, nn.ReLU)
+        assert Conv.default_act is before
+    finally:
+        Conv.default_act = before
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _is_ultralytics_grammar(others):
             forward(others)
             return 0
-        args, further = _parser().parse_known_args(arguments)
+        args, further = _parser().parse_known_args(others)
         return args.run(args, further) or 0
     except UserError as error:
         _tell(f"yolo-attn: error: {error}")

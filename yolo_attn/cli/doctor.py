@@ -62,6 +62,7 @@ def run(args: argparse.Namespace, further: list[str]) -> int:
         _copies("ultralytics"),
         _gpu(),
         _layers(),
+        Finding("kernels", "none yet; layers run as plain PyTorch"),
     ]
     wrong = [finding for finding in findings if finding.advice]
     for finding in findings:

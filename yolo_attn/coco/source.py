@@ -8,7 +8,7 @@ import yaml
 
 from yolo_attn.coco.index import CocoIndex, read_index
 from yolo_attn.coco.pictures import displayed_size
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, one_line
 
 SPLITS = ("train", "val", "test")
 FILE_NAMES = {
@@ -107,13 +107,14 @@ def _image_folders(folder: Path, split: str) -> list[Path]:
 def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Path], dict[str, list[Path]], set[str]] | None:
     """Annotation files, image folders and names that a data YAML gives, or None where it names no annotations."""
     try:
-        described = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: not a readable YAML file: {' '.join(str(error).split())}") from error
+        described = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: not a readable YAML file: {one_line(error)}") from error
     if not isinstance(described, dict):
         raise UserError(f"{file}: expected keys and values ({YAML_FORM}), found {type(described).__name__}")
     annotations = described.get("annotations")
-    if annotations is None and not any(isinstance(described.get(split), dict) for split in SPLITS):
+    of_splits = [described[split] for split in SPLITS if isinstance(described.get(split), dict)]
+    if annotations is None and not any("annotations" in split for split in of_splits):
         return None
     root = file.parent / Path(described.get("path") or "").expanduser()
     files, folders = {}, {}

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from yolo_attn.engine.verify import RUNTIMES, difference_of_models, largest_diff
 from yolo_attn.errors import ExportError, UserError
 from yolo_attn.files import check_writable
 from yolo_attn.plugin.checkpoints import load_safe
+from yolo_attn.plugin.telemetry import without_telemetry
 from yolo_attn.plugin.weights_only import SUFFIX, write_weights
 
 SAFETENSORS = "safetensors"
@@ -116,8 +116,7 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
     model.pt_path = str(folder / f"{Path(weights).stem}.exported")  # its suffix is replaced wherever the path has it
     exporter = Exporter(overrides=settings)
     LOGGER.info(f"exporting {weights} to {fmt} …")
-    _switch_off_telemetry()
-    with _quiet():
+    with _quiet(), without_telemetry():
         try:
             written = exporter(model=model)
         except ImportError as error:
@@ -223,8 +222,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         LOGGER.removeFilter(only_warnings)
-
-
-def _switch_off_telemetry() -> None:
-    """Keep OpenVINO's converter off the network: it reports by a package that it does without where it is missing."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

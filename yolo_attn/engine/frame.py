@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import hotcoco
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -35,7 +36,8 @@ class Frame:
         return cls(height, width, (gain_x, gain_y), tuple(pad))
 
     def restore(self, points: Tensor) -> Tensor:
-        """Points (…, 2) of the input in the picture's pixels, clipped to it."""
+        """Points (…, 2) of the input in the picture's pixels, at least float32, clipped to it."""
+        points = points.to(torch.promote_types(points.dtype, torch.float32))
         points = (points - points.new_tensor(self.pad)) / points.new_tensor(self.gain)
         return points.clamp(points.new_zeros(2), points.new_tensor((self.width, self.height)))
 

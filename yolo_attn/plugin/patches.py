@@ -1,7 +1,8 @@
 """Everything that is changed in Ultralytics, and how it is put back.
 
 Each entry wraps one function of Ultralytics; the wrapper takes the original as its first argument. While a training in
-several processes lasts, `engine/distributed.py` changes which device Ultralytics trains and validates on, too.
+several processes lasts, `engine/distributed.py` changes which device Ultralytics trains and validates on, too; while a
+tuning lasts, `workers.py` changes the commands that it starts.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from yolo_attn.plugin.blocks import AttendedConv, attend
 from yolo_attn.plugin.parser import parse_model
 from yolo_attn.plugin.registry import LAYERS, parts_of
 from yolo_attn.plugin.sparsity import add_penalty
+from yolo_attn.plugin.telemetry import export
 from yolo_attn.plugin.transfer import load
 from yolo_attn.plugin.workers import generate_ddp_file, tune
 from yolo_attn.plugin.yamls import yaml_model_load
@@ -50,6 +52,7 @@ def register() -> None:
     if model:
         _wrap(model, "train", _of_engine("train"))
         _wrap(model, "val", _of_engine("val"))
+        _wrap(model, "export", export)
         _wrap(model, "tune", tune)
     if first:
         _allow([AttendedConv, attend])

@@ -13,9 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from ultralytics.nn import tasks
+from ultralytics.nn.modules import Conv
 
 import yolo_attn
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, one_line
 from yolo_attn.plugin.untrusted import check_yaml, plain_settings, without_downloads
 
 SUFFIX = ".safetensors"
@@ -73,7 +74,7 @@ def read_weights(file: Path) -> nn.Module:
                 )
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  it is no mapping
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: no whole safetensors file: {' '.join(str(error).split())[:150]}") from error
+        raise UserError(f"{file}: no whole safetensors file: {one_line(error)}") from error
     try:
         described = json.loads(about["yaml"])
     except (KeyError, ValueError):
@@ -85,7 +86,7 @@ def read_weights(file: Path) -> nn.Module:
     except Exception as error:  # whatever a wicked header makes the parser raise
         raise UserError(
             f"{file}: its YAML and its tensors make no model under Ultralytics {ultralytics.__version__} (written "
-            f"under {about.get('ultralytics')}): {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            f"under {about.get('ultralytics')}): {one_line(error)}"
         ) from error
     return model
 
@@ -95,7 +96,11 @@ def _build(about: dict[str, str], described: dict[str, Any]) -> Any:
     kind = getattr(tasks, about["model"])
     if not (isinstance(kind, type) and issubclass(kind, tasks.BaseModel)):
         raise ValueError(f"{about['model']!r} is no model class")
-    model: Any = kind(without_downloads(described), verbose=False)
+    activation = Conv.default_act
+    try:
+        model: Any = kind(without_downloads(described), verbose=False)
+    finally:
+        Conv.default_act = activation  # old versions would build later models with this one's
     model.names = {int(index): str(name) for index, name in json.loads(about["names"]).items()}
     model.task = about["task"]
     model.args = plain_settings({"task": about["task"], "imgsz": json.loads(about["imgsz"])})
