@@ -12,14 +12,15 @@ from yolo_attn.errors import UserError
 def write_text(file: Path, text: str) -> None:
     """Write `text` under a temporary name beside `file`, then rename it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
-        os.chmod(temporary, 0o644)  # noqa: PTH101  mkstemp's own mode hides results from a user's colleagues
-        Path(temporary).replace(file)
+        temporary.chmod(0o644)  # mkstemp's own mode hides results from a user's colleagues
+        temporary.replace(file)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

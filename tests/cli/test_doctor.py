@@ -2,19 +2,21 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import ultralytics
 from support import run_python
 
+USED = Path(ultralytics.__file__).parent
 DOCTOR = "import sys; from yolo_attn.cli import main; sys.exit(main(['doctor']))"
 
 
 def test_healthy(tmp_path):
     result = run_python(DOCTOR, tmp_path)
     assert result.returncode == 0, result.stdout
-    for text in (torch.__version__, ultralytics.__version__, os.path.dirname(ultralytics.__file__), sys.executable):  # noqa: PTH120
+    for text in (torch.__version__, ultralytics.__version__, str(USED), sys.executable):
         assert text in result.stdout
     assert "self-test passed" in result.stdout
     assert "kernels      none yet" in result.stdout
@@ -40,8 +42,7 @@ def test_two_copies_of_ultralytics(tmp_path):
     end = f"import sys; sys.path.append({str(copy.parent)!r}); "
     result = run_python(end + DOCTOR, tmp_path)
     assert result.returncode == 1
-    used = os.path.dirname(ultralytics.__file__)  # noqa: PTH120
-    assert f"! copies       2 of ultralytics: {used} is used, not {copy}" in result.stdout
+    assert f"! copies       2 of ultralytics: {USED} is used, not {copy}" in result.stdout
     assert "1 of 11 checks found something wrong." in result.stdout
 
 

@@ -29,6 +29,6 @@ def displayed_size(file: str | Path) -> tuple[int, int] | None:
 
 
 def _ends_with(file: str | Path, end: bytes) -> bool:
-    with open(file, "rb") as stream:  # noqa: PTH123
+    with Path(file).open("rb") as stream:
         stream.seek(-len(end), os.SEEK_END)
         return stream.read() == end
