@@ -165,7 +165,8 @@ def test_layer_table_gives_the_signatures():
         parameters = inspect.signature(getattr(layers, name)).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         told = dict(yaml.safe_load(option).popitem() for option in re.findall(r"`(.*?)`", rows[name]))
-        assert {k: str(v) for k, v in told.items()} == {k: str(v) for k, v in defaults.items()}
+        assert {**{k: str(v) for k, v in told.items()}, "gain": "1.0"} == {k: str(v) for k, v in defaults.items()}
+    assert "All ten also have `gain: 1.0`" in README
 
 
 def test_data_yaml_of_the_readme_is_found(tmp_path, small_coco):

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_safe", "register", "register_layer", "unregister"]
+__all__ = ["__version__", "identity_init", "load_safe", "register", "register_layer", "unregister"]
 
 _MODULES = ("ultralytics.nn.tasks", "ultralytics.engine.model")
 """Modules of Ultralytics' with something to register in; the second imports the first."""
@@ -48,6 +48,10 @@ def __getattr__(name: str) -> Any:
         from yolo_attn.plugin.checkpoints import load_safe
 
         return load_safe
+    if name == "identity_init":
+        from yolo_attn.engine.identity import identity_init
+
+        return identity_init
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,6 +1,7 @@
 """What every layer promises, whatever its formula: dtypes, memory formats, copies, tracing, export, gradients."""
 
 import copy
+import inspect
 import io
 import pickle
 import warnings
@@ -288,3 +289,31 @@ def test_finite_everywhere(name, size, scale, offset, dtype):
     assert out.isfinite().all()
     out.sum().backward()
     assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["f32", "f16"])
+@every_mode
+@every_layer
+def test_gain_is_a_factor_on_the_output(name, training, dtype):
+    """A power of two, so that no product is rounded; the input is kept small enough for float16."""
+    x = example(2, 8, 7, 5, dtype=dtype)
+    plain, doubled = build(name, training).to(dtype), build(name, training).to(dtype)
+    assert plain.gain == 1.0
+    doubled.gain = 2.0
+    torch.testing.assert_close(doubled(x), 2 * plain(x), rtol=0, atol=torch.finfo(dtype).tiny)
+
+
+@pytest.mark.parametrize("gain", [0, -1.0, float("inf"), float("nan"), True, "2", None])
+@pytest.mark.parametrize("layer", sorted({type(build(name)) for name in LAYERS}, key=str))
+def test_gain_must_be_a_finite_number_above_0(layer, gain):
+    with pytest.raises(ValueError, match=f"{layer.__name__}: gain must be a finite number > 0, got"):
+        layer(8, gain=gain)
+    assert list(inspect.signature(layer).parameters)[-1] == "gain"
+    assert layer(8, gain=1.97).gain == 1.97
+
+
+def test_layers_pickled_before_there_was_a_gain():
+    layer = build("SE")
+    expected = layer(example(2, 8, 3, 3))
+    del layer.__dict__["gain"]
+    assert torch.equal(pickle.loads(pickle.dumps(layer))(example(2, 8, 3, 3)), expected)

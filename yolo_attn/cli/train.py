@@ -34,6 +34,12 @@ def add(commands: Any) -> None:
         metavar="P",
         help="NAM's penalty P·(Σ|γ| + Σ|λ|), such as 1e-4; default: the model YAML's, else none",
     )
+    parser.add_argument(
+        "--identity-init",
+        action=argparse.BooleanOptionalAction,
+        help="with --weights: attention that the checkpoint is without starts with the gain that keeps the magnitude "
+        "of its input; default: on",
+    )
     add_run_options(parser)
 
 
@@ -44,6 +50,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     if args.resume:
         given = settings(args, further)
         fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
+        fixed["--identity-init"] = args.identity_init
         fixed |= {f"--{key}" if key in OPTIONS else key: v for key, v in given.items() if key not in RESUMABLE}
         fixed.pop("--data", None)
         changed = [name for name, value in fixed.items() if value is not None]
@@ -56,4 +63,12 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     elif not args.cfg:
         raise UserError("train needs --cfg, such as --cfg yolov8n-gam.yaml")
     else:
-        train(args.cfg, args.project, args.weights, settings(args, further), args.nam_sparsity, args.task)
+        train(
+            args.cfg,
+            args.project,
+            args.weights,
+            settings(args, further),
+            args.nam_sparsity,
+            args.task,
+            args.identity_init,
+        )

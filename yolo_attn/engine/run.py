@@ -1,7 +1,9 @@
 """Whole runs: train, resume, validate. Everything is checked before the first file is written."""
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -24,7 +26,7 @@ from yolo_attn.engine.checks import (
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
-from yolo_attn.engine.trainer import SPARSITY_VARIABLE, RunTrainer
+from yolo_attn.engine.trainer import IDENTITY_VARIABLE, SPARSITY_VARIABLE, RunTrainer
 from yolo_attn.engine.validator import RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
@@ -45,6 +47,7 @@ def train(
     settings: dict[str, Any],
     nam_sparsity: float | None = None,
     task: str | None = None,
+    identity_init: bool | None = None,
 ) -> RunTrainer:
     """Train a model.
 
@@ -55,6 +58,8 @@ def train(
         settings: Ultralytics' settings. Without `data` the demo set is used, at its own size and length.
         nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
         task: Ultralytics' name of the task that the model is expected to have; None takes the model's own.
+        identity_init: Whether attention that the checkpoint is without starts with the gain that keeps the magnitude
+            of its input; None does so where there is a checkpoint.
 
     Returns:
         The trainer, with its metrics and paths.
@@ -66,6 +71,8 @@ def train(
     check_importable(model)
     if nam_sparsity and not scales_of(model):
         raise UserError(f"--nam-sparsity {nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse")
+    if identity_init and not weights:
+        raise UserError("--identity-init: without --weights there is no trained network to keep whole")
     folder = _project(project, kind)
     if "data" not in settings and kind.name not in DRAWN:
         raise UserError(f"--cfg {cfg}: the demo set has no labels for {kind.name}; give --data")
@@ -78,13 +85,12 @@ def train(
     _check_training_data(args)
     if weights:
         check_transfer(weights, load_weights(weights, task=kind.name)[0], cfg)
-    if nam_sparsity is None:
+    told = {
+        SPARSITY_VARIABLE: None if nam_sparsity is None else str(nam_sparsity),
+        IDENTITY_VARIABLE: "1" if weights and identity_init is not False else None,
+    }
+    with _environment({name: value for name, value in told.items() if value is not None}):
         return _run(kind, vars(args))
-    os.environ[SPARSITY_VARIABLE] = str(nam_sparsity)
-    try:
-        return _run(kind, vars(args))
-    finally:
-        del os.environ[SPARSITY_VARIABLE]
 
 
 def resume(
@@ -181,6 +187,17 @@ def _check_training_data(args: SimpleNamespace) -> dict[str, Any] | None:
     else:
         check_plain_data(args.data, split, args.task)
     return data
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Tell a training and the processes that it starts what Ultralytics' settings have no place for."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
 
 
 def _run(task: Task, overrides: dict[str, Any]) -> RunTrainer:

@@ -3,6 +3,8 @@
 They live in an importable module so that the workers of a multi-GPU run find them, and the layers with them.
 """
 
+import itertools
+import math
 import os
 from copy import copy
 from pathlib import Path
@@ -12,10 +14,11 @@ import torch
 import torch.distributed as dist
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models import rtdetr, yolo
-from ultralytics.utils import RANK
+from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.engine import distributed
 from yolo_attn.engine.data import build_dataset, write_data_yaml
+from yolo_attn.engine.identity import PICTURES
 from yolo_attn.engine.metrics import COCO_KEYS
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.validator import (
@@ -29,11 +32,22 @@ from yolo_attn.engine.validator import (
     SegmentationValidator,
 )
 from yolo_attn.files import write_text
+from yolo_attn.plugin.gains import calibrate, gains_line, set_gains
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
 from yolo_attn.plugin.sparsity import LOSS_NAME
+from yolo_attn.plugin.transfer import untrained_rows
 
 SPARSITY_VARIABLE = "YOLO_ATTN_NAM_SPARSITY"
 """Carries a new run's penalty into the processes that train it; checkpoints carry it in the model's YAML."""
+
+IDENTITY_VARIABLE = "YOLO_ATTN_IDENTITY_INIT"
+"""Tells the processes that train a new run to set the gains of attention that a checkpoint was without."""
+
+
+def unwrapped(model: Any) -> Any:
+    """The model that a process trains, without its wrappers for several processes and for compiling."""
+    model = getattr(model, "module", model)
+    return getattr(model, "_orig_mod", model)
 
 
 class RunTrainer(BaseTrainer):
@@ -82,6 +96,28 @@ class RunTrainer(BaseTrainer):
         if SPARSITY_VARIABLE in os.environ and not self.resume:
             model.yaml[SPARSITY_KEY] = float(os.environ[SPARSITY_VARIABLE])
         return model
+
+    def _setup_train(self, *world_size: int) -> None:
+        super()._setup_train(*world_size)
+        if IDENTITY_VARIABLE in os.environ and not self.resume:
+            self._identity_init()
+
+    def _identity_init(self) -> None:
+        """Make attention that the checkpoint was without keep the magnitude of its input; all processes alike."""
+        model = unwrapped(self.model)
+        rows = untrained_rows(model)
+        if not rows:
+            return
+        loader: Any = self.train_loader
+        batches = itertools.islice(loader, math.ceil(PICTURES / loader.batch_size))
+        told = [calibrate(model, (self.preprocess_batch(batch)["img"] for batch in batches), rows)]
+        loader.reset()  # or the first epoch would begin behind these batches
+        if RANK > -1:
+            dist.broadcast_object_list(told, 0)
+        for each in [model, *([self.ema.ema] if self.ema else [])]:
+            set_gains(each, told[0])
+        if RANK in {-1, 0}:
+            LOGGER.info(gains_line(model, told[0], rows))
 
     def get_validator(self) -> RunValidator:
         stock = super().get_validator()

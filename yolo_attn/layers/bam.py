@@ -28,7 +28,7 @@ Where this differs, and why:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import at_least_float32, check_positive_ints, gated, mean
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, gated, mean
 
 
 class BAMChannel(nn.Module):
@@ -75,7 +75,7 @@ class BAMSpatial(nn.Module):
         return at_least_float32(self.final(y))
 
 
-class BAM(nn.Module):
+class BAM(AttentionLayer):
     """Gate by 1 + σ(channel attention · spatial attention) (Park et al., BMVC 2018).
 
     Shape:
@@ -85,17 +85,19 @@ class BAM(nn.Module):
         channels: C of the input.
         ratio: r, by which C is reduced inside both parts, to max(1, C // r).
         dilation: of the two 3×3 convolutions of the spatial part.
+        gain: factor on the output.
 
     Raises:
         ValueError: if an option is out of range; in forward, if training sees a single pixel in all.
     """
 
-    def __init__(self, channels: int, *, ratio: int = 16, dilation: int = 4) -> None:
-        super().__init__()
+    def __init__(self, channels: int, *, ratio: int = 16, dilation: int = 4, gain: float = 1.0) -> None:
+        super().__init__(gain)
         check_positive_ints("BAM", channels=channels, ratio=ratio, dilation=dilation)
         self.channel = BAMChannel(channels, ratio=ratio)
         self.spatial = BAMSpatial(channels, ratio=ratio, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        return gated(x, 1 + (self.channel(x)[:, :, None, None] * self.spatial(x)).sigmoid())
+        gate = 1 + (self.channel(x)[:, :, None, None] * self.spatial(x)).sigmoid()
+        return gated(x, gate, gain=self.gain)

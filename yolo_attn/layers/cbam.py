@@ -25,6 +25,7 @@ Where this differs, and why:
 from torch import Tensor, nn
 
 from yolo_attn.layers.common import (
+    AttentionLayer,
     MaxMeanGate,
     at_least_float32,
     check_kernel_size,
@@ -54,7 +55,7 @@ class CBAMChannel(nn.Module):
         return gated(x, attention.sigmoid()[:, :, None, None])
 
 
-class CBAM(nn.Module):
+class CBAM(AttentionLayer):
     """Gate channels, then space, each by its means and maxima (Woo et al., ECCV 2018).
 
     Shape:
@@ -64,13 +65,14 @@ class CBAM(nn.Module):
         channels: C of the input.
         ratio: r, by which C is reduced inside the MLP, to max(1, C // r).
         kernel_size: of the spatial convolution; odd.
+        gain: factor on the output.
 
     Raises:
         ValueError: if an option is out of range; in forward, if training sees a single pixel in all.
     """
 
-    def __init__(self, channels: int, *, ratio: int = 16, kernel_size: int = 7) -> None:
-        super().__init__()
+    def __init__(self, channels: int, *, ratio: int = 16, kernel_size: int = 7, gain: float = 1.0) -> None:
+        super().__init__(gain)
         check_positive_ints("CBAM", channels=channels, ratio=ratio)
         check_kernel_size("CBAM", kernel_size)
         self.channel = CBAMChannel(channels, ratio=ratio)
@@ -79,4 +81,4 @@ class CBAM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
         u = self.channel(x)
-        return gated(u, self.spatial(max_and_mean(u, 1)).sigmoid())
+        return gated(u, self.spatial(max_and_mean(u, 1)).sigmoid(), gain=self.gain)

@@ -1,9 +1,32 @@
-"""What several layers share: option checks, products in float32, and the gate over [max, mean]."""
+"""What several layers share: the gain, option checks, products in float32, and the gate over [max, mean]."""
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+
+
+class AttentionLayer(nn.Module):
+    """Base of the layers: what they share is a factor on their output.
+
+    A gate below 1 takes from every map that passes it, and a network that was trained without it then sees maps of
+    another size. The gain gives it back; the authors' formula is that of gain 1.
+
+    Args:
+        gain: factor on the output, > 0.
+
+    Raises:
+        ValueError: if gain is no finite number > 0.
+    """
+
+    gain: float = 1.0  # of the class too: checkpoints from before this option have none
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        if type(gain) not in (int, float) or not 0 < gain < math.inf:
+            raise ValueError(f"{type(self).__name__}: gain must be a finite number > 0, got {gain!r}")
+        self.gain = float(gain)
 
 
 def check_positive_ints(layer: str, **options: object) -> None:
@@ -30,12 +53,18 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(_wide(x))
 
 
-def gated(x: Tensor, *gates: Tensor) -> Tensor:
-    """Return x times every gate, in x's dtype; the gates are float32 at least, and so is the product before it."""
+def gated(x: Tensor, *gates: Tensor, gain: float = 1.0) -> Tensor:
+    """Return gain · x times every gate, in x's dtype; the gates, and so the product before it, are float32 at least."""
     out = x
-    for gate in gates:
+    *others, last = gates
+    for gate in (*others, scaled(last, gain)):
         out = out * gate  # promotes a narrower x on the fly, and keeps x itself for the backward
     return out.to(x.dtype)
+
+
+def scaled(x: Tensor, gain: float) -> Tensor:
+    """Return gain · x, and x itself at gain 1."""
+    return x if gain == 1 else x * gain
 
 
 def mean(x: Tensor, dim: int | Iterable[int], *, keepdim: bool = False) -> Tensor:

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import at_least_float32, check_positive_ints, gated, mean
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, gated, mean
 
 
-class CoordAtt(nn.Module):
+class CoordAtt(AttentionLayer):
     """Gate rows and columns by their means (Hou et al., CVPR 2021).
 
     Shape:
@@ -31,13 +31,14 @@ class CoordAtt(nn.Module):
     Args:
         channels: C of the input.
         ratio: r, by which C is reduced inside, to max(8, C // r).
+        gain: factor on the output.
 
     Raises:
         ValueError: if an option is out of range.
     """
 
-    def __init__(self, channels: int, *, ratio: int = 32) -> None:
-        super().__init__()
+    def __init__(self, channels: int, *, ratio: int = 32, gain: float = 1.0) -> None:
+        super().__init__(gain)
         check_positive_ints("CoordAtt", channels=channels, ratio=ratio)
         middle = max(8, channels // ratio)
         self.conv1 = nn.Conv2d(channels, middle, 1)
@@ -52,4 +53,4 @@ class CoordAtt(nn.Module):
         f = F.hardswish(self.bn1(self.conv1(strips.to(self.conv1.weight.dtype))))
         rows = at_least_float32(self.conv_h(f[:, :, :height])).sigmoid()
         columns = at_least_float32(self.conv_w(f[:, :, height:])).sigmoid()
-        return gated(x, columns.transpose(2, 3), rows)
+        return gated(x, columns.transpose(2, 3), rows, gain=self.gain)

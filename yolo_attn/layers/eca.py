@@ -20,10 +20,17 @@ import math
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import at_least_float32, check_kernel_size, check_positive_ints, gated, mean
+from yolo_attn.layers.common import (
+    AttentionLayer,
+    at_least_float32,
+    check_kernel_size,
+    check_positive_ints,
+    gated,
+    mean,
+)
 
 
-class ECA(nn.Module):
+class ECA(AttentionLayer):
     """Gate channels by a convolution along their means (Wang et al., CVPR 2020).
 
     Shape:
@@ -32,13 +39,14 @@ class ECA(nn.Module):
     Args:
         channels: C of the input.
         kernel_size: k, odd; None takes it from C by the paper's formula.
+        gain: factor on the output.
 
     Raises:
         ValueError: if an option is out of range.
     """
 
-    def __init__(self, channels: int, *, kernel_size: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, channels: int, *, kernel_size: int | None = None, gain: float = 1.0) -> None:
+        super().__init__(gain)
         check_positive_ints("ECA", channels=channels)
         if kernel_size is None:
             t = int(abs(math.log2(channels) / 2 + 1 / 2))
@@ -49,4 +57,4 @@ class ECA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
         attention = self.conv(mean(x, (2, 3)).to(self.conv.weight.dtype)[:, None])
-        return gated(x, at_least_float32(attention).sigmoid().transpose(1, 2)[..., None])
+        return gated(x, at_least_float32(attention).sigmoid().transpose(1, 2)[..., None], gain=self.gain)

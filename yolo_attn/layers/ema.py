@@ -23,10 +23,10 @@ Where this differs, and why:
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import at_least_float32, check_positive_ints, divisors, gated, mean
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, divisors, gated, mean
 
 
-class EMA(nn.Module):
+class EMA(AttentionLayer):
     """Gate the pixels of each group of channels by cross-weighted branches (Ouyang et al., ICASSP 2023).
 
     Shape:
@@ -35,13 +35,14 @@ class EMA(nn.Module):
     Args:
         channels: C of the input.
         groups: into which the channels are split; the largest divisor of C up to it is taken.
+        gain: factor on the output.
 
     Raises:
         ValueError: if an option is out of range.
     """
 
-    def __init__(self, channels: int, *, groups: int = 32) -> None:
-        super().__init__()
+    def __init__(self, channels: int, *, groups: int = 32, gain: float = 1.0) -> None:
+        super().__init__(gain)
         check_positive_ints("EMA", channels=channels, groups=groups)
         self.groups = max(d for d in divisors(channels) if d <= groups)
         width = channels // self.groups
@@ -63,7 +64,7 @@ class EMA(nn.Module):
         # Sums of products and not matrix products, which autocast would round. The weights are float32, so these are.
         s = (q * shift.softmax(0)[:, None, None] + p * mean(q, (2, 3), keepdim=True).softmax(1)).sum(1)
         gate = s.reshape(-1, self.groups, 1, height, width).sigmoid()
-        return gated(x.unflatten(1, (self.groups, -1)), gate).flatten(1, 2)
+        return gated(x.unflatten(1, (self.groups, -1)), gate, gain=self.gain).flatten(1, 2)
 
     def extra_repr(self) -> str:
         """Show the number of groups that was taken."""

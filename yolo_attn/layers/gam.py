@@ -25,7 +25,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from yolo_attn.layers.common import at_least_float32, check_kernel_size, check_positive_ints, divisors, gated
+from yolo_attn.layers.common import (
+    AttentionLayer,
+    at_least_float32,
+    check_kernel_size,
+    check_positive_ints,
+    divisors,
+    gated,
+    scaled,
+)
 
 
 class GAMChannel(nn.Module):
@@ -68,7 +76,7 @@ class GAMSpatial(nn.Module):
         self.bn2 = _fold(self.conv2, self.bn2)
 
 
-class GAM(nn.Module):
+class GAM(AttentionLayer):
     """Gate channels, then space, without pooling either (Liu et al., arXiv 2112.05561).
 
     Heavy: at P3, P4 and P5 of yolov8n the defaults add 2.15 M parameters (68 %) and 3.93 GFLOPs (44 %), groups=4
@@ -83,6 +91,7 @@ class GAM(nn.Module):
         groups: of the two convolutions of the spatial part; must divide C/r.
         channel_act: "sigmoid" (the paper) or "none" (most ports), on the channel attention.
         kernel_size: of the two convolutions of the spatial part; odd.
+        gain: factor on the output.
 
     Raises:
         ValueError: if an option is out of range.
@@ -96,8 +105,9 @@ class GAM(nn.Module):
         groups: int = 1,
         channel_act: str = "sigmoid",
         kernel_size: int = 7,
+        gain: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(gain)
         check_positive_ints("GAM", channels=channels, ratio=ratio, groups=groups, kernel_size=kernel_size)
         if channels % ratio:
             raise ValueError(f"GAM: ratio={ratio} does not divide channels={channels}; allowed: {_listed(channels)}")
@@ -115,7 +125,7 @@ class GAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        return self.spatial(self.channel(x))
+        return scaled(self.spatial(self.channel(x)), self.gain)
 
     def fuse(self) -> None:
         """Fold the batch norms into their convolutions, in place, for inference.

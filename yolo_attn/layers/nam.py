@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import at_least_float32, check_positive_ints
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, scaled
 from yolo_attn.layers.resize import resize
 
 
@@ -155,7 +155,7 @@ class NAMSpatial(nn.Module):
         return f"grid={self.grid}"
 
 
-class NAM(nn.Module):
+class NAM(AttentionLayer):
     """Gate channels, and pixels if asked to, by their batch norm scales (Liu et al., arXiv 2111.12419).
 
     x · σ(w · BN(x)) with w = |γ| / Σ|γ|, then the same with one scale λ for each pixel of a reference grid, which is
@@ -173,6 +173,7 @@ class NAM(nn.Module):
         detach_weights: whether w is a constant to the gradients of γ and λ, as in the authors' code.
         eps: of the batch norms.
         momentum: of the batch norms; their running statistics are always a moving average.
+        gain: factor on the output.
 
     Raises:
         ValueError: if an option is out of range; in forward, if training sees a single value per channel, or per pixel
@@ -189,8 +190,9 @@ class NAM(nn.Module):
         detach_weights: bool = True,
         eps: float = 1e-5,
         momentum: float = 0.1,
+        gain: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(gain)
         check_positive_ints("NAM", channels=channels)
         if type(spatial) is not bool:
             raise ValueError(f"NAM: spatial must be True or False, got {spatial!r}")
@@ -214,9 +216,10 @@ class NAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        if self.spatial is None:
-            return self.channel(x)
-        return self.spatial(self.channel(at_least_float32(x))).to(x.dtype)  # rounded once
+        out = self.channel(at_least_float32(x))
+        if self.spatial is not None:
+            out = self.spatial(out)
+        return scaled(out, self.gain).to(x.dtype)  # rounded once
 
     def extra_repr(self) -> str:
         """Show what the batch norms below do not."""

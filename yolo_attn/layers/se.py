@@ -16,10 +16,10 @@ Where this differs, and why:
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import at_least_float32, check_positive_ints, gated, mean
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, gated, mean
 
 
-class SE(nn.Module):
+class SE(AttentionLayer):
     """Gate channels by an MLP on their means (Hu et al., CVPR 2018).
 
     Shape:
@@ -28,13 +28,14 @@ class SE(nn.Module):
     Args:
         channels: C of the input.
         ratio: r, by which C is reduced inside, to max(1, C // r).
+        gain: factor on the output.
 
     Raises:
         ValueError: if an option is out of range.
     """
 
-    def __init__(self, channels: int, *, ratio: int = 16) -> None:
-        super().__init__()
+    def __init__(self, channels: int, *, ratio: int = 16, gain: float = 1.0) -> None:
+        super().__init__(gain)
         check_positive_ints("SE", channels=channels, ratio=ratio)
         middle = max(1, channels // ratio)
         self.fc1 = nn.Linear(channels, middle, bias=False)
@@ -43,4 +44,4 @@ class SE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
         attention = self.fc2(self.fc1(mean(x, (2, 3)).to(self.fc1.weight.dtype)).relu())
-        return gated(x, at_least_float32(attention).sigmoid()[:, :, None, None])
+        return gated(x, at_least_float32(attention).sigmoid()[:, :, None, None], gain=self.gain)

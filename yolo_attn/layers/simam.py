@@ -23,15 +23,15 @@ Where this differs, and why:
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from yolo_attn.layers.common import at_least_float32
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, scaled
 
 # mean 1, x − μ 1, square 1, Σd 1, division 1, + 0.5 1, σ 3 (exp, add, divide), · x 1
 _FLOPS_PER_ELEMENT = 10
 
 
-class SimAM(nn.Module):
+class SimAM(AttentionLayer):
     """Scale every pixel by the sigmoid of its inverse energy (Yang et al., ICML 2021).
 
     Has no parameters and no buffers. Statistics are taken over each (H, W) plane in float32, or float64 for float64.
@@ -42,13 +42,14 @@ class SimAM(nn.Module):
     Args:
         channels: accepted for one signature with the other layers, and not used.
         e_lambda: λ of the paper, 0 < λ < 10. The authors train ImageNet and COCO with 0.1.
+        gain: factor on the output.
 
     Raises:
         ValueError: if channels is not a positive int or None, or λ is out of range.
     """
 
-    def __init__(self, channels: int | None = None, *, e_lambda: float = 1e-4) -> None:
-        super().__init__()
+    def __init__(self, channels: int | None = None, *, e_lambda: float = 1e-4, gain: float = 1.0) -> None:
+        super().__init__(gain)
         if channels is not None and (type(channels) is not int or channels < 1):
             raise ValueError(
                 f"SimAM: channels must be a positive int or None, got {channels!r}; λ goes by name: "
@@ -72,7 +73,7 @@ class SimAM(nn.Module):
         # A λ that z's dtype rounds to zero would make a constant plane 0/0.
         e_lambda = max(self.e_lambda, torch.finfo(z.dtype).tiny)
         y = d / (4 * (d.sum((-2, -1), keepdim=True) / n + e_lambda)) + 0.5
-        return (z * y.sigmoid()).to(x.dtype)
+        return scaled(z * y.sigmoid(), self.gain).to(x.dtype)
 
     def flops(self, x: Tensor) -> int:
         """Count the elementwise operations on x, which counters that look for submodules do not see.

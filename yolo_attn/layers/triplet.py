@@ -21,12 +21,19 @@ Where this differs, and why:
 - The batch norms are plain BatchNorm2d: inside Ultralytics they get its eps 1e-3 and momentum 0.03, as all of its own.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from yolo_attn.layers.common import MaxMeanGate, check_kernel_size, check_positive_ints, gated, max_and_mean
+from yolo_attn.layers.common import (
+    AttentionLayer,
+    MaxMeanGate,
+    check_kernel_size,
+    check_positive_ints,
+    gated,
+    max_and_mean,
+)
 
 
-class TripletAttention(nn.Module):
+class TripletAttention(AttentionLayer):
     """Gate by the mean of three spatial attentions over (C, W), (H, C) and (H, W) (Misra et al., WACV 2021).
 
     Shape:
@@ -35,13 +42,14 @@ class TripletAttention(nn.Module):
     Args:
         channels: accepted for one signature with the other layers, and not used.
         kernel_size: of the three convolutions; odd.
+        gain: factor on the output.
 
     Raises:
         ValueError: if an option is out of range; in forward, if training sees a single pixel in all.
     """
 
-    def __init__(self, channels: int | None = None, *, kernel_size: int = 7) -> None:
-        super().__init__()
+    def __init__(self, channels: int | None = None, *, kernel_size: int = 7, gain: float = 1.0) -> None:
+        super().__init__(gain)
         if channels is not None:
             check_positive_ints("TripletAttention", channels=channels)
         check_kernel_size("TripletAttention", kernel_size)
@@ -54,4 +62,4 @@ class TripletAttention(nn.Module):
         cw = self.cw(max_and_mean(x, 2)).sigmoid().transpose(1, 2)  # (B, 1, C, W) → (B, C, 1, W)
         hc = self.hc(max_and_mean(x, 3).transpose(2, 3)).sigmoid().permute(0, 3, 2, 1)  # (B, 1, H, C) → (B, C, H, 1)
         hw = self.hw(max_and_mean(x, 1)).sigmoid()
-        return gated(x, (cw + hc + hw) / 3)
+        return gated(x, (cw + hc + hw) / 3, gain=self.gain)

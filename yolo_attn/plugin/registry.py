@@ -122,6 +122,14 @@ def users_modules() -> list[str]:
     return sorted(name for name in modules if name in sys.modules and not name.startswith("yolo_attn."))
 
 
+def split_name(name: str) -> tuple[str | None, type[nn.Module] | None]:
+    """The block and the attention layer in a row's name: ("C2f", NAM) of C2f_NAM, (None, NAM), ("Conv", None)."""
+    if name in LAYERS:
+        return None, LAYERS[name]
+    block, _, layer = name.partition("_")  # a user's layer may have an underscore, no block has
+    return (block, LAYERS[layer]) if block in UNITS and layer in LAYERS else (name, None)
+
+
 def near_misses(name: str, known: list[str]) -> list[str]:
     """Names in `known` that a user who wrote `name` may have meant, best first; one that differs in case alone, alone.
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.blocks import UNITS, WHERE, place_attention
-from yolo_attn.plugin.registry import LAYERS, near_misses
+from yolo_attn.plugin.registry import LAYERS, near_misses, split_name
 
 
 class RowError(UserError, ValueError):
@@ -66,7 +66,8 @@ class AttentionRow:
     @property
     def needs_grid(self) -> bool:
         """Whether the layer wants a reference map size that the row leaves out."""
-        return bool(self.options.get("spatial")) and self.options.get("grid") is None and "grid" in _options(self.layer)
+        lacking = self.options.get("spatial") and self.options.get("grid") is None
+        return bool(lacking) and "grid" in options_of(self.layer)
 
     def with_grid(self, size: tuple[int, int] | None) -> "AttentionRow":
         """This row with its reference map size, height and width, filled in.
@@ -91,7 +92,7 @@ class AttentionRow:
             RowError: If the layer refuses an option, the first positional integer looks like a channel count, or a
                 user's own layer fails on a map or changes its shape or dtype.
         """
-        option, default = next(iter(_options(self.layer).items()), ("", None))
+        option, default = next(iter(options_of(self.layer).items()), ("", None))
         first = self.positional[0] if self.positional else None
         if type(first) is int and first >= LEAST_WIDTH and first != default and (first % 64 == 0 or first == channels):
             raise RowError(
@@ -171,13 +172,14 @@ def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
         if not isinstance(row, list) or len(row) < 3 or not isinstance(row[2], str):
             raise RowError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
         name = row[2]
-        block, _, layer = name.partition("_")  # a user's layer may have an underscore, no block has
-        if name in LAYERS:
-            found.append(_read_layer(place, index, row))
-        elif layer in LAYERS and block in UNITS:
-            found.append(_read_block(place, index, row, block, LAYERS[layer]))
-        elif layer in LAYERS and block in known:
-            raise RowError(f"{place}: {block} has no attention variant; blocks that have are {', '.join(UNITS)}")
+        block, kind = split_name(name)
+        start, _, end = name.partition("_")
+        if kind and block:
+            found.append(_read_block(place, index, row, block, kind))
+        elif kind:
+            found.append(_read_layer(place, index, row, kind))
+        elif end in LAYERS and start in known:
+            raise RowError(f"{place}: {start} has no attention variant; blocks that have are {', '.join(UNITS)}")
         elif name not in known and not name.startswith("torchvision.ops.") and not _is_torchs(name):
             variants = [f"{block}_{layer}" for block in UNITS for layer in LAYERS]
             near = near_misses(name, [*LAYERS, *variants, *known])
@@ -192,25 +194,24 @@ def _is_torchs(name: str) -> bool:
 
 def right_form(layer: type[nn.Module], source: int = -1, block: str | None = None) -> str:
     """How a row of `layer`, or of its variant of `block`, is written, with its options and their defaults."""
-    options = ", ".join(f"{name}: {default}" for name, default in _options(layer).items())
+    options = ", ".join(f"{name}: {default}" for name, default in options_of(layer).items())
     if block:
         return f"behind {block}'s own arguments write nothing or {{where: {' | '.join(WHERE)}, {options}}}"
     longer = f" or [{source}, 1, {layer.__name__}, [{{{options}}}]]" if options else ""
     return f"write [{source}, 1, {layer.__name__}, []]{longer}"
 
 
-def _options(layer: type[nn.Module]) -> dict[str, Any]:
+def options_of(layer: type[nn.Module]) -> dict[str, Any]:
     """The layer's options and defaults, in the order of the signature."""
     parameters = inspect.signature(layer).parameters
     return {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
-def _read_layer(place: str, index: int, row: list[Any]) -> AttentionRow:
-    layer = LAYERS[row[2]]
+def _read_layer(place: str, index: int, row: list[Any], layer: type[nn.Module]) -> AttentionRow:
     _check_items(place, index, row, layer)
     source, repeats, name, args = row
 
-    allowed = _options(layer)
+    allowed = options_of(layer)
     *positional, mapping = args if args and isinstance(args[-1], dict) else [*args, {}]
     if positional and mapping:
         form = right_form(layer, source)
@@ -234,7 +235,7 @@ def _read_block(place: str, index: int, row: list[Any], block: str, layer: type[
     if not args or any(isinstance(value, dict) for value in own) or isinstance(last, list) or last in WHERE:
         raise RowError(f"{place}: found {args}, expected {block}'s own arguments, then one mapping or none; {form}")
     mapping = last if isinstance(last, dict) else {}
-    _refuse_unknown(place, name, mapping, ["where", *_options(layer)], form)
+    _refuse_unknown(place, name, mapping, ["where", *options_of(layer)], form)
     options = {key: literal(value) for key, value in mapping.items()}
     where = options.pop("where", WHERE[0])
     if where not in WHERE:

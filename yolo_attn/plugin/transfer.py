@@ -9,11 +9,15 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from yolo_attn.plugin.blocks import UNITS
-from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.plugin.gains import own_gain, rows_of, set_gains
+from yolo_attn.plugin.registry import LAYERS, split_name
+
+_untrained: WeakKeyDictionary[nn.Module, set[int]] = WeakKeyDictionary()
+"""Rows of models, loaded in this process, whose attention got no weights; a checkpoint's layers have all trained."""
 
 
 def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: bool = True) -> None:
@@ -26,6 +30,30 @@ def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: boo
         verbose: Whether Ultralytics logs what it transferred.
     """
     load_model(model, renumbered(weights, model), verbose)
+    source = _model_of(weights)
+    places = _places(source, model)
+    if places is not None:
+        _follow(source, model, places)
+
+
+def untrained_rows(model: nn.Module) -> list[int] | None:
+    """Indices of the rows whose attention is new: the checkpoint that the model has loaded had none there.
+
+    None where the model has loaded no checkpoint in this process whose rows could be matched.
+    """
+    rows = _untrained.get(model)
+    return None if rows is None else sorted(rows)
+
+
+def _follow(source: Any, model: Any, places: dict[int, int]) -> None:
+    """Attention that came with its weights keeps the gain that it was trained with; remember which is new."""
+    names = [[row[2] for row in rows_of(m)] for m in (source, model)]
+    followed = {new: old for old, new in places.items() if split_name(names[0][old])[1] is split_name(names[1][new])[1]}
+    gains = {new: own_gain(source, old) for new, old in followed.items() if own_gain(model, new) is None}
+    set_gains(model, {new: gain for new, gain in gains.items() if gain is not None})
+    attended = {i for i, name in enumerate(names[1]) if split_name(name)[1]}
+    still = {places[old] for old in _untrained.get(source, ()) if old in places}
+    _untrained[model] = (attended - set(followed)) | still
 
 
 def renumbered(weights: Any, model: Any) -> Any:
@@ -35,10 +63,9 @@ def renumbered(weights: Any, model: Any) -> Any:
         weights: A model, or a checkpoint's content.
         model: The target.
     """
-    source = (weights.get("ema") or weights.get("model")) if isinstance(weights, dict) else weights
-    names = [rows_of(m) for m in (source, model)]
-    places = match_rows(*names) if all(names) else None
-    if source is None or places is None or all(old == new for old, new in places.items()):
+    source = _model_of(weights)
+    places = _places(source, model)
+    if places is None or all(old == new for old, new in places.items()):
         return weights
     shell = copy.copy(source)
     shell._modules = dict(source._modules)
@@ -48,12 +75,14 @@ def renumbered(weights: Any, model: Any) -> Any:
     return shell
 
 
-def rows_of(model: Any) -> list[str]:
-    """Names of the rows that a model was built from, in order; none where it was not built from rows."""
-    described = getattr(model, "yaml", None)
-    if not isinstance(described, dict) or not {"backbone", "head"} <= set(described):
-        return []
-    return [row[2] for row in [*described["backbone"], *described["head"]]]
+def _model_of(weights: Any) -> Any:
+    return (weights.get("ema") or weights.get("model")) if isinstance(weights, dict) else weights
+
+
+def _places(source: Any, model: Any) -> dict[int, int] | None:
+    """Which row of a model each row of another is; None where the models cannot be matched."""
+    names = [[row[2] for row in rows_of(m)] for m in (source, model)]
+    return match_rows(*names) if all(names) else None
 
 
 def match_rows(source: Sequence[str], target: Sequence[str]) -> dict[int, int] | None:
@@ -95,5 +124,4 @@ def _split(names: Sequence[str]) -> list[tuple[str, list[tuple[int, str]]]]:
 
 
 def _base(name: str) -> str:
-    block, _, layer = name.partition("_")
-    return block if block in UNITS and layer in LAYERS else name
+    return split_name(name)[0] or name

@@ -1,0 +1,60 @@
+"""`yolo_attn.identity_init`: the gains of new attention, in plain Python."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from ultralytics.data.augment import LetterBox
+from ultralytics.data.loaders import LoadImagesAndVideos
+from ultralytics.utils import LOGGER
+
+from yolo_attn.errors import UserError
+from yolo_attn.plugin.gains import calibrate, gains_line
+from yolo_attn.plugin.transfer import untrained_rows
+
+PICTURES = 64
+"""How many pictures gains are measured on."""
+
+
+def identity_init(model: Any, pictures: str | Path | Iterable[Tensor], imgsz: int = 640) -> dict[int, float]:
+    """Make new attention keep the mean magnitude of its input, so that a pretrained network starts undamaged.
+
+    Sets the option `gain` of each row whose attention got no weights from the checkpoint, in the model and in its YAML:
+    a training that follows keeps it. Layers that came with their weights stay as they are, as do rows that give
+    their own gain and layers without this option.
+
+    Args:
+        model: A `YOLO` or `RTDETR` after `load`, or its network.
+        pictures: Training pictures: a folder, file or glob, as `predict` takes them, of which 64 are used; or batches
+            (B, 3, H, W) between 0 and 1.
+        imgsz: Size, pixels, that pictures from files get.
+
+    Returns:
+        The new gain of each row, by its index.
+
+    Raises:
+        UserError: If the model has loaded no checkpoint, or there are no pictures.
+    """
+    network = getattr(model, "model", model) if hasattr(model, "overrides") else model
+    rows = untrained_rows(network)
+    if rows is None:
+        raise UserError("identity_init: this model has loaded no checkpoint; call its load('yolov8n.pt') first")
+    batches = _batches(pictures, imgsz) if isinstance(pictures, str | Path) else pictures
+    gains = calibrate(network, batches, rows)
+    LOGGER.info(gains_line(network, gains, rows))
+    return gains
+
+
+def _batches(source: str | Path, size: int) -> Iterator[Tensor]:
+    """Pictures from all over the source, letterboxed, one a batch."""
+    try:
+        files = LoadImagesAndVideos(str(source)).files
+    except FileNotFoundError as error:
+        raise UserError(f"identity_init: {source}: no pictures there") from error
+    for file in files[:: max(len(files) // PICTURES, 1)][:PICTURES]:
+        for _, [picture], _ in LoadImagesAndVideos(file):
+            boxed = LetterBox((size, size))(image=picture)[..., ::-1].copy()
+            yield torch.from_numpy(boxed).permute(2, 0, 1)[None] / 255
+            break  # of a video, one frame
