@@ -32,7 +32,9 @@ def test_identity_init_is_the_default_and_lives_in_the_checkpoint(base, small_co
     assert all(1.8 < gain < 2.1 for gain in gains)
     assert [network.model[row].gain for row in (22, 23, 24)] == gains
     again = tmp_path / "train/weights/last.pt"
-    assert train(again, small_coco, tmp_path, "--name", "again") == 0  # its layers have their weights, and keep their gains
+    assert (
+        train(again, small_coco, tmp_path, "--name", "again") == 0
+    )  # its layers have their weights, and keep their gains
     network = YOLO(tmp_path / "again/weights/last.pt").model
     assert [own_gain(network, row) for row in (22, 23, 24)] == gains
 
