@@ -8,10 +8,11 @@ from support import ROOT, run_python
 
 MAY_IMPORT = {
     "layers": {"layers"},
-    "plugin": {"plugin", "layers", "errors"},
+    "editing": {"editing", "errors"},
+    "plugin": {"plugin", "editing", "layers", "errors"},
     "coco": {"coco", "errors", "files"},
     "engine": {"engine", "plugin", "coco", "errors", "files"},
-    "cli": {"cli", "engine", "plugin", "errors"},
+    "cli": {"cli", "engine", "plugin", "editing", "errors", "files"},
 }
 
 
@@ -32,8 +33,10 @@ def test_imports_point_one_way(part):
         names = list(imports(file))
         own = {name.split(".")[1] for name in names if name.startswith("yolo_attn.")}
         assert own <= MAY_IMPORT[part], file
-        if part == "layers":
+        if part in ("layers", "editing"):
             assert not any(name.startswith("ultralytics") for name in names), file
+        if part == "editing":
+            assert not any(name.startswith("torch") for name in names), file
 
 
 def test_scripts_only_call_the_command_line():

@@ -15,7 +15,7 @@ def write_text(file: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)
         temporary.chmod(0o644)  # mkstemp's own mode hides results from a user's colleagues
         temporary.replace(file)

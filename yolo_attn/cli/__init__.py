@@ -6,12 +6,20 @@ import sys
 from collections.abc import Sequence
 
 from yolo_attn import __version__
-from yolo_attn.cli import doctor, export, layers, train, val
+from yolo_attn.cli import doctor, export, insert, layers, remove, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
 from yolo_attn.errors import UserError
 
-COMMANDS = {"train": train, "val": val, "export": export, "layers": layers, "doctor": doctor}
+COMMANDS = {
+    "train": train,
+    "val": val,
+    "export": export,
+    "insert": insert,
+    "remove": remove,
+    "layers": layers,
+    "doctor": doctor,
+}
 """A module for each command: `add(commands)` describes it; `run(args, further)` runs it and may return an exit code."""
 
 IN_BOTH_GRAMMARS = {"train", "val", "export"}
@@ -24,6 +32,7 @@ start here:
   yolo-attn train --cfg yolov8n-gam.yaml --data path/to/coco    your own COCO-format folder
   yolo-attn val --weights runs/detect/train/weights/best.pt     COCO's numbers of a checkpoint
   yolo-attn export --weights best.pt --format onnx              an ONNX file, held against the model
+  yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml
 
 all that yolo takes, in its grammar, with the layers and COCO-format data understood:
   yolo-attn train model=yolov8n-gam.yaml data=path/to/coco epochs=3

@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
+
 from yolo_attn.errors import UserError
+from yolo_attn.files import check_writable
 
 OPTIONS = ("data", "epochs", "split", "imgsz", "batch", "device", "seed", "project", "name")
 """Options of ours that are Ultralytics' settings under the same name."""
@@ -67,6 +70,54 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="module that registers layers of your own",
     )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a command that writes a model YAML takes."""
+    parser.add_argument("-o", "--output", required=True, type=not_empty, metavar="FILE", help="model YAML to write")
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
+def check_output(source: str, output: Path, force: bool) -> None:
+    """Make sure that a model YAML may be written.
+
+    Args:
+        source: The file that is read.
+        output: The file to write.
+        force: Whether it may be there already.
+
+    Raises:
+        UserError: If it is no YAML's name, is there already, or cannot be written.
+    """
+    if output.suffix not in {".yaml", ".yml"} or not f"{output.name}{source}".isprintable():
+        raise UserError(f"-o {str(output)!r}: expected the name of a YAML file, such as yolov8n-gam.yaml")
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise UserError(f"-o {output}: it is the file that is read, which stays as it is; choose another name")
+    if output.is_dir() or (output.exists() and not force):
+        raise UserError(f"-o {output}: it is there already; choose another name, or --force to write over a file")
+    check_writable(output.absolute().parent, "-o")
+
+
+def no_more(command: str, further: list[str]) -> None:
+    """Refuse arguments that a command does not know.
+
+    Raises:
+        UserError: With the first.
+    """
+    if further:
+        raise UserError(f"{further[0]!r}: unknown to {command}; see yolo-attn {command} --help")
+
+
+def option(text: str) -> tuple[str, Any]:
+    """An option of a layer and its value, as in a model YAML."""
+    name, equals, value = text.partition("=")
+    try:
+        parsed = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {' '.join(str(error).split())}") from error
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"expected name=value, such as ratio=8, found {text!r}")
+    return name, parsed
 
 
 def positive(text: str) -> int:

@@ -1,12 +1,36 @@
-"""Where the packaged model YAMLs are, and which file a model name means."""
+"""Where the packaged model YAMLs are, which file a model name means, and names that mean a model with attention put in.
+
+`yolov9t-gam.yaml`, `yolo11s-nam-backbone.yaml`: base, layer and place, where no file of that name is there.
+"""
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+import yaml
+from ultralytics.nn import tasks
+from ultralytics.utils.checks import check_yaml
+
+from yolo_attn import editing
+from yolo_attn.errors import UserError
+from yolo_attn.plugin.blocks import UNITS
+from yolo_attn.plugin.insertion import SHORT, describe, layer_named, strides
+from yolo_attn.plugin.measure import measure
+from yolo_attn.plugin.registry import LAYERS
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MODEL_YAMLS = next((f for f in (PACKAGE / "model_yamls", PACKAGE.parent / "model_yamls") if f.is_dir()), PACKAGE)
 SCALED_NAME = re.compile(r"^(yolo(?:e-)?v?\d+)([nslmx])(.*)$")
+
+PLACES = ("neck", "backbone", "stages", "blocks")
+"""Places that a name may end with; without one it means the first."""
+
+SUFFIXES = (".yaml", ".yml")
+
+
+class ModelNameError(UserError, FileNotFoundError):
+    """A model name that means no file, and no base, layer and place either."""
 
 
 def find_model_yaml(path: str | Path) -> tuple[Path, str] | None:
@@ -33,7 +57,7 @@ def find_model_yaml(path: str | Path) -> tuple[Path, str] | None:
 
 
 def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
-    """Load a model YAML by Ultralytics' own loader, packaged names included.
+    """Load a model YAML by Ultralytics' own loader, packaged names and those of base, layer and place included.
 
     Args:
         load: Ultralytics' own `yaml_model_load`.
@@ -41,9 +65,115 @@ def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
 
     Returns:
         The model dictionary with `scale` and, as given, `yaml_file`.
+
+    Raises:
+        ModelNameError: If there is no such file, naming what may have been meant.
     """
     found = find_model_yaml(path)
-    if found is None:
+    if found:
+        file, scale = found
+        return {**load(file), "scale": scale, "yaml_file": str(path)}
+    try:
         return load(path)
+    except FileNotFoundError:
+        attended = _with_attention(Path(path))
+        if attended:
+            return describe(attended[0], str(path), attended[1])
+        near = _near(Path(path))
+        if near:
+            raise ModelNameError(f"{path}: no such model; did you mean {' or '.join(near)}?") from None
+        raise
+
+
+def read_model(name: str | Path) -> tuple[str, str]:
+    """The text of a model YAML, and the scale letter that its name gives it ("" where it gives none).
+
+    Args:
+        name: A file, or a name that we or Ultralytics know, with or without a scale letter.
+
+    Raises:
+        UserError: If there is no such model, or it cannot be read.
+    """
+    path = Path(name)
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{name}: expected a model YAML, such as yolov8n.yaml")
+    found = _read(path)
+    if found is None:
+        near = _near(path)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ModelNameError(f"{name}: no such file, and no model that Ultralytics or yolo_attn knows{hint}")
+    return found
+
+
+def check_scale(file: Path, text: str, scale: str) -> None:
+    """Make sure that Ultralytics reads the scale of a model that is edited off the name of the file to be, too.
+
+    Args:
+        file: The file to be.
+        text: The model YAML.
+        scale: The model's scale letter, "" for the first.
+
+    Raises:
+        UserError: With a name that carries it.
+    """
+    scales = list(yaml.safe_load(text).get("scales") or [""])
+    meant, found = (letter or scales[0] for letter in (scale, tasks.guess_model_scale(file)))
+    if meant != found and len(scales) > 1:
+        raise UserError(
+            f"-o {file}: Ultralytics reads scale {found!r} off this name, and the model's is {meant!r}; give it a name "
+            f"such as yolov8{meant}-gam.yaml or yolo11{meant}-mine.yaml"
+        )
+
+
+def _read(path: Path) -> tuple[str, str] | None:
+    found = _model_file(path)
+    if found is None:
+        return _with_attention(path)
     file, scale = found
-    return {**load(file), "scale": scale, "yaml_file": str(path)}
+    try:
+        return file.read_bytes().decode(), scale
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: not readable as UTF-8 text: {error}") from error
+
+
+def _model_file(path: Path) -> tuple[Path, str] | None:
+    """The file and scale that a name means: a file, one of ours, or one that Ultralytics comes with."""
+    if path.is_file():
+        return path, tasks.guess_model_scale(path)
+    found = find_model_yaml(path)
+    if found or path.name != str(path) or path.suffix not in SUFFIXES:
+        return found
+    scaled = SCALED_NAME.match(path.stem)
+    names = [path.name, *([f"{scaled[1]}{scaled[3]}{path.suffix}"] if scaled else [])]
+    files = (Path(check_yaml(name, hard=False) or "") for name in names)
+    return next(((file, tasks.guess_model_scale(path)) for file in files if file.is_file()), None)
+
+
+def _with_attention(path: Path) -> tuple[str, str] | None:
+    """Text and scale of a base with attention put in, where a name means that."""
+    *parts, place = path.stem.split("-")
+    if place not in PLACES:
+        parts, place = [*parts, place], PLACES[0]
+    layer = layer_named(parts.pop()) if parts else None
+    if layer is None or not parts:
+        return None
+    found = _read(path.with_name("-".join(parts) + path.suffix))
+    if found is None:
+        return None
+    text, scale = found
+    model = editing.ModelText(text, str(path))
+    measured = strides(measure(describe(text, str(path), scale))) if place == "stages" else {}
+    return editing.insert(model, layer, place, blocks=UNITS, strides=measured).text, scale
+
+
+def _near(path: Path) -> list[str]:
+    """Names of models that differ from a name in the spelling of a layer or a place."""
+    known = [*PLACES, *SHORT, *(name.lower() for name in LAYERS if name not in SHORT.values())]
+    parts = path.stem.split("-")
+    found = []
+    for i in range(1, len(parts)):
+        for other in get_close_matches(parts[i].lower(), known, n=3):
+            name = path.with_name("-".join([*parts[:i], other, *parts[i + 1 :]]) + path.suffix)
+            if other != parts[i] and _read(name):
+                found.append(str(name))
+    return found

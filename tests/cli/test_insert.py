@@ -1,0 +1,153 @@
+"""`yolo-attn insert` and `remove`: files in, files out, and one line for every mistake."""
+
+from pathlib import Path
+
+import pytest
+from support import USERS_LAYER, listing, script
+from ultralytics import YOLO
+from ultralytics.utils.checks import check_yaml
+
+from yolo_attn.cli import main
+from yolo_attn.plugin.registry import LAYERS
+
+BASE = Path(check_yaml("yolov8.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    return main([*map(str, arguments)])
+
+
+def test_insert_and_remove(here, capsys):
+    assert (
+        run(
+            "insert", "yolov8s.yaml", "--layer", "gam", "--at", "neck", "-o", "yolov8s-gam8.yaml", "--option", "ratio=8"
+        )
+        == 0
+    )
+    assert capsys.readouterr().out == "yolov8s-gam8.yaml: GAM as rows 22, 23, 24\n"
+    lines = (here / "yolov8s-gam8.yaml").read_text().splitlines()
+    assert lines[:4] == [
+        "# yolo-attn insert yolov8s.yaml --layer GAM --at neck --option ratio=8",
+        "# Inserted GAM as rows 22, 23, 24; yolo-attn remove takes that out again, and these lines.",
+        "# yolo-attn train --cfg yolov8s-gam8.yaml --data path/to/data",
+        "",
+    ]
+    model = YOLO("yolov8s-gam8.yaml").model
+    assert model.yaml["scale"] == "s"
+    assert [row[2:] for row in model.yaml["head"][12:15]] == 3 * [["GAM", [{"ratio": 8}]]]
+    assert run("remove", "yolov8s-gam8.yaml", "-o", "out/yolov8s-plain.yaml") == 0
+    assert (here / "out/yolov8s-plain.yaml").read_bytes() == BASE.read_bytes()
+
+
+def test_script_is_the_same(here):
+    arguments = ["yolo11n.yaml", "--layer", "NAM", "--at", "stages", "-o"]
+    assert run("insert", *arguments, "yolo11n-a.yaml") == 0
+    result = script("insert_attention.py", *arguments, "yolo11n-b.yaml", cwd=here)
+    assert result.returncode == 0, result.stderr
+    a, b = (here / f"yolo11n-{x}.yaml" for x in "ab")
+    assert a.read_bytes().replace(b"yolo11n-a", b"yolo11n-b") == b.read_bytes()
+
+
+def test_a_file_of_ones_own_keeps_its_line_ends(here):
+    text = BASE.read_bytes().replace(b"\n", b"\r\n").rstrip()
+    (here / "mine.yaml").write_bytes(text)
+    before = listing(here)
+    assert run("insert", "mine.yaml", "--layer", "SE", "--at", "after:4,21", "-o", "mine-se.yaml") == 0
+    assert (here / "mine-se.yaml").read_bytes().count(b"\n") == (here / "mine-se.yaml").read_bytes().count(b"\r\n")
+    assert run("remove", "mine-se.yaml", "-o", "back.yaml") == 0
+    assert (here / "back.yaml").read_bytes() == text
+    assert [entry for entry in listing(here) if entry in before] == before
+
+
+def test_packaged_names_and_those_of_layers_are_models_too(here):
+    assert run("insert", "yolov8n-gam.yaml", "--layer", "NAM", "--at", "backbone", "-o", "yolov8n-both.yaml") == 0
+    kinds = [type(m).__name__ for m in YOLO("yolov8n-both.yaml").model.model]
+    assert (kinds.count("GAM"), kinds.count("NAM")) == (3, 1)
+    assert run("insert", "rtdetr-x.yaml", "--layer", "ECA", "--at", "blocks:backbone", "-o", "rtdetr-x-eca.yaml") == 0
+
+
+def test_layer_of_ones_own(here, monkeypatch):
+    (here / "my_layer_file.py").write_text(USERS_LAYER.replace("Scale", "Scale2"))
+    monkeypatch.syspath_prepend(here)
+    arguments = ["--layer", "Scale2", "--at", "neck", "--import", "my_layer_file", "-o", "yolov8n-mine.yaml"]
+    assert run("insert", "yolov8n.yaml", *arguments) == 0
+    assert "--import my_layer_file" in (here / "yolov8n-mine.yaml").read_text().splitlines()[2]
+    del LAYERS["Scale2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["gone.yaml"], "gone.yaml: no such file, and no model that Ultralytics or yolo_attn knows"),
+        (["yolov8n.pt"], "yolov8n.pt: expected a model YAML, such as yolov8n.yaml"),
+        (["list.yaml"], "list.yaml: not a model YAML"),
+        (["broken.yaml"], "broken.yaml: not YAML"),
+        (["bytes.yaml"], "bytes.yaml: not readable as UTF-8 text"),
+        (["folder.yaml"], "folder.yaml: no such file"),
+        (["coco8.yaml"], "coco8.yaml: not a model YAML"),
+        (["yolov8n.yaml", "--layer", "GEM"], "--layer GEM: no such layer; did you mean EMA or GAM?"),
+        (["yolov8n.yaml", "--at", "after:99"], "--at after:99: row 99 is no row of it; expected rows from 0 to 21"),
+        (["yolov8n.yaml", "--at", "nek"], "--at nek: expected one of neck"),
+        (["yolov6n.yaml", "--at", "blocks"], "--at blocks: found Conv, SPPF"),
+        (["yolov8n.yaml", "--option", "ratio"], "expected name=value, such as ratio=8, found 'ratio'"),
+        (["yolov8n.yaml", "--option", "ratio=["], "'ratio=['"),
+        (["yolov8n.yaml", "--option", "ration=8"], "GAM has no option 'ration' (did you mean ratio?)"),
+        (["yolov8n.yaml", "-o", "there.yaml"], "-o there.yaml: it is there already; choose another name, or --force"),
+        (["there.yaml", "-o", "there.yaml", "--force"], "-o there.yaml: it is the file that is read"),
+        (["there.yaml", "-o", "link.yaml", "--force"], "-o link.yaml: it is the file that is read"),
+        (["yolov8n.yaml", "-o", "folder.yaml", "--force"], "-o folder.yaml: it is there already"),
+        (["yolov8n.yaml", "-o", "out.txt"], "-o 'out.txt': expected the name of a YAML file"),
+        (["yolov8n.yaml", "-o", "a\nb.yaml"], "-o 'a\\nb.yaml': expected the name of a YAML file"),
+        (["yolov8n.yaml", "-o", "there.yaml/x.yaml"], "there.yaml: Not a directory; choose another -o folder"),
+        (
+            ["yolov8m.yaml", "-o", "mine.yaml"],
+            "-o mine.yaml: Ultralytics reads scale 'n' off this name, and the model's is 'm'",
+        ),
+        (["yolov8n.yaml", "extra"], "'extra': unknown to insert"),
+        (["yolov8n.yaml", "epochs=3"], "'epochs=3': unknown to insert"),
+    ],
+)
+def test_insert_mistakes(here, capsys, arguments, told):
+    (here / "there.yaml").write_bytes(BASE.read_bytes())
+    (here / "link.yaml").symlink_to("there.yaml")
+    (here / "list.yaml").write_text("- 1\n")
+    (here / "broken.yaml").write_text("backbone: [")
+    (here / "bytes.yaml").write_bytes(b"backbone: \xff")
+    (here / "folder.yaml").mkdir()
+    before = listing(here)
+    assert run("insert", "--layer", "GAM", "--at", "neck", "-o", "out.yaml", *arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("yolo-attn: error: ")
+    assert told in line
+    assert listing(here) == before
+
+
+def test_remove_mistakes(here, capsys):
+    assert run("remove", "yolov8n.yaml", "-o", "yolov8n-x.yaml") == 2
+    assert capsys.readouterr().err == "yolo-attn: error: yolov8n.yaml: no row of it names an attention layer\n"
+    assert run("remove", "yolov8n-gam.yaml", "-o", "yolov8n-x.yaml", "--layer", "GAM") == 2
+    assert "'--layer': unknown to remove" in capsys.readouterr().err
+    assert list(here.iterdir()) == []
+
+
+def test_force_writes_over(here):
+    (here / "yolov8n-x.yaml").write_text("old")
+    arguments = ["insert", "yolov8n.yaml", "--layer", "SE", "--at", "neck", "-o", "yolov8n-x.yaml"]
+    assert run(*arguments) == 2
+    assert run(*arguments, "--force") == 0
+    assert "SE" in (here / "yolov8n-x.yaml").read_text()
+
+
+def test_help_says_each_rule(capsys):
+    with pytest.raises(SystemExit):
+        run("insert", "--help")
+    shown = capsys.readouterr().out
+    assert "neck             a row for each map that feeds the head" in shown
+    assert shown.count("consumers take the attended map") == 3
+    assert "only the head takes the attended map" in shown

@@ -1,0 +1,62 @@
+"""`yolo-attn insert`."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, no_more, not_empty, option
+from yolo_attn.editing import PLACES
+
+EXAMPLE = """
+  yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml
+  yolo-attn insert my.yaml --layer SimAM --at blocks --option where=pre_bn -o my-simam.yaml"""
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    width = max(map(len, PLACES)) + 2
+    places = "\n".join(f"  {place:<{width}}{rule}" for place, rule in PLACES.items())
+    parser = commands.add_parser(
+        "insert",
+        help="put attention into a model YAML; every row number follows",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"places:\n{places}\n\nexamples:{EXAMPLE}",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("file", type=not_empty, help="model YAML: a file, or a name such as yolov8n.yaml")
+    parser.add_argument("--layer", required=True, type=not_empty, help="GAM, NAM, SimAM, ...; yolo-attn layers has all")
+    parser.add_argument("--at", required=True, metavar="PLACE", help="where it goes; see below")
+    parser.add_argument(
+        "--option",
+        type=option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of the layer, such as ratio=8, or where=pre_bn for blocks; may be repeated",
+    )
+    add_output_options(parser)
+    add_import_option(parser)
+
+
+def run(args: argparse.Namespace, further: list[str]) -> None:
+    """Write the edited YAML."""
+    no_more("insert", further)
+    output = Path(args.output)
+    check_output(args.file, output, args.force)
+    from yolo_attn.editing import with_header
+    from yolo_attn.files import write_text
+    from yolo_attn.plugin.insertion import insert
+    from yolo_attn.plugin.yamls import check_scale, read_model
+
+    text, scale = read_model(args.file)
+    edited = insert(text, Path(args.file).name, args.layer, args.at, dict(args.option), scale)
+    check_scale(output, text, scale)
+    layer = edited.record.layer
+    given = [word for name, value in args.option for word in ("--option", f"{name}={value}")]
+    imports = [word for module in args.modules for word in ("--import", module)]
+    made_by = shlex.join([Path(args.file).name, "--layer", layer, "--at", args.at, *given, *imports])
+    train = shlex.join(["yolo-attn", "train", "--cfg", output.name, "--data", "path/to/data", *imports])
+    write_text(output, with_header(edited, made_by, train))
+    where = "in the blocks of rows" if edited.record.inside else "as rows"
+    print(f"{args.output}: {layer} {where} {', '.join(map(str, edited.record.rows))}")

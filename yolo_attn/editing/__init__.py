@@ -1,0 +1,10 @@
+"""Model YAMLs edited as text: attention put in and taken out, everything else kept byte for byte.
+
+Plain text and lists of rows; no PyTorch, no Ultralytics.
+"""
+
+from yolo_attn.editing.edit import Edited, insert, remove, with_header
+from yolo_attn.editing.places import PLACES, check_place
+from yolo_attn.editing.text import ModelText
+
+__all__ = ["PLACES", "Edited", "ModelText", "check_place", "insert", "remove", "with_header"]

@@ -1,0 +1,83 @@
+"""Attention put into model YAMLs by name of layer and place, and held against the model without it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from yolo_attn import editing
+from yolo_attn.editing import Edited
+from yolo_attn.errors import UserError
+from yolo_attn.plugin.blocks import UNITS
+from yolo_attn.plugin.measure import BuiltRow, check_same, measure
+from yolo_attn.plugin.registry import LAYERS, near_misses
+
+SHORT = {"triplet": "TripletAttention"}
+"""What file names call a layer, where it is not the layer's own name in lower case."""
+
+
+def layer_named(text: str) -> str | None:
+    """The registered layer that a name means, whatever its case; None if there is none."""
+    lower = {name.lower(): name for name in LAYERS} | SHORT
+    return text if text in LAYERS else lower.get(text.lower())
+
+
+def describe(text: str, name: str, scale: str = "") -> dict[str, Any]:
+    """A model dictionary as Ultralytics makes it of a YAML's text, which is a model's."""
+    return {**yaml.safe_load(text), "scale": scale, "yaml_file": name}
+
+
+def insert(
+    text: str, name: str, layer: str, place: str, options: Mapping[str, Any] | None = None, scale: str = ""
+) -> Edited:
+    """Put attention into a model.
+
+    Args:
+        text: The model YAML.
+        name: What messages call it.
+        layer: Name of a registered layer.
+        place: One of `editing.places.PLACES`.
+        options: The layer's, and `where` inside blocks.
+        scale: Scale letter that the model is built at.
+
+    Returns:
+        The edit, which leaves every row as it was; nothing is written.
+
+    Raises:
+        UserError: If the layer is unknown, refuses an option, or has no such place in the model, or if anything of the
+            model would change beside the attention.
+    """
+    known = layer_named(layer)
+    if known is None:
+        near = near_misses(layer, list(LAYERS))
+        hint = f"did you mean {' or '.join(near)}?" if near else f"layers are {', '.join(LAYERS)}"
+        raise UserError(f"--layer {layer}: no such layer; {hint} (a layer of your own needs --import MODULE)")
+    editing.check_place(place)
+    model = editing.ModelText(text, name)
+    plain = measure(describe(text, name, scale))
+    edited = editing.insert(model, known, place, options, blocks=UNITS, strides=strides(plain))
+    attended = measure(describe(edited.text, f"{name} with {known} at {place}", scale))
+    check_same(name, plain, attended, edited.places)
+    return edited
+
+
+def remove(text: str, name: str, scale: str = "") -> Edited:
+    """Take out what the last insertion put into a model; without its header, all attention.
+
+    Args:
+        text: The model YAML.
+        name: What messages call it.
+        scale: Scale letter that the model is built at.
+
+    Raises:
+        UserError: If there is nothing to take out, or anything of the model would change beside the attention.
+    """
+    edited = editing.remove(text, name, LAYERS, UNITS)
+    attended = measure(describe(text, name, scale))
+    check_same(name, measure(describe(edited.text, f"{name} without it", scale)), attended, edited.places)
+    return edited
+
+
+def strides(rows: list[BuiltRow]) -> dict[int, int]:
+    """Stride of each row's map, of rows that make one."""
+    return {index: row.stride for index, row in enumerate(rows) if row.stride}
