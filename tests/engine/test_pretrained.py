@@ -1,12 +1,18 @@
 """Trainings that start from a checkpoint of a model without the attention."""
 
+import json
+import re
+
 import pytest
+import torch
 from support import QUICK
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
+from yolo_attn.errors import UserError
 from yolo_attn.plugin.gains import own_gain
+from yolo_attn.plugin.weights_only import write_weights
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +33,10 @@ def train(base, data, project, *arguments, cfg="yolov8n-nam.yaml", epochs=1):
 
 def test_identity_init_is_the_default_and_lives_in_the_checkpoint(base, small_coco, tmp_path, capsys):
     assert train(base, small_coco, tmp_path) == 0
+    told = json.loads((tmp_path / "train/transfer.json").read_text())
+    assert told["rows"] == {"matched": 23, "inserted": [22, 23, 24], "missing": []}
+    assert told["tensors"] == {"transferred": 355, "of": 355}
+    assert told["source"] == f"{base} (yolov8n.yaml)"
     network = YOLO(tmp_path / "train/weights/last.pt").model
     gains = [own_gain(network, row) for row in (22, 23, 24)]
     assert all(1.8 < gain < 2.1 for gain in gains)
@@ -50,3 +60,56 @@ def test_identity_init_needs_weights(small_coco, tmp_path, capsys):
     assert main(["train", *arguments, "--identity-init"]) == 2
     assert "--identity-init: without --weights" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_other_files_of_weights(suffix, base, small_coco, tmp_path, caplog):
+    """Into a model of the data's classes; --verbose shows where each row's weights come from."""
+    network, file = YOLO(base).model, tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(network.state_dict(), file)
+    else:
+        write_weights(network, file)
+    assert train(file, small_coco, tmp_path, "--verbose", cfg="yolov8n-c2f-nam.yaml") == 0
+    told = json.loads((tmp_path / "train/transfer.json").read_text())
+    assert told["tensors"] == {"transferred": 355, "of": 355}
+    assert told["new_attention"] == [2, 4, 6, 8, 12, 15, 18, 21]
+    output = "\n".join(caplog.messages)
+    assert "23 rows matched (8 with new attention inside), 0 inserted, 0 missing; 355 of 355 tensors" in output
+    assert re.search(r"\n +2 +2 +C2f_NAM +24/24 +7,360/7,360\n", output)
+
+
+def test_weights_that_do_not_fit(base, small_coco, tmp_path, capsys):
+    tensors = tmp_path / "weights.pth"
+    torch.save(YOLO(base).model.state_dict(), tensors)
+    for cfg, weights, message in (
+        (
+            "yolov8s-gam.yaml",
+            base,
+            f"--weights {base} (yolov8n.yaml) does not fit yolov8s-gam.yaml: scale n, expected s",
+        ),
+        ("yolo11n-gam.yaml", base, "does not fit yolo11n-gam.yaml: another family"),
+        ("yolo11n.yaml", base, "does not fit yolo11n.yaml: another family"),
+        ("yolov8n-seg-gam.yaml", base, "its head, Detect, is of the task detect, expected segment"),
+        ("yolov8s-gam.yaml", tensors, f"--weights {tensors} does not fit yolov8s-gam.yaml"),
+    ):
+        assert train(weights, small_coco, tmp_path / "runs", cfg=cfg) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+    assert main(["val", "--weights", str(tensors), "--data", str(small_coco)]) == 2
+    assert "a state dict, without its model YAML; it can only be trained from" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_plain_python(base, small_coco, tmp_path):
+    """`load` and then `train`: one report, from the checkpoint to the model of the data's classes."""
+    model = YOLO("yolov8n-gam.yaml").load(base)
+    settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "val": False}
+    model.train(data=str(small_coco), epochs=1, project=str(tmp_path), name="run", **settings)
+    told = json.loads((tmp_path / "run/transfer.json").read_text())
+    assert told["rows"]["inserted"] == [22, 23, 24]
+    assert told["classes"] == {"source": 3, "target": 3}
+    assert told["tensors"]["of"] == 355
+    assert told["tensors"]["transferred"] >= 319
+    with pytest.raises(UserError, match="scale n, expected s"):
+        YOLO("yolov8s-gam.yaml").load(base)

@@ -14,7 +14,7 @@ from yolo_attn.layers import CBAM, GAM, NAM, SimAM
 from yolo_attn.plugin import registry
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.gains import calibrate, gains_line, own_gain
-from yolo_attn.plugin.transfer import untrained_rows
+from yolo_attn.plugin.transfer import transfer_of
 from yolo_attn.plugin.weights_only import write_weights
 
 ATTENTION = (CBAM, GAM, NAM, SimAM)
@@ -167,7 +167,7 @@ def test_plain_python(small_coco):
     with pytest.raises(UserError, match="no pictures there"):
         yolo_attn.identity_init(model, small_coco / "nothing")
     gains = yolo_attn.identity_init(model, small_coco / "images/train", 64)
-    assert list(gains) == untrained_rows(model.model) == [22, 23, 24]
+    assert list(gains) == transfer_of(model.model).new_attention == [22, 23, 24]
     assert all(3 < gain < 5 for gain in gains.values())
     fresh = YOLO("yolov8n-gam.yaml").load(model.model)
     assert [own_gain(fresh.model, row) for row in (22, 23, 24)] == list(gains.values())
@@ -186,7 +186,7 @@ def test_a_gain_is_loaded_with_its_weights():
     target = tasks.DetectionModel(described, verbose=False)
     target.load(trained, verbose=False)
     assert [target.model[i].gain for i in (22, 23, 24)] == [7, gains[23], gains[24]]
-    assert untrained_rows(target) == []
+    assert transfer_of(target).new_attention == []
 
 
 def test_safetensors_and_fused(tmp_path):

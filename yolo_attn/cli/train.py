@@ -40,6 +40,9 @@ def add(commands: Any) -> None:
         help="with --weights: attention that the checkpoint is without starts with the gain that keeps the magnitude "
         "of its input; default: on",
     )
+    parser.add_argument(
+        "--verbose", action="store_true", help="with --weights: a table of the weights that each row takes from there"
+    )
     add_run_options(parser)
 
 
@@ -71,4 +74,5 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
             args.nam_sparsity,
             args.task,
             args.identity_init,
+            args.verbose,
         )

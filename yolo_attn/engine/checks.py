@@ -18,10 +18,10 @@ from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.registry import LAYERS, is_importable
-from yolo_attn.plugin.transfer import renumbered
+from yolo_attn.plugin.report import Transfer
+from yolo_attn.plugin.sources import StateDict
+from yolo_attn.plugin.transfer import check_same, transfer_of
 from yolo_attn.plugin.yamls import MODEL_YAMLS
-
-TRANSFERRED = 0.9  # share of a checkpoint's tensors under which a training would not be a fine-tuning of it
 
 
 def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
@@ -111,13 +111,31 @@ def load_weights(
             of another task than `task`.
     """
     model, checkpoint = read_checkpoint(file, option, safe)
+    return model, checkpoint, _kind(model, file, option, task)
+
+
+def load_source(file: str, task: str) -> Any:
+    """What a training starts from: a checkpoint's model of this task, or a state dict, which does not tell its own.
+
+    Raises:
+        UserError: As `load_weights`.
+    """
+    model, _ = read_checkpoint(file)
+    if not isinstance(model, StateDict):
+        _kind(model, file, "--weights", task)
+    return model
+
+
+def _kind(model: Any, file: str, option: str, task: str | None) -> Task:
+    if isinstance(model, StateDict):
+        raise UserError(f"{option} {file}: a state dict, without its model YAML; it can only be trained from")
     head = type(getattr(model, "model", [model])[-1]).__name__
     found = task_of(head)
     if found is None or not isinstance(model, found.model):
         raise UserError(f"{option} {file}: it holds a {type(model).__name__} with {head}, no model of a known task")
     if task not in {None, found.name}:
         raise UserError(f"{option} {file}: its head, {head}, is of the task {found.name}, expected {task}")
-    return model, checkpoint, found
+    return found
 
 
 def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) -> tuple[Any, dict[str, Any]]:
@@ -147,21 +165,29 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
     return model, checkpoint
 
 
-def check_transfer(file: str, weights: Any, cfg: str) -> None:
-    """Make sure that most of a checkpoint would find its place in a model of its own classes.
+def check_transfer(weights: Any, cfg: str, classes: int) -> Transfer:
+    """Make sure that a checkpoint's weights would find their places in a model.
+
+    Args:
+        weights: The checkpoint's model, or state dict.
+        cfg: Model YAML or name.
+        classes: Number of classes that the model will have.
+
+    Returns:
+        What would be transferred.
 
     Raises:
-        UserError: If less than 90 % of its tensors would, saying how many.
+        UserError: If it is of another family, task or scale, naming both.
     """
-    model = check_model(cfg, len(weights.names))[0]
-    target = model.state_dict()
-    source = renumbered(weights, model).state_dict()
-    fitting = sum(name in target and target[name].shape == value.shape for name, value in source.items())
-    if fitting < TRANSFERRED * len(source):
-        raise UserError(
-            f"--weights {file}: only {fitting} of its {len(source)} tensors ({fitting / len(source):.1%}) would "
-            f"transfer into {cfg}, {TRANSFERRED:.0%} are needed; it must be a model of the same family and scale"
-        )
+    model: Any = check_model(cfg, classes)[0]
+    try:
+        check_same(weights, model)
+        model.load(weights, verbose=False)
+    except UserError as error:
+        raise UserError(f"--weights {error}") from error
+    report = transfer_of(model)
+    assert report is not None  # the rows match
+    return report
 
 
 def check_boxes(data: dict[str, Any], task: str) -> None:

@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.gains import calibrate, gains_line
-from yolo_attn.plugin.transfer import untrained_rows
+from yolo_attn.plugin.transfer import transfer_of
 
 PICTURES = 64
 """How many pictures gains are measured on."""
@@ -38,10 +38,11 @@ def identity_init(model: Any, pictures: str | Path | Iterable[Tensor], imgsz: in
         UserError: If the model has loaded no checkpoint, or there are no pictures.
     """
     network = getattr(model, "model", model) if hasattr(model, "overrides") else model
-    rows = untrained_rows(network)
-    if rows is None:
+    report = transfer_of(network)
+    if report is None:
         raise UserError("identity_init: this model has loaded no checkpoint; call its load('yolov8n.pt') first")
     batches = _batches(pictures, imgsz) if isinstance(pictures, str | Path) else pictures
+    rows = report.new_attention
     gains = calibrate(network, batches, rows)
     LOGGER.info(gains_line(network, gains, rows))
     return gains

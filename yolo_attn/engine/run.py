@@ -20,6 +20,7 @@ from yolo_attn.engine.checks import (
     check_plain_data,
     check_settings,
     check_transfer,
+    load_source,
     load_weights,
     one_line,
 )
@@ -48,6 +49,7 @@ def train(
     nam_sparsity: float | None = None,
     task: str | None = None,
     identity_init: bool | None = None,
+    verbose: bool = False,
 ) -> RunTrainer:
     """Train a model.
 
@@ -60,6 +62,7 @@ def train(
         task: Ultralytics' name of the task that the model is expected to have; None takes the model's own.
         identity_init: Whether attention that the checkpoint is without starts with the gain that keeps the magnitude
             of its input; None does so where there is a checkpoint.
+        verbose: Whether to print where each row's weights come from.
 
     Returns:
         The trainer, with its metrics and paths.
@@ -82,9 +85,11 @@ def train(
     settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(folder)}
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(folder / (args.name or ""))
-    _check_training_data(args)
+    data = _check_training_data(args)
     if weights:
-        check_transfer(weights, load_weights(weights, task=kind.name)[0], cfg)
+        report = check_transfer(load_source(weights, kind.name), cfg, data["nc"] if data else 80)
+        if verbose:
+            LOGGER.info(report.table())
     told = {
         SPARSITY_VARIABLE: None if nam_sparsity is None else str(nam_sparsity),
         IDENTITY_VARIABLE: "1" if weights and identity_init is not False else None,

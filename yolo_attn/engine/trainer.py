@@ -31,11 +31,11 @@ from yolo_attn.engine.validator import (
     RunValidator,
     SegmentationValidator,
 )
-from yolo_attn.files import write_text
+from yolo_attn.files import write_json, write_text
 from yolo_attn.plugin.gains import calibrate, gains_line, set_gains
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
 from yolo_attn.plugin.sparsity import LOSS_NAME
-from yolo_attn.plugin.transfer import untrained_rows
+from yolo_attn.plugin.transfer import transfer_of
 
 SPARSITY_VARIABLE = "YOLO_ATTN_NAM_SPARSITY"
 """Carries a new run's penalty into the processes that train it; checkpoints carry it in the model's YAML."""
@@ -99,13 +99,17 @@ class RunTrainer(BaseTrainer):
 
     def _setup_train(self, *world_size: int) -> None:
         super()._setup_train(*world_size)
+        report = transfer_of(unwrapped(self.model))
+        if report and RANK in {-1, 0} and not self.resume:
+            write_json(self.save_dir / "transfer.json", report.as_json())
         if IDENTITY_VARIABLE in os.environ and not self.resume:
             self._identity_init()
 
     def _identity_init(self) -> None:
         """Make attention that the checkpoint was without keep the magnitude of its input; all processes alike."""
         model = unwrapped(self.model)
-        rows = untrained_rows(model)
+        report = transfer_of(model)
+        rows = report.new_attention if report else []
         if not rows:
             return
         loader: Any = self.train_loader

@@ -20,6 +20,7 @@ from ultralytics.utils import dist, downloads
 from yolo_attn.plugin.blocks import AttendedConv, attend
 from yolo_attn.plugin.parser import parse_model
 from yolo_attn.plugin.registry import LAYERS, parts_of
+from yolo_attn.plugin.sources import load_checkpoint
 from yolo_attn.plugin.sparsity import add_penalty
 from yolo_attn.plugin.telemetry import export
 from yolo_attn.plugin.transfer import load
@@ -28,6 +29,9 @@ from yolo_attn.plugin.yamls import yaml_model_load
 
 OWN_LOSS = ("BaseModel", "RTDETRDetectionModel", "WorldModel", "YOLOEModel")
 """Ultralytics' model classes that compute a loss themselves."""
+
+LOADERS = ("load_checkpoint", "attempt_load_one_weight")
+"""What Ultralytics calls its loader of a checkpoint, today and in early 8.3."""
 
 MODEL_MODULE = "ultralytics.engine.model"
 
@@ -42,6 +46,7 @@ def register() -> None:
     _wrap(tasks, "yaml_model_load", yaml_model_load)
     _wrap(tasks.BaseModel, "fuse", fuse)
     _wrap(tasks.BaseModel, "load", load)
+    _wrap(tasks, next(name for name in LOADERS if hasattr(tasks, name)), load_checkpoint)
     for name in OWN_LOSS:
         if hasattr(tasks, name):
             _wrap(getattr(tasks, name), "loss", add_penalty)

@@ -8,16 +8,25 @@ target's before Ultralytics' own transfer runs, which still remaps classes and r
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import nn
+from torch import Tensor, nn
+from ultralytics.utils import LOGGER
 
+from yolo_attn.errors import UserError
 from yolo_attn.plugin.gains import own_gain, rows_of, set_gains
 from yolo_attn.plugin.registry import LAYERS, split_name
+from yolo_attn.plugin.report import Transfer
+from yolo_attn.plugin.sources import StateDict, source_of
 
-_untrained: WeakKeyDictionary[nn.Module, set[int]] = WeakKeyDictionary()
-"""Rows of models, loaded in this process, whose attention got no weights; a checkpoint's layers have all trained."""
+ENOUGH = 0.9
+"""Share of a checkpoint's tensors under which it belongs to another model."""
+
+_transfers: WeakKeyDictionary[nn.Module, Transfer] = WeakKeyDictionary()
+"""Of models that took weights in this process; of what is loaded from a checkpoint, everything has trained."""
 
 
 def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: bool = True) -> None:
@@ -27,62 +36,92 @@ def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: boo
         load_model: Ultralytics' own `load`.
         model: The model that takes weights.
         weights: A model, or a checkpoint's content.
-        verbose: Whether Ultralytics logs what it transferred.
+        verbose: Whether to log what was transferred.
+
+    Raises:
+        UserError: If one of both has attention, and they differ in family, task or scale.
     """
-    load_model(model, renumbered(weights, model), verbose)
-    source = _model_of(weights)
-    places = _places(source, model)
-    if places is not None:
-        _follow(source, model, places)
+    source = source_of(weights)
+    names = row_names(source, model)
+    if not all(names):
+        load_model(model, weights, verbose)
+        return
+    places = match_rows(*names)
+    attended = any(split_name(name)[1] for part in names for name in part)
+    if attended:
+        check_same(source, model)
+    if places is None:
+        load_model(model, weights, verbose)
+        return
+    if isinstance(source, StateDict) and source.classes not in {0, _classes(model)}:
+        _give_head(source, model)
+    moved = any(old != new for old, new in places.items()) or len(places) < len(names[0])
+    load_model(model, _renumbered(source, places) if moved else source, verbose)
+    _keep_gains(source, model, names, places)
+    earlier = _transfers.get(source)
+    report = _report(source, model, names, places)
+    _transfers[model] = report = earlier.then(report) if earlier else report
+    if verbose and attended and not (earlier and earlier.line() == report.line()):
+        (LOGGER.info if report.share >= ENOUGH else LOGGER.warning)(report.line())
 
 
-def untrained_rows(model: nn.Module) -> list[int] | None:
-    """Indices of the rows whose attention is new: the checkpoint that the model has loaded had none there.
+def transfer_of(model: nn.Module) -> Transfer | None:
+    """What the model took from a checkpoint in this process; None where it took nothing, or rows were not matched."""
+    return _transfers.get(model)
 
-    None where the model has loaded no checkpoint in this process whose rows could be matched.
+
+def check_same(source: Any, model: Any) -> None:
+    """Make sure that a source is of the model's family, task and scale; the number of classes may differ.
+
+    Raises:
+        UserError: Naming both, and what differs.
     """
-    rows = _untrained.get(model)
-    return None if rows is None else sorted(rows)
+    names = row_names(source, model)
+    both = f"{_name(source)} does not fit {_yaml_name(model)}"
+    if not all(names):
+        raise UserError(f"{both}: it was not built from rows of a model YAML")
+    places = match_rows(*names)
+    if places is None:
+        raise UserError(f"{both}: {_difference(*names)}")
+    last = f"model.{places.get(len(names[0]) - 1)}."
+    wanted, given = model.state_dict(), _renumbered(source, places).state_dict()
+    if {key for key in wanted if key.startswith(last)} != {key for key in given if key.startswith(last)}:
+        raise UserError(f"{both}: another task, its head has other tensors than {names[1][-1]}")
+    shared = {key: value for key, value in given.items() if not key.startswith(last)}
+    fitting = sum(key in wanted and wanted[key].shape == value.shape for key, value in shared.items())
+    if fitting < ENOUGH * len(shared):
+        scales = [(getattr(m, "yaml", None) or {}).get("scale") for m in (source, model)]
+        other = f"scale {scales[0]}, expected {scales[1]}" if all(scales) and scales[0] != scales[1] else "other widths"
+        raise UserError(f"{both}: {other}; {fitting} of its {len(shared)} tensors before the head have a place")
 
 
-def _follow(source: Any, model: Any, places: dict[int, int]) -> None:
-    """Attention that came with its weights keeps the gain that it was trained with; remember which is new."""
-    names = [[row[2] for row in rows_of(m)] for m in (source, model)]
-    followed = {new: old for old, new in places.items() if split_name(names[0][old])[1] is split_name(names[1][new])[1]}
-    gains = {new: own_gain(source, old) for new, old in followed.items() if own_gain(model, new) is None}
-    set_gains(model, {new: gain for new, gain in gains.items() if gain is not None})
-    attended = {i for i, name in enumerate(names[1]) if split_name(name)[1]}
-    still = {places[old] for old in _untrained.get(source, ()) if old in places}
-    _untrained[model] = (attended - set(followed)) | still
+def _difference(source: Sequence[str], target: Sequence[str]) -> str:
+    """The first row, attention apart, in which two models differ."""
+    bases = [[(i, _base(name)) for i, name in enumerate(names) if name not in LAYERS] for names in (source, target)]
+    pairs = zip_longest(*bases, fillvalue=(None, "nothing"))
+    (there, theirs), (here, ours) = next(pair for pair in pairs if pair[0][1] != pair[1][1])
+    if (there, here) == (len(source) - 1, len(target) - 1):
+        return f"another task, its head is {theirs}, expected {ours}"
+    return f"another family, it has {theirs} in row {there} where the model has {ours} in row {here}"
 
 
-def renumbered(weights: Any, model: Any) -> Any:
-    """The source model under the target's row numbers; `weights` itself where the rows cannot be matched.
+def row_names(source: Any, model: Any) -> tuple[list[str], list[str]]:
+    """Names of the rows of a source and of a model; none where it was not built from rows.
 
-    Args:
-        weights: A model, or a checkpoint's content.
-        model: The target.
+    A state dict does not tell: it is taken for one of the model itself, or of the model without its attention.
     """
-    source = _model_of(weights)
-    places = _places(source, model)
-    if places is None or all(old == new for old, new in places.items()):
-        return weights
-    shell = copy.copy(source)
-    shell._modules = dict(source._modules)
-    shell.model = nn.Sequential(
-        OrderedDict((str(new), source.model[old]) for old, new in sorted(places.items(), key=lambda pair: pair[1]))
-    )
-    return shell
-
-
-def _model_of(weights: Any) -> Any:
-    return (weights.get("ema") or weights.get("model")) if isinstance(weights, dict) else weights
-
-
-def _places(source: Any, model: Any) -> dict[int, int] | None:
-    """Which row of a model each row of another is; None where the models cannot be matched."""
-    names = [[row[2] for row in rows_of(m)] for m in (source, model)]
-    return match_rows(*names) if all(names) else None
+    names = [row[2] for row in rows_of(model)]
+    if not isinstance(source, StateDict):
+        return [row[2] for row in rows_of(source)], names
+    base = [name for name in names if name not in LAYERS]
+    if len(source.model) not in {len(names), len(base)}:
+        expected = " or ".join(dict.fromkeys(map(str, (len(base), len(names)))))
+        raise UserError(
+            f"{_name(source)} does not fit {_yaml_name(model)}: another family, it has {len(source.model)} rows, "
+            f"expected {expected}"
+        )
+    own = len(source.model) == len(names) and (base != names or len(source.state_dict()) == len(model.state_dict()))
+    return (names if own else [_base(name) for name in base]), names
 
 
 def match_rows(source: Sequence[str], target: Sequence[str]) -> dict[int, int] | None:
@@ -125,3 +164,72 @@ def _split(names: Sequence[str]) -> list[tuple[str, list[tuple[int, str]]]]:
 
 def _base(name: str) -> str:
     return split_name(name)[0] or name
+
+
+def _renumbered(source: Any, places: dict[int, int]) -> Any:
+    """The source with its rows under other numbers; rows without a place are left out."""
+    shell = copy.copy(source)
+    shell._modules = dict(source._modules)
+    shell.model = nn.Sequential(
+        OrderedDict((str(new), source.model[old]) for old, new in sorted(places.items(), key=lambda pair: pair[1]))
+    )
+    return shell
+
+
+def _give_head(source: StateDict, model: Any) -> None:
+    """Give a state dict of other classes its head as a module, out of which Ultralytics keeps what does not count them.
+
+    That is its newest way with heads whose width follows from the number of classes.
+    """
+    head = type(model)({**copy.deepcopy(model.yaml), "nc": source.classes}, verbose=False).model[-1]
+    head.load_state_dict(source.model[-1].state_dict())
+    source.model[-1] = head
+
+
+def _moved(key: str, places: dict[int, int]) -> str | None:
+    """A tensor's name under the target's numbers; None where its row has no place there."""
+    first, row, *rest = key.split(".")
+    if first != "model" or not row.isdecimal():
+        return key
+    return ".".join(["model", str(places[int(row)]), *rest]) if int(row) in places else None
+
+
+def _keep_gains(source: Any, model: Any, names: tuple[list[str], list[str]], places: dict[int, int]) -> None:
+    """Attention that came with its weights keeps the gain that it was trained with."""
+    if isinstance(source, StateDict):
+        return
+    same = {new: old for old, new in places.items() if split_name(names[0][old])[1] is split_name(names[1][new])[1]}
+    gains = {new: own_gain(source, old) for new, old in same.items() if own_gain(model, new) is None}
+    set_gains(model, {new: gain for new, gain in gains.items() if gain is not None})
+
+
+def _report(source: Any, model: Any, names: tuple[list[str], list[str]], places: dict[int, int]) -> Transfer:
+    wanted: dict[str, Tensor] = model.state_dict()
+    tensors: dict[str, str | None] = {}
+    given = source.state_dict()
+    for key, value in given.items():
+        place = _moved(key, places)
+        tensors[key] = place if place in wanted and wanted[place].shape == value.shape else None
+    return Transfer(
+        _name(source),
+        _yaml_name(model),
+        *names,
+        places,
+        tensors,
+        {key: value.numel() for key, value in source.named_parameters()},
+        (_classes(source), _classes(model)),
+    )
+
+
+def _classes(model: Any) -> int:
+    return model.classes if isinstance(model, StateDict) else int(model.yaml.get("nc") or 0)
+
+
+def _name(source: Any) -> str:
+    """A source's file, and the YAML that it was built from, as far as they are known."""
+    file = getattr(source, "pt_path", None)
+    return f"{file} ({_yaml_name(source)})" if file and hasattr(source, "yaml") else str(file or _yaml_name(source))
+
+
+def _yaml_name(model: Any) -> str:
+    return Path((getattr(model, "yaml", None) or {}).get("yaml_file") or type(model).__name__).name
