@@ -37,7 +37,8 @@ def test_train_mistakes(told, small_coco, tmp_path):
         return told("train", *good, *more)
 
     assert "missing: no such folder or file" in train("--data", "missing")
-    assert "no such model; near are yolov8-gam.yaml" in train("--cfg", "yolov8n-gem.yaml")
+    assert "yolov8n-gem.yaml: no such model; did you mean yolov8n-gam.yaml" in train("--cfg", "yolov8n-gem.yaml")
+    assert "no such model; near are" in train("--cfg", "yolov8ngem.yaml")
     assert "expected a model YAML" in train("--cfg", "yolov8n.pt")
     assert "Ultralytics has no such setting; did you mean" in train("mosiac=0")
     assert "'mosaic'" in train("mosaic=lots")
