@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-all lint
+.PHONY: demo test test-all lint yamls
 
 demo: $(INSTALLED)  ## train yolov8n-gam on the built-in demo set and validate it
 	$(BIN)/python scripts/train_det.py --cfg yolov8n-gam.yaml --project runs/demo
@@ -14,6 +14,9 @@ test: $(INSTALLED)  ## the tests that a change must pass
 
 test-all: $(INSTALLED)  ## with the trainings that take minutes
 	$(BIN)/python -m pytest -n 2
+
+yamls: $(INSTALLED)  ## write model_yamls/ anew
+	$(BIN)/python -m yolo_attn.engine.packaged
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ MAY_IMPORT = {
     "editing": {"editing", "errors"},
     "plugin": {"plugin", "editing", "layers", "errors"},
     "coco": {"coco", "errors", "files"},
-    "engine": {"engine", "plugin", "coco", "errors", "files"},
+    "engine": {"engine", "plugin", "coco", "editing", "layers", "errors", "files"},
     "cli": {"cli", "engine", "plugin", "editing", "errors", "files"},
 }
 

@@ -14,9 +14,11 @@ from support import ROOT, run_python
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.utils.checks import check_yaml
 
 from yolo_attn import layers
 from yolo_attn.coco.source import load_source
+from yolo_attn.editing import PLACES
 from yolo_attn.plugin.registry import LAYERS
 
 README = (ROOT / "README.md").read_text()
@@ -67,7 +69,7 @@ def test_quick_start_runs_in_its_order(small_coco, tmp_path):
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     (tmp_path / "path/to/coco").symlink_to(small_coco)
     ours = [command for command in commands() if not command.startswith(("make ", "pip "))]
-    assert len(ours) == 9
+    assert len(ours) == 10
     for command in ours:
         run(command, tmp_path)
     assert (tmp_path / "runs/detect/val/predictions.json").exists()
@@ -104,6 +106,25 @@ def test_commands_of_the_export_page_run(small_coco, tmp_path, monkeypatch):
     monkeypatch.chdir(weights)
     (code,) = blocks("python", page)
     exec(code, {})
+
+
+def test_commands_of_the_editing_page_run(tmp_path, monkeypatch):
+    page = (ROOT / "docs/editing.md").read_text()
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    for command in commands(page):
+        run(command, tmp_path)
+    assert (tmp_path / "yolov8n-plain.yaml").read_bytes() == Path(check_yaml("yolov8.yaml")).read_bytes()
+    kinds = [type(m).__name__ for m in YOLO(tmp_path / "yolo11s-mine.yaml").model.model]
+    assert [i for i, kind in enumerate(kinds) if kind == "NAM"] == [5, 8]
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python", page)
+    exec(code, {})
+
+
+def test_places_on_the_editing_page_are_those_of_the_command():
+    page = (ROOT / "docs/editing.md").read_text()
+    told = re.findall(r"`([\w:,]+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
+    assert told == list(PLACES)
 
 
 def test_python_runs(tmp_path, monkeypatch):

@@ -21,6 +21,8 @@ from ultralytics.utils.torch_utils import get_num_params
 
 from yolo_attn import layers
 from yolo_attn.engine.checks import check_model
+from yolo_attn.engine.packaged import figures as figures_line
+from yolo_attn.engine.packaged import packaged, render
 from yolo_attn.engine.tasks import task_of
 from yolo_attn.layers import GAM, NAM, SimAM
 from yolo_attn.plugin.blocks import AttendedConv
@@ -89,8 +91,19 @@ def shapes(module):
     return {k: v.shape for k, v in module.state_dict().items()}
 
 
+@pytest.mark.parametrize("name", packaged())
+def test_files_are_what_the_command_writes(name):
+    """The figures, which take long, are left to test_header_is_true."""
+    written = (MODEL_YAMLS / f"{name}.yaml").read_bytes().decode()
+    assert written == render(name, written.splitlines()[2])
+
+
+def test_the_command_writes_the_figures():
+    assert figures_line("yolov8-eca") == (MODEL_YAMLS / "yolov8-eca.yaml").read_text().splitlines()[2]
+
+
 def test_these_files_and_no_others():
-    assert sorted(f.stem for f in MODEL_YAMLS.glob("*.yaml")) == sorted(ALL)
+    assert sorted(f.stem for f in MODEL_YAMLS.glob("*.yaml")) == sorted(ALL) == sorted([*packaged(), *PLAIN])
 
 
 @pytest.mark.parametrize("name", ALL)
