@@ -73,14 +73,16 @@ def results_rows(run):
     return [dict(zip(names, row, strict=True)) for row in table]
 
 
-def pycocotools_scores(truth, results):
-    """COCO's twelve numbers of two files, and AP and AP50 of each category."""
+def pycocotools_scores(truth, results, kind="bbox", sigmas=None):
+    """COCO's numbers of two files, and AP and AP50 of each category."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO(str(truth))
-        evaluation = COCOeval(gt, gt.loadRes(str(results)), "bbox")
+        evaluation = COCOeval(gt, gt.loadRes(str(results)), kind)
+        if sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = sigmas
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from pycocotools import mask as mask_api
 from support import pycocotools_scores
 
 from yolo_attn.coco.evaluate import METRICS, Detections, evaluate
@@ -85,6 +86,90 @@ def test_random_sets_with_crowds_ties_and_many_detections(tmp_path, seed):
     stats, per_class = pycocotools_scores(truth, tmp_path / "predictions.json")
     np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
     assert {n: pytest.approx(list(v.values()), abs=1e-9) for n, v in scores.per_class.items()} == per_class
+
+
+def polygon_truth(file, rng):
+    """Triangles, pairs of boxes and crowds of run lengths, in pictures of different sizes."""
+    content = random_truth(file, rng)
+    for i, image in enumerate(content["images"]):
+        image.update(width=320 + i, height=640 - 3 * i)
+    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+    for a in content["annotations"]:
+        x, y, w, h = a["bbox"]
+        height, width = sizes[a["image_id"]]
+        if a["iscrowd"]:
+            mask = np.zeros((height, width), np.uint8, order="F")
+            mask[int(y) : int(y + h), int(x) : int(x + w)] = 1
+            a["segmentation"] = {"size": [height, width], "counts": mask_api.encode(mask)["counts"].decode()}
+        elif a["id"] % 2:
+            third, half = [x, y, x + w / 3, y, x + w / 3, y + h, x, y + h], x + w / 2
+            a["segmentation"] = [third, [half, y, x + w, y, x + w, y + h / 2, half, y + h / 2]]
+    file.write_text(json.dumps(content))
+    return content
+
+
+def raw(segmentation):
+    """Whether it is polygons, or run lengths as a list of numbers."""
+    return isinstance(segmentation, list) or isinstance(segmentation["counts"], list)
+
+
+def shifted_masks(content, rng):
+    """Each true mask moved by some pixels and cut off at the border, as a detection."""
+    detections, by_image = Detections(), {}
+    for a in content["annotations"]:
+        by_image.setdefault(a["image_id"], []).append(a)
+    for image in content["images"]:
+        size = image["height"], image["width"]
+        found = []
+        for a in by_image.get(image["id"], []):
+            code = mask_api.frPyObjects(a["segmentation"], *size) if raw(a["segmentation"]) else a["segmentation"]
+            code = mask_api.merge(code) if isinstance(code, list) else code
+            moved = np.roll(mask_api.decode(code), rng.integers(-6, 7, 2), (0, 1))
+            counts = mask_api.encode(np.asfortranarray(moved))["counts"].decode()
+            mask = {"size": list(size), "counts": counts}
+            found.append((a["bbox"], rng.integers(1, 20) / 20, a["category_id"], mask))
+        if found:
+            boxes, scores, ids, masks = zip(*found, strict=True)
+            detections.add(image["id"], boxes, scores, ids, {"segmentation": masks})
+    return detections
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_of_polygons_and_run_lengths(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    truth = tmp_path / "truth.json"
+    detections = shifted_masks(polygon_truth(truth, rng), rng)
+    detections.save(tmp_path / "predictions.json")
+    scores = evaluate(read_index(truth, "segment"), detections, "segm")
+    stats, per_class = pycocotools_scores(truth, tmp_path / "predictions.json", "segm")
+    assert 0.1 < scores.metrics["AP"] < 0.95
+    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
+    assert {n: pytest.approx(list(v.values()), abs=1e-9) for n, v in scores.per_class.items()} == per_class
+
+
+def test_real_masks(shared_data, tmp_path):
+    truth = shared_data("coco-mini") / "annotations/instances_val.json"
+    detections = shifted_masks(json.loads(truth.read_text()), np.random.default_rng(0))
+    detections.save(tmp_path / "predictions.json")
+    scores = evaluate(read_index(truth, "segment"), detections, "segm")
+    stats, _ = pycocotools_scores(truth, tmp_path / "predictions.json", "segm")
+    assert scores.metrics["AP"] > 0.1
+    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
+
+
+def test_masks_of_pictures_whose_size_the_json_leaves_out(tmp_path):
+    """COCO's own tools cannot read these; a polygon is drawn as far as it reaches."""
+    rng = np.random.default_rng(0)
+    truth = tmp_path / "truth.json"
+    content = polygon_truth(truth, rng)
+    content["annotations"] = [a for a in content["annotations"] if not a["iscrowd"]]
+    truth.write_text(json.dumps(content))
+    detections = shifted_masks(content, rng)
+    whole = evaluate(read_index(truth, "segment"), detections, "segm")
+    for image in content["images"][::2]:
+        del image["width"], image["height"]
+    truth.write_text(json.dumps(content))
+    assert evaluate(read_index(truth, "segment"), detections, "segm") == whole
 
 
 def test_no_detection_at_all_is_zero(tmp_path):

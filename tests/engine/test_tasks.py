@@ -1,7 +1,5 @@
 """Tasks beside detection with YOLO: what they learn from, and COCO's numbers of masks and keypoints."""
 
-import contextlib
-import io
 import json
 
 import cv2
@@ -9,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support import QUICK, listing, run_python, save_noise, script
+from support import QUICK, listing, pycocotools_scores, run_python, save_noise, script
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import KEYPOINT_METRICS, METRICS
@@ -49,18 +47,7 @@ def model_yaml(folder, task):
 
 
 def coco_stats(truth, results, kind, sigmas=None):
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        gt = COCO(str(truth))
-        evaluation = COCOeval(gt, gt.loadRes(str(results)), kind)
-        if sigmas is not None:
-            evaluation.params.kpt_oks_sigmas = sigmas
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats
+    return pycocotools_scores(truth, results, kind, sigmas)[0]
 
 
 def train_and_validate(task, data, tmp_path, *more):

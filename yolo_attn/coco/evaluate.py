@@ -76,6 +76,14 @@ class Detections:
         self._of_image.update(other._of_image)
         self._shapes.update(other._shapes)
 
+    def mask_size(self, image_id: int) -> tuple[int, int] | None:
+        """Width and height of an image's masks, pixels; None where there are none."""
+        for shape in self._shapes.get(image_id, ())[:1]:
+            if "segmentation" in shape:
+                height, width = shape["segmentation"]["size"]
+                return width, height
+        return None
+
     def array(self) -> NDArray[np.float64]:
         """(N, 7): image id, left, top, width, height, score, category id."""
         return np.concatenate([np.empty((0, 7)), *self._of_image.values()])
@@ -102,7 +110,7 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
         detections: With "segmentation" or "keypoints" for these.
         kind: "bbox", "segm" or "keypoints", as COCO's own tools call them.
     """
-    truth = _truth(index)
+    truth = _truth(index, detections)
     found = detections.array() if kind == "bbox" else list(detections.rows())
     evaluation = hotcoco.COCOeval(truth, truth.loadRes(found), kind)
     text = f"hotcoco {hotcoco.__version__}, COCO {kind} evaluation, at most {evaluation.params.maxDets[-1]} detections"
@@ -127,8 +135,9 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
     return CocoScores(text, {name: float(values[name]) for name in names}, per_class)
 
 
-def _truth(index: CocoIndex) -> hotcoco.COCO:
-    images = [{"id": int(i)} for i in index.image_ids]
+def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
+    sizes = _sizes(index, detections).tolist()
+    images = [{"id": i, "width": w, "height": h} for i, (w, h) in zip(index.image_ids.tolist(), sizes, strict=True)]
     categories = [{"id": int(i), "name": n} for i, n in zip(index.category_ids, index.category_names, strict=True)]
     columns = (index.image_ids[index.image_of], index.category_ids[index.category_of], index.boxes)
     if index.keypoints is None:
@@ -145,6 +154,22 @@ def _truth(index: CocoIndex) -> hotcoco.COCO:
         )
     ]
     return hotcoco.COCO({"images": images, "categories": categories, "annotations": annotations})
+
+
+def _sizes(index: CocoIndex, detections: Detections) -> NDArray[np.int64]:
+    """Width and height of each image, pixels: masks need them.
+
+    Where the JSON leaves them out, they are those of the masks that were detected, else what the boxes reach.
+    """
+    sizes = index.sizes.astype(np.int64)
+    lacking = (sizes <= 0).any(1)
+    if index.masks is None or not lacking.any():
+        return sizes
+    reach = np.ones_like(sizes)
+    np.maximum.at(reach, index.image_of, np.ceil(index.boxes[:, :2] + index.boxes[:, 2:]).astype(np.int64))
+    for row in np.flatnonzero(lacking):
+        sizes[row] = detections.mask_size(int(index.image_ids[row])) or reach[row]
+    return sizes
 
 
 def score_text(score: float) -> str:
