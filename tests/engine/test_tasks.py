@@ -192,13 +192,28 @@ def test_real_pictures_with_polygons(task, shared_data, tmp_path):
     """coco-mini: polygons of several parts, run-length crowds, 80 categories."""
     data = shared_data("coco-mini")
     cfg = "yolov8n-seg.yaml" if task == "segment" else "rtdetr-l.yaml"
-    arguments = ["--cfg", cfg, "--data", data, "--epochs", 1, "--imgsz", 128, "--batch", 4, "--device", "cpu"]
+    arguments = [
+        "--cfg",
+        cfg,
+        "--data",
+        data,
+        "--epochs",
+        1,
+        "--imgsz",
+        128,
+        "--batch",
+        4,
+        "--device",
+        "cpu",
+        "conf=1e-6",
+    ]
     before = listing(data)
     result = script("train_det.py", *arguments, cwd=tmp_path, timeout=900)
     assert result.returncode == 0, result.stderr
     run = tmp_path / "runs" / task / "train"
     metrics = json.loads((run / "metrics.json").read_text())
     kind = "segm" if task == "segment" else "bbox"
+    assert json.loads((run / "predictions.json").read_text())
     stats = coco_stats(data / "annotations/instances_val.json", run / "predictions.json", kind)
     np.testing.assert_allclose([metrics[m] for m in METRICS], stats, rtol=0, atol=1e-9)
     assert listing(data) == before
