@@ -97,7 +97,7 @@ def test_layer_of_ones_own(here, monkeypatch):
         (["yolov6n.yaml", "--at", "blocks"], "--at blocks: found Conv, SPPF"),
         (["yolov8n.yaml", "--option", "ratio"], "expected name=value, such as ratio=8, found 'ratio'"),
         (["yolov8n.yaml", "--option", "ratio=["], "'ratio=['"),
-        (["yolov8n.yaml", "--option", "ration=8"], "GAM has no option 'ration' (did you mean ratio?)"),
+        (["yolov8n.yaml", "--option", "ration=8"], "GAM has no option 'ration' (did you mean ratio"),
         (["yolov8n.yaml", "-o", "there.yaml"], "-o there.yaml: it is there already; choose another name, or --force"),
         (["there.yaml", "-o", "there.yaml", "--force"], "-o there.yaml: it is the file that is read"),
         (["there.yaml", "-o", "link.yaml", "--force"], "-o link.yaml: it is the file that is read"),

@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             forward(others)
             return 0
         args, further = _parser().parse_known_args(others)
+        args.modules = imports.modules
         return args.run(args, further) or 0
     except UserError as error:
         _tell(f"yolo-attn: error: {error}")
