@@ -89,6 +89,16 @@ def test_detections_come_back_to_the_pictures(on_oldest):
     run_tests("tests/engine/test_validator.py", "-k", "192 and False")
 
 
+def test_attention_is_inserted(on_oldest):
+    run_tests("tests/plugin/test_insertion.py", "-k", "every_place_of_yolov8 or in_its_place and (10n or world)")
+
+
+@pytest.mark.slow
+def test_attention_is_inserted_into_its_own_models_and_by_name(on_oldest):
+    deselected = "not 26m and not 26s and not 12n and not in_every_place"
+    run_tests("tests/plugin/test_insertion.py", "tests/plugin/test_names.py", "-m", "not slow", "-k", deselected)
+
+
 @pytest.mark.slow
 def test_tuning(on_oldest, small_coco, tmp_path):
     result = run_python(TUNE.format(data=str(small_coco)), tmp_path)

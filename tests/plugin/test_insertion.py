@@ -91,11 +91,10 @@ def test_identity_in_its_place_is_the_base(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", ["SimAM", "NAM", "ECA"])
 @pytest.mark.parametrize("name", [name for name in ZOO if name not in LARGE])
-def test_identity_in_every_place_is_the_base(name, layer):
-    for place in places(name, layer):
-        check_identity(name, layer, place)
+def test_identity_in_every_place_is_the_base(name):
+    for place in places(name, 2):
+        check_identity(name, random.Random(f"{name} {place}").choice(["SimAM", "NAM", "ECA", "SE"]), place)
 
 
 @pytest.mark.parametrize("place", PLACES)
