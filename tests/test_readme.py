@@ -111,8 +111,11 @@ def test_commands_of_the_export_page_run(small_coco, tmp_path, monkeypatch):
 def test_commands_of_the_editing_page_run(tmp_path, monkeypatch):
     page = (ROOT / "docs/editing.md").read_text()
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    port = Path(check_yaml("yolov8.yaml")).read_text().replace("SPPF, [1024, 5]", "SimAM, [1024]")
+    (tmp_path / "yolov8n-port.yaml").write_text(port)
     for command in commands(page):
         run(command, tmp_path)
+    assert YOLO(tmp_path / "yolov8n-ours.yaml").model.yaml["backbone"][9] == [-1, 1, "SimAM", []]
     assert (tmp_path / "yolov8n-plain.yaml").read_bytes() == Path(check_yaml("yolov8.yaml")).read_bytes()
     kinds = [type(m).__name__ for m in YOLO(tmp_path / "yolo11s-mine.yaml").model.model]
     assert [i for i, kind in enumerate(kinds) if kind == "NAM"] == [5, 8]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from yolo_attn import __version__
-from yolo_attn.cli import doctor, export, insert, layers, remove, train, val
+from yolo_attn.cli import doctor, export, insert, layers, migrate, remove, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
 from yolo_attn.errors import UserError
@@ -17,6 +17,7 @@ COMMANDS = {
     "export": export,
     "insert": insert,
     "remove": remove,
+    "migrate": migrate,
     "layers": layers,
     "doctor": doctor,
 }

@@ -72,9 +72,10 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
+def add_output_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add what a command that writes a model YAML takes."""
-    parser.add_argument("-o", "--output", required=True, type=not_empty, metavar="FILE", help="model YAML to write")
+    hint = "model YAML to write" + ("" if required else "; without it, changes are only told")
+    parser.add_argument("-o", "--output", required=required, type=not_empty, metavar="FILE", help=hint)
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
 
 

@@ -131,6 +131,14 @@ class ModelText:
             raise UserError(f"{self.place(row.index)}: its layer is written as {raw}; write {row.name}")
         return start, end, raw.replace(row.name, name)
 
+    def rewritten(self, row: Row, name: str, arguments: str | None) -> Iterator[Splice]:
+        """Change of a row's layer name, and of its arguments unless None."""
+        if name != row.name:
+            yield self.renamed(row, name)
+        if arguments is not None:
+            self._refuse_shared(row.node.value[3], self.place(row.index))
+            yield (*_span(row.node.value[3]), arguments)
+
     def comment_numbers(self, rows: Iterable[Row]) -> dict[int, tuple[int, int]]:
         """Span of the number that begins the comment behind each row; of rows that end on one line, the first's."""
         spans: dict[int, tuple[int, int]] = {}

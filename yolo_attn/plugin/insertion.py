@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from ultralytics.nn import tasks
 
 from yolo_attn import editing
-from yolo_attn.editing import Edited
+from yolo_attn.editing import Edited, Migrated
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.blocks import UNITS
 from yolo_attn.plugin.measure import BuiltRow, check_same, measure
@@ -76,6 +77,27 @@ def remove(text: str, name: str, scale: str = "") -> Edited:
     attended = measure(describe(text, name, scale))
     check_same(name, measure(describe(edited.text, f"{name} without it", scale)), attended, edited.places)
     return edited
+
+
+def migrate(text: str, name: str, scale: str = "") -> Migrated:
+    """Translate a model YAML that was written for ports of the layers.
+
+    Args:
+        text: The model YAML.
+        name: What messages call it.
+        scale: Scale letter that the model is built at.
+
+    Raises:
+        UserError: If there is nothing to translate, if rows cannot be, naming each, or if the result does not build.
+    """
+    known = {key for key, value in vars(tasks).items() if isinstance(value, type)}
+    migrated = editing.migrate(editing.ModelText(text, name), LAYERS, UNITS, known)
+    if migrated.unknown:
+        raise UserError(f"{name}: cannot be translated: {'; '.join(migrated.unknown)}")
+    if not migrated.changes:
+        raise UserError(f"{name}: no row of it is written for a port")
+    measure(describe(migrated.text, f"{name} as translated", scale))
+    return migrated
 
 
 def strides(rows: list[BuiltRow]) -> dict[int, int]:

@@ -1,0 +1,38 @@
+"""`yolo-attn migrate`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, no_more, not_empty
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "migrate",
+        help="translate a model YAML that was written for a port of the layers",
+        description="Says line by line what it changes: names such as GAM_Attention, channels given by hand.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("file", type=not_empty, help="model YAML")
+    add_output_options(parser, required=False)
+    add_import_option(parser)
+
+
+def run(args: argparse.Namespace, further: list[str]) -> None:
+    """Tell the changes, and write them if an output is given."""
+    no_more("migrate", further)
+    output = Path(args.output) if args.output else None
+    if output:
+        check_output(args.file, output, args.force)
+    from yolo_attn.files import write_text
+    from yolo_attn.plugin.insertion import migrate
+    from yolo_attn.plugin.yamls import check_scale, read_model
+
+    text, scale = read_model(args.file)
+    migrated = migrate(text, Path(args.file).name, scale)
+    if output:
+        check_scale(output, migrated.text, scale)
+        write_text(output, migrated.text)
+    print(*migrated.changes, sep="\n")
