@@ -159,6 +159,17 @@ def test_without_a_header_all_attention_goes():
         remove(YOLO, "my.yaml", LAYERS, BLOCKS)
 
 
+def test_attention_that_cannot_go_is_told():
+    text = "backbone: [[-1, 1, GAM, []]]\nhead: [[-1, 1, Conv, [8]], [[-1], 1, Detect, []]]"
+    with pytest.raises(UserError, match=r"^my.yaml: backbone or head would have no row left$"):
+        remove(text, "my.yaml", LAYERS, BLOCKS)
+    more = "backbone: [[-1, 1, GAM, []], [-1, 1, Conv, [8]], [0, 1, Conv, [8]]]\nhead: [[[-1], 1, Detect, []]]"
+    with pytest.raises(UserError, match=r"^my.yaml, row 2: it takes the picture through attention"):
+        remove(more, "my.yaml", LAYERS, BLOCKS)
+    fewer = more.replace(", [0, 1, Conv, [8]]", "")
+    assert rows_of(remove(fewer, "my.yaml", LAYERS, BLOCKS).text)[0] == [-1, 1, "Conv", [8]]
+
+
 def test_rows_moved_since_are_refused():
     written = with_header(edit(YOLO, "neck"), "my.yaml", "train")
     moved = written.replace("  - [-1, 1, SPPF, [256, 5]] # 4\n", "")

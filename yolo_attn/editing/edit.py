@@ -6,7 +6,7 @@ from typing import Any
 
 from yolo_attn.editing.header import Record, read_header, write_header
 from yolo_attn.editing.places import Insertion, blocks_at, check_place, rows_at
-from yolo_attn.editing.text import BREAK, ModelText, Row, Splice, flow, spliced
+from yolo_attn.editing.text import BREAK, SECTIONS, ModelText, Row, Splice, flow, spliced
 from yolo_attn.errors import UserError
 
 
@@ -92,11 +92,21 @@ def remove(text: str, name: str, layers: Container[str], blocks: Container[str])
         if not rows and not inside:
             raise UserError(f"{name}: no row of it names an attention layer")
     new = {row.index: row.index - sum(i < row.index for i in rows) for row in model.rows if row.index not in rows}
+    if {model.rows[index].section for index in new} != set(SECTIONS):
+        raise UserError(f"{name}: {' or '.join(SECTIONS)} would have no row left")
+
+    def taken(row: Row, source: int) -> int:
+        while source in rows:
+            source = model.rows[source].sources[0]
+        if source < 0 < new[row.index]:
+            raise UserError(f"{model.place(row.index)}: it takes the picture through attention, which has to stay")
+        return new.get(source, -1)
+
     splices = list(model.rows_removed(rows))
     for index in inside:
         splices += _plain(model, model.rows[index])
     kept_rows = [model.rows[index] for index in new]
-    splices += _renumbered(model, kept_rows, new, lambda row, source: _behind(model, source, rows))
+    splices += _renumbered(model, kept_rows, new, taken)
     spans = model.comment_numbers(kept_rows)
     for index, (start, end) in spans.items():
         if index not in kept and model.text[start:end] == str(index):
@@ -157,13 +167,6 @@ def _renumbered(
         targets = [taken(row, source) if source >= 0 else -1 for source in row.sources]
         pairs = zip(row.given, targets, strict=True)
         yield from model.sources_changed(row, [to if old >= 0 else to - new[row.index] for old, to in pairs])
-
-
-def _behind(model: ModelText, source: int, removed: Container[int]) -> int:
-    """The row, by its number without the removed ones, whose map reaches `source` through removed rows alone."""
-    while source in removed:
-        source = model.rows[source].sources[0]
-    return source - sum(index in removed for index in range(source))
 
 
 def _level(stride: int | None) -> str:
