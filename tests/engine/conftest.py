@@ -2,6 +2,8 @@
 
 import pytest
 from support import QUICK, Run, listing, script
+from ultralytics import YOLO
+from ultralytics.nn import tasks
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +15,14 @@ def trained(small_coco, tmp_path_factory):
     result = script("train_det.py", *arguments, "lr0=0.01", "optimizer=SGD", cwd=home)
     assert result.returncode == 0, result.stderr
     return Run(home / "runs" / "detect" / "gam", result.stdout + result.stderr, small_coco, before)
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A checkpoint of a plain yolov8n that knows the drawn classes."""
+    file = tmp_path_factory.mktemp("base") / "base.pt"
+    model = YOLO("yolov8n.yaml")
+    model.model = tasks.DetectionModel("yolov8n.yaml", nc=3, verbose=False)
+    model.model.names = {0: "triangle", 1: "circle", 2: "star"}
+    model.save(file)
+    return file

@@ -7,23 +7,11 @@ import pytest
 import torch
 from support import QUICK
 from ultralytics import YOLO
-from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.gains import own_gain
 from yolo_attn.plugin.weights_only import write_weights
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A checkpoint of a plain yolov8n that knows the drawn classes."""
-    file = tmp_path_factory.mktemp("base") / "base.pt"
-    model = YOLO("yolov8n.yaml")
-    model.model = tasks.DetectionModel("yolov8n.yaml", nc=3, verbose=False)
-    model.model.names = {0: "triangle", 1: "circle", 2: "star"}
-    model.save(file)
-    return file
 
 
 def train(base, data, project, *arguments, cfg="yolov8n-nam.yaml", epochs=1):

@@ -41,6 +41,12 @@ def add(commands: Any) -> None:
         "of its input; default: on",
     )
     parser.add_argument(
+        "--freeze-base",
+        type=positive,
+        metavar="N",
+        help="with --weights: train only what got no weights for the first N epochs, then everything",
+    )
+    parser.add_argument(
         "--verbose", action="store_true", help="with --weights: a table of the weights that each row takes from there"
     )
     add_run_options(parser)
@@ -53,7 +59,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     if args.resume:
         given = settings(args, further)
         fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
-        fixed["--identity-init"] = args.identity_init
+        fixed |= {"--identity-init": args.identity_init, "--freeze-base": args.freeze_base}
         fixed |= {f"--{key}" if key in OPTIONS else key: v for key, v in given.items() if key not in RESUMABLE}
         fixed.pop("--data", None)
         changed = [name for name, value in fixed.items() if value is not None]
@@ -75,4 +81,5 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
             args.task,
             args.identity_init,
             args.verbose,
+            args.freeze_base,
         )

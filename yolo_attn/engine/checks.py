@@ -10,6 +10,7 @@ from torch import nn
 from ultralytics.cfg import CLI_HELP_MSG, DEFAULT_CFG_DICT, get_cfg
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn import tasks
+from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import select_device
 
 from yolo_attn import errors
@@ -18,7 +19,6 @@ from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.registry import LAYERS, is_importable
-from yolo_attn.plugin.report import Transfer
 from yolo_attn.plugin.sources import StateDict
 from yolo_attn.plugin.transfer import check_same, transfer_of
 from yolo_attn.plugin.yamls import MODEL_YAMLS
@@ -165,7 +165,7 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
     return model, checkpoint
 
 
-def check_transfer(weights: Any, cfg: str, classes: int) -> Transfer:
+def check_transfer(weights: Any, cfg: str, classes: int) -> Any:
     """Make sure that a checkpoint's weights would find their places in a model.
 
     Args:
@@ -174,7 +174,7 @@ def check_transfer(weights: Any, cfg: str, classes: int) -> Transfer:
         classes: Number of classes that the model will have.
 
     Returns:
-        What would be transferred.
+        The model with these weights, of which `transfer_of` tells.
 
     Raises:
         UserError: If it is of another family, task or scale, naming both.
@@ -185,9 +185,30 @@ def check_transfer(weights: Any, cfg: str, classes: int) -> Transfer:
         model.load(weights, verbose=False)
     except UserError as error:
         raise UserError(f"--weights {error}") from error
+    return model
+
+
+def check_frozen(model: Any, epochs: int, args: SimpleNamespace) -> None:
+    """Make sure that something trains while the base of a model is frozen.
+
+    Args:
+        model: A model with the checkpoint's weights.
+        epochs: For how many epochs the base is to be frozen.
+        args: Ultralytics' settings; rows that its own `freeze` names do not train either.
+
+    Raises:
+        UserError: If every parameter has weights from the checkpoint, or is frozen by those settings.
+    """
     report = transfer_of(model)
-    assert report is not None  # the rows match
-    return report
+    new = [name for name, _ in model.named_parameters() if report and name not in report.taken]
+    rows = range(args.freeze) if isinstance(args.freeze, int) else args.freeze or []
+    if not [name for name in new if not any(f"model.{row}." in name for row in rows)]:
+        reason = (
+            f"freeze={args.freeze} holds the rest" if new else "every parameter has its weights from the checkpoint"
+        )
+        raise UserError(f"--freeze-base {epochs}: nothing would train, {reason}")
+    if getattr(args, "compile", False) and RANK > -1:
+        raise UserError(f"--freeze-base {epochs}: compile={args.compile} does not go with it in several processes")
 
 
 def check_boxes(data: dict[str, Any], task: str) -> None:

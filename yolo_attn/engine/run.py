@@ -14,6 +14,7 @@ from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
 from yolo_attn.engine.checks import (
     check_boxes,
     check_classes,
+    check_frozen,
     check_importable,
     check_keypoints,
     check_model,
@@ -27,11 +28,12 @@ from yolo_attn.engine.checks import (
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
-from yolo_attn.engine.trainer import IDENTITY_VARIABLE, SPARSITY_VARIABLE, RunTrainer
+from yolo_attn.engine.trainer import FREEZE_VARIABLE, IDENTITY_VARIABLE, SPARSITY_VARIABLE, RunTrainer
 from yolo_attn.engine.validator import RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
 from yolo_attn.plugin.sparsity import scales_of
+from yolo_attn.plugin.transfer import transfer_of
 from yolo_attn.plugin.weights_only import SUFFIX
 
 DRAWN = ("detect", "segment")
@@ -50,6 +52,7 @@ def train(
     task: str | None = None,
     identity_init: bool | None = None,
     verbose: bool = False,
+    freeze_base: int | None = None,
 ) -> RunTrainer:
     """Train a model.
 
@@ -63,6 +66,7 @@ def train(
         identity_init: Whether attention that the checkpoint is without starts with the gain that keeps the magnitude
             of its input; None does so where there is a checkpoint.
         verbose: Whether to print where each row's weights come from.
+        freeze_base: For how many epochs, from the first, only what got no weights is trained.
 
     Returns:
         The trainer, with its metrics and paths.
@@ -76,6 +80,8 @@ def train(
         raise UserError(f"--nam-sparsity {nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse")
     if identity_init and not weights:
         raise UserError("--identity-init: without --weights there is no trained network to keep whole")
+    if freeze_base and not weights:
+        raise UserError(f"--freeze-base {freeze_base}: without --weights there is no base to freeze")
     folder = _project(project, kind)
     if "data" not in settings and kind.name not in DRAWN:
         raise UserError(f"--cfg {cfg}: the demo set has no labels for {kind.name}; give --data")
@@ -87,12 +93,16 @@ def train(
     check_writable(folder / (args.name or ""))
     data = _check_training_data(args)
     if weights:
-        report = check_transfer(load_source(weights, kind.name), cfg, data["nc"] if data else 80)
-        if verbose:
+        target = check_transfer(load_source(weights, kind.name), cfg, data["nc"] if data else 80)
+        report = transfer_of(target)
+        if verbose and report:
             LOGGER.info(report.table())
+        if freeze_base:
+            check_frozen(target, freeze_base, args)
     told = {
         SPARSITY_VARIABLE: None if nam_sparsity is None else str(nam_sparsity),
         IDENTITY_VARIABLE: "1" if weights and identity_init is not False else None,
+        FREEZE_VARIABLE: str(freeze_base) if freeze_base else None,
     }
     with _environment({name: value for name, value in told.items() if value is not None}):
         return _run(kind, vars(args))

@@ -18,6 +18,7 @@ from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.engine import distributed
 from yolo_attn.engine.data import build_dataset, write_data_yaml
+from yolo_attn.engine.frozen import KEY, FrozenBase
 from yolo_attn.engine.identity import PICTURES
 from yolo_attn.engine.metrics import COCO_KEYS
 from yolo_attn.engine.summary import print_training
@@ -43,6 +44,9 @@ SPARSITY_VARIABLE = "YOLO_ATTN_NAM_SPARSITY"
 IDENTITY_VARIABLE = "YOLO_ATTN_IDENTITY_INIT"
 """Tells the processes that train a new run to set the gains of attention that a checkpoint was without."""
 
+FREEZE_VARIABLE = "YOLO_ATTN_FREEZE_BASE"
+"""Tells the processes that train a new run for how many epochs only what got no weights is trained."""
+
 
 def unwrapped(model: Any) -> Any:
     """The model that a process trains, without its wrappers for several processes and for compiling."""
@@ -63,6 +67,7 @@ class RunTrainer(BaseTrainer):
     loss_names: tuple[str, ...]
     device: torch.device
     model: Any
+    frozen: FrozenBase | None = None
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         super().check_resume(overrides)
@@ -104,6 +109,29 @@ class RunTrainer(BaseTrainer):
             write_json(self.save_dir / "transfer.json", report.as_json())
         if IDENTITY_VARIABLE in os.environ and not self.resume:
             self._identity_init()
+        self._freeze_base()
+
+    def _freeze_base(self) -> None:
+        """Freeze what came from the checkpoint, as the run's options say, or the checkpoint that it goes on from."""
+        model, ema = unwrapped(self.model), self.ema.ema if self.ema else None
+        held = [each.yaml.pop(KEY, None) for each in (model, ema) if each]
+        report = transfer_of(model)
+        if self.resume and held[0]:
+            self.frozen = FrozenBase(model, ema, **held[0])
+        elif FREEZE_VARIABLE in os.environ and report and not self.resume:
+            new = [name for name, _ in model.named_parameters() if name not in report.taken]
+            self.frozen = FrozenBase(model, ema, int(os.environ[FREEZE_VARIABLE]), new)
+
+    def run_callbacks(self, event: str) -> None:
+        """Run what hangs on an event of the training; those that the frozen base hangs on come first."""
+        if self.frozen and event == "on_train_epoch_start" and self.epoch >= self.frozen.epochs:
+            self.frozen.thaw()
+            self.frozen = None
+        if self.frozen and event == "on_train_batch_start":
+            self.frozen.hold()
+        if self.frozen and event == "on_train_epoch_end":
+            self.frozen.settle()
+        super().run_callbacks(event)
 
     def _identity_init(self) -> None:
         """Make attention that the checkpoint was without keep the magnitude of its input; all processes alike."""
