@@ -1,8 +1,8 @@
 """Whole runs on a small drawn set."""
 
 import pytest
+import torch
 from support import QUICK, Run, listing, script
-from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 
@@ -21,8 +21,7 @@ def trained(small_coco, tmp_path_factory):
 def base(tmp_path_factory):
     """A checkpoint of a plain yolov8n that knows the drawn classes."""
     file = tmp_path_factory.mktemp("base") / "base.pt"
-    model = YOLO("yolov8n.yaml")
-    model.model = tasks.DetectionModel("yolov8n.yaml", nc=3, verbose=False)
-    model.model.names = {0: "triangle", 1: "circle", 2: "star"}
-    model.save(file)
+    network = tasks.DetectionModel("yolov8n.yaml", nc=3, verbose=False)
+    network.names = {0: "triangle", 1: "circle", 2: "star"}
+    torch.save({"model": network.half(), "train_args": {"imgsz": 64}}, file)
     return file

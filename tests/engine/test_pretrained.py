@@ -14,6 +14,11 @@ from yolo_attn.plugin.gains import own_gain
 from yolo_attn.plugin.weights_only import write_weights
 
 
+def number(file):
+    """Tensors in a checkpoint."""
+    return len(YOLO(file).model.state_dict())
+
+
 def train(base, data, project, *arguments, cfg="yolov8n-nam.yaml", epochs=1):
     given = ["--cfg", cfg, "--weights", str(base), "--data", str(data), "--epochs", str(epochs), *QUICK]
     return main(["train", *given, "--project", str(project), *arguments, "plots=False", "val=False"])
@@ -23,7 +28,7 @@ def test_identity_init_is_the_default_and_lives_in_the_checkpoint(base, small_co
     assert train(base, small_coco, tmp_path) == 0
     told = json.loads((tmp_path / "train/transfer.json").read_text())
     assert told["rows"] == {"matched": 23, "inserted": [22, 23, 24], "missing": []}
-    assert told["tensors"] == {"transferred": 355, "of": 355}
+    assert told["tensors"] == {"transferred": number(base), "of": number(base)}
     assert told["source"] == f"{base} (yolov8n.yaml)"
     network = YOLO(tmp_path / "train/weights/last.pt").model
     gains = [own_gain(network, row) for row in (22, 23, 24)]
@@ -60,10 +65,11 @@ def test_other_files_of_weights(suffix, base, small_coco, tmp_path, caplog):
         write_weights(network, file)
     assert train(file, small_coco, tmp_path, "--verbose", cfg="yolov8n-c2f-nam.yaml") == 0
     told = json.loads((tmp_path / "train/transfer.json").read_text())
-    assert told["tensors"] == {"transferred": 355, "of": 355}
+    assert told["tensors"] == {"transferred": number(base), "of": number(base)}
     assert told["new_attention"] == [2, 4, 6, 8, 12, 15, 18, 21]
     output = "\n".join(caplog.messages)
-    assert "23 rows matched (8 with new attention inside), 0 inserted, 0 missing; 355 of 355 tensors" in output
+    tensors = f"{number(base)} of {number(base)} tensors"
+    assert f"23 rows matched (8 with new attention inside), 0 inserted, 0 missing; {tensors}" in output
     assert re.search(r"\n +2 +2 +C2f_NAM +24/24 +7,360/7,360\n", output)
 
 
@@ -97,7 +103,7 @@ def test_plain_python(base, small_coco, tmp_path):
     told = json.loads((tmp_path / "run/transfer.json").read_text())
     assert told["rows"]["inserted"] == [22, 23, 24]
     assert told["classes"] == {"source": 3, "target": 3}
-    assert told["tensors"]["of"] == 355
-    assert told["tensors"]["transferred"] >= 319
+    assert told["tensors"]["of"] == number(base)
+    assert told["tensors"]["transferred"] > 0.8 * number(base)  # of the 80 classes of the YAML in between
     with pytest.raises(UserError, match="scale n, expected s"):
         YOLO("yolov8s-gam.yaml").load(base)

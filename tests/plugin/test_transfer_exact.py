@@ -90,7 +90,7 @@ def test_on_the_oldest(oldest):
     """There with the newest one's YAMLs, as far as it builds them."""
     paths = {"PYTHONPATH": f"{oldest}{os.pathsep}{ROOT}", FOLDER_VARIABLE: str(FOLDER)}
     chosen = "every_tensor and (yolov8 or yolov10n) or other_classes or sources"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", "-k", chosen, __file__]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", "-k", chosen, __file__]
     result = subprocess.run(command, cwd=ROOT, env={**os.environ, **paths}, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:]
     assert "24 passed" in result.stdout
