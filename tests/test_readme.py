@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from support import ROOT, run_python
 from torch import nn
@@ -104,6 +105,21 @@ def test_commands_of_the_export_page_run(small_coco, tmp_path, monkeypatch):
         run(command.replace("--imgsz 640", "") + (f" {SMALL}" if "export" in command else ""), tmp_path)
     assert {f.name for f in weights.iterdir()} == {"best.pt", "best.onnx", "best.safetensors"}
     monkeypatch.chdir(weights)
+    (code,) = blocks("python", page)
+    exec(code, {})
+
+
+@pytest.mark.slow
+def test_commands_of_the_pretrained_page_run(small_coco, tmp_path, monkeypatch):
+    page = (ROOT / "docs/pretrained.md").read_text()
+    (tmp_path / "path/to").mkdir(parents=True)
+    (tmp_path / "path/to/bccd").symlink_to(small_coco)
+    network = DetectionModel("yolov8n.yaml", nc=3, verbose=False)
+    torch.save({"model": network.half(), "train_args": {}}, tmp_path / "best.pt")
+    for command in commands(page):
+        run(command, tmp_path)
+    assert len(list(tmp_path.glob("runs/detect/*/transfer.json"))) == 2
+    monkeypatch.chdir(tmp_path)
     (code,) = blocks("python", page)
     exec(code, {})
 

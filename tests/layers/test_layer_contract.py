@@ -17,13 +17,14 @@ from yolo_attn.layers import BAM, CBAM, ECA, EMA, GAM, NAM, SE, CoordAtt, SimAM,
 
 LAYERS = {
     "SimAM": lambda: SimAM(8),
-    "SimAM-0.1": lambda: SimAM(8, e_lambda=0.1),
+    "SimAM-0.1-gain": lambda: SimAM(8, e_lambda=0.1, gain=1.4),
     "NAM": lambda: NAM(8),
     "NAM-mean-attached": lambda: NAM(8, weight_norm="mean", detach_weights=False),
+    "NAM-gain": lambda: NAM(8, gain=1.97),
     "NAM-spatial": lambda: NAM(8, spatial=True, grid=(3, 4)),
     "NAM-spatial-6-mean-attached": lambda: NAM(8, spatial=True, grid=6, weight_norm="mean", detach_weights=False),
     "GAM": lambda: GAM(8),
-    "GAM-grouped": lambda: GAM(8, ratio=2, groups=2, kernel_size=3),
+    "GAM-grouped-gain": lambda: GAM(8, ratio=2, groups=2, kernel_size=3, gain=4.1),
     "GAM-none": lambda: GAM(8, channel_act="none"),
     "CBAM": lambda: CBAM(8, ratio=2),
     "CBAM-narrow-3": lambda: CBAM(8, kernel_size=3),
@@ -33,12 +34,13 @@ LAYERS = {
     "BAM": lambda: BAM(8, ratio=2),
     "BAM-narrow-1": lambda: BAM(8, dilation=1),
     "CoordAtt": lambda: CoordAtt(8),
+    "CoordAtt-gain": lambda: CoordAtt(8, gain=3.9),
     "TripletAttention": lambda: TripletAttention(8),
     "EMA": lambda: EMA(8),
     "EMA-grouped": lambda: EMA(8, groups=2),
 }
 ELEMENTWISE = [name for name in LAYERS if name.startswith(("SimAM", "NAM"))]
-DETACHED = ["NAM", "NAM-spatial"]
+DETACHED = ["NAM", "NAM-gain", "NAM-spatial"]
 SIZES = [(1, 1), (1, 9), (7, 5), (31, 17)]
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
@@ -298,8 +300,7 @@ def test_gain_is_a_factor_on_the_output(name, training, dtype):
     """A power of two, so that no product is rounded; the input is kept small enough for float16."""
     x = example(2, 8, 7, 5, dtype=dtype)
     plain, doubled = build(name, training).to(dtype), build(name, training).to(dtype)
-    assert plain.gain == 1.0
-    doubled.gain = 2.0
+    doubled.gain = 2 * plain.gain
     torch.testing.assert_close(doubled(x), 2 * plain(x), rtol=0, atol=torch.finfo(dtype).tiny)
 
 

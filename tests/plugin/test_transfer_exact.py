@@ -13,6 +13,7 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
+from yolo_attn.plugin import transfer
 from yolo_attn.plugin.registry import LAYERS
 from yolo_attn.plugin.sources import StateDict
 from yolo_attn.plugin.transfer import transfer_of
@@ -86,6 +87,7 @@ def test_every_tensor_goes_to_its_row_and_to_no_other(name, put):
     assert report.new_attention == news
 
 
+@pytest.mark.slow
 def test_on_the_oldest(oldest):
     """There with the newest one's YAMLs, as far as it builds them."""
     paths = {"PYTHONPATH": f"{oldest}{os.pathsep}{ROOT}", FOLDER_VARIABLE: str(FOLDER)}
@@ -196,6 +198,24 @@ def test_other_models_are_refused_and_change_nothing(source, message):
     assert "\n" not in str(refused.value)
     assert all(torch.equal(before[key], value) for key, value in target.state_dict().items())
     assert transfer_of(target) is None
+
+
+def test_a_head_of_another_version_of_ultralytics(monkeypatch):
+    """yolov8's head was built of other convolutions for a while: the rest is taken, and the line is a warning."""
+    source, target = plain(), attended()
+    own = source.model[-1]
+    monkeypatch.setattr(type(own), "legacy", not own.legacy)
+    other = type(own)(80, ch=[branch[0].conv.in_channels for branch in own.cv2])
+    other.i, other.f, other.type, source.model[-1] = own.i, own.f, own.type, other
+    warnings = []
+    monkeypatch.setattr(transfer.LOGGER, "warning", warnings.append)
+    target.load(fill(source))
+    report = transfer_of(target)
+    lost = {key for key, place in report.tensors.items() if place is None}
+    assert lost
+    assert all(key.startswith("model.22.cv3.") for key in lost)
+    assert report.share < 0.9
+    assert warnings == [report.line()]
 
 
 def test_models_without_attention_stay_ultralytics_own():

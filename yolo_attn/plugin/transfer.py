@@ -85,7 +85,7 @@ def check_same(source: Any, model: Any) -> None:
         raise UserError(f"{both}: {_difference(*names)}")
     last = f"model.{places.get(len(names[0]) - 1)}."
     wanted, given = model.state_dict(), _renumbered(source, places).state_dict()
-    if {key for key in wanted if key.startswith(last)} != {key for key in given if key.startswith(last)}:
+    if isinstance(source, StateDict) and _parts(wanted, last) != _parts(given, last):
         raise UserError(f"{both}: another task, its head has other tensors than {names[1][-1]}")
     shared = {key: value for key, value in given.items() if not key.startswith(last)}
     fitting = sum(key in wanted and wanted[key].shape == value.shape for key, value in shared.items())
@@ -93,6 +93,12 @@ def check_same(source: Any, model: Any) -> None:
         scales = [(getattr(m, "yaml", None) or {}).get("scale") for m in (source, model)]
         other = f"scale {scales[0]}, expected {scales[1]}" if all(scales) and scales[0] != scales[1] else "other widths"
         raise UserError(f"{both}: {other}; {fitting} of its {len(shared)} tensors before the head have a place")
+
+
+def _parts(tensors: dict[str, Tensor], head: str) -> set[str]:
+    """The parts of a head that tell its task; others differ between versions of Ultralytics."""
+    parts = {key.removeprefix(head).split(".")[0] for key in tensors if key.startswith(head)}
+    return {part for part in parts if part != "dfl" and not part.startswith("one2one")}
 
 
 def _difference(source: Sequence[str], target: Sequence[str]) -> str:
