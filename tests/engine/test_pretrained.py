@@ -8,6 +8,7 @@ import torch
 from support import QUICK
 from ultralytics import YOLO
 
+import yolo_attn
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.gains import own_gain
@@ -96,12 +97,15 @@ def test_weights_that_do_not_fit(base, small_coco, tmp_path, capsys):
 
 
 def test_plain_python(base, small_coco, tmp_path):
-    """`load` and then `train`: one report, from the checkpoint to the model of the data's classes."""
+    """`load` and then `train`: one report, from the checkpoint to the model of the data's classes, and its gains."""
     model = YOLO("yolov8n-gam.yaml").load(base)
+    gains = yolo_attn.identity_init(model, small_coco / "images/train", 64)
     settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "val": False}
     model.train(data=str(small_coco), epochs=1, project=str(tmp_path), name="run", **settings)
     told = json.loads((tmp_path / "run/transfer.json").read_text())
     assert told["rows"]["inserted"] == [22, 23, 24]
+    assert {row: own_gain(model.model, row) for row in gains} == gains
+    assert [model.model.model[row].gain for row in gains] == list(gains.values())
     assert told["classes"] == {"source": 3, "target": 3}
     assert told["tensors"]["of"] == number(base)
     assert told["tensors"]["transferred"] > 0.8 * number(base)  # of the 80 classes of the YAML in between
