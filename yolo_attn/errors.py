@@ -16,6 +16,11 @@ class ExportError(UserError):
     exit_code = 1
 
 
+LONGEST = 300
+"""Characters of an exception's text that a line may have."""
+
+
 def one_line(error: Exception, text: str | None = None) -> str:
     """An exception's type and the beginning of its text, or of `text` in its place."""
-    return f"{type(error).__name__}: {' '.join((str(error) if text is None else text).split())[:300]}"
+    line = " ".join((str(error) if text is None else text).split())
+    return f"{type(error).__name__}: {line if len(line) <= LONGEST else line[:LONGEST] + '…'}"

@@ -75,7 +75,7 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "froze the entire model" in train("freeze=100")
     assert "it is empty" in train("--data", "")
     assert "it is empty" in train("--weights", " ")
-    assert "no such device here" in train("--device", "foo")
+    assert train("--device", "foo").endswith("--device foo: no such device here, PyTorch sees no GPU; try --device cpu")
     for penalty in ("-1", "nan", "inf", "much"):
         told_of = f"argument --nam-sparsity: expected a number of at least 0, such as 1e-4, found '{penalty}'"
         assert told_of in train("--nam-sparsity", penalty)
@@ -89,7 +89,10 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "choose another --project" in train("--project", "x" * 5000)
     assert "yolov8-gam.yaml" in train("--cfg", "YOLOV8N-GEM.yaml")
     assert "no last.pt under" in told("train", "--resume")
-    assert "--resume gone.pt: no such file" in told("train", "--resume", "gone.pt")
+    assert "--resume gone.pt: no such file; it is the last.pt of a" in told("train", "--resume", "gone.pt")
+    (tmp_path / "empty").mkdir()
+    assert "empty/weights/last.pt: no such file" in told("train", "--resume", tmp_path / "empty")
+    assert "'--imgz': expected an option or key=value; did you mean --imgsz?" in train("--imgz", "64")
     for fixed in (
         ["--epochs", "5"],
         ["--weights", "w.pt"],
@@ -117,6 +120,12 @@ def test_wrong_files(told, small_coco, tmp_path):
         assert "not an Ultralytics checkpoint" in told("train", *good, "--weights", tmp_path / name)
         assert "not an Ultralytics checkpoint" in told("val", "--weights", tmp_path / name, "--data", small_coco)
         assert "not an Ultralytics checkpoint" in told("train", "--resume", tmp_path / name)
+    for name in ("best.onnx", "best.torchscript"):
+        (tmp_path / name).write_bytes(b"exported")
+        assert f"yolo-attn val model={tmp_path / name}" in told("val", "--weights", tmp_path / name)
+    (tmp_path / "yolov8n-typo.yaml").write_text("nc: 1\nbackbonee: []\nhead:\n  - [[0], 1, Detect, [nc]]\n")
+    line = told("train", *good, "--cfg", tmp_path / "yolov8n-typo.yaml")
+    assert "found nc, backbonee, head, yaml_file, expected rows under backbone:" in line.replace(", scale", "")
     for name in ("list.yaml", "yolov8n-bad.yaml"):
         assert "not a model that Ultralytics can build" in told("train", *good, "--cfg", tmp_path / name)
 

@@ -228,6 +228,13 @@ def test_heads_without_nms(name, tmp_path, capfd):
         assert head.get("end2end", True) is True
 
 
+def test_a_model_that_finds_nothing_is_not_called_verified(weights, caplog):
+    """With NMS inside, its output is zeros whatever the layers do."""
+    with caplog.at_level("INFO", logger="ultralytics"):
+        assert run("--weights", weights, "--format", "onnx", "--imgsz", 64, "nms=True", "conf=0.9") == 0
+    assert "no: the model finds nothing in the drawn picture" in caplog.text
+
+
 QUIET = """
 import socket, subprocess, sys
 touched = []

@@ -90,6 +90,13 @@ def test_validator_is_ours_where_it_is_needed(name, data, expected, txt_yaml, sm
     assert class_of_run(model, "val", "on_val_start", **settings) is expected
 
 
+def test_model_of_another_task_is_one_clear_error(small_coco, tmp_path):
+    settings = {**SMALL, "data": str(small_coco), "project": str(tmp_path / "runs")}
+    with pytest.raises(UserError, match="yolov8n-gam.yaml: its head, Detect, is of the task detect, expected segment"):
+        YOLO("yolov8n-gam.yaml", task="segment").train(**settings)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_class_that_the_caller_names_is_kept(small_coco, tmp_path):
     own = type("Own", (trainer.DetectionTrainer,), {})
     settings = {**SMALL, "data": str(small_coco), "project": str(tmp_path), "trainer": own}
@@ -124,6 +131,16 @@ def labels_as_predictions(monkeypatch):
 
     monkeypatch.setattr(validator.DetectionValidator, "preprocess", preprocess)
     monkeypatch.setattr(validator.DetectionValidator, "postprocess", postprocess)
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_classes_are_printed_as_ultralytics_prints_its_own(verbose, trained, tmp_path, caplog):
+    model = YOLO(trained.folder / "weights/best.pt")
+    with caplog.at_level("INFO", logger="ultralytics"):
+        model.val(device="cpu", project=str(tmp_path), plots=False, verbose=verbose)
+    texts = [record.getMessage().split() for record in caplog.records]
+    assert bool([text for text in texts if text[:2] == ["circle", "AP"]]) is verbose
+    assert [text for text in texts if text[:2] == ["COCO", "bbox"]]
 
 
 def test_metrics_hold_cocos_numbers_beside_ultralytics_own(trained, labels_as_predictions, tmp_path):

@@ -139,6 +139,30 @@ def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tm
     assert len({line.count(",") for line in lines}) == 1
 
 
+def test_resumed_epochs_take_the_pictures_in_another_order_than_the_first(small_coco, tmp_path):
+    """Ultralytics' loader begins again as in epoch 1; the losses of that epoch would be seen twice."""
+    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 4}
+    overrides |= {"workers": 0, "mosaic": 0.0, "device": "cpu", "plots": False, "val": False}
+    seen = []
+
+    class Recording(DetectionTrainer):
+        def preprocess_batch(self, batch):
+            if self.epoch == 1 and not self.resume:
+                raise KeyboardInterrupt
+            seen.append((self.epoch, tuple(batch["im_file"])))
+            return super().preprocess_batch(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        Recording(overrides={**overrides, "project": str(tmp_path), "name": "cut"}).train()
+    first = [files for epoch, files in seen if epoch == 0]
+    seen.clear()
+    last = str(tmp_path / "cut/weights/last.pt")
+    Recording(overrides={"model": last, "resume": last, "device": "cpu"}).train()
+    assert {epoch for epoch, _ in seen} == {1}
+    assert [files for _, files in seen] != first
+    assert sorted(sum((files for _, files in seen), ())) == sorted(sum(first, ()))
+
+
 def test_kill_while_saving_leaves_the_whole_checkpoint(small_coco, tmp_path, monkeypatch):
     from pathlib import Path
 

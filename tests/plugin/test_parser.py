@@ -150,7 +150,7 @@ WRONG = [
     ([-1, 1, "NAMAttention", [512]], "did you mean NAM"),
     ([-1, 1, "simam", []], "did you mean SimAM? ("),
     ([-1, 1, "nn.NAM", []], "unknown layer 'nn.NAM'; did you mean NAM"),
-    ([-1, 1, "Zebra", []], "a layer of your own needs --import MODULE"),
+    ([-1, 1, "Zebra", []], "for a layer of your own import its module, --import MODULE"),
     ([-1, 1, "Zebra", []], f"attention layers are {', '.join(layers.__all__)}"),
     ([-1, 1, "GAM", [{"rate": 8}]], "no option 'rate' (did you mean ratio?)"),
     ([-1, 1, "GAM", [512, 512]], "512 looks like a channel count"),
@@ -180,6 +180,22 @@ WRONG = [
     ([2, 0, "NAM", []], "repeats = 0 is no whole number above 0; write [2, 1, NAM, []]"),
     ([-1, 1, "NAM", [{"spatial": True, "grid": 100000}]], "(H, W), got 100000; at most 4096 each"),
 ]
+
+
+WRONG_OF_ULTRALYTICS = [
+    ([-1, 3, "C2f", [64, True, {"where": "end"}]], "found {'where': 'end'} behind C2f's arguments; only its variants"),
+    ([99, 1, "Conv", [64, 1]], "from = 99: 99 is not an earlier row"),
+    ([[-1, 4], 1, "Concat", [1]], "from = [-1, 4]: 4 is not an earlier row"),
+    ([-6, 1, "Conv", [64, 1]], "from = -6: -6 is not an earlier row"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), WRONG_OF_ULTRALYTICS, ids=[str(row) for row, _ in WRONG_OF_ULTRALYTICS])
+def test_wrong_rows_of_ultralytics_own_layers_are_told_with_their_place(row, message):
+    with pytest.raises(RowError) as told:
+        build(row)
+    assert str(told.value).startswith("yolov8n.yaml, row 4: ")
+    assert message in str(told.value)
 
 
 @pytest.mark.parametrize(("row", "message"), WRONG, ids=[str(row) for row, _ in WRONG])

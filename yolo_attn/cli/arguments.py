@@ -3,6 +3,7 @@
 import argparse
 import ast
 import math
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -176,7 +177,9 @@ def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     for text in further:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
-            raise UserError(f"{text!r}: expected an option or key=value")
+            near = get_close_matches(key, [f"--{name.replace('_', '-')}" for name in vars(args)], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UserError(f"{text!r}: expected an option or key=value{hint}")
         if key in OPTIONS and not hasattr(args, key):
             raise UserError(f"{text!r}: means nothing to this command")
         if key in OPTION_OF:

@@ -77,7 +77,7 @@ def _text(value: Any) -> str:
 
 
 def _first_line(layer: type[Any]) -> str:
-    return (inspect.getdoc(layer) or layer.__module__).splitlines()[0]
+    return inspect.cleandoc(layer.__doc__ or layer.__module__).splitlines()[0]
 
 
 def _indented(text: str, width: int) -> str:

@@ -6,9 +6,11 @@ from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import nn
 from ultralytics.cfg import CLI_HELP_MSG, DEFAULT_CFG_DICT, get_cfg
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.engine.exporter import export_formats
 from ultralytics.nn import tasks
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import select_device
@@ -22,6 +24,8 @@ from yolo_attn.plugin.registry import LAYERS, is_importable
 from yolo_attn.plugin.sources import StateDict
 from yolo_attn.plugin.transfer import check_same, transfer_of
 from yolo_attn.plugin.yamls import MODEL_YAMLS
+
+EXPORTED = {suffix for suffix in export_formats()["Suffix"] if suffix.startswith(".") and suffix != ".pt"}
 
 
 def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
@@ -42,7 +46,8 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
     try:
         select_device(args.device or "", verbose=False)
     except Exception as error:  # whatever a backend that is not there raises
-        raise UserError(f"--device {args.device}: no such device here ({one_line(error)}); try --device cpu") from error
+        found = f"PyTorch sees {torch.cuda.device_count() or 'no'} GPU"
+        raise UserError(f"--device {args.device}: no such device here, {found}; try --device cpu") from error
     return args
 
 
@@ -64,6 +69,9 @@ def check_model(cfg: str, classes: int, task: str | None = None) -> tuple[nn.Mod
         raise UserError(f"--cfg {cfg}: expected a model YAML such as yolov8n-gam.yaml")
     try:
         described = tasks.yaml_model_load(cfg)
+        lacking = [part for part in ("backbone", "head") if not described.get(part)]
+        if lacking:
+            raise UserError(f"--cfg {cfg}: found {', '.join(map(str, described))}, expected rows under {lacking[0]}:")
         head = described["head"][-1][2]
         found = task_of(head)
         if found is None:
@@ -133,9 +141,25 @@ def _kind(model: Any, file: str, option: str, task: str | None) -> Task:
     found = task_of(head)
     if found is None or not isinstance(model, found.model):
         raise UserError(f"{option} {file}: it holds a {type(model).__name__} with {head}, no model of a known task")
-    if task not in {None, found.name}:
-        raise UserError(f"{option} {file}: its head, {head}, is of the task {found.name}, expected {task}")
+    check_task(model, f"{option} {file}", task or found.name)
     return found
+
+
+def check_task(model: Any, name: str, task: str) -> None:
+    """Make sure that a model's head is of a task; heads that we do not know are Ultralytics' own to use.
+
+    Args:
+        model: The model.
+        name: What messages call it.
+        task: Ultralytics' name of the task.
+
+    Raises:
+        UserError: Naming the head, its task, and this one.
+    """
+    head = type(model.model[-1]).__name__
+    found = task_of(head)
+    if found and found.name != task:
+        raise UserError(f"{name}: its head, {head}, is of the task {found.name}, expected {task}")
 
 
 def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) -> tuple[Any, dict[str, Any]]:
@@ -150,9 +174,16 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
         UserError: If the file is missing, with where such a file comes from, or is no checkpoint of Ultralytics'.
     """
     if not Path(file).is_file():
+        origin = "the last.pt of a training that was cut off"
+        if option != "--resume":
+            origin = (
+                "the best.pt or last.pt of a training, or a checkpoint that you downloaded from Ultralytics' releases"
+            )
+            origin += " (nothing is downloaded here)"
+        raise UserError(f"{option} {file}: no such file; it is {origin}")
+    if Path(file).suffix in EXPORTED:
         raise UserError(
-            f"{option} {file}: no such file; it is the best.pt or last.pt of a training, or a checkpoint that you "
-            "downloaded from Ultralytics' releases (nothing is downloaded here)"
+            f"{option} {file}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
         )
     if safe:
         model = load_safe(file)
@@ -219,7 +250,8 @@ def check_boxes(data: dict[str, Any], task: str) -> None:
     """
     index = read_index(data["annotations"]["train"], task)
     if index.crowd.all():
-        raise UserError(f"{index.file}: no box to learn from, {len(index.boxes)} annotations are crowds")
+        left_out = "".join(f", {count} × {problem}" for problem, count in index.problems.items())
+        raise UserError(f"{index.file}: no box to learn from, {len(index.boxes)} annotations are crowds{left_out}")
 
 
 def check_classes(known: dict[int, str], file: str, task: str) -> None:

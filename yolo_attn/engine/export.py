@@ -142,6 +142,10 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
         raise UserError(f"--format {fmt}: to verify it takes the package {error.name}, not installed here") from error
     except Exception as error:  # whatever its runtime says of a file that it cannot run
         raise ExportError(f"--format {fmt}: the file was written, but does not run: {one_line(error)}") from error
+    if largest is None:
+        return file, [
+            ("verified", "no: the model finds nothing in the drawn picture; without nms=True all is compared")
+        ]
     how = " and ".join("×".join(map(str, shape)) for shape in shapes)
     return file, _verdict(fmt, largest, tolerance, f"against the model, input {how}")
 

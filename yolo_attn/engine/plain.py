@@ -12,7 +12,14 @@ from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 
 from yolo_attn.coco.source import FILE_NAMES, is_coco_format
-from yolo_attn.engine.checks import check_boxes, check_classes, check_importable, check_keypoints, read_checkpoint
+from yolo_attn.engine.checks import (
+    check_boxes,
+    check_classes,
+    check_importable,
+    check_keypoints,
+    check_task,
+    read_checkpoint,
+)
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.tasks import ours
 from yolo_attn.errors import UserError
@@ -40,6 +47,7 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         data = kwargs.get("data") or checkpoint["train_args"]["data"]
     if isinstance(network, nn.Module):
         check_importable(network)
+        check_task(network, str(model.model_name or model.cfg), model.task)
     sets = data if isinstance(data, (list, tuple)) else [data]
     on_coco = [named for named in sets if _is_coco(named, model)]
     for named in on_coco:

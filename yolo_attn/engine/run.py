@@ -114,7 +114,7 @@ def resume(
     """Go on with a cut-off training, in the run folder that its last.pt lies in.
 
     Args:
-        last: Its last.pt; True takes the newest under `project`.
+        last: Its last.pt or run folder; True takes the newest under `project`.
         project: Folder of the run folders; None looks in all of runs/.
         settings: The few settings that a resumed run may change, such as `device` and `batch`.
         task: The task that the run is expected to have.
@@ -128,6 +128,8 @@ def resume(
         if not found:
             raise UserError(f"--resume: no last.pt under {folder}/{pattern}/weights")
         last = str(found[-1])
+    elif Path(last).is_dir():
+        last = str(Path(last, "weights", "last.pt"))
     model, checkpoint, kind = load_weights(last, "--resume", task)
     if checkpoint.get("optimizer") is None:
         raise UserError(f"--resume {last}: that training is finished, there is nothing to go on with")

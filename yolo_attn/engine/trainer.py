@@ -159,8 +159,14 @@ class RunTrainer(BaseTrainer):
         return self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
-        """Go on behind the last saved epoch; rows that a killed process wrote beyond it, whole or not, are dropped."""
+        """Go on behind the last saved epoch, with pictures in another order than in the first ones.
+
+        Rows that a killed process wrote beyond that epoch, whole or not, are dropped.
+        """
         super().resume_training(ckpt)
+        if self.start_epoch:
+            self.train_loader.generator.manual_seed(self.train_loader.generator.initial_seed() + self.start_epoch)
+            self.train_loader.reset()
         if self.start_epoch and RANK in {-1, 0} and self.csv.exists():
             header, *rows = self.csv.read_text(encoding="utf-8").splitlines()
             whole = [row for row in rows if row.count(",") == header.count(",")]

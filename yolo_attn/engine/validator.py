@@ -162,7 +162,7 @@ class CocoValidator(RunValidator):
         super().print_results()
         if self.coco:
             overall = {name: self.coco.metrics[name] for name in ("AP", "AP50", "AP75")}
-            per_class = {} if self.training else self.coco.per_class
+            per_class = self.coco.per_class if self.args.verbose and not self.training else {}
             defined = {name: scores for name, scores in per_class.items() if scores["AP"] >= 0}
             for name, scores in {f"COCO {self.kind} (hotcoco)": overall, **defined}.items():
                 LOGGER.info(f"{name[:24]:>24}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))

@@ -51,7 +51,7 @@ RUNTIMES: dict[str, Callable[[Path, Tensor], list[np.ndarray]]] = {
 """Formats that are verified, and what runs them; none of it knows this package."""
 
 
-def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple[int, ...]]) -> float:
+def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple[int, ...]]) -> float | None:
     """How far an exported file is from the model, as `difference` counts it.
 
     Args:
@@ -59,6 +59,9 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
         exporter: Ultralytics' exporter after its work; its head says which form the output has.
         model: The model as it was before: not fused, without the exporter's changes in blocks.
         shapes: Shapes of the pictures to try, (B, C, H, W).
+
+    Returns:
+        The difference; None where nothing could be compared: with NMS inside, a model that finds nothing gives zeros.
     """
     exported, original = exporter.model.model[-1], deepcopy(model).float().eval().cpu()
     head = original.model[-1]
@@ -68,7 +71,7 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
     nms = bool(getattr(exporter.args, "nms", False)) and hasattr(ultralytics_exporter, "NMSModel")
     scores = BEST_SCORE if nms else score_columns(head)
     run = ultralytics_exporter.NMSModel(original, exporter.args) if nms else original
-    largest = 0.0
+    largest, anything = 0.0, False
     for shape in shapes:
         x = picture(shape)
         with torch.inference_mode():
@@ -78,7 +81,8 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
             return float("inf")
         for i, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
             largest = max(largest, difference(ours, theirs, None if i else scores))
-    return largest
+            anything |= bool(theirs.any())
+    return largest if anything or largest else None
 
 
 def difference_of_models(found: Any, expected: Any) -> float:

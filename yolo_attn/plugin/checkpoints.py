@@ -32,13 +32,14 @@ def load_safe(path: str | Path) -> nn.Module:
     """
     file = Path(path)
     if not file.is_file():
-        raise UserError(f"{file}: no such file")
+        raise UserError(f"{file}: {'a folder, expected a file' if file.is_dir() else 'no such file'}")
     if file.suffix == SUFFIX:
         return _ready(read_weights(file), file)
     content = read_pickle(file)
     model: Any = (content.get("ema") or content.get("model")) if isinstance(content, dict) else content
     if not isinstance(model, tasks.BaseModel):
-        raise UserError(f"{file}: it holds a {type(model).__name__}, expected a model of Ultralytics'")
+        found = "no model" if model is None else f"a {type(model).__name__}"
+        raise UserError(f"{file}: it holds {found}, expected a model of Ultralytics'")
     check_yaml(file, getattr(model, "yaml", None))  # a later training builds the model from it
     try:
         for holder in (model.__dict__, model._modules):  # the training's loss, which the reader leaves out

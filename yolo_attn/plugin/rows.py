@@ -173,19 +173,34 @@ def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
             raise RowError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
         name = row[2]
         block, kind = split_name(name)
+        if kind is None:
+            _check_sources(place, index, row[0])
         start, _, end = name.partition("_")
         if kind and block:
             found.append(_read_block(place, index, row, block, kind))
         elif kind:
             found.append(_read_layer(place, index, row, kind))
+        elif name in UNITS and isinstance(row[-1], list) and row[-1] and isinstance(row[-1][-1], dict):
+            takers = ", ".join(f"{name}_{layer}" for layer in LAYERS)
+            raise RowError(
+                f"{place}: found {row[-1][-1]} behind {name}'s arguments; only its variants take it: {takers}"
+            )
         elif end in LAYERS and start in known:
             raise RowError(f"{place}: {start} has no attention variant; blocks that have are {', '.join(UNITS)}")
         elif name not in known and not name.startswith("torchvision.ops.") and not _is_torchs(name):
             variants = [f"{block}_{layer}" for block in UNITS for layer in LAYERS]
             near = near_misses(name, [*LAYERS, *variants, *known])
             hint = f"did you mean {' or '.join(near)}?" if near else f"attention layers are {', '.join(LAYERS)}"
-            raise RowError(f"{place}: unknown layer {name!r}; {hint} (a layer of your own needs --import MODULE)")
+            raise RowError(
+                f"{place}: unknown layer {name!r}; {hint} (for a layer of your own import its module, --import MODULE)"
+            )
     return found
+
+
+def _check_sources(place: str, index: int, sources: Any) -> None:
+    for source in sources if isinstance(sources, list) else [sources]:
+        if type(source) is int and (source >= index or (index + source < 0 and (index, source) != (0, -1))):
+            raise RowError(f"{place}: from = {sources}: {source} is not an earlier row")
 
 
 def _is_torchs(name: str) -> bool:
