@@ -170,6 +170,15 @@ def test_attention_that_cannot_go_is_told():
     assert rows_of(remove(fewer, "my.yaml", LAYERS, BLOCKS).text)[0] == [-1, 1, "Conv", [8]]
 
 
+@pytest.mark.parametrize("args", ["[]", "[{where: end}]", "[{where: end}, {where: end}]"])
+def test_blocks_without_arguments_of_their_own_are_refused(args):
+    text = YOLO.replace("[128, True]", args)
+    with pytest.raises(UserError, match=r"my.yaml, row 1: found .*, expected C2f's own arguments"):
+        edit(text, "blocks")
+    with pytest.raises(UserError, match=r"my.yaml, row 1: found .*, expected C2f's own arguments"):
+        remove(text.replace("C2f", "C2f_GAM"), "my.yaml", LAYERS, BLOCKS)
+
+
 def test_rows_moved_since_are_refused():
     written = with_header(edit(YOLO, "neck"), "my.yaml", "train")
     moved = written.replace("  - [-1, 1, SPPF, [256, 5]] # 4\n", "")

@@ -152,6 +152,8 @@ def _insert_rows(
 
 
 def _insert_inside(model: ModelText, layer: str, rows: Sequence[Row], options: Mapping[str, Any] | None) -> Edited:
+    for row in rows:
+        _check_own(model, row, row.args)
     splices = [model.renamed(row, f"{row.name}_{layer}") for row in rows]
     if options:
         splices += [model.argument_added(row, flow(dict(options))) for row in rows]
@@ -181,9 +183,18 @@ def _layer_inside(row: Row, layers: Container[str], blocks: Container[str]) -> s
 
 def _plain(model: ModelText, row: Row) -> Iterator[Splice]:
     """Changes of a row that make a block variant the block again."""
+    has_options = bool(row.args) and isinstance(row.args[-1], dict)
+    _check_own(model, row, row.args[:-1] if has_options else row.args)
     yield model.renamed(row, row.name.partition("_")[0])
-    if isinstance(row.args[-1], dict):
+    if has_options:
         yield model.last_argument_removed(row)
+
+
+def _check_own(model: ModelText, row: Row, own: Sequence[Any]) -> None:
+    """Make sure that a block has arguments of its own, none of which could be taken for the attention's options."""
+    if not own or isinstance(own[-1], dict):
+        block = row.name.partition("_")[0]
+        raise UserError(f"{model.place(row.index)}: found {row.args}, expected {block}'s own arguments")
 
 
 def _check_record(model: ModelText, record: Record) -> None:

@@ -168,8 +168,8 @@ class ModelText:
         """A further argument behind a row's own."""
         arguments = row.node.value[3]
         self._refuse_shared(arguments, self.place(row.index))
-        if not isinstance(arguments, SequenceNode) or not arguments.value:
-            raise UserError(f"{self.place(row.index)}: found {row.args}, expected {row.name}'s own arguments")
+        if not isinstance(arguments, SequenceNode):
+            raise UserError(f"{self.place(row.index)}: found {row.args[0]!r}, expected a list of arguments")
         return self._added(arguments, len(arguments.value), [(text, "")], self.place(row.index))
 
     def last_argument_removed(self, row: Row) -> Splice:
