@@ -90,7 +90,7 @@ def test_detections_come_back_to_the_pictures(on_oldest):
 
 
 def test_attention_is_inserted(on_oldest):
-    run_tests("tests/plugin/test_insertion.py", "-k", "every_place_of_yolov8 or in_its_place and (10n or world)")
+    run_tests("tests/plugin/test_insertion.py", "-k", "every_place_of_yolov8 and (neck or blocks)")
 
 
 @pytest.mark.slow

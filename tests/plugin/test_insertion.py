@@ -18,8 +18,8 @@ from yolo_attn.plugin.registry import LAYERS
 PLACES = ("neck", "backbone", "stages", "blocks")
 LACKING = {("yolov6", "blocks"), ("yolov3-tiny", "blocks"), ("yolo11-cls-resnet18", "blocks")}
 ZOO = [name for name in families.YAMLS if families.builds(name)]
-SMALL = ["yolov8", "yolo11-seg", "yolov9t", "yolov10n", "yolov5-p6", "yolov8-cls", "yolov8-world", "yolov3-tiny"]
-SMALL = [name for name in [*SMALL, "yolo26", "yolo12-obb", "yoloe-11", "yolov8-rtdetr"] if name in ZOO]
+SMALL = ["yolo11-seg", "yolov9t", "yolov10n", "yolov5-p6", "yolov8-cls", "yolov8-world", "yolov3-tiny", "yolo26"]
+SMALL = [name for name in SMALL if name in ZOO]
 
 
 def text_of(name):
