@@ -92,7 +92,7 @@ def test_validator_is_ours_where_it_is_needed(name, data, expected, txt_yaml, sm
 
 def test_model_of_another_task_is_one_clear_error(small_coco, tmp_path):
     settings = {**SMALL, "data": str(small_coco), "project": str(tmp_path / "runs")}
-    with pytest.raises(UserError, match="yolov8n-gam.yaml: its head, Detect, is of the task detect, expected segment"):
+    with pytest.raises(UserError, match=r"yolov8n-gam.yaml: its head, Detect, is of the task detect, expected segment"):
         YOLO("yolov8n-gam.yaml", task="segment").train(**settings)
     assert not (tmp_path / "runs").exists()
 
