@@ -158,14 +158,20 @@ def plot(folder: Path) -> None:
 
     curves = read(folder / "transfer.csv")
     print(table(curves))
+    other = {"yes": "no", "no": "yes"}
+    paired = {  # as many seeds with as without, and the base for the spread
+        start: curve
+        for start, curve in curves.items()
+        if start.layer == "none" or start._replace(identity_init=other[start.identity_init]) in curves
+    }
     figure, axes = plt.subplots(1, len(PLACES), figsize=(12, 4), sharey=True, layout="constrained")
     for axis, place in zip(axes, PLACES, strict=True):
         for layer, init in itertools.product(LAYERS, ("yes", "no")):
             style = {"color": COLOURS[layer], "linestyle": "-" if init == "yes" else "--", "marker": "."}
             _line(
-                axis, curves, (layer, place, "ours", init), label=f"{layer}{'' if init == 'yes' else ', off'}", **style
+                axis, paired, (layer, place, "ours", init), label=f"{layer}{'' if init == 'yes' else ', off'}", **style
             )
-        _line(axis, curves, ("none", "none", "ours", "no"), label="no attention", color=COLOURS["none"], linestyle=":")
+        _line(axis, paired, ("none", "none", "ours", "no"), label="no attention", color=COLOURS["none"], linestyle=":")
         axis.set(title=place, xlabel="epoch (0: right after inserting)")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("COCO AP")

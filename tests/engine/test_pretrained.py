@@ -10,6 +10,7 @@ from ultralytics import YOLO
 
 import yolo_attn
 from yolo_attn.cli import main
+from yolo_attn.engine.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.gains import own_gain
 from yolo_attn.plugin.weights_only import write_weights
@@ -47,6 +48,22 @@ def test_identity_init_can_be_turned_off(base, small_coco, tmp_path):
     assert train(base, small_coco, tmp_path, "--no-identity-init") == 0
     network = YOLO(tmp_path / "train/weights/last.pt").model
     assert [own_gain(network, row) for row in (22, 23, 24)] == [None] * 3
+
+
+def test_identity_init_changes_nothing_of_what_the_training_sees(base, small_coco, tmp_path, monkeypatch):
+    """The same pictures, augmented alike, in the same order, as without it."""
+    seen = []
+
+    def preprocess_batch(self, batch):
+        if hasattr(self, "epoch"):  # not yet while gains are measured
+            seen.append((tuple(batch["im_file"]), int(batch["img"].long().sum())))
+        return super(DetectionTrainer, self).preprocess_batch(batch)
+
+    monkeypatch.setattr(DetectionTrainer, "preprocess_batch", preprocess_batch)
+    assert train(base, small_coco, tmp_path, "workers=1") == 0
+    assert train(base, small_coco, tmp_path, "workers=1", "--no-identity-init") == 0
+    assert len(seen) == 4
+    assert seen[:2] == seen[2:]
 
 
 def test_identity_init_needs_weights(small_coco, tmp_path, capsys):

@@ -3,13 +3,17 @@
 They live in an importable module so that the workers of a multi-GPU run find them, and the layers with them.
 """
 
+import contextlib
 import itertools
 import math
 import os
+import random
+from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from ultralytics.engine.trainer import BaseTrainer
@@ -52,6 +56,18 @@ def unwrapped(model: Any) -> Any:
     """The model that a process trains, without its wrappers for several processes and for compiling."""
     model = getattr(model, "module", model)
     return getattr(model, "_orig_mod", model)
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Afterwards the random generators of Python, NumPy and PyTorch, on the CPU, go on as if nothing had been drawn."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
 
 
 class RunTrainer(BaseTrainer):
@@ -141,9 +157,10 @@ class RunTrainer(BaseTrainer):
         if not rows:
             return
         loader: Any = self.train_loader
-        batches = itertools.islice(loader, math.ceil(PICTURES / loader.batch_size))
-        told = [calibrate(model, (self.preprocess_batch(batch)["img"] for batch in batches), rows)]
-        loader.reset()  # or the first epoch would begin behind these batches
+        with random_state_kept():  # with the loader's restart, the training sees what it would have seen without
+            batches = itertools.islice(loader, math.ceil(PICTURES / loader.batch_size))
+            told = [calibrate(model, (self.preprocess_batch(batch)["img"] for batch in batches), rows)]
+        self._restart_loader()
         if RANK > -1:
             dist.broadcast_object_list(told, 0)
         for each in [model, *([self.ema.ema] if self.ema else [])]:
@@ -165,13 +182,18 @@ class RunTrainer(BaseTrainer):
         """
         super().resume_training(ckpt)
         if self.start_epoch:
-            self.train_loader.generator.manual_seed(self.train_loader.generator.initial_seed() + self.start_epoch)
-            self.train_loader.reset()
+            self._restart_loader(self.start_epoch)
         if self.start_epoch and RANK in {-1, 0} and self.csv.exists():
             header, *rows = self.csv.read_text(encoding="utf-8").splitlines()
             whole = [row for row in rows if row.count(",") == header.count(",")]
             kept = [row for row in whole if float(row.split(",")[0]) <= self.start_epoch]
             write_text(self.csv, "\n".join([header, *kept]) + "\n")
+
+    def _restart_loader(self, more: int = 0) -> None:
+        """Take the training's pictures from the beginning, in the order of the loader's seed plus `more`."""
+        loader: Any = self.train_loader
+        loader.generator.manual_seed(loader.generator.initial_seed() + more)
+        loader.reset()
 
     def save_model(self) -> Any:
         """Save under other names and rename, so that a kill leaves the last whole checkpoints."""
