@@ -101,6 +101,8 @@ def test_layer_of_ones_own(here, monkeypatch):
         (["yolov8n.yaml", "-o", "there.yaml"], "-o there.yaml: it is there already; choose another name, or --force"),
         (["there.yaml", "-o", "there.yaml", "--force"], "-o there.yaml: it is the file that is read"),
         (["there.yaml", "-o", "link.yaml", "--force"], "-o link.yaml: it is the file that is read"),
+        (["yolov5n.yaml", "-o", "yolov5.yaml", "--force"], "-o yolov5.yaml: it is the file that is read"),
+        (["yolov5n-ema.yaml", "-o", "yolov5.yaml", "--force"], "-o yolov5.yaml: it is the file that is read"),
         (["yolov8n.yaml", "-o", "folder.yaml", "--force"], "-o folder.yaml: it is there already"),
         (["yolov8n.yaml", "-o", "out.txt"], "-o 'out.txt': expected the name of a YAML file"),
         (["yolov8n.yaml", "-o", "a\nb.yaml"], "-o 'a\\nb.yaml': expected the name of a YAML file"),
@@ -115,6 +117,7 @@ def test_layer_of_ones_own(here, monkeypatch):
 )
 def test_insert_mistakes(here, capsys, arguments, told):
     (here / "there.yaml").write_bytes(BASE.read_bytes())
+    (here / "yolov5.yaml").write_bytes(BASE.read_bytes())
     (here / "link.yaml").symlink_to("there.yaml")
     (here / "list.yaml").write_text("- 1\n")
     (here / "broken.yaml").write_text("backbone: [")

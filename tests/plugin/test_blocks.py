@@ -168,7 +168,7 @@ def test_pixels_scales_in_torchvision_need_a_grid():
         ("C2f_nam", [128], "unknown layer 'C2f_nam'; did you mean C2f_NAM?"),
         ("C2F_NAM", [128], "did you mean C2f_NAM?"),
         ("C2f_Nam", [128], "did you mean C2f_NAM?"),
-        ("C2f_Scale", [128], "a layer of your own needs --import MODULE"),
+        ("C2f_Scale", [128], "for a layer of your own import its module, --import MODULE"),
         ("C2f_NAM", 128, "found 128, expected a list of arguments"),
         ("C2f_NAM", [128, True, "end"], "found [128, True, 'end'], expected C2f's own arguments, then one mapping"),
         ("C2f_NAM", [128, True, ["where", "end"]], "expected C2f's own arguments, then one mapping or none"),

@@ -6,8 +6,9 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
+from yolo_attn.errors import UserError
 from yolo_attn.layers import CBAM, GAM, NAM, SimAM
-from yolo_attn.plugin.transfer import match_rows
+from yolo_attn.plugin.transfer import match_rows, transfer_of
 
 ATTENTION = (CBAM, GAM, NAM, SimAM)
 VARIANTS = {"C2f": "C2f_NAM", "C3k2": "C3k2_NAM"}
@@ -92,6 +93,54 @@ def test_attention_follows_too():
     assert isinstance(source.model[5], GAM)
     for key, value in target.model[6].state_dict().items():
         assert torch.equal(value, source.model[5].state_dict()[key])
+
+
+def test_attention_follows_the_map_that_it_takes():
+    """One layer on P5 is the third of a neck, though it is the first of its name."""
+    d = yaml_model_load("yolov8n.yaml")
+    d["head"][-1:] = [[21, 1, "TripletAttention", []], [[15, 18, 22], 1, "Detect", ["nc"]]]
+    source = randomised(DetectionModel(d, verbose=False))
+    target = DetectionModel("yolov8n-triplet.yaml", verbose=False)
+    before = {k: v.clone() for k, v in target.model[22].state_dict().items()}
+    target.load(source, verbose=False)
+    assert all(torch.equal(v, before[k]) for k, v in target.model[22].state_dict().items())
+    theirs = source.model[22].state_dict()
+    assert all(torch.equal(v, theirs[k]) for k, v in target.model[24].state_dict().items())
+    assert transfer_of(target).new_attention == [22, 23]
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("yolov8n-nam-blocks.yaml", "yolov8n-gam.yaml"),
+        ("yolov8n-cbam-blocks.yaml", "yolov8n.yaml"),
+        ("yolov8n-cbam-blocks.yaml", "yolov8n-bam-blocks.yaml"),
+        ("yolov8n-gam-blocks.yaml", "yolov8n-nam-blocks.yaml"),
+    ],
+)
+def test_attention_inside_blocks_stays_behind_where_the_target_has_other(name, target):
+    """Names that two kinds of attention share, such as fc2.bias, mean nothing."""
+    source = randomised(DetectionModel(name, verbose=False))
+    model = DetectionModel(target, verbose=False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.load(source, verbose=False)
+    base = set(DetectionModel("yolov8n.yaml", verbose=False).state_dict())
+    taken = transfer_of(model)
+    assert {key for key, place in taken.tensors.items() if place} == base
+    state = source.state_dict()
+    for key, place in taken.tensors.items():
+        assert place is None or torch.equal(model.state_dict()[place], state[key])
+    for key in set(before) - taken.taken:
+        assert torch.equal(model.state_dict()[key], before[key]), key
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("yolo11m.yaml", "yolo11l-nam.yaml"), ("yolo11l.yaml", "yolo11m-nam.yaml")]
+)
+def test_scales_that_differ_in_depth_alone_are_told_apart(name, target):
+    source, model = (DetectionModel(each, verbose=False) for each in (name, target))
+    with pytest.raises(UserError, match=f"scale {name[6]}, expected {target[6]}"):
+        model.load(source, verbose=False)
 
 
 def test_other_families_are_left_to_ultralytics():

@@ -80,21 +80,18 @@ def add_output_options(parser: argparse.ArgumentParser, required: bool = True) -
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
 
 
-def check_output(source: str, output: Path, force: bool) -> None:
+def check_output(output: Path, force: bool) -> None:
     """Make sure that a model YAML may be written.
 
     Args:
-        source: The file that is read.
         output: The file to write.
         force: Whether it may be there already.
 
     Raises:
         UserError: If it is no YAML's name, is there already, or cannot be written.
     """
-    if output.suffix not in {".yaml", ".yml"} or not f"{output.name}{source}".isprintable():
+    if output.suffix not in {".yaml", ".yml"} or not output.name.isprintable():
         raise UserError(f"-o {str(output)!r}: expected the name of a YAML file, such as yolov8n-gam.yaml")
-    if output.exists() and Path(source).exists() and output.samefile(source):
-        raise UserError(f"-o {output}: it is the file that is read, which stays as it is; choose another name")
     if output.is_dir() or (output.exists() and not force):
         raise UserError(f"-o {output}: it is there already; choose another name, or --force to write over a file")
     check_writable(output.absolute().parent, "-o")

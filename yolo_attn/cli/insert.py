@@ -43,13 +43,13 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     """Write the edited YAML."""
     no_more("insert", further)
     output = Path(args.output)
-    check_output(args.file, output, args.force)
+    check_output(output, args.force)
     from yolo_attn.editing import with_header
     from yolo_attn.files import write_text
     from yolo_attn.plugin.insertion import insert
     from yolo_attn.plugin.yamls import check_scale, read_model
 
-    text, scale = read_model(args.file)
+    text, scale = read_model(args.file, output)
     edited = insert(text, Path(args.file).name, args.layer, args.at, dict(args.option), scale)
     check_scale(output, text, scale)
     layer = edited.record.layer

@@ -25,12 +25,12 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     no_more("migrate", further)
     output = Path(args.output) if args.output else None
     if output:
-        check_output(args.file, output, args.force)
+        check_output(output, args.force)
     from yolo_attn.files import write_text
     from yolo_attn.plugin.insertion import migrate
     from yolo_attn.plugin.yamls import check_scale, read_model
 
-    text, scale = read_model(args.file)
+    text, scale = read_model(args.file, output)
     migrated = migrate(text, Path(args.file).name, scale)
     if output:
         check_scale(output, migrated.text, scale)

@@ -25,12 +25,12 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     """Write the YAML without the attention."""
     no_more("remove", further)
     output = Path(args.output)
-    check_output(args.file, output, args.force)
+    check_output(output, args.force)
     from yolo_attn.files import write_text
     from yolo_attn.plugin.insertion import remove
     from yolo_attn.plugin.yamls import check_scale, read_model
 
-    text, scale = read_model(args.file)
+    text, scale = read_model(args.file, output)
     edited = remove(text, Path(args.file).name, scale)
     check_scale(output, edited.text, scale)
     write_text(output, edited.text)

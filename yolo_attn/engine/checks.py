@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 from ultralytics.cfg import CLI_HELP_MSG, DEFAULT_CFG_DICT, get_cfg
-from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine.exporter import export_formats
 from ultralytics.nn import tasks
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import select_device
 
 from yolo_attn import errors
-from yolo_attn.coco.index import read_index
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.checkpoints import load_safe
@@ -240,66 +238,6 @@ def check_frozen(model: Any, epochs: int, args: SimpleNamespace) -> None:
         raise UserError(f"--freeze-base {epochs}: nothing would train, {reason}")
     if getattr(args, "compile", False) and RANK > -1:
         raise UserError(f"--freeze-base {epochs}: compile={args.compile} does not go with it in several processes")
-
-
-def check_boxes(data: dict[str, Any], task: str) -> None:
-    """Make sure that there is something to learn.
-
-    Raises:
-        UserError: If the training JSON has no box, or crowds alone.
-    """
-    index = read_index(data["annotations"]["train"], task)
-    if index.crowd.all():
-        left_out = "".join(f", {count} × {problem}" for problem, count in index.problems.items())
-        raise UserError(f"{index.file}: no box to learn from, {len(index.boxes)} annotations are crowds{left_out}")
-
-
-def check_classes(known: dict[int, str], file: str, task: str) -> None:
-    """Make sure that a model that knows these classes knows at least one category of a JSON.
-
-    Raises:
-        UserError: Naming both sides' first names.
-    """
-    ours, theirs = list(map(str, known.values())), read_index(file, task).category_names
-    if not set(ours) & set(theirs):
-        raise UserError(
-            f"{file}: its {len(theirs)} categories ({', '.join(theirs[:3])}, …) are none of the {len(ours)} classes "
-            f"that the model knows ({', '.join(ours[:3])}, …)"
-        )
-
-
-def check_keypoints(model: Any, data: dict[str, Any]) -> None:
-    """Make sure that a trained pose model has the data's number of keypoints.
-
-    Raises:
-        UserError: With both numbers.
-    """
-    known, found = getattr(model, "kpt_shape", None), data.get("kpt_shape")
-    if known and found and known[0] != found[0]:
-        file = next(iter(data["annotations"].values()))
-        raise UserError(f"{file}: its annotations have {found[0]} keypoints, and the model knows {known[0]}")
-
-
-def check_plain_data(data: str, split: str, task: str) -> None:
-    """Make sure that data in Ultralytics' own format can be used as it is; what it would download stays undone.
-
-    Raises:
-        UserError: With what is expected, or with Ultralytics' own reason.
-    """
-    if task == "classify":
-        missing = [name for name in dict.fromkeys(("train", split)) if not (Path(data) / name).is_dir()]
-        if missing:
-            raise UserError(
-                f"{data}: no folder {missing[0]!r} in it; classifiers learn from a folder for each split, in it a "
-                "folder of pictures for each class"
-            )
-        return
-    if Path(data).is_dir():
-        raise UserError(f"{data}: {task} takes a data YAML with labels in Ultralytics' own format, found a folder")
-    try:
-        check_det_dataset(data, autodownload=False)
-    except Exception as error:  # whatever a wrong YAML makes it raise
-        raise UserError(f"{data}: not usable for {split!r}: {one_line(error)}") from error
 
 
 def one_line(error: Exception) -> str:

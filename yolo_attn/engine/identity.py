@@ -1,9 +1,12 @@
 """`yolo_attn.identity_init`: the gains of new attention, in plain Python."""
 
+import contextlib
+import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from ultralytics.data.augment import LetterBox
@@ -59,3 +62,15 @@ def _batches(source: str | Path, size: int) -> Iterator[Tensor]:
             boxed = LetterBox((size, size))(image=picture)[..., ::-1].copy()
             yield torch.from_numpy(boxed).permute(2, 0, 1)[None] / 255
             break  # of a video, one frame
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Afterwards the random generators of Python, NumPy and PyTorch, on the CPU, go on as if nothing had been drawn."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)

@@ -12,15 +12,9 @@ from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 
 from yolo_attn.coco.source import FILE_NAMES, is_coco_format
-from yolo_attn.engine.checks import (
-    check_boxes,
-    check_classes,
-    check_importable,
-    check_keypoints,
-    check_task,
-    read_checkpoint,
-)
+from yolo_attn.engine.checks import check_importable, check_task, read_checkpoint
 from yolo_attn.engine.data import describe
+from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints
 from yolo_attn.engine.tasks import ours
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.registry import LAYERS

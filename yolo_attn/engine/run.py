@@ -12,13 +12,9 @@ from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
 from yolo_attn.engine.checks import (
-    check_boxes,
-    check_classes,
     check_frozen,
     check_importable,
-    check_keypoints,
     check_model,
-    check_plain_data,
     check_settings,
     check_transfer,
     load_source,
@@ -26,6 +22,7 @@ from yolo_attn.engine.checks import (
     one_line,
 )
 from yolo_attn.engine.data import describe
+from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints, check_plain_data
 from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
 from yolo_attn.engine.trainer import FREEZE_VARIABLE, IDENTITY_VARIABLE, SPARSITY_VARIABLE, RunTrainer
@@ -91,9 +88,9 @@ def train(
     settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(folder)}
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(folder / (args.name or ""))
-    data = _check_training_data(args)
+    classes = _check_training_data(args)[1]
     if weights:
-        target = check_transfer(load_source(weights, kind.name), cfg, data["nc"] if data else 80)
+        target = check_transfer(load_source(weights, kind.name), cfg, classes)
         report = transfer_of(target)
         if verbose and report:
             LOGGER.info(report.table())
@@ -136,7 +133,7 @@ def resume(
     check_settings(settings)
     settings = {"data": checkpoint["train_args"]["data"], **settings}
     check_writable(Path(last).resolve().parent)
-    data = _check_training_data(SimpleNamespace(**{**checkpoint["train_args"], **settings}))
+    data, _ = _check_training_data(SimpleNamespace(**{**checkpoint["train_args"], **settings}))
     if data and data["names"] != model.names:
         raise UserError(
             f"--resume {last}: it learns {list(model.names.values())[:5]}, and {settings['data']} has "
@@ -195,15 +192,15 @@ def _project(project: str | None, task: Task) -> Path:
     return Path(project) if project else Path("runs", task.name).absolute()
 
 
-def _check_training_data(args: SimpleNamespace) -> dict[str, Any] | None:
+def _check_training_data(args: SimpleNamespace) -> tuple[dict[str, Any] | None, int]:
+    """COCO-format data's description, if it is that, and the number of classes."""
     split = args.split or "val"
     data = describe(args, ["train", split])
     if data:
         check_boxes(data, args.task)
         check_classes(data["names"], data["annotations"][split], args.task)
-    else:
-        check_plain_data(args.data, split, args.task)
-    return data
+        return data, data["nc"]
+    return None, check_plain_data(args.data, split, args.task)
 
 
 @contextlib.contextmanager

@@ -3,17 +3,13 @@
 They live in an importable module so that the workers of a multi-GPU run find them, and the layers with them.
 """
 
-import contextlib
 import itertools
 import math
 import os
-import random
-from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from ultralytics.engine.trainer import BaseTrainer
@@ -23,7 +19,7 @@ from ultralytics.utils import LOGGER, RANK
 from yolo_attn.engine import distributed
 from yolo_attn.engine.data import build_dataset, write_data_yaml
 from yolo_attn.engine.frozen import KEY, FrozenBase
-from yolo_attn.engine.identity import PICTURES
+from yolo_attn.engine.identity import PICTURES, random_state_kept
 from yolo_attn.engine.metrics import COCO_KEYS
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.validator import (
@@ -56,18 +52,6 @@ def unwrapped(model: Any) -> Any:
     """The model that a process trains, without its wrappers for several processes and for compiling."""
     model = getattr(model, "module", model)
     return getattr(model, "_orig_mod", model)
-
-
-@contextlib.contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Afterwards the random generators of Python, NumPy and PyTorch, on the CPU, go on as if nothing had been drawn."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
 
 
 class RunTrainer(BaseTrainer):

@@ -7,7 +7,7 @@ target's before Ultralytics' own transfer runs, which still remaps classes and r
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: boo
     if not all(names):
         load_model(model, weights, verbose)
         return
-    places = match_rows(*names)
+    places = match_rows(*names, *_fed(source, model))
     attended = any(split_name(name)[1] for part in names for name in part)
     if attended:
         check_same(source, model)
@@ -56,10 +56,12 @@ def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: boo
     if isinstance(source, StateDict) and source.classes not in {0, _classes(model)}:
         _give_head(source, model)
     moved = any(old != new for old, new in places.items()) or len(places) < len(names[0])
+    fresh = _new_attention_inside(model, names, places)
     load_model(model, _renumbered(source, places) if moved else source, verbose)
+    model.load_state_dict(fresh, strict=False)
     _keep_gains(source, model, names, places)
     earlier = _transfers.get(source)
-    report = _report(source, model, names, places)
+    report = _report(source, model, names, places, fresh)
     _transfers[model] = report = earlier.then(report) if earlier else report
     if verbose and attended and not (earlier and earlier.line() == report.line()):
         (LOGGER.info if report.share >= ENOUGH else LOGGER.warning)(report.line())
@@ -80,19 +82,30 @@ def check_same(source: Any, model: Any) -> None:
     both = f"{_name(source)} does not fit {_yaml_name(model)}"
     if not all(names):
         raise UserError(f"{both}: it was not built from rows of a model YAML")
-    places = match_rows(*names)
+    places = match_rows(*names, *_fed(source, model))
     if places is None:
         raise UserError(f"{both}: {_difference(*names)}")
     last = f"model.{places.get(len(names[0]) - 1)}."
-    wanted, given = model.state_dict(), _renumbered(source, places).state_dict()
+    shell = _renumbered(source, places)
+    wanted, given = model.state_dict(), shell.state_dict()
     if isinstance(source, StateDict) and _parts(wanted, last) != _parts(given, last):
         raise UserError(f"{both}: another task, its head has other tensors than {names[1][-1]}")
-    shared = {key: value for key, value in given.items() if not key.startswith(last)}
-    fitting = sum(key in wanted and wanted[key].shape == value.shape for key, value in shared.items())
-    if fitting < ENOUGH * len(shared):
+    theirs, ours = (
+        {key: value.shape for key, value in tensors.items() if not key.startswith((last, *_attention(m)))}
+        for m, tensors in ((shell, given), (model, wanted))
+    )
+    fitting = len(theirs.items() & ours.items())
+    if fitting < ENOUGH * max(len(theirs), len(ours)):
         scales = [(getattr(m, "yaml", None) or {}).get("scale") for m in (source, model)]
         other = f"scale {scales[0]}, expected {scales[1]}" if all(scales) and scales[0] != scales[1] else "other widths"
-        raise UserError(f"{both}: {other}; {fitting} of its {len(shared)} tensors before the head have a place")
+        of = f"{len(theirs)} tensors before the head have a place among {len(ours)}"
+        raise UserError(f"{both}: {other}; {fitting} of its {of}")
+
+
+def _attention(model: nn.Module) -> tuple[str, ...]:
+    """How the names of attention's tensors begin."""
+    layers = tuple(LAYERS.values())
+    return tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, layers))
 
 
 def _parts(tensors: dict[str, Tensor], head: str) -> set[str]:
@@ -130,19 +143,27 @@ def row_names(source: Any, model: Any) -> tuple[list[str], list[str]]:
     return (names if own else [_base(name) for name in base]), names
 
 
-def match_rows(source: Sequence[str], target: Sequence[str]) -> dict[int, int] | None:
+def match_rows(
+    source: Sequence[str],
+    target: Sequence[str],
+    fed_source: Mapping[int, int] | None = None,
+    fed_target: Mapping[int, int] | None = None,
+) -> dict[int, int] | None:
     """Which row of the target each row of the source is.
 
     Rows are walked in order with the attention layers set aside, a block and its attention variants being the same; an
-    attention layer is the target's of the same name between the same two rows.
+    attention layer is the target's of the same name between the same two rows, if both take the same row's map.
 
     Args:
         source: Names of the source's rows.
         target: Names of the target's rows.
+        fed_source: Which row the map of each attention row of the source comes from, counted without attention.
+        fed_target: The same of the target.
 
     Returns:
         The target's index of each source row that is in the target, or None where the models differ in other rows too.
     """
+    fed_source, fed_target = fed_source or {}, fed_target or {}
     ours, theirs = _split(source), _split(target)
     if [row for row, _ in ours] != [row for row, _ in theirs]:
         return None
@@ -150,11 +171,41 @@ def match_rows(source: Sequence[str], target: Sequence[str]) -> dict[int, int] |
     for (_, mine), (_, other) in zip(ours, theirs, strict=True):
         left = list(other)
         for index, name in mine:
-            same = next((place for place in left if place[1] == name), None)
+            fed = fed_source.get(index) if name in LAYERS else None
+            same = next((place for place in left if place[1] == name and fed_target.get(place[0]) == fed), None)
             if same:
                 places[index] = same[0]
                 left = [place for place in left if place[0] > same[0]]
     return places
+
+
+def _fed(source: Any, model: Any) -> tuple[dict[int, int], dict[int, int]]:
+    """Which row the map of each attention row comes from, of a source and of a model; counted without attention."""
+    own = _feeding(rows_of(model))
+    return (own if isinstance(source, StateDict) else _feeding(rows_of(source))), own
+
+
+def _feeding(rows: list[list[Any]]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for index, row in enumerate(rows):
+        at = index
+        while at >= 0 and rows[at][2] in LAYERS:
+            at = rows[at][0] if rows[at][0] >= 0 else at + rows[at][0]
+        if row[2] in LAYERS:
+            found[index] = sum(other[2] not in LAYERS for other in rows[: at + 1])
+    return found
+
+
+def _new_attention_inside(model: Any, names: tuple[list[str], list[str]], places: dict[int, int]) -> dict[str, Tensor]:
+    """Tensors of attention inside blocks that have other attention, or none, in the source: no name may mislead."""
+    found: dict[str, Tensor] = {}
+    for old, new in places.items():
+        kind = split_name(names[1][new])[1]
+        if kind and split_name(names[0][old])[1] is not kind:
+            inside = _attention(model.model[new])
+            tensors = model.model[new].state_dict()
+            found |= {f"model.{new}.{key}": value.clone() for key, value in tensors.items() if key.startswith(inside)}
+    return found
 
 
 def _split(names: Sequence[str]) -> list[tuple[str, list[tuple[int, str]]]]:
@@ -188,7 +239,7 @@ def _give_head(source: StateDict, model: Any) -> None:
     That is its newest way with heads whose width follows from the number of classes.
     """
     head = type(model)({**copy.deepcopy(model.yaml), "nc": source.classes}, verbose=False).model[-1]
-    head.load_state_dict(source.model[-1].state_dict())
+    head.load_state_dict(source.model[-1].state_dict(), strict=False)  # other versions have parts more or less
     source.model[-1] = head
 
 
@@ -209,13 +260,16 @@ def _keep_gains(source: Any, model: Any, names: tuple[list[str], list[str]], pla
     set_gains(model, {new: gain for new, gain in gains.items() if gain is not None})
 
 
-def _report(source: Any, model: Any, names: tuple[list[str], list[str]], places: dict[int, int]) -> Transfer:
+def _report(
+    source: Any, model: Any, names: tuple[list[str], list[str]], places: dict[int, int], fresh: Container[str]
+) -> Transfer:
     wanted: dict[str, Tensor] = model.state_dict()
     tensors: dict[str, str | None] = {}
     given = source.state_dict()
     for key, value in given.items():
         place = _moved(key, places)
-        tensors[key] = place if place in wanted and wanted[place].shape == value.shape else None
+        fits = place in wanted and place not in fresh and wanted[place].shape == value.shape
+        tensors[key] = place if fits else None
     return Transfer(
         _name(source),
         _yaml_name(model),

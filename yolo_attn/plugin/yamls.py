@@ -85,19 +85,20 @@ def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
         raise
 
 
-def read_model(name: str | Path) -> tuple[str, str]:
+def read_model(name: str | Path, output: Path | None = None) -> tuple[str, str]:
     """The text of a model YAML, and the scale letter that its name gives it ("" where it gives none).
 
     Args:
         name: A file, or a name that we or Ultralytics know, with or without a scale letter.
+        output: A file that is to be written, which must not be the one that the name means.
 
     Raises:
-        UserError: If there is no such model, or it cannot be read.
+        UserError: If there is no such model, or it cannot be read, or would be written over.
     """
     path = Path(name)
     if path.suffix not in SUFFIXES:
         raise UserError(f"{name}: expected a model YAML, such as yolov8n.yaml")
-    found = _read(path)
+    found = _read(path, output)
     if found is None:
         near = _near(path)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -125,11 +126,13 @@ def check_scale(file: Path, text: str, scale: str) -> None:
         )
 
 
-def _read(path: Path) -> tuple[str, str] | None:
+def _read(path: Path, output: Path | None = None) -> tuple[str, str] | None:
     found = _model_file(path)
     if found is None:
-        return _with_attention(path)
+        return _with_attention(path, output)
     file, scale = found
+    if output and output.exists() and output.samefile(file):
+        raise UserError(f"-o {output}: it is the file that is read, which stays as it is; choose another name")
     try:
         return file.read_bytes().decode(), scale
     except (OSError, ValueError) as error:
@@ -149,7 +152,7 @@ def _model_file(path: Path) -> tuple[Path, str] | None:
     return next(((file, tasks.guess_model_scale(path)) for file in files if file.is_file()), None)
 
 
-def _with_attention(path: Path) -> tuple[str, str] | None:
+def _with_attention(path: Path, output: Path | None = None) -> tuple[str, str] | None:
     """Text and scale of a base with attention put in, where a name means that."""
     *parts, place = path.stem.split("-")
     if place not in PLACES:
@@ -157,7 +160,7 @@ def _with_attention(path: Path) -> tuple[str, str] | None:
     layer = layer_named(parts.pop()) if parts else None
     if layer is None or not parts:
         return None
-    found = _read(path.with_name("-".join(parts) + path.suffix))
+    found = _read(path.with_name("-".join(parts) + path.suffix), output)
     if found is None:
         return None
     text, scale = found
