@@ -152,6 +152,13 @@ def test_last_insertion_goes_first():
         assert remove(after, "my.yaml", LAYERS, BLOCKS).text == before
 
 
+def test_header_below_other_lines_is_told():
+    """Or all attention would go, and the header would stay."""
+    written = "# my note\n" + with_header(edit(YOLO, "neck"), "my.yaml", "train")
+    with pytest.raises(UserError, match=r"my.yaml: an insertion's header stands below other lines; move it to the top"):
+        remove(written, "my.yaml", LAYERS, BLOCKS)
+
+
 def test_without_a_header_all_attention_goes():
     text = edit(edit(edit(YOLO, "neck").text, "after:1", "NAM").text, "blocks", options={"ratio": 2}).text
     assert remove(text, "my.yaml", LAYERS, BLOCKS).text == YOLO

@@ -36,6 +36,8 @@ def translated(row):
         ("[-1, 1, NAMAttention, [1024, 1024, False]]", "[-1, 1, NAM, [{spatial: true}]]"),
         ("[-1, 1, NAM_Att, []]", "[-1, 1, NAM, []]"),
         ("[-1, 1, SimAM, [1024]]", "[-1, 1, SimAM, []]"),
+        ("[-1, 1, SimAM, [1024, 1e-4]]", "[-1, 1, SimAM, [{e_lambda: 0.0001}]]"),
+        ("[-1, 1, ECA, [1024]]", "[-1, 1, ECA, [{kernel_size: 3}]]"),
         ("[-1, 1, SimAM, [1024, 0.1]]", "[-1, 1, SimAM, [{e_lambda: 0.1}]]"),
         ("[-1, 1, simam_module, [200]]", "[-1, 1, SimAM, []]"),
         ("[-1, 1, CBAM, [1024, 7]]", "[-1, 1, CBAM, [{kernel_size: 7}]]"),

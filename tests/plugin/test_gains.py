@@ -166,6 +166,8 @@ def test_plain_python(small_coco):
     model.load(tasks.DetectionModel("yolov8n.yaml", verbose=False))
     with pytest.raises(UserError, match="no pictures there"):
         yolo_attn.identity_init(model, small_coco / "nothing")
+    with pytest.raises(UserError, match="no pictures to measure on"):
+        yolo_attn.identity_init(model, [])
     gains = yolo_attn.identity_init(model, small_coco / "images/train", 64)
     assert list(gains) == transfer_of(model.model).new_attention == [22, 23, 24]
     assert all(3 < gain < 5 for gain in gains.values())

@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from yolo_attn.editing.header import Record, read_header, write_header
+from yolo_attn.editing.header import HEADER, Record, read_header, write_header
 from yolo_attn.editing.places import Insertion, blocks_at, check_place, rows_at
 from yolo_attn.editing.text import BREAK, SECTIONS, ModelText, Row, Splice, flow, spliced
 from yolo_attn.errors import UserError
@@ -89,6 +89,11 @@ def remove(text: str, name: str, layers: Container[str], blocks: Container[str])
         rows = [row.index for row in model.rows if row.name in layers]
         inside = [row.index for row in model.rows if _layer_inside(row, layers, blocks)]
         kept = ()
+        if HEADER in text:
+            raise UserError(
+                f"{name}: an insertion's header stands below other lines; move it to the top and the last insertion is "
+                "taken out, or take the header out and all attention is"
+            )
         if not rows and not inside:
             raise UserError(f"{name}: no row of it names an attention layer")
     new = {row.index: row.index - sum(i < row.index for i in rows) for row in model.rows if row.index not in rows}

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from yolo_attn.editing.text import BREAK
 
+HEADER = "# yolo-attn insert "
+"""What a header begins with; behind it the rest of the command."""
+
 RECORD = re.compile(
-    r"\ufeff?# yolo-attn insert .*\n"
+    rf"\ufeff?{HEADER}.*\n"
     r"# Inserted (?P<layer>\w+) (?P<how>as rows|into the blocks of rows) (?P<rows>\d+(?:, \d+)*)"
     r"(?:, past the comments of rows (?P<kept>\d+(?:, \d+)*))?; yolo-attn remove .*\n"
     r"# .*\n"
@@ -45,7 +48,7 @@ def write_header(record: Record, made_by: str, train: str, newline: str) -> str:
     how = "into the blocks of" if record.inside else "as"
     kept = f", past the comments of rows {', '.join(map(str, record.kept))}" if record.kept else ""
     lines = (
-        f"# yolo-attn insert {made_by}",
+        f"{HEADER}{made_by}",
         f"# Inserted {record.layer} {how} rows {rows}{kept}; yolo-attn remove takes that out again, and these lines.",
         f"# {train}",
         "",

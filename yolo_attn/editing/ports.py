@@ -87,7 +87,9 @@ def _translated(
     """
     block, layer = _inside(row.name, blocks)
     if row.name in layers:
-        return row.name, _options(row.name, KINDS.get(_kind(row.name), ("", ()))[1], row.args, SURELY_CHANNELS)
+        options = KINDS.get(_kind(row.name), ("", ()))[1]
+        arguments = _options(row.name, options, row.args, SURELY_CHANNELS)
+        return row.name, arguments if arguments == row.args else _with_ports_kernel(row.name, options, arguments)
     if block and layer in layers:
         return f"{block}_{layer}", row.args
     if row.name in known or row.name.startswith(("nn.", "torchvision.")):
@@ -98,10 +100,11 @@ def _translated(
     name, options = found
     if block:
         return f"{block}_{name}", row.args
-    arguments = _options(name, options, row.args, LEAST_CHANNELS)
-    if name == "ECA" and options and not arguments:
-        arguments = [{options[0]: PORTS_KERNEL}]
-    return name, arguments
+    return name, _with_ports_kernel(name, options, _options(name, options, row.args, LEAST_CHANNELS))
+
+
+def _with_ports_kernel(name: str, options: tuple[str, ...], arguments: list[Any]) -> list[Any]:
+    return [{options[0]: PORTS_KERNEL}] if name == "ECA" and options and not arguments else arguments
 
 
 def _inside(name: str, blocks: Container[str]) -> tuple[str, str]:
@@ -122,7 +125,7 @@ def _options(layer: str, names: tuple[str, ...], args: list[Any], least: int) ->
     Raises:
         ValueError: If what is left means nothing that is known.
     """
-    rest = _without_channels(args, least)
+    rest = [_number(value) for value in _without_channels(args, least)]
     if len(rest) == len(args) and least == SURELY_CHANNELS:
         return args
     if layer == "NAM" and rest in ([True], [False]):  # no_spatial
@@ -132,6 +135,14 @@ def _options(layer: str, names: tuple[str, ...], args: list[Any], least: int) ->
     if len(rest) > len(names) or any(isinstance(value, str | list | dict) for value in rest):
         raise ValueError(f"what {flow(rest)} means is not known")
     return [dict(zip(names, rest, strict=False))] if rest else []
+
+
+def _number(value: Any) -> Any:
+    """A number that YAML reads as text, such as 1e-4; anything else as it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _without_channels(args: list[Any], least: int) -> list[Any]:

@@ -1,6 +1,7 @@
 """`yolo_attn.identity_init`: the gains of new attention, in plain Python."""
 
 import contextlib
+import itertools
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,9 +45,12 @@ def identity_init(model: Any, pictures: str | Path | Iterable[Tensor], imgsz: in
     report = transfer_of(network)
     if report is None:
         raise UserError("identity_init: this model has loaded no checkpoint; call its load('yolov8n.pt') first")
-    batches = _batches(pictures, imgsz) if isinstance(pictures, str | Path) else pictures
+    batches = iter(_batches(pictures, imgsz) if isinstance(pictures, str | Path) else pictures)
+    first = next(batches, None)
+    if first is None:
+        raise UserError("identity_init: no pictures to measure on")
     rows = report.new_attention
-    gains = calibrate(network, batches, rows)
+    gains = calibrate(network, itertools.chain([first], batches), rows)
     LOGGER.info(gains_line(network, gains, rows))
     return gains
 
