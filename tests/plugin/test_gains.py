@@ -23,7 +23,11 @@ ATTENTION = (CBAM, GAM, NAM, SimAM)
 def small(*rows, head=((-1, 1, "Classify", ["nc"]),)):
     """A classifier of a few rows, its batch norms as if it had learnt."""
     torch.manual_seed(0)
-    model = tasks.ClassificationModel({"nc": 3, "backbone": [list(r) for r in rows], "head": [list(r) for r in head]})
+    d = {"nc": 3, "backbone": [list(r) for r in rows], "head": [list(r) for r in head]}
+    return randomised(tasks.ClassificationModel(d))
+
+
+def randomised(model):
     for m in model.modules():
         if isinstance(m, nn.BatchNorm2d):
             nn.init.normal_(m.running_mean, std=0.1)
@@ -108,6 +112,21 @@ def test_the_yaml_of_the_model_keeps_it(row, expected):
     assert torch.equal(copy.deepcopy(model)(x)[0], model(x)[0])
     assert own_gain(again, 1) == gain
     assert calibrate(again, pictures()) == {}
+
+
+def test_rows_that_are_one_list_through_an_alias_have_gains_of_their_own():
+    row = [-1, 1, "C2f_NAM", [16, True]]
+    model = tasks.ClassificationModel(
+        {"nc": 3, "backbone": [list(CONV), row, row], "head": [[-1, 1, "Classify", ["nc"]]]}, verbose=False
+    )
+    gains = calibrate(randomised(model), pictures())
+    assert list(gains) == [1, 2]
+    assert gains[1] != gains[2]
+    assert {index: own_gain(model, index) for index in gains} == gains
+    assert {index: {m.gain for m in model.model[index].modules() if isinstance(m, NAM)} for index in gains} == {
+        index: {gain} for index, gain in gains.items()
+    }
+    assert row == [-1, 1, "C2f_NAM", [16, True]]
 
 
 def test_nothing_but_the_gains_changes():

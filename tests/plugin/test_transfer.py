@@ -8,7 +8,8 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_attn.errors import UserError
 from yolo_attn.layers import CBAM, GAM, NAM, SimAM
-from yolo_attn.plugin.transfer import match_rows, transfer_of
+from yolo_attn.plugin.matching import match_rows
+from yolo_attn.plugin.transfer import transfer_of
 
 ATTENTION = (CBAM, GAM, NAM, SimAM)
 VARIANTS = {"C2f": "C2f_NAM", "C3k2": "C3k2_NAM"}
@@ -132,6 +133,42 @@ def test_attention_inside_blocks_stays_behind_where_the_target_has_other(name, t
         assert place is None or torch.equal(model.state_dict()[place], state[key])
     for key in set(before) - taken.taken:
         assert torch.equal(model.state_dict()[key], before[key]), key
+
+
+def elsewhere(where, gain=None):
+    """yolov8n with NAM at a place of each block."""
+    options = {"where": where} | ({"gain": gain} if gain else {})
+    d = described("yolov8n.yaml", blocks=True)
+    for row in (*d["backbone"], *d["head"]):
+        if row[2] == "C2f_NAM":
+            row[3] = [*row[3], dict(options)]
+    return DetectionModel(d, verbose=False)
+
+
+def test_the_same_layer_elsewhere_in_its_block_is_other_attention():
+    """The names are the same: the base's tensors are taken, attention starts anew, gain included, and it is told."""
+    source, model = randomised(elsewhere("end", gain=2.0)), elsewhere("pre_bn")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert before.keys() == source.state_dict().keys()
+    model.load(source, verbose=False)
+    report = transfer_of(model)
+    assert report.new_attention == [2, 4, 6, 8, 12, 15, 18, 21]
+    assert report.taken == set(DetectionModel("yolov8n.yaml", verbose=False).state_dict())
+    assert "23 rows matched (8 with new attention inside)" in report.line()
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, (source.state_dict() if key in report.taken else before)[key]), key
+    assert {m.gain for m in model.modules() if isinstance(m, NAM)} == {1.0}
+    again = elsewhere("end")  # by way of the other place, too
+    again.load(model, verbose=False)
+    assert transfer_of(again).new_attention == report.new_attention
+
+
+def test_the_place_is_the_same_where_it_is_named_or_not():
+    source = randomised(elsewhere("end", gain=2.0))
+    model = DetectionModel("yolov8n-nam-blocks.yaml", verbose=False)
+    model.load(source, verbose=False)
+    assert transfer_of(model).new_attention == []
+    assert {m.gain for m in model.modules() if isinstance(m, NAM)} == {2.0}
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from yolo_attn.editing.text import SECTIONS
+from yolo_attn.plugin.blocks import WHERE
 from yolo_attn.plugin.registry import split_name
 from yolo_attn.plugin.rows import options_of
 
@@ -50,6 +52,8 @@ def set_gains(model: Any, gains: dict[int, float]) -> None:
     """Give rows of a model a gain, in their layers and in the model's YAML."""
     layers = _layers(model)
     model.yaml = copy.deepcopy(model.yaml)
+    for part in SECTIONS:
+        model.yaml[part] = [list(row) for row in model.yaml[part]]  # one that YAML aliases repeat stands there twice
     rows = rows_of(model)
     for index, gain in gains.items():
         for layer in layers[index]:
@@ -80,9 +84,17 @@ def gains_line(model: Any, gains: dict[int, float], rows: Iterable[int]) -> str:
 def rows_of(model: Any) -> list[list[Any]]:
     """The rows that a model was built from, in order; none where it was not built from rows."""
     described = getattr(model, "yaml", None)
-    if not isinstance(described, dict) or not {"backbone", "head"} <= set(described):
+    if not isinstance(described, dict) or not set(SECTIONS) <= set(described):
         return []
-    return [*described["backbone"], *described["head"]]
+    return [row for part in SECTIONS for row in described[part]]
+
+
+def attention_of(row: list[Any]) -> tuple[type[nn.Module], str | None] | None:
+    """The attention layer in a row, and its place in the row's block, None where it is a row of its own."""
+    block, kind = split_name(row[2])
+    if kind is None:
+        return None
+    return kind, _arguments(row)[1].get("where", WHERE[0]) if block else None
 
 
 def _arguments(row: list[Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from yolo_attn.plugin.registry import split_name
-
 
 @dataclass(frozen=True)
 class Transfer:
@@ -16,6 +14,8 @@ class Transfer:
         source_rows: Names of the source's rows.
         target_rows: Names of the target's rows.
         places: The target's index of each source row that it has.
+        new_attention: The target's rows with attention that the source has not there: none, another, or the same in
+            another place of the block.
         tensors: The target's key of each of the source's tensors; None for those that it did not take.
         parameters: Number of values of each of the source's tensors that are parameters.
         classes: How many the source and the target know; 0 where that is not known.
@@ -26,6 +26,7 @@ class Transfer:
     source_rows: list[str]
     target_rows: list[str]
     places: dict[int, int]
+    new_attention: list[int]
     tensors: dict[str, str | None]
     parameters: dict[str, int]
     classes: tuple[int, int]
@@ -50,21 +51,16 @@ class Transfer:
         """The source's rows that the target has not."""
         return sorted(set(range(len(self.source_rows))) - set(self.places))
 
-    @property
-    def new_attention(self) -> list[int]:
-        """The target's rows with attention that the source has not there, inside a block of its or as a row."""
-        known = {new: split_name(self.source_rows[old])[1] for old, new in self.places.items()}
-        kinds = {index: split_name(name)[1] for index, name in enumerate(self.target_rows)}
-        return [index for index, kind in kinds.items() if kind and known.get(index) is not kind]
-
     def then(self, later: "Transfer") -> "Transfer":
         """This transfer and a later one, out of the model that it filled, as one."""
+        old = {later.places[middle] for middle in self.new_attention if middle in later.places}
         return Transfer(
             self.source,
             later.target,
             self.source_rows,
             later.target_rows,
             {old: later.places[middle] for old, middle in self.places.items() if middle in later.places},
+            sorted(old.union(later.new_attention)),
             {key: later.tensors.get(middle) if middle else None for key, middle in self.tensors.items()},
             self.parameters,
             (self.classes[0], later.classes[1]),

@@ -12,8 +12,8 @@ from yolo_attn.errors import UserError
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.weights_only import SUFFIX
 
-KEY = re.compile(r"^(?:module\.)?(model\.(\d+)\..+)$")
-"""A tensor's name in a model of Ultralytics', its row in it; in front of it what training in parallel leaves."""
+KEY = re.compile(r"^(?:module\.|model\.)?(model\.(\d+)\..+)$")
+"""A tensor's name in a model of Ultralytics', its row in it; in front of it what parallel training or `YOLO` puts."""
 
 WRAPPERS = ("state_dict", "ema", "model")
 """Keys under which other trainers save a state dict."""

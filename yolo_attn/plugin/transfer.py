@@ -7,9 +7,8 @@ target's before Ultralytics' own transfer runs, which still remaps classes and r
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.gains import own_gain, rows_of, set_gains
-from yolo_attn.plugin.registry import LAYERS, split_name
+from yolo_attn.plugin.gains import attention_of, own_gain, set_gains
+from yolo_attn.plugin.matching import BothRows, base_of, both_rows, name_of, names_of, places_of, yaml_name
+from yolo_attn.plugin.registry import LAYERS
 from yolo_attn.plugin.report import Transfer
 from yolo_attn.plugin.sources import StateDict, source_of
 
@@ -42,28 +42,34 @@ def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: boo
         UserError: If one of both has attention, and they differ in family, task or scale.
     """
     source = source_of(weights)
-    names = row_names(source, model)
-    if not all(names):
-        load_model(model, weights, verbose)
-        return
-    places = match_rows(*names, *_fed(source, model))
-    attended = any(split_name(name)[1] for part in names for name in part)
-    if attended:
-        check_same(source, model)
+    check_load(source, model)
+    rows = both_rows(source, model)
+    places = places_of(rows) if all(rows) else None
     if places is None:
         load_model(model, weights, verbose)
         return
     if isinstance(source, StateDict) and source.classes not in {0, _classes(model)}:
         _give_head(source, model)
-    moved = any(old != new for old, new in places.items()) or len(places) < len(names[0])
-    fresh = _new_attention_inside(model, names, places)
+    kept = {new: old for old, new in places.items() if attention_of(rows[0][old]) == attention_of(rows[1][new])}
+    new_attention = [index for index, row in enumerate(rows[1]) if attention_of(row) and index not in kept]
+    fresh = _attention_in(model, new_attention)
+    moved = any(old != new for old, new in places.items()) or len(places) < len(rows[0])
     load_model(model, _renumbered(source, places) if moved else source, verbose)
     model.load_state_dict(fresh, strict=False)
-    _keep_gains(source, model, names, places)
+    _keep_gains(source, model, kept)
     earlier = _transfers.get(source)
-    report = _report(source, model, names, places, fresh)
+    report = Transfer(
+        name_of(source),
+        yaml_name(model),
+        *names_of(rows),
+        places,
+        new_attention,
+        _taken(source, model, places, fresh),
+        {key: value.numel() for key, value in source.named_parameters()},
+        (_classes(source), _classes(model)),
+    )
     _transfers[model] = report = earlier.then(report) if earlier else report
-    if verbose and attended and not (earlier and earlier.line() == report.line()):
+    if verbose and _attended(rows) and not (earlier and earlier.line() == report.line()):
         (LOGGER.info if report.share >= ENOUGH else LOGGER.warning)(report.line())
 
 
@@ -72,17 +78,34 @@ def transfer_of(model: nn.Module) -> Transfer | None:
     return _transfers.get(model)
 
 
+def check_load(weights: Any, model: Any) -> None:
+    """Make sure that a model can `load` weights; those of models without any attention are Ultralytics' own to judge.
+
+    Args:
+        weights: A model, or a checkpoint's content.
+        model: The model that is to take them.
+
+    Raises:
+        UserError: As `check_same`.
+    """
+    source = source_of(weights)
+    rows = both_rows(source, model)
+    if all(rows) and _attended(rows):
+        check_same(source, model)
+
+
 def check_same(source: Any, model: Any) -> None:
     """Make sure that a source is of the model's family, task and scale; the number of classes may differ.
 
     Raises:
         UserError: Naming both, and what differs.
     """
-    names = row_names(source, model)
-    both = f"{_name(source)} does not fit {_yaml_name(model)}"
-    if not all(names):
+    rows = both_rows(source, model)
+    names = names_of(rows)
+    both = f"{name_of(source)} does not fit {yaml_name(model)}"
+    if not all(rows):
         raise UserError(f"{both}: it was not built from rows of a model YAML")
-    places = match_rows(*names, *_fed(source, model))
+    places = places_of(rows)
     if places is None:
         raise UserError(f"{both}: {_difference(*names)}")
     last = f"model.{places.get(len(names[0]) - 1)}."
@@ -116,7 +139,7 @@ def _parts(tensors: dict[str, Tensor], head: str) -> set[str]:
 
 def _difference(source: Sequence[str], target: Sequence[str]) -> str:
     """The first row, attention apart, in which two models differ."""
-    bases = [[(i, _base(name)) for i, name in enumerate(names) if name not in LAYERS] for names in (source, target)]
+    bases = [[(i, base_of(name)) for i, name in enumerate(names) if name not in LAYERS] for names in (source, target)]
     pairs = zip_longest(*bases, fillvalue=(None, "nothing"))
     (there, theirs), (here, ours) = next(pair for pair in pairs if pair[0][1] != pair[1][1])
     if (there, here) == (len(source) - 1, len(target) - 1):
@@ -124,103 +147,14 @@ def _difference(source: Sequence[str], target: Sequence[str]) -> str:
     return f"another family, it has {theirs} in row {there} where the model has {ours} in row {here}"
 
 
-def row_names(source: Any, model: Any) -> tuple[list[str], list[str]]:
-    """Names of the rows of a source and of a model; none where it was not built from rows.
-
-    A state dict does not tell: it is taken for one of the model itself, or of the model without its attention.
-    """
-    names = [row[2] for row in rows_of(model)]
-    if not isinstance(source, StateDict):
-        return [row[2] for row in rows_of(source)], names
-    base = [name for name in names if name not in LAYERS]
-    if len(source.model) not in {len(names), len(base)}:
-        expected = " or ".join(dict.fromkeys(map(str, (len(base), len(names)))))
-        raise UserError(
-            f"{_name(source)} does not fit {_yaml_name(model)}: another family, it has {len(source.model)} rows, "
-            f"expected {expected}"
-        )
-    own = len(source.model) == len(names) and (base != names or len(source.state_dict()) == len(model.state_dict()))
-    return (names if own else [_base(name) for name in base]), names
+def _attended(rows: BothRows) -> bool:
+    return any(attention_of(row) for part in rows for row in part)
 
 
-def match_rows(
-    source: Sequence[str],
-    target: Sequence[str],
-    fed_source: Mapping[int, int] | None = None,
-    fed_target: Mapping[int, int] | None = None,
-) -> dict[int, int] | None:
-    """Which row of the target each row of the source is.
-
-    Rows are walked in order with the attention layers set aside, a block and its attention variants being the same; an
-    attention layer is the target's of the same name between the same two rows, if both take the same row's map.
-
-    Args:
-        source: Names of the source's rows.
-        target: Names of the target's rows.
-        fed_source: Which row the map of each attention row of the source comes from, counted without attention.
-        fed_target: The same of the target.
-
-    Returns:
-        The target's index of each source row that is in the target, or None where the models differ in other rows too.
-    """
-    fed_source, fed_target = fed_source or {}, fed_target or {}
-    ours, theirs = _split(source), _split(target)
-    if [row for row, _ in ours] != [row for row, _ in theirs]:
-        return None
-    places = {}
-    for (_, mine), (_, other) in zip(ours, theirs, strict=True):
-        left = list(other)
-        for index, name in mine:
-            fed = fed_source.get(index) if name in LAYERS else None
-            same = next((place for place in left if place[1] == name and fed_target.get(place[0]) == fed), None)
-            if same:
-                places[index] = same[0]
-                left = [place for place in left if place[0] > same[0]]
-    return places
-
-
-def _fed(source: Any, model: Any) -> tuple[dict[int, int], dict[int, int]]:
-    """Which row the map of each attention row comes from, of a source and of a model; counted without attention."""
-    own = _feeding(rows_of(model))
-    return (own if isinstance(source, StateDict) else _feeding(rows_of(source))), own
-
-
-def _feeding(rows: list[list[Any]]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for index, row in enumerate(rows):
-        at = index
-        while at >= 0 and rows[at][2] in LAYERS:
-            at = rows[at][0] if rows[at][0] >= 0 else at + rows[at][0]
-        if row[2] in LAYERS:
-            found[index] = sum(other[2] not in LAYERS for other in rows[: at + 1])
-    return found
-
-
-def _new_attention_inside(model: Any, names: tuple[list[str], list[str]], places: dict[int, int]) -> dict[str, Tensor]:
-    """Tensors of attention inside blocks that have other attention, or none, in the source: no name may mislead."""
-    found: dict[str, Tensor] = {}
-    for old, new in places.items():
-        kind = split_name(names[1][new])[1]
-        if kind and split_name(names[0][old])[1] is not kind:
-            inside = _attention(model.model[new])
-            tensors = model.model[new].state_dict()
-            found |= {f"model.{new}.{key}": value.clone() for key, value in tensors.items() if key.startswith(inside)}
-    return found
-
-
-def _split(names: Sequence[str]) -> list[tuple[str, list[tuple[int, str]]]]:
-    """Each row that is no attention layer, under its block's own name, with the attention in front of it and itself."""
-    parts, group = [], []
-    for index, name in enumerate(names):
-        group.append((index, name if name in LAYERS else _base(name)))
-        if name not in LAYERS:
-            parts.append((_base(name), group))
-            group = []
-    return parts
-
-
-def _base(name: str) -> str:
-    return split_name(name)[0] or name
+def _attention_in(model: nn.Module, rows: Container[int]) -> dict[str, Tensor]:
+    """Tensors of the attention in some rows: what a source calls alike is of other attention, and may not stay."""
+    inside = tuple(name for name in _attention(model) if int(name.split(".")[1]) in rows)
+    return {key: value.clone() for key, value in model.state_dict().items() if key.startswith(inside)}
 
 
 def _renumbered(source: Any, places: dict[int, int]) -> Any:
@@ -251,45 +185,30 @@ def _moved(key: str, places: dict[int, int]) -> str | None:
     return ".".join(["model", str(places[int(row)]), *rest]) if int(row) in places else None
 
 
-def _keep_gains(source: Any, model: Any, names: tuple[list[str], list[str]], places: dict[int, int]) -> None:
-    """Attention that came with its weights keeps the gain that it was trained with."""
+def _keep_gains(source: Any, model: Any, kept: dict[int, int]) -> None:
+    """Attention that came with its weights keeps the gain that it was trained with.
+
+    Args:
+        source: What was loaded; a state dict has no gains.
+        model: The model.
+        kept: The source's index of each of the model's rows with the source's attention in it.
+    """
     if isinstance(source, StateDict):
         return
-    same = {new: old for old, new in places.items() if split_name(names[0][old])[1] is split_name(names[1][new])[1]}
-    gains = {new: own_gain(source, old) for new, old in same.items() if own_gain(model, new) is None}
+    gains = {new: own_gain(source, old) for new, old in kept.items() if own_gain(model, new) is None}
     set_gains(model, {new: gain for new, gain in gains.items() if gain is not None})
 
 
-def _report(
-    source: Any, model: Any, names: tuple[list[str], list[str]], places: dict[int, int], fresh: Container[str]
-) -> Transfer:
+def _taken(source: Any, model: Any, places: dict[int, int], fresh: Container[str]) -> dict[str, str | None]:
+    """The model's key of each of the source's tensors; None for those that it did not take."""
     wanted: dict[str, Tensor] = model.state_dict()
     tensors: dict[str, str | None] = {}
-    given = source.state_dict()
-    for key, value in given.items():
+    for key, value in source.state_dict().items():
         place = _moved(key, places)
         fits = place in wanted and place not in fresh and wanted[place].shape == value.shape
         tensors[key] = place if fits else None
-    return Transfer(
-        _name(source),
-        _yaml_name(model),
-        *names,
-        places,
-        tensors,
-        {key: value.numel() for key, value in source.named_parameters()},
-        (_classes(source), _classes(model)),
-    )
+    return tensors
 
 
 def _classes(model: Any) -> int:
     return model.classes if isinstance(model, StateDict) else int(model.yaml.get("nc") or 0)
-
-
-def _name(source: Any) -> str:
-    """A source's file, and the YAML that it was built from, as far as they are known."""
-    file = getattr(source, "pt_path", None)
-    return f"{file} ({_yaml_name(source)})" if file and hasattr(source, "yaml") else str(file or _yaml_name(source))
-
-
-def _yaml_name(model: Any) -> str:
-    return Path((getattr(model, "yaml", None) or {}).get("yaml_file") or type(model).__name__).name
