@@ -101,6 +101,24 @@ def test_repeats_follow_the_depth_multiple_and_share_nothing():
     assert repeated[0].channel.bn.weight is not repeated[1].channel.bn.weight
 
 
+def test_rows_that_are_one_list_through_an_alias_are_layers_of_their_own_widths():
+    text = """
+nc: 3
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]] # 0
+  - &attended [-1, 1, NAM, [{spatial: true, gain: 2}]] # 1
+  - &block [-1, 1, C2f_NAM, [32, True, {where: out}]] # 2
+  - *attended # 3
+  - *block # 4
+head:
+  - [-1, 1, Classify, [nc]] # 5
+"""
+    model = tasks.ClassificationModel(yaml.safe_load(text), verbose=False)
+    assert [model.model[row].channel.bn.num_features for row in (1, 3)] == [16, 32]
+    assert [layer.channel.bn.num_features for layer in layers_of(model, NAM)] == [16, 32, 32, 32]
+    assert [layer.gain for layer in layers_of(model, NAM)] == [2, 1.0, 2, 1.0]
+
+
 def test_user_values_survive_model_building():
     nam = build([-1, 1, "NAM", [{"eps": 1e-4, "momentum": 0.2}]]).model[4]
     assert (nam.channel.bn.eps, nam.channel.bn.momentum) == (1e-4, 0.2)

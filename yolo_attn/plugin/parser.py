@@ -75,7 +75,7 @@ def _parse(
     parse: Parser, d: dict[str, Any], ch: int, verbose: bool, rows: list[AttentionRow]
 ) -> tuple[nn.Sequential, list[int]]:
     measured, rows = _measure(parse, d, ch, rows)
-    model_rows = deepcopy([*d["backbone"], *d["head"]])
+    model_rows = _own_copies(d)
     stand_ins = {}
     for row, channels in zip(rows, measured, strict=True):
         if row.block:
@@ -92,6 +92,11 @@ def _parse(
             del vars(tasks)[alias]
     _graft(layers, rows, measured, verbose)
     return layers, save
+
+
+def _own_copies(d: dict[str, Any]) -> list[list[Any]]:
+    """Copies of a model's rows, each its own, also of those that are one list through a YAML alias."""
+    return [deepcopy(row) for row in (*d["backbone"], *d["head"])]
 
 
 def _own_row(block: str, args: list[Any]) -> list[Any]:
@@ -131,7 +136,7 @@ def _measure(
     parse: Parser, d: dict[str, Any], ch: int, rows: list[AttentionRow]
 ) -> tuple[list[int], list[AttentionRow]]:
     """Channels that Ultralytics computes where each row needs them, and the rows with the map sizes that they lack."""
-    model_rows = deepcopy([*d["backbone"], *d["head"]])[: rows[-1].index + 1]
+    model_rows = _own_copies(d)[: rows[-1].index + 1]
     for row in rows:
         own = model_rows[row.index]
         own[1:] = [own[1], *_own_row(row.block, own[3])] if row.block else [1, "nn.Identity", []]
