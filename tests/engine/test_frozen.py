@@ -3,12 +3,15 @@
 import pytest
 import torch
 from support import QUICK, listing
+from torch import nn
 from ultralytics import YOLO
 
 from yolo_attn.cli import main
-from yolo_attn.engine import run
+from yolo_attn.engine import checks, run
 from yolo_attn.engine.frozen import KEY
 from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 SETTINGS = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "val": False, "optimizer": "SGD", "lr0": 0.1}
 
@@ -36,6 +39,28 @@ def test_the_base_stays_bit_for_bit(base, small_coco, tmp_path):
     assert len(norms) == 6
     assert all(norm.num_batches_tracked > 0 for norm in norms)
     assert all(norm.bias.abs().sum() > 0 for norm in norms)  # they began at 0
+
+
+class Normed(nn.Module):
+    """A user's layer whose batch norm has statistics alone."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.norm(x) * self.scale)
+
+
+def test_statistics_of_a_new_layer_train_without_parameters_beside_them(base, small_coco, tmp_path, monkeypatch):
+    monkeypatch.setitem(LAYERS, "Normed", Normed)
+    cfg = tmp_path / "yolov8n-normed.yaml"
+    cfg.write_text((MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Normed, []"))
+    trainer = run.train(str(cfg), str(tmp_path / "runs"), str(base), settings(small_coco, 1), freeze_base=1)
+    for model in (trainer.model, trainer.ema.ema):
+        assert changed(base, model) == set()
+        assert all(model.model[row].norm.running_mean.abs().sum() > 0 for row in (22, 23, 24))  # they began at 0
 
 
 def test_then_everything_trains_and_own_freeze_holds(base, small_coco, tmp_path):
@@ -102,6 +127,17 @@ def test_nothing_to_freeze_or_to_train(arguments, message, base, small_coco, tmp
     data = [] if "--resume" in arguments else ["--data", str(small_coco), "--project", str(tmp_path / "runs"), *QUICK]
     assert main(["train", *given, *data, "--freeze-base", "1"]) == 2
     assert message in capsys.readouterr().err
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("device", ["0,1", "[0,1]"])
+def test_no_compiled_model_on_several_devices(device, base, small_coco, tmp_path, capsys, monkeypatch):
+    """As where the devices are there."""
+    monkeypatch.setattr(checks, "select_device", lambda *args, **kwargs: None)
+    arguments = ["--cfg", "yolov8n-gam.yaml", "--weights", str(base), "--data", str(small_coco), "--imgsz", "64"]
+    arguments += ["--project", str(tmp_path / "runs"), "--device", device, "--freeze-base", "2", "compile=True"]
+    assert main(["train", *arguments]) == 2
+    assert "--freeze-base 2: compile=True does not go with it on several devices" in capsys.readouterr().err
     assert listing(tmp_path) == []
 
 

@@ -226,7 +226,8 @@ def check_frozen(model: Any, epochs: int, args: SimpleNamespace) -> None:
         args: Ultralytics' settings; rows that its own `freeze` names do not train either.
 
     Raises:
-        UserError: If every parameter has weights from the checkpoint, or is frozen by those settings.
+        UserError: If every parameter has weights from the checkpoint, or is frozen by those settings, or if they
+            compile the model on several devices, where its parameters must stay as frozen as they were.
     """
     report = transfer_of(model)
     new = [name for name, _ in model.named_parameters() if report and name not in report.taken]
@@ -236,8 +237,8 @@ def check_frozen(model: Any, epochs: int, args: SimpleNamespace) -> None:
             f"freeze={args.freeze} holds the rest" if new else "every parameter has its weights from the checkpoint"
         )
         raise UserError(f"--freeze-base {epochs}: nothing would train, {reason}")
-    if getattr(args, "compile", False) and RANK > -1:
-        raise UserError(f"--freeze-base {epochs}: compile={args.compile} does not go with it in several processes")
+    if getattr(args, "compile", False) and (RANK > -1 or "," in str(args.device)):
+        raise UserError(f"--freeze-base {epochs}: compile={args.compile} does not go with it on several devices")
 
 
 def one_line(error: Exception) -> str:

@@ -20,21 +20,19 @@ class FrozenBase:
         model: The model, without wrappers.
         ema: Its moving average; None in a process that keeps none.
         epochs: For how many it is frozen, from the training's first.
-        new: Names of the parameters that train from the beginning.
+        new: Names of the parameters and buffers that train from the beginning.
     """
 
     def __init__(self, model: Any, ema: Any, epochs: int, new: list[str]) -> None:
         self.model, self.ema, self.epochs = model, ema, epochs
-        trained = {name.rpartition(".")[0] for name in new}
+        owners = {name.rpartition(".")[0] for name in new}
         self.parameters = [p for name, p in model.named_parameters() if name not in new and p.requires_grad]
         self.norms = [
             m
             for name, m in model.named_modules()
-            if isinstance(m, nn.modules.batchnorm._BatchNorm) and name not in trained
+            if isinstance(m, nn.modules.batchnorm._BatchNorm) and name not in owners
         ]
-        self.kept = [
-            key for key, value in model.state_dict().items() if key not in new and key.rpartition(".")[0] not in trained
-        ]
+        self.kept = [key for key in model.state_dict() if key not in new]
         for p in self.parameters:
             p.requires_grad = False
         for each in filter(None, (model, ema)):

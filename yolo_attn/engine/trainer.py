@@ -119,7 +119,7 @@ class RunTrainer(BaseTrainer):
         if self.resume and held[0]:
             self.frozen = FrozenBase(model, ema, **held[0])
         elif FREEZE_VARIABLE in os.environ and report and not self.resume:
-            new = [name for name, _ in model.named_parameters() if name not in report.taken]
+            new = [name for name in model.state_dict() if name not in report.taken]
             self.frozen = FrozenBase(model, ema, int(os.environ[FREEZE_VARIABLE]), new)
 
     def run_callbacks(self, event: str) -> None:
