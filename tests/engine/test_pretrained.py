@@ -113,6 +113,24 @@ def test_weights_that_do_not_fit(base, small_coco, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_weights_that_do_not_fit_in_both_other_ways_to_train(base, small_coco, tmp_path, capsys):
+    """In Ultralytics' grammar and in plain Python: a line, and no folder."""
+    runs = tmp_path / "runs"
+    message = f"{base} (yolov8n.yaml) does not fit yolo11n-gam.yaml: another family"
+    settings = {"data": str(small_coco), "pretrained": str(base), "device": "cpu", "project": str(runs)}
+    given = [f"{key}={value}" for key, value in settings.items()]
+    assert main(["train", "model=yolo11n-gam.yaml", *given]) == 2
+    assert message in capsys.readouterr().err
+    with pytest.raises(UserError, match=re.escape(message)):
+        YOLO("yolo11n-gam.yaml").train(**settings)
+    attended = tmp_path / "attended.pt"
+    network = YOLO("yolov8n-gam.yaml").model
+    torch.save({"model": network, "train_args": {}}, attended)
+    with pytest.raises(UserError, match=r"attended.pt \(yolov8n-gam.yaml\) does not fit yolo11n.yaml"):
+        YOLO("yolo11n.yaml").train(**{**settings, "pretrained": attended})
+    assert not runs.exists()
+
+
 def test_plain_python(base, small_coco, tmp_path):
     """`load` and then `train`: one report, from the checkpoint to the model of the data's classes, and its gains."""
     model = YOLO("yolov8n-gam.yaml").load(base)

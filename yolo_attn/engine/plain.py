@@ -18,6 +18,7 @@ from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypo
 from yolo_attn.engine.tasks import ours
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.plugin.transfer import check_load
 
 
 def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs: Any) -> Any:
@@ -33,7 +34,7 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         Ultralytics' metrics, with COCO's numbers as `coco` after a training on COCO-format data.
 
     Raises:
-        UserError: If COCO-format data cannot be used, or nothing could load the checkpoints.
+        UserError: If COCO-format data or pretrained weights cannot be used, or nothing could load the checkpoints.
     """
     network, data = model.model, _named_data(model, kwargs)
     if isinstance(kwargs.get("resume"), (str, Path)) and Path(kwargs["resume"]).is_file():
@@ -42,6 +43,9 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
     if isinstance(network, nn.Module):
         check_importable(network)
         check_task(network, str(model.model_name or model.cfg), model.task)
+        pretrained = kwargs.get("pretrained", model.overrides.get("pretrained"))
+        if isinstance(pretrained, (str, Path)) and Path(pretrained).is_file() and not kwargs.get("resume"):
+            check_load(read_checkpoint(str(pretrained), "pretrained")[0], network)
     sets = data if isinstance(data, (list, tuple)) else [data]
     on_coco = [named for named in sets if _is_coco(named, model)]
     for named in on_coco:
