@@ -28,6 +28,8 @@ from ultralytics.nn import tasks
 import yolo_attn
 from yolo_attn.cli.arguments import settings
 from yolo_attn.engine import run
+from yolo_attn.plugin.insertion import insert
+from yolo_attn.plugin.yamls import read_model
 
 BASE = "yolov8n.yaml"
 LAYERS = ("SimAM", "NAM", "GAM", "CBAM")
@@ -47,29 +49,11 @@ class Start(NamedTuple):
 
 
 def described(layer: str, place: str, classes: int) -> dict[str, Any]:
-    """The base with a layer on each map that feeds the head, before SPPF, or inside every C2f."""
-    model = tasks.yaml_model_load(BASE)
-    rows = [list(row) for row in (*model["backbone"], *model["head"])]
-    cut = len(model["backbone"])
-    if place == "blocks":
-        for row in rows:
-            row[2] = f"C2f_{layer}" if row[2] == "C2f" else row[2]
-    elif place == "neck":
-        *rows, head = rows
-        sources = list(range(len(rows), len(rows) + len(head[0])))
-        rows += [[source, 1, layer, []] for source in head[0]] + [[sources, *head[1:]]]
-    elif place == "backbone":
-        at = next(i for i, row in enumerate(rows) if row[2] == "SPPF")
-        rows = [[_moved(row[0], at), *row[1:]] for row in rows]
-        rows.insert(at, [-1, 1, layer, []])
-        cut += 1
-    return {"nc": classes, "scales": model["scales"], "backbone": rows[:cut], "head": rows[cut:]}
-
-
-def _moved(source: Any, at: int) -> Any:
-    if isinstance(source, list):
-        return [_moved(s, at) for s in source]
-    return source + (source >= at)
+    """The base with a layer at a place, as users insert it."""
+    text, scale = read_model(BASE)
+    if layer != "none":
+        text = insert(text, BASE, layer, place, scale=scale).text
+    return {**yaml.safe_load(text), "nc": classes}
 
 
 def measure(start: Start, args: argparse.Namespace, further: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Names of base, layer and place: models without a file."""
 
+import re
 import subprocess
 import sys
 
@@ -106,8 +107,25 @@ def test_a_name_of_nothing_is_ultralytics_to_refuse():
 
 
 def test_a_place_that_the_base_lacks_is_told():
-    with pytest.raises(UserError, match=r"yolov6n-se-blocks.yaml: --at blocks: found Conv"):
+    with pytest.raises(UserError, match=r"^yolov6n-se-blocks.yaml: \S+/yolov6.yaml: --at blocks: found Conv"):
         YOLO("yolov6n-se-blocks.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- 1\n", "not a model YAML: expected a list of rows under backbone and head"),
+        ("backbone: [", "not YAML: "),
+        ("backbone: [[-1, 1, Conv]]\nhead: [[0, 1, Detect, [nc]]]", "found [-1, 1, 'Conv'], expected"),
+        ("nc: 1\nbackbone: [[-1, 1, Conf, [8]]]\nhead: [[[0], 1, Detect, [nc]]]", "unknown layer 'Conf'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["yolov9t-gam", "yolov9t-gam-stages", "yolov9t-gam-nam"])
+def test_a_broken_base_is_named(name, text, told, here):
+    (here / "yolov9t.yaml").write_text(text)
+    for load in (tasks.yaml_model_load, read_model, lambda cfg: check_model(cfg, 3)):
+        with pytest.raises(UserError, match=rf"^yolov9t-gam\S*.yaml: yolov9t.yaml.*{re.escape(told)}"):
+            load(f"{name}.yaml")
 
 
 WORKER = """

@@ -17,13 +17,11 @@ from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
 from ultralytics.utils.torch_utils import get_num_params
 
-from yolo_attn import editing, layers
+from yolo_attn import layers
 from yolo_attn.editing.text import SECTIONS, flow
 from yolo_attn.engine.tasks import task_of
 from yolo_attn.files import write_text
-from yolo_attn.plugin.blocks import UNITS
-from yolo_attn.plugin.insertion import SHORT, describe, strides
-from yolo_attn.plugin.measure import measure
+from yolo_attn.plugin.insertion import SHORT, describe, put
 from yolo_attn.plugin.yamls import MODEL_YAMLS, SCALED_NAME
 
 FAMILIES = {"yolov8": "YOLOv8", "yolo11": "YOLO11", "yolo26": "YOLO26"}
@@ -128,15 +126,8 @@ def render(name: str, figures: str) -> str:
 def attended_text(name: str) -> str:
     """The same without its header."""
     model = packaged()[name]
-    text, levels = _base(model.base, bool(SCALED_NAME.match(at_n(name))))
-    rows = editing.ModelText(text, name)
-    return editing.insert(rows, model.layer, model.place, model.options, blocks=UNITS, strides=levels).text
-
-
-@functools.cache
-def _base(name: str, scaled: bool) -> tuple[str, dict[int, int]]:
-    text = base_text(name, scaled)
-    return text, strides(measure(describe(text, name, "n")))
+    text = base_text(model.base, bool(SCALED_NAME.match(at_n(name))))
+    return put(text, name, model.layer, model.place, model.options, "n")[0].text
 
 
 def base_text(name: str, scaled: bool) -> str:

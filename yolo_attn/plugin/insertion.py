@@ -53,13 +53,36 @@ def insert(
         near = near_misses(layer, list(LAYERS))
         hint = f"did you mean {' or '.join(near)}?" if near else f"layers are {', '.join(LAYERS)}"
         raise UserError(f"--layer {layer}: no such layer; {hint} (a layer of your own needs --import MODULE)")
-    editing.check_place(place)
-    model = editing.ModelText(text, name)
-    plain = measure(describe(text, name, scale))
-    edited = editing.insert(model, known, place, options, blocks=UNITS, strides=strides(plain))
+    edited, plain = put(text, name, known, place, options, scale)
     attended = measure(describe(edited.text, f"{name} with {known} at {place}", scale))
     check_same(name, plain, attended, edited.places)
     return edited
+
+
+def put(
+    text: str, name: str, layer: str, place: str, options: Mapping[str, Any] | None = None, scale: str = ""
+) -> tuple[Edited, list[BuiltRow]]:
+    """Put attention into a model that is measured first; the result is not.
+
+    Args:
+        text: The model YAML.
+        name: What messages call it.
+        layer: A registered layer's own name.
+        place: One of `editing.places.PLACES`.
+        options: The layer's, and `where` inside blocks.
+        scale: Scale letter that the model is built at.
+
+    Returns:
+        The edit, and what each row made before.
+
+    Raises:
+        UserError: If it is no model that builds, or has no such place.
+    """
+    editing.check_place(place)
+    model = editing.ModelText(text, name)
+    plain = measure(describe(text, name, scale))
+    strides = {index: row.stride for index, row in enumerate(plain) if row.stride}
+    return editing.insert(model, layer, place, options, blocks=UNITS, strides=strides), plain
 
 
 def remove(text: str, name: str, scale: str = "") -> Edited:
@@ -98,8 +121,3 @@ def migrate(text: str, name: str, scale: str = "") -> Migrated:
         raise UserError(f"{name}: no row of it is written for a port")
     measure(describe(migrated.text, f"{name} as translated", scale))
     return migrated
-
-
-def strides(rows: list[BuiltRow]) -> dict[int, int]:
-    """Stride of each row's map, of rows that make one."""
-    return {index: row.stride for index, row in enumerate(rows) if row.stride}

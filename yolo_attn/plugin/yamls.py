@@ -12,11 +12,8 @@ import yaml
 from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
 
-from yolo_attn import editing
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.blocks import UNITS
-from yolo_attn.plugin.insertion import SHORT, describe, layer_named, strides
-from yolo_attn.plugin.measure import measure
+from yolo_attn.plugin.insertion import SHORT, describe, layer_named, put
 from yolo_attn.plugin.registry import LAYERS
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -160,13 +157,16 @@ def _with_attention(path: Path, output: Path | None = None) -> tuple[str, str] |
     layer = layer_named(parts.pop()) if parts else None
     if layer is None or not parts:
         return None
-    found = _read(path.with_name("-".join(parts) + path.suffix), output)
+    base = path.with_name("-".join(parts) + path.suffix)
+    found = _read(base, output)
     if found is None:
         return None
     text, scale = found
-    model = editing.ModelText(text, str(path))
-    measured = strides(measure(describe(text, str(path), scale))) if place == "stages" else {}
-    return editing.insert(model, layer, place, blocks=UNITS, strides=measured).text, scale
+    file = (_model_file(base) or [base])[0]
+    try:
+        return put(text, str(file), layer, place, scale=scale)[0].text, scale
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _near(path: Path) -> list[str]:
