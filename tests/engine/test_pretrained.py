@@ -14,6 +14,7 @@ from yolo_attn.engine.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.gains import own_gain
 from yolo_attn.plugin.weights_only import write_weights
+from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 
 def number(file):
@@ -42,6 +43,21 @@ def test_identity_init_is_the_default_and_lives_in_the_checkpoint(base, small_co
     )  # its layers have their weights, and keep their gains
     network = YOLO(tmp_path / "again/weights/last.pt").model
     assert [own_gain(network, row) for row in (22, 23, 24)] == gains
+
+
+def test_identity_init_leaves_rows_that_give_their_own_gain(base, small_coco, tmp_path, caplog):
+    """Also where that gain is 1; the others get theirs."""
+    text = (MODEL_YAMLS / "yolov8-nam.yaml").read_text()
+    cfg = tmp_path / "yolov8n-own.yaml"
+    cfg.write_text(text.replace("NAM, []", "NAM, [{gain: 3}]", 1).replace("NAM, []", "NAM, [{gain: 1}]", 1))
+    assert train(base, small_coco, tmp_path, cfg=str(cfg)) == 0
+    network = YOLO(tmp_path / "train/weights/last.pt").model
+    gains = [own_gain(network, row) for row in (22, 23, 24)]
+    assert gains[:2] == [3, 1]
+    assert 1.8 < gains[2] < 2.1
+    assert [network.model[row].gain for row in (22, 23, 24)] == gains
+    line = next(message for message in caplog.messages if message.startswith("identity-init"))
+    assert "22 NAM left as it is, 23 NAM left as it is, 24 NAM" in line
 
 
 def test_identity_init_can_be_turned_off(base, small_coco, tmp_path):

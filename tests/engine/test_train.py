@@ -22,6 +22,7 @@ from yolo_attn.coco.evaluate import METRICS, CocoScores
 from yolo_attn.coco.source import load_source
 from yolo_attn.engine import validator
 from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.layers import GAM
 
 
 def test_run_folder_is_complete(trained):
@@ -83,25 +84,30 @@ def test_validation_can_be_left_out_until_the_end(small_coco, tmp_path):
     assert len(lines) == 3
 
 
-@pytest.mark.trap(5)
-def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
-    """kill -9 in the middle of an epoch: trainer, penalty and COCO's numbers go on, each epoch has one row."""
-    arguments = ["--cfg", "yolov8n-nam.yaml", "--data", small_coco, "--epochs", 6, "--name", "cut", *QUICK]
-    arguments += ["--batch", 2, "--nam-sparsity", "1e-3", "plots=False"]
-    command = [sys.executable, ROOT / "scripts" / "train_det.py", *map(str, arguments)]
-    log = tmp_path / "log"
+def train_and_kill(*arguments, epochs, cwd):
+    """Train by the script, and kill -9 in the middle of an epoch behind the first; returns which."""
+    command = [sys.executable, ROOT / "scripts" / "train_det.py", *map(str, arguments), "--epochs", str(epochs)]
+    log = cwd / "log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=stream, stderr=subprocess.STDOUT)
-    run = tmp_path / "runs" / "detect" / "cut"
+        process = subprocess.Popen(command, cwd=cwd, stdout=stream, stderr=subprocess.STDOUT)
     deadline = time.time() + 120
     try:
-        while (epoch := epoch_begun(log.read_text(errors="replace"), 6)) is None:
+        while (epoch := epoch_begun(log.read_text(errors="replace"), epochs)) is None:
             assert time.time() < deadline, log.read_text(errors="replace")
             assert process.poll() is None, log.read_text(errors="replace")
             time.sleep(0.01)
     finally:
         process.kill()
         process.wait()
+    return epoch
+
+
+@pytest.mark.trap(5)
+def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
+    """Trainer, penalty and COCO's numbers go on, each epoch has one row."""
+    arguments = ["--cfg", "yolov8n-nam.yaml", "--data", small_coco, "--name", "cut", *QUICK, "--batch", 2]
+    epoch = train_and_kill(*arguments, "--nam-sparsity", "1e-3", "plots=False", epochs=6, cwd=tmp_path)
+    run = tmp_path / "runs" / "detect" / "cut"
     before = (run / "results.csv").read_text().splitlines()
     assert len(before) == epoch  # the header, and no row of the epoch that was cut
     result = script("train_det.py", "--resume", run / "weights" / "last.pt", cwd=tmp_path)
@@ -115,6 +121,27 @@ def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     finished = script("train_det.py", "--resume", cwd=tmp_path)
     assert finished.returncode == 2
     assert "is finished, there is nothing to go on with" in finished.stderr
+
+
+@pytest.mark.slow
+def test_killed_training_of_a_model_without_a_file_goes_on_from_another_folder(base, small_coco, tmp_path):
+    """Its name means a base with attention put in; the gains that it began with stay."""
+    arguments = ["--cfg", "yolov8n-gam-stages.yaml", "--weights", base, "--data", small_coco, "--name", "cut", *QUICK]
+    train_and_kill(*arguments, "--batch", 2, "plots=False", "val=False", epochs=4, cwd=tmp_path)
+    run, elsewhere = tmp_path / "runs" / "detect" / "cut", tmp_path / "elsewhere"
+    cut, told = torch.load(run / "weights/last.pt", weights_only=False), (run / "transfer.json").read_text()
+    rows = [row[2:] for row in cut["ema"].yaml["backbone"] if row[2] == "GAM"]
+    assert len(rows) == 4
+    assert all(row[1][0]["gain"] > 1 for row in rows)
+    elsewhere.mkdir()
+    result = script("train_det.py", "--resume", run / "weights/last.pt", cwd=elsewhere)
+    assert result.returncode == 0, result.stderr
+    assert list(elsewhere.iterdir()) == []
+    assert [row["epoch"] for row in results_rows(run)] == [1, 2, 3, 4]
+    model = YOLO(run / "weights/last.pt").model
+    assert [row[2:] for row in model.yaml["backbone"] if row[2] == "GAM"] == rows
+    assert [m.gain for m in model.modules() if isinstance(m, GAM)] == [row[1][0]["gain"] for row in rows]
+    assert (run / "transfer.json").read_text() == told
 
 
 def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tmp_path):

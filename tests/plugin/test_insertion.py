@@ -129,6 +129,24 @@ def test_insertions_upon_insertions():
 
 
 @pytest.mark.parametrize(
+    ("layer", "place", "options"),
+    [("NAM", "neck", {"gain": 2}), ("SimAM", "blocks", {"where": "pre_bn", "gain": 1.5}), ("SE", "backbone", {})],
+)
+def test_gains_in_rows_stay_as_they_are(layer, place, options):
+    """Those of attention that is there, those that are put in, and all of them go with their rows."""
+    text = insert(text_of("yolov8"), "a", "GAM", "neck", None, "n").text.replace("GAM, []", "GAM, [{gain: 4}]")
+    edited = insert(text, "a", layer, place, options, "n")
+    model = build(edited.text, "yolov8", "n")
+    gains = {m.gain for m in model.modules() if isinstance(m, LAYERS[layer])}
+    assert gains == {options.get("gain", 1.0)}
+    assert [m.gain for m in model.model if isinstance(m, LAYERS["GAM"])] == [4, 4, 4]
+    check_inverse("a", text, edited, "n")
+    bare = remove(edited.text, "a", "n").text
+    assert "gain" not in bare
+    assert not [m for m in build(bare, "yolov8", "n").modules() if isinstance(m, tuple(LAYERS.values()))]
+
+
+@pytest.mark.parametrize(
     ("layer", "place", "options", "told"),
     [
         ("GEM", "neck", {}, "--layer GEM: no such layer; did you mean EMA or GAM?"),
