@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
@@ -16,6 +18,7 @@ from ultralytics.nn import tasks
 from yolo_attn.engine.distributed import lost_workers_told, own_gpu
 from yolo_attn.engine.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
+from yolo_attn.plugin.gains import own_gains
 
 LOST = "a worker of this training was lost"
 
@@ -190,6 +193,44 @@ def test_workers_of_ultralytics_own_launch(torchrun, small_coco, tmp_path):
     assert output.count("COCO AP small") == 1
     assert [row["epoch"] for row in results_rows(tmp_path / "worker")] == [1]
     assert json.loads((tmp_path / "worker/metrics.json").read_text())["evaluator"].startswith("hotcoco")
+
+
+LAUNCH = """
+import os, sys
+import yolo_attn
+from ultralytics import YOLO
+from ultralytics.utils.dist import generate_ddp_file
+from yolo_attn.engine.trainer import RunTrainer
+
+def launch(trainer):
+    print(generate_ddp_file(trainer))
+    sys.exit()
+
+RunTrainer.train = launch
+data, weights = sys.argv[1:]
+model = YOLO("yolov8n-gam.yaml").load(weights)
+yolo_attn.identity_init(model, data + "/images/train", 64)
+settings = {"epochs": 1, "imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "val": False}
+model.train(data=data, project=os.getcwd(), name="worker", **settings)
+"""
+
+
+@pytest.mark.parametrize("version", ["newest", pytest.param("oldest", marks=pytest.mark.slow)])
+def test_workers_know_the_model_that_plain_python_has_loaded(version, torchrun, base, small_coco, tmp_path, request):
+    """Its gains and its transfer, where Ultralytics hands the model over and where it only names the files."""
+    if version == "oldest":
+        request.getfixturevalue("on_oldest")
+    (tmp_path / "launch.py").write_text(LAUNCH)
+    command = [sys.executable, "launch.py", small_coco, base]
+    launched = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert launched.returncode == 0, launched.stderr
+    codes, output = torchrun(launched.stdout.splitlines()[-1], machines=1, workers=2).wait(120)
+    assert codes == [0], output
+    told = json.loads((tmp_path / "worker/transfer.json").read_text())
+    assert told["rows"]["inserted"] == told["new_attention"] == [22, 23, 24]
+    gains = own_gains(torch.load(tmp_path / "worker/weights/last.pt", weights_only=False)["model"])
+    assert list(gains) == [22, 23, 24]
+    assert all(3 < gain < 5 for gain in gains.values())
 
 
 def test_failed_workers_of_ultralytics_own_launch_are_told_in_a_line(small_coco, tmp_path, monkeypatch, capfd):

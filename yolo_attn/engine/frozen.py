@@ -6,6 +6,9 @@ import torch
 from torch import nn
 from ultralytics.utils import LOGGER
 
+FREEZE_VARIABLE = "YOLO_ATTN_FREEZE_BASE"
+"""Tells the processes that train a new run for how many epochs only what got no weights is trained."""
+
 KEY = "freeze_base"
 """Of a model's YAML, as long as its base is frozen, so that a resumed training goes on with it."""
 

@@ -23,9 +23,11 @@ from yolo_attn.engine.checks import (
 )
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints, check_plain_data
+from yolo_attn.engine.frozen import FREEZE_VARIABLE
+from yolo_attn.engine.identity import IDENTITY_VARIABLE
 from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
-from yolo_attn.engine.trainer import FREEZE_VARIABLE, IDENTITY_VARIABLE, SPARSITY_VARIABLE, RunTrainer
+from yolo_attn.engine.trainer import SPARSITY_VARIABLE, RunTrainer
 from yolo_attn.engine.validator import RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable

@@ -18,8 +18,8 @@ from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.engine import distributed
 from yolo_attn.engine.data import build_dataset, write_data_yaml
-from yolo_attn.engine.frozen import KEY, FrozenBase
-from yolo_attn.engine.identity import PICTURES, random_state_kept
+from yolo_attn.engine.frozen import FREEZE_VARIABLE, KEY, FrozenBase
+from yolo_attn.engine.identity import IDENTITY_VARIABLE, PICTURES, random_state_kept
 from yolo_attn.engine.metrics import COCO_KEYS
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.validator import (
@@ -37,15 +37,10 @@ from yolo_attn.plugin.gains import calibrate, gains_line, set_gains
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
 from yolo_attn.plugin.sparsity import LOSS_NAME
 from yolo_attn.plugin.transfer import transfer_of
+from yolo_attn.plugin.workers import loaded
 
 SPARSITY_VARIABLE = "YOLO_ATTN_NAM_SPARSITY"
 """Carries a new run's penalty into the processes that train it; checkpoints carry it in the model's YAML."""
-
-IDENTITY_VARIABLE = "YOLO_ATTN_IDENTITY_INIT"
-"""Tells the processes that train a new run to set the gains of attention that a checkpoint was without."""
-
-FREEZE_VARIABLE = "YOLO_ATTN_FREEZE_BASE"
-"""Tells the processes that train a new run for how many epochs only what got no weights is trained."""
 
 
 def unwrapped(model: Any) -> Any:
@@ -100,13 +95,16 @@ class RunTrainer(BaseTrainer):
         model = super().get_model(cfg, weights, verbose)
         if SPARSITY_VARIABLE in os.environ and not self.resume:
             model.yaml[SPARSITY_KEY] = float(os.environ[SPARSITY_VARIABLE])
+        if transfer_of(model) and not self.resume:  # early 8.3 has workers build and load the model anew
+            set_gains(model, {int(row): gain for row, gain in loaded().get("gains", {}).items()})
         return model
 
     def _setup_train(self, *world_size: int) -> None:
         super()._setup_train(*world_size)
         report = transfer_of(unwrapped(self.model))
-        if report and RANK in {-1, 0} and not self.resume:
-            write_json(self.save_dir / "transfer.json", report.as_json())
+        told = report.as_json() if report else loaded().get("transfer")
+        if told and RANK in {-1, 0} and not self.resume:
+            write_json(self.save_dir / "transfer.json", told)
         if IDENTITY_VARIABLE in os.environ and not self.resume:
             self._identity_init()
         self._freeze_base()

@@ -67,6 +67,12 @@ def own_gain(model: Any, index: int) -> float | None:
     return _arguments(rows_of(model)[index])[1].get(OPTION)
 
 
+def own_gains(model: Any) -> dict[int, float]:
+    """The gain of each row of a model that gives one."""
+    gains = {index: own_gain(model, index) for index, row in enumerate(rows_of(model)) if attention_of(row)}
+    return {index: gain for index, gain in gains.items() if gain is not None}
+
+
 def gains_line(model: Any, gains: dict[int, float], rows: Iterable[int]) -> str:
     """What was done, in a line: the gain of each of these rows, or why it has none of `gains`."""
     layers, names = _layers(model), [row[2] for row in rows_of(model)]
