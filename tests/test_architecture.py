@@ -40,9 +40,9 @@ def test_imports_point_one_way(part):
 
 
 def test_scripts_only_call_the_command_line():
-    """Studies apart, which measure for the documentation."""
+    """Studies and benchmarks apart, which measure for the documentation."""
     for file in (ROOT / "scripts").glob("*.py"):
-        if file.name.startswith("measure_"):
+        if file.name.startswith(("measure_", "bench_")):
             continue
         assert set(imports(file)) == {"sys", "yolo_attn.cli"}, file
 

@@ -1,0 +1,29 @@
+"""The measuring script of the data path on a tiny set."""
+
+import json
+import subprocess
+import sys
+
+from support import ROOT
+
+MEASURES = {"index", "dataset", "workers", "throughput", "growth", "evaluation"}
+
+
+def test_every_measure_gives_its_rows(tmp_path):
+    command = [sys.executable, ROOT / "scripts/bench_data.py", "--smoke", "--out", tmp_path / "data.json"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "data.json").read_text())
+    assert {row["measure"] for row in report["rows"]} == MEASURES
+    found = {f"{row['measure']} {row['case']}": row["values"] for row in report["rows"]}
+    assert len(found) == len(report["rows"])
+    assert all(found.values())
+    assert found["evaluation largest difference of the 12 numbers"][0] <= 1e-9
+    assert report["versions"]["ultralytics"]
+
+
+def test_folder_without_data(tmp_path):
+    command = [sys.executable, ROOT / "scripts/bench_data.py", tmp_path]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert "expected one that scripts/bench_generate.py wrote" in result.stderr
