@@ -216,7 +216,7 @@ def test_data_yaml_of_the_readme_is_found(tmp_path, small_coco):
     (home / "pictures").symlink_to(small_coco / "images/val")
     shutil.copy(small_coco / "annotations/instances_val.json", home / "val.json")
     (tmp_path / "cells.yaml").write_text(yaml.safe_dump({**described, "path": "cells"}))
-    assert load_source(tmp_path / "cells.yaml", ["val"])["val"].images == (small_coco / "images/val").resolve()
+    assert load_source(tmp_path / "cells.yaml", ["val"])["val"].folders[0] == (small_coco / "images/val").resolve()
 
 
 def table_row(file):

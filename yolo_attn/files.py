@@ -9,19 +9,24 @@ from typing import Any
 from yolo_attn.errors import UserError
 
 
-def write_text(file: Path, text: str) -> None:
-    """Write `text` under a temporary name beside `file`, then rename it."""
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write `content` under a temporary name beside `file`, then rename it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         temporary.chmod(0o644)  # mkstemp's own mode hides results from a user's colleagues
         temporary.replace(file)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write `text` in UTF-8 as `write_bytes` does."""
+    write_bytes(file, text.encode())
 
 
 def write_json(file: Path, value: Any) -> None:

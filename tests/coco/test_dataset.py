@@ -16,7 +16,7 @@ from yolo_attn.coco.source import load_source
 def dataset(folder, names=("dog", "cat"), split="val", **kwargs):
     source = load_source(folder, [split])[split]
     settings = {"imgsz": 64, "augment": False, "hyp": get_cfg(), "data": {"names": dict(enumerate(names))}, **kwargs}
-    return CocoDataset(index=source.index, names=list(names), img_path=source.images, **settings)
+    return CocoDataset(index=source.index, names=list(names), folders=source.folders, **settings)
 
 
 def box(image, category, *xywh, **more):
@@ -73,7 +73,7 @@ def test_exif_rotated_picture_is_read_in_its_displayed_frame(make_coco):
     assert data.labels[0]["shape"] == (48, 64)
     np.testing.assert_allclose(pixels(data.labels[0]), [[50, 10, 14, 20]], atol=1e-5)
     assert data.load_image(0)[1] == (48, 64)
-    assert not +data.problems
+    assert not len(data.report.problems)
 
 
 def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog):
@@ -90,7 +90,7 @@ def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog
             box(66, 3, 5, 5, 6, 7),
             {"image_id": 1, "category_id": 3},
             {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3]},
-            {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, "4"]},
+            {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, "four"]},
         ],
     )
     pictures = folder / "images/val"
@@ -104,14 +104,15 @@ def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog
     logging.getLogger("ultralytics").removeHandler(caplog.handler)
     assert [data.image_ids[f] for f in data.im_files] == [[1]]
     np.testing.assert_allclose(pixels(data.labels[0]), [[0, 40, 15, 8], [5, 5, 6, 7]], atol=1e-5)
-    problems = {text.split(",")[0]: count for text, count in (+data.problems).items()}
+    problems = {text.split(",")[0]: count for text, count in data.report.problems}
     assert problems == {
         "box clipped to its picture": 1,
         "box without area inside its picture": 3,
         "annotation of an unknown category": 1,
         "annotation of an unknown image": 1,
         "annotation without four finite numbers as bbox": 3,
-        "picture missing or unreadable": 5,
+        "picture missing": 1,
+        "picture that cannot be read": 4,
     }
     assert sum(" × " in r.message for r in caplog.records) == len(problems)
     assert data.index.image_ids.tolist() == [1, 2, 3, 4, 5, 6]
@@ -124,7 +125,7 @@ def test_categories_join_by_name_and_repeated_names_stay_apart(make_coco):
     assert index.category_names == ["x (3)", "x (7)", "é"]
     data = dataset(folder, names=["é", "x (7)"])
     assert data.labels[0]["cls"].tolist() == [[1]]
-    assert data.problems["box of a category that the model does not know"] == 1
+    assert data.report.problems["box of a category that the model does not know, left out"] == 1
 
 
 def test_malformed_items_are_left_out_one_by_one(make_coco):
@@ -134,14 +135,14 @@ def test_malformed_items_are_left_out_one_by_one(make_coco):
     content["images"] += [
         {"id": 3},
         {"file_name": "c.jpg"},
-        {"id": "4", "file_name": "d.jpg"},
-        {"id": 2**60, "file_name": "e.jpg"},
+        {"id": [4], "file_name": "d.jpg"},
+        {"id": True, "file_name": "e.jpg"},
     ]
     content["categories"] += [{"id": 5}, {"name": "nobody"}]
     nan = float("nan")
     for bad in ({}, {"image_id": None}, {"image_id": 1, "category_id": "3"}, {"image_id": 2.5, "category_id": 3}):
         content["annotations"].append(bad)
-    for numbers in ([1, 2, 3, 10**400], [nan, 1, 1, 1], [1, 1, 1, None], "1 2 3 4", [True, 1, 1, 1]):
+    for numbers in ([1, 2, 3, 10**400], [nan, 1, 1, 1], [1, 1, 1, None], "1234", [True, 1, 1, 1]):
         content["annotations"].append({"image_id": 1, "category_id": 3, "bbox": numbers})
     content["annotations"].append({"image_id": 1, "category_id": 3, "bbox": [2, 2, 4, 4], "area": nan})
     content["images"][0]["width"] = "64"
@@ -152,9 +153,9 @@ def test_malformed_items_are_left_out_one_by_one(make_coco):
     assert index.boxes.tolist() == [[1, 1, 5, 5], [1, 1, 5, 5], [2, 2, 4, 4]]
     assert index.areas.tolist() == [25, 25, 16]
     assert index.crowd.tolist() == [False, True, False]
-    assert index.problems == {
-        "image without a whole number as id or without a file_name": 4,
-        "category without a whole number as id or without a name": 2,
+    assert {text.removesuffix(", left out"): count for text, count in index.problems} == {
+        "image without a whole number or text as id, or without a file_name": 4,
+        "category without a whole number or text as id, or without a name": 2,
         "annotation of an unknown image": 3,
         "annotation of an unknown category": 1,
         "annotation without four finite numbers as bbox": 5,
@@ -176,13 +177,6 @@ def test_exif_rotated_tiff_has_the_size_that_is_loaded(make_coco):
     data = dataset(folder)
     for i, label in enumerate(data.labels):
         assert data.load_image(i)[1] == label["shape"]
-
-
-def test_fraction_takes_the_first_pictures(make_coco):
-    folder = make_coco([(i, f"{i}.jpg") for i in range(10)], [box(9, 7, 1, 1, 5, 5), box(2, 7, 1, 1, 5, 5)])
-    data = dataset(folder, fraction=0.3)
-    assert [data.image_ids[f] for f in data.im_files] == [[0], [1], [2]]
-    assert [len(label["cls"]) for label in data.labels] == [0, 0, 1]
 
 
 def test_nothing_is_written_beside_the_data(make_coco):

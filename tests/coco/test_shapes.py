@@ -1,7 +1,7 @@
 """Masks and keypoints of a JSON: what is usable, and what a training is given."""
 
 import itertools
-from collections import Counter
+import json
 from types import SimpleNamespace
 
 import cv2
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_attn.coco.index import read_index
+from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.shapes import decode_mask, flip_order, outline, read_keypoints, read_masks
 from yolo_attn.errors import UserError
 
@@ -99,22 +100,28 @@ def test_compressed_run_lengths_decode_as_pycocotools_does():
     ],
 )
 def test_unusable_masks_become_the_box(wrong):
-    problems = Counter()
-    (mask,) = read_masks([SimpleNamespace(segmentation=wrong)], [[5, 6, 10, 20]], problems)
-    assert mask == [[5, 6, 15, 6, 15, 26, 5, 26]]
-    assert sum(problems.values()) == 1
+    problems = Problems()
+    (mask,) = read_masks([annotation(segmentation=json.dumps(wrong).encode())], [[5, 6, 10, 20]], problems)
+    assert json.loads(mask) == [[5, 6, 15, 6, 15, 26, 5, 26]]
+    assert problems["annotation without a usable segmentation, its box is taken"] == 1
 
 
 def test_good_parts_of_a_mask_stay():
-    problems = Counter()
+    problems = Problems()
     good = [1, 2, 3, 4, 5, 6]
-    (mask,) = read_masks([SimpleNamespace(segmentation=[[1, 2], good])], [[0, 0, 1, 1]], problems)
-    assert mask == [good]
-    assert not problems
+    for bad in ([1, 2], ["a", 2, 3, 4, 5, 6], "polygon"):
+        text = json.dumps([bad, good]).encode()
+        (mask,) = read_masks([annotation(segmentation=text)], [[0, 0, 1, 1]], problems)
+        assert json.loads(mask) == [good]
+    assert not len(problems)
+
+
+def annotation(**values):
+    return SimpleNamespace(id=1, **values)
 
 
 def keypoints(*values):
-    return read_keypoints("f.json", [SimpleNamespace(keypoints=v) for v in values], Counter())
+    return read_keypoints("f.json", [annotation(keypoints=v) for v in values], Problems())
 
 
 def test_keypoints_must_agree_in_number():

@@ -13,20 +13,20 @@ from yolo_attn.errors import UserError
 @pytest.mark.parametrize("name", ["a.jpg", "val2017/0000001/x.jpg"])
 def test_pictures_are_found_where_the_file_names_lead(make_coco, root, name):
     folder = make_coco([(1, name)], root=root)
-    assert (load_source(folder, ["val"])["val"].images / name).is_file()
+    assert (load_source(folder, ["val"])["val"].folders[0] / name).is_file()
 
 
 def test_the_folder_with_the_pictures_wins_over_an_earlier_empty_one(make_coco):
     folder = make_coco([(1, "a.jpg"), (2, "b.jpg")], root="val2017")
     (folder / "images" / "val").mkdir(parents=True)
-    assert load_source(folder, ["val"])["val"].images.name == "val2017"
+    assert load_source(folder, ["val"])["val"].folders[0].name == "val2017"
 
 
 def test_2017_names(make_coco):
     folder = make_coco([(1, "a.jpg")])
     annotations = folder / "annotations"
     (annotations / "instances_val.json").rename(annotations / "instances_val2017.json")
-    assert load_source(folder, ["val"])["val"].index.file.name == "instances_val2017.json"
+    assert load_source(folder, ["val"])["val"].index.files[0].name == "instances_val2017.json"
 
 
 def test_pictures_nowhere_lists_the_places(make_coco):
@@ -68,7 +68,7 @@ def test_yaml_names_files_relative_to_its_path(make_coco, tmp_path):
         place.mkdir(exist_ok=True)
         (place / "data.yaml").write_text(text)
         split = load_source(place / "data.yaml", ["val"])["val"]
-        assert split.images == (folder / "pictures").resolve()
+        assert split.folders[0] == (folder / "pictures").resolve()
         assert split.index.image_ids.tolist() == [1]
 
 
@@ -144,7 +144,7 @@ WRONG_JSON = [
     (b"[1, 2]", "not a COCO detection file: Expected `object`, got `array`"),
     (b'{"images": []}', "missing required field `categories`"),
     (
-        b'{"images": [{"id": "x", "file_name": "a"}], "categories": []}',
+        b'{"images": [{"id": null, "file_name": "a"}], "categories": []}',
         "no usable image in it",
     ),
     (b'{"images": [], "categories": [{"id": 1, "name": "a"}]}', "no usable image in it"),

@@ -35,7 +35,9 @@ def test_data_yaml_of_the_run_names_both_splits(trained):
     described = yaml.safe_load((trained.folder / "data.yaml").read_text())
     assert set(described["annotations"]) == {"train", "val"}
     assert list(described["names"].values()) == ["triangle", "circle", "star"]
-    assert load_source(trained.folder / "data.yaml", ["train", "val"])["train"].images == trained.data / "images/train"
+    assert (
+        load_source(trained.folder / "data.yaml", ["train", "val"])["train"].folders[0] == trained.data / "images/train"
+    )
 
 
 def test_trained_model_exports(trained, tmp_path):

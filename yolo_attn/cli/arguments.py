@@ -3,20 +3,26 @@
 import argparse
 import ast
 import math
+import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
+from yolo_attn.coco import CACHE_VARIABLE, OUTSIDE_VARIABLE, SEPARATOR
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
 
 OPTIONS = ("data", "epochs", "split", "imgsz", "batch", "device", "seed", "project", "name")
 """Options of ours that are Ultralytics' settings under the same name."""
 
+DATA_OPTIONS = {"subset": "fraction", "classes": "classes", "single_cls": "single_cls"}
+"""Options of ours that choose a part of the data, and the Ultralytics' settings that they are."""
+
 OPTION_OF = {
     **{name: f"--{name}" for name in OPTIONS},
+    **{setting: f"--{name.replace('_', '-')}" for name, setting in DATA_OPTIONS.items()},
     "cfg": "--cfg",
     "model": "--cfg or --weights",
     "pretrained": "--weights",
@@ -40,6 +46,44 @@ class Parser(argparse.ArgumentParser):
             UserError: Always.
         """
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+def add_data_options(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add what says which data is used, and which part of it.
+
+    Args:
+        parser: The command's parser.
+        default: What is used without `--data`.
+    """
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=path,
+        help=f"COCO-format folder or data YAML; several are used as one, with categories joined by name; {default}",
+    )
+    parser.add_argument(
+        "--subset", type=share, metavar="F", help="use a share of the images, such as 0.1; classes keep their shares"
+    )
+    parser.add_argument("--classes", type=names, metavar="A,B", help="only these classes, by name or number")
+    parser.add_argument("--single-cls", action="store_true", default=None, help="take all classes as one")
+    parser.add_argument("--strict", action="store_true", help="refuse data in which anything is left out or doubted")
+    add_reader_options(parser)
+
+
+def add_reader_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how data is read."""
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="take pictures that lie outside their image folder"
+    )
+    parser.add_argument("--cache-dir", type=path, metavar="DIR", help="folder for what is kept of large data sets")
+
+
+def heed_reader_options(args: argparse.Namespace) -> None:
+    """Tell this process, and those that it starts, how data is read."""
+    if args.allow_outside:
+        os.environ[OUTSIDE_VARIABLE] = "1"
+    if args.cache_dir:
+        os.environ[CACHE_VARIABLE] = args.cache_dir
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -144,6 +188,22 @@ def strength(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """A number above 0, up to 1."""
+    number = strength(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share above 0, up to 1, such as 0.1, found {text!r}")
+    return number
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"expected names with commas between, such as person,car, found {text!r}")
+    return found
+
+
 def not_empty(text: str) -> str:
     """Text that says something."""
     if not text.strip():
@@ -169,8 +229,11 @@ def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     Raises:
         UserError: If an argument is no key=value, or one that an option gives.
     """
-    given = {option: getattr(args, option, None) for option in OPTIONS if option != "project"}
-    given = {option: value for option, value in given.items() if value is not None}
+    options = (*OPTIONS, *DATA_OPTIONS)
+    given: dict[str, Any] = {option: getattr(args, option, None) for option in options if option != "project"}
+    given = {DATA_OPTIONS.get(option, option): value for option, value in given.items() if value is not None}
+    if "data" in given:
+        given["data"] = SEPARATOR.join(given["data"])
     for text in further:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():

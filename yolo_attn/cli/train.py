@@ -3,7 +3,17 @@
 import argparse
 from typing import Any
 
-from yolo_attn.cli.arguments import OPTIONS, add_run_options, not_empty, path, positive, settings, strength
+from yolo_attn.cli.arguments import (
+    OPTION_OF,
+    OPTIONS,
+    add_data_options,
+    add_run_options,
+    heed_reader_options,
+    not_empty,
+    positive,
+    settings,
+    strength,
+)
 from yolo_attn.errors import UserError
 
 RESUMABLE = ("imgsz", "batch", "device", "workers", "cache", "patience", "plots", "val", "save_period", "close_mosaic")
@@ -15,9 +25,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("train", help="train a detector and report COCO's AP")
     parser.set_defaults(run=run)
     parser.add_argument("--cfg", type=not_empty, help="model YAML, such as yolov8n-gam.yaml")
-    parser.add_argument(
-        "--data", type=path, help="COCO-format folder or data YAML; default: a demo set, drawn on first use"
-    )
+    add_data_options(parser, "default: a demo set, drawn on first use")
     parser.add_argument("--epochs", type=positive, help="default: 100; the demo set: its own")
     parser.add_argument("--weights", type=not_empty, help="checkpoint to start from; default: none, train from scratch")
     parser.add_argument(
@@ -56,11 +64,13 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     """Train, or go on with a cut-off training."""
     from yolo_attn.engine.run import resume, train
 
+    heed_reader_options(args)
     if args.resume:
         given = settings(args, further)
         fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
         fixed |= {"--identity-init": args.identity_init, "--freeze-base": args.freeze_base}
-        fixed |= {f"--{key}" if key in OPTIONS else key: v for key, v in given.items() if key not in RESUMABLE}
+        fixed |= {"--strict": args.strict or None}
+        fixed |= {OPTION_OF.get(key, key): v for key, v in given.items() if key not in RESUMABLE}
         fixed.pop("--data", None)
         changed = [name for name, value in fixed.items() if value is not None]
         if changed:
@@ -82,4 +92,5 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
             args.identity_init,
             args.verbose,
             args.freeze_base,
+            args.strict,
         )

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from yolo_attn.cli.arguments import add_run_options, add_safe_option, path, settings
+from yolo_attn.cli.arguments import add_data_options, add_run_options, add_safe_option, heed_reader_options, settings
 
 
 def add(commands: Any) -> None:
@@ -13,9 +13,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--weights", required=True, help="checkpoint to validate, such as runs/detect/train/weights/best.pt"
     )
-    parser.add_argument(
-        "--data", type=path, help="COCO-format folder or data YAML; default: the one that the checkpoint learnt from"
-    )
+    add_data_options(parser, "default: what the checkpoint learnt from")
     parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="default: val")
     add_safe_option(parser)
     add_run_options(parser)
@@ -25,4 +23,5 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     """Validate."""
     from yolo_attn.engine.run import validate
 
-    validate(args.weights, args.project, settings(args, further), args.task, args.safe)
+    heed_reader_options(args)
+    validate(args.weights, args.project, settings(args, further), args.task, args.safe, args.strict)

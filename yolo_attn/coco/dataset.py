@@ -1,138 +1,124 @@
 """An Ultralytics data set that reads its boxes from a COCO JSON and writes nothing."""
 
-from collections import Counter
+import math
 from collections.abc import Sequence
-from multiprocessing.pool import ThreadPool
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from ultralytics.data import YOLODataset
 from ultralytics.models.rtdetr.val import RTDETRDataset
-from ultralytics.utils import LOCAL_RANK, LOGGER, NUM_THREADS
+from ultralytics.utils import LOCAL_RANK, LOGGER
 
 from yolo_attn.coco.index import CocoIndex
-from yolo_attn.coco.pictures import displayed_size
-from yolo_attn.coco.shapes import outline
+from yolo_attn.coco.labels import Labels
+from yolo_attn.coco.report import examine
+from yolo_attn.errors import one_line
 
-TOLERANCE = 1e-3  # pixels that a box may leave its picture by before that is worth a word
+GREY = 114
+"""What Ultralytics pads pictures with."""
+
+
+class _Nowhere(Sequence[Path]):
+    """Stands for the .npy files that Ultralytics would read, or delete, beside the pictures: there are none."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, i: Any) -> Any:
+        return Path("/dev/null/none.npy")
 
 
 class CocoDataset(YOLODataset):
     """Pictures, boxes, and masks or keypoints of one split of a COCO-format data set, for training or validation.
 
     Crowds carry no label; boxes are clipped to the picture as it is displayed (EXIF rotation applied); pictures that
-    cannot be read and boxes without area are left out, counted and reported.
+    cannot be read and boxes without area are left out, counted and reported. What a picture's label says is made from
+    arrays when it is asked for, so that data loader processes share the memory of all.
 
     Args:
         index: The JSON's content.
         names: Class names in the model's order. Categories are matched to them by name.
-        img_path: Folder that the JSON's file names start from.
+        folders: Where the file names of each of the index's JSONs start from.
         kwargs: Further arguments of Ultralytics' `YOLODataset`.
 
     Attributes:
-        image_ids: The JSON's image ids of each picture, by its path: more than one where the JSON names it again.
+        report: What was used and what was not.
+        stretch: Whether pictures are stretched to a square.
     """
 
-    def __init__(self, *, index: CocoIndex, names: Sequence[str], img_path: Path, **kwargs: Any) -> None:
+    labels: Labels
+    stretch = False
+
+    def __init__(self, *, index: CocoIndex, names: Sequence[str], folders: Sequence[Path], **kwargs: Any) -> None:
         self.index = index
-        self.class_of = np.array([names.index(n) if n in names else -1 for n in index.category_names])
-        self.problems = Counter(index.problems)
-        super().__init__(img_path=str(img_path), **kwargs)
+        examined = examine(index, folders, names)
+        self._made, self.report = examined.labels, examined.report
+        self._gone: set[int] = set()
+        super().__init__(img_path=str(folders[0]), **kwargs)
+        self.im_files = self.labels.files
+        if LOCAL_RANK in {-1, 0}:
+            for line in self.report.lines():
+                (LOGGER.warning if " × " in line else LOGGER.info)(f"{self.prefix}{line}")
 
-    def get_img_files(self, img_path: str) -> list[str]:
-        """Paths of the pictures that can be read; keeps their sizes and image ids."""
-        paths = [str(Path(img_path, name)) for name in self.index.file_names]
-        counted = isinstance(self.fraction, int) and self.fraction > 1
-        wanted = self.fraction if counted else max(1, round(len(paths) * self.fraction))
-        with ThreadPool(NUM_THREADS) as pool:
-            sizes = pool.map(displayed_size, paths[:wanted])
-        self._rows = [row for row, size in enumerate(sizes) if size is not None]
-        self._sizes = np.array([size for size in sizes if size is not None], dtype=np.float64)
-        unreadable = [path for path, size in zip(paths, sizes, strict=False) if size is None]
-        if unreadable:
-            self.problems[f"picture missing or unreadable, such as {unreadable[0]}"] += len(unreadable)
-        stated = self.index.sizes[self._rows]
-        self.problems["picture of another size than the JSON says"] += int(
-            ((stated != self._sizes) & (stated > 0)).any(1).sum()
-        )
-        files = [paths[row] for row in self._rows]
-        self.image_ids: dict[str, list[int]] = {}
-        for file, image_id in zip(files, self.index.image_ids[self._rows].tolist(), strict=True):
-            self.image_ids.setdefault(file, []).append(image_id)
-        return files
+    @property
+    def npy_files(self) -> Sequence[Path]:
+        """None of the files that Ultralytics keeps beside pictures is looked for."""
+        return _Nowhere(len(self.labels))
 
-    def get_labels(self) -> list[dict[str, Any]]:
-        """One label dictionary a picture, in Ultralytics' form: normalised centre, width, height."""
-        index, slot = self.index, np.full(len(self.index.image_ids), -1)
-        slot[self._rows] = np.arange(len(self._rows))
-        picture, classes = slot[index.image_of], self.class_of[index.category_of]
-        kept = (picture >= 0) & (classes >= 0) & ~index.crowd
-        self.problems["box of a category that the model does not know"] += int(((picture >= 0) & (classes < 0)).sum())
+    @npy_files.setter
+    def npy_files(self, files: Any) -> None:
+        pass
 
-        picture, classes = picture[kept], classes[kept]
-        size = np.tile(self._sizes[picture], 2)
-        corners = index.boxes[kept].copy()
-        corners[:, 2:] += corners[:, :2]
-        inside = corners.clip(0, size)
-        extent = inside[:, 2:] - inside[:, :2]
-        full = (extent > 0).all(1)
-        self.problems["box without area inside its picture, left out"] += int((~full).sum())
-        self.problems["box clipped to its picture"] += int((np.abs(inside - corners).max(1) > TOLERANCE)[full].sum())
+    @cached_property
+    def image_ids(self) -> dict[str, list[int]]:
+        """The index's image ids of each picture, by its path: more than one where the JSON names it again."""
+        ids: dict[str, list[int]] = {}
+        for file, row in zip(self.labels.files, self.labels.images.tolist(), strict=True):
+            ids.setdefault(file, []).append(int(self.index.image_ids[row]))
+        return ids
 
-        centres = (inside[:, :2] + inside[:, 2:]) / 2
-        boxes = (np.concatenate([centres, extent], 1) / size).astype(np.float32)[full]
-        picture, classes = picture[full], classes[full].astype(np.float32)
-        rows = np.flatnonzero(kept)[full]
-        segments = self._segments(rows, picture)
-        keypoints = self._keypoints(rows, picture)
-        order = np.argsort(picture, kind="stable")
-        parts = np.split(order, np.searchsorted(picture[order], np.arange(1, len(self._rows))))
-        self._report(len(boxes), int(index.crowd.sum()))
-        return [
-            {
-                "im_file": file,
-                "shape": (int(height), int(width)),
-                "cls": classes[part, None],
-                "bboxes": boxes[part],
-                "segments": [segments[i] for i in part] if segments else [],
-                "keypoints": None if keypoints is None else keypoints[part],
-                "normalized": True,
-                "bbox_format": "xywh",
-            }
-            for file, (width, height), part in zip(self.im_files, self._sizes, parts, strict=True)
-        ]
+    def get_img_files(self, img_path: str) -> Any:
+        """Paths of the pictures that can be read."""
+        return self._made.files
 
-    def _segments(self, rows: NDArray[np.int64], picture: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-        """The outline of each of the JSON's rows, (N, 2) as shares of its picture; none without masks."""
-        if self.index.masks is None:
-            return []
-        segments = []
-        for row, size in zip(rows.tolist(), self._sizes[picture], strict=True):
-            points = outline(self.index.masks[row]).clip(0, size)
-            if len(points) < 3:
-                x, y, w, h = self.index.boxes[row]
-                points = np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)]).clip(0, size)
-            segments.append((points / size).astype(np.float32))
-        return segments
+    def get_labels(self) -> Any:
+        """One label dictionary a picture, made when it is asked for."""
+        return self._made
 
-    def _keypoints(self, rows: NDArray[np.int64], picture: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """(len(rows), K, 3) keypoints, x and y as shares of the picture."""
-        if self.index.keypoints is None:
-            return None
-        points = self.index.keypoints[rows].copy()
-        points[..., :2] /= self._sizes[picture][:, None]
-        return points.astype(np.float32)
+    def set_rectangle(self) -> None:
+        """Sort pictures by shape, as Ultralytics does; labels stay in their arrays."""
+        made = self.labels
+        shapes = made.sizes[:, ::-1].astype(int).tolist()
+        self.labels = [{"shape": tuple(shape), "row": row} for row, shape in enumerate(shapes)]  # type: ignore[assignment]
+        super().set_rectangle()
+        self.labels = made.take([label["row"] for label in self.labels])
 
-    def _report(self, boxes: int, crowds: int) -> None:
-        if LOCAL_RANK not in {-1, 0}:
-            return
-        text = f"{self.prefix}{self.index.file}: {len(self._rows)} images, {boxes} boxes"
-        LOGGER.info(text + (f", {crowds} crowds that carry no label" if crowds else ""))
-        for problem, count in (+self.problems).items():
-            LOGGER.warning(f"{self.prefix}{self.index.file.name}: {count} × {problem}")
+    def get_image_and_label(self, index: int) -> dict[str, Any]:
+        """A picture and its label; one that went since the data set was made is grey and empty, and told of once."""
+        label = super().get_image_and_label(index)
+        if index in self._gone:
+            label["instances"], label["cls"] = label["instances"][:0], label["cls"][:0]
+        return label
+
+    def load_image(self, i: int, *args: Any, **kwargs: Any) -> Any:
+        """A picture as Ultralytics reads it, or a grey one of its shape."""
+        try:
+            return super().load_image(i, *args, **kwargs)
+        except Exception as error:  # whatever a decoder makes of a file that has changed under it
+            if i not in self._gone:
+                LOGGER.warning(f"{self.prefix}{self.im_files[i]}: cannot be read any more, left out: {one_line(error)}")
+            self._gone.add(i)
+            shape = self.labels[i]["shape"]
+            inputs = [self.imgsz if self.stretch else math.ceil(side * self.imgsz / max(shape)) for side in shape]
+            return np.full((*inputs, 3), GREY, dtype=np.uint8), shape, tuple(inputs)
 
 
 class StretchedCocoDataset(CocoDataset, RTDETRDataset):
     """The same for RT-DETR, which stretches pictures to a square."""
+
+    stretch = True

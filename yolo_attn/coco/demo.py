@@ -1,7 +1,6 @@
 """The demo set: seeded pictures of circles, triangles and stars with COCO JSON, drawn on first use."""
 
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from yolo_attn.coco.cache import folder as cache_folder
 from yolo_attn.errors import UserError
 
 DEMO_VERSION = "demo-v1"
@@ -235,11 +235,6 @@ def _draw_split(root: Path, split: str, number: int, first_id: int) -> None:
     (root / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")
 
 
-def _cache_folder() -> Path:
-    own, shared = os.environ.get("YOLO_ATTN_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else Path(shared or "~/.cache") / "yolo_attn"
-
-
 def demo_dataset(folder: Path | None = None, *, train: int = 320, val: int = 80) -> Path:
     """Give the demo set's root folder, drawing the set there if it is not there yet (a few seconds).
 
@@ -257,7 +252,7 @@ def demo_dataset(folder: Path | None = None, *, train: int = 320, val: int = 80)
     Raises:
         UserError: The set cannot be written into the folder.
     """
-    cache = (_cache_folder() if folder is None else Path(folder)).expanduser().absolute()
+    cache = (cache_folder() if folder is None else Path(folder)).expanduser().absolute()
     root = cache / (DEMO_VERSION if (train, val) == (320, 80) else f"{DEMO_VERSION}-{train}-{val}")
     if root.is_dir():
         return root

@@ -1,7 +1,6 @@
 """COCO's numbers for detections: boxes, masks and keypoints."""
 
 import contextlib
-import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import hotcoco
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from yolo_attn.coco.index import CocoIndex
-from yolo_attn.coco.shapes import COCO_KEYPOINTS
-from yolo_attn.files import write_text
+from yolo_attn.coco.index import CocoIndex, Origin
+from yolo_attn.coco.shapes import COCO_KEYPOINTS, read_mask
+from yolo_attn.files import write_bytes
 
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -88,16 +88,35 @@ class Detections:
         """(N, 7): image id, left, top, width, height, score, category id."""
         return np.concatenate([np.empty((0, 7)), *self._of_image.values()])
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Each detection in COCO's results format."""
-        for image_id, part in self._of_image.items():
-            for i, row in enumerate(part.tolist()):
-                shape = self._shapes[image_id][i] if image_id in self._shapes else {}
-                yield {"image_id": image_id, "category_id": int(row[6]), "bbox": row[1:5], "score": row[5], **shape}
+    def rows(self, origin: Origin | None = None) -> Iterator[dict[str, Any]]:
+        """Each detection in COCO's results format.
 
-    def save(self, file: Path) -> None:
-        """Write COCO's results format."""
-        write_text(file, "[\n" + ",\n".join(map(json.dumps, self.rows())) + "\n]\n")
+        Args:
+            origin: The JSON whose ids they get, and whose images alone are given; None takes the index's ids.
+        """
+        for image_id, part in self._of_image.items():
+            if origin and image_id not in origin.images:
+                continue
+            named = origin.images[image_id] if origin else image_id
+            for i, row in enumerate(part.tolist()):
+                category_id = origin.categories.get(int(row[6])) if origin else int(row[6])
+                if category_id is None:
+                    continue
+                shape = self._shapes[image_id][i] if image_id in self._shapes else {}
+                yield {"image_id": named, "category_id": category_id, "bbox": row[1:5], "score": row[5], **shape}
+
+    def save(self, file: Path, index: CocoIndex | None = None) -> None:
+        """Write COCO's results format, with the ids of the JSON.
+
+        Args:
+            file: The file; where the index is of several JSONs, theirs have a number before the suffix.
+            index: The index whose images were detected in; None takes the ids as they are.
+        """
+        origins: tuple[Origin | None, ...] = (index.origins if index else ()) or (None,)
+        for n, origin in enumerate(origins, 1):
+            target = file if len(origins) == 1 else file.with_stem(f"{file.stem}-{n}")
+            encoded = b",\n".join(map(msgspec.json.encode, self.rows(origin)))
+            write_bytes(target, b"[\n" + encoded + b"\n]\n")
 
 
 def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> CocoScores:
@@ -141,7 +160,8 @@ def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
     categories = [{"id": int(i), "name": n} for i, n in zip(index.category_ids, index.category_names, strict=True)]
     columns = (index.image_ids[index.image_of], index.category_ids[index.category_of], index.boxes)
     if index.keypoints is None:
-        further = {} if index.masks is None else {"segmentation": index.masks}
+        masks = index.masks
+        further = {} if masks is None else {"segmentation": [read_mask(masks.raw(i)) for i in range(len(masks))]}
         crowd = index.crowd.astype(np.int64)
         return hotcoco.COCO.from_arrays(images, categories, *columns, area=index.areas, iscrowd=crowd, **further)
     labelled = (index.keypoints[..., 2] > 0).sum(1)

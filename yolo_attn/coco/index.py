@@ -1,19 +1,37 @@
 """A COCO JSON, read once into arrays."""
 
 import functools
-import json
 import sys
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_attn.coco import cache
+from yolo_attn.coco.decode import Annotation, Category, Content, Image, decode
+from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.shapes import read_keypoints, read_masks
+from yolo_attn.coco.strings import Strings
 from yolo_attn.errors import UserError
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The ids that a JSON has where they are not the index's own.
+
+    Attributes:
+        file: The JSON.
+        images: Its id of each image, by the index's.
+        categories: Its id of each category, by the index's.
+    """
+
+    file: Path
+    images: dict[int, Any]
+    categories: dict[int, Any]
 
 
 @dataclass(frozen=True)
@@ -21,98 +39,78 @@ class CocoIndex:
     """What a COCO JSON says, as arrays; the same images, boxes and crowds that COCO's own tools evaluate on.
 
     Attributes:
-        file: The JSON.
+        files: The JSON, or those that were joined.
         category_ids: Ids of the categories, ascending.
         category_names: Their names in the same order, made unique by the id where the JSON repeats one.
         image_ids: Id of each image, in the JSON's order.
         file_names: File name of each image.
+        file_of: Row in `files` of each image.
         sizes: Width and height of each image as the JSON gives them, pixels; 0 where it does not.
+        annotation_ids: Id of each annotation; -1 where the JSON gives no whole number.
         image_of: Row in `image_ids` of each annotation.
         category_of: Row in `category_ids` of each annotation.
         boxes: Left, top, width, height of each annotation, pixels, as the JSON gives them.
         areas: Area of each annotation, pixels²; width × height where the JSON gives none.
         crowd: Whether each annotation marks a crowd.
-        masks: Polygons or run lengths of each annotation as the JSON gives them, its box as a polygon where they are
-            unusable; None where the index was not read for "segment".
+        masks: Polygons or run lengths of each annotation, as JSON, its box as a polygon where they are unusable; None
+            where the index was not read for "segment".
         keypoints: (annotations, K, 3) x and y, pixels, and visibility (0 not labelled, 1 hidden, 2 visible); None where
             the index was not read for "pose".
         keypoint_names: Names of the K keypoints; empty where the JSON does not name them.
-        problems: What was left out while reading, with how often.
+        problems: What was left out while reading.
+        origins: The ids of each of `files`; empty where those above are the JSON's own.
     """
 
-    file: Path
+    files: tuple[Path, ...]
     category_ids: NDArray[np.int64]
     category_names: list[str]
     image_ids: NDArray[np.int64]
-    file_names: list[str]
+    file_names: Strings
+    file_of: NDArray[np.int32]
     sizes: NDArray[np.float64]
-    image_of: NDArray[np.int64]
-    category_of: NDArray[np.int64]
+    annotation_ids: NDArray[np.int64]
+    image_of: NDArray[np.int32]
+    category_of: NDArray[np.int32]
     boxes: NDArray[np.float64]
     areas: NDArray[np.float64]
     crowd: NDArray[np.bool_]
-    masks: list[Any] | None = None
+    masks: Strings | None = None
     keypoints: NDArray[np.float64] | None = None
     keypoint_names: tuple[str, ...] = ()
-    problems: Counter[str] = field(default_factory=Counter)
+    problems: Problems = field(default_factory=Problems)
+    origins: tuple[Origin, ...] = ()
 
+    @property
+    def file(self) -> str:
+        """What messages call the JSON, or those that were joined."""
+        return " and ".join(map(str, self.files))
 
-class _Image(msgspec.Struct):
-    id: Any = None
-    file_name: Any = None
-    width: Any = None
-    height: Any = None
+    def image_text(self, row: int) -> str:
+        """What messages call an image."""
+        image_id = int(self.image_ids[row])
+        if self.origins:
+            image_id = self.origins[self.file_of[row]].images[image_id]
+        return f"image {image_id!r} ({shortened(self.file_names[row])})"
 
-
-class _Category(msgspec.Struct):
-    id: Any = None
-    name: Any = None
-    keypoints: Any = None
-
-
-class _Annotation(msgspec.Struct):
-    image_id: Any = None
-    category_id: Any = None
-    bbox: Any = None
-    area: Any = None
-    iscrowd: Any = 0
-
-
-class _MaskAnnotation(_Annotation):
-    segmentation: Any = None
-
-
-class _KeypointAnnotation(_Annotation):
-    keypoints: Any = None
-
-
-A = TypeVar("A", bound=_Annotation)
-
-
-class _File(msgspec.Struct, Generic[A]):
-    images: list[_Image]
-    categories: list[_Category]
-    annotations: list[A] | None = None
-
-
-FILE_OF_TASK: dict[str, Any] = {
-    "detect": _File[_Annotation],
-    "segment": _File[_MaskAnnotation],
-    "pose": _File[_KeypointAnnotation],
-}
-"""What is read of a JSON for each task: a detector's index is not burdened with outlines."""
+    def annotation_text(self, row: int) -> str:
+        """What messages call an annotation."""
+        known = self.annotation_ids[row]
+        return f"annotation {'' if known < 0 else known} of {self.image_text(self.image_of[row])}".replace("  ", " ")
 
 
 LARGEST_ID = 2**53
 """Beyond it, ids are not exact in the evaluator's arrays."""
 
+LONGEST_NAME = 100
+"""Characters of a category's name; more would burst every table and plot."""
+
 
 def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
-    """Read a COCO JSON; within a process the same unchanged file is read once.
+    """Read a COCO JSON; within a process the same unchanged file is read once, and a large one is kept in the cache.
 
     Args:
-        file: The JSON.
-        task: One of `FILE_OF_TASK`: whether masks or keypoints are read too.
+        file: The JSON, plain or packed by gzip.
+        task: "detect", or "segment" or "pose", for which masks or keypoints are read too.
 
     Raises:
         UserError: If the file is missing, is not JSON, lacks what a COCO detection file must have, or has no usable
@@ -121,105 +119,123 @@ def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
     file = Path(file)
     try:
         stat = file.stat()
-    except OSError as error:
-        raise UserError(f"{file}: cannot read it: {error.strerror}") from error
-    return _read(file.resolve(), task, stat.st_mtime_ns, stat.st_size)
+        return _read(file.resolve(), task, stat.st_mtime_ns, stat.st_size)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot read it: {getattr(error, 'strerror', None) or error}") from error
 
 
 @functools.lru_cache(maxsize=8)
 def _read(file: Path, task: str, mtime_ns: int, size: int) -> CocoIndex:
-    content = _decode(file, FILE_OF_TASK[task])
-    problems: Counter[str] = Counter()
-    images: dict[int, _Image] = {}
-    for image in content.images:
-        if not _is_id(image.id) or not isinstance(image.file_name, str):
-            problems["image without a whole number as id or without a file_name"] += 1
-        elif image.id in images:
-            problems["repeated image id"] += 1
-        else:
-            images[image.id] = image
-    categories: dict[int, str] = {}
-    for category in content.categories:
-        if not _is_id(category.id) or not isinstance(category.name, str):
-            problems["category without a whole number as id or without a name"] += 1
-        elif category.id in categories:
-            problems["repeated category id"] += 1
-        else:
-            categories[category.id] = category.name
+    if size < cache.WORTHWHILE:
+        return _build(file, decode(file, file.read_bytes(), task), task)
+    known = cache.load(cache.key_of(file, f"index-{task}"))
+    if known:
+        return _unpack(file, *known)
+    data = file.read_bytes()
+    key = cache.key_of(data, f"index-{task}")
+    index = _build(file, decode(file, data, task), task)
+    cache.save_arrays(key, *_pack(index))
+    return index
+
+
+def _build(file: Path, content: Content[Any], task: str) -> CocoIndex:
+    problems = Problems()
+    images = _usable("image", content.images, "file_name", problems)
+    categories = _usable("category", content.categories, "name", problems)
     for name, found in (("image", images), ("category", categories)):
         if not found:
             raise UserError(f"{file}: no usable {name} in it; expected at least one with an id and a name")
-
-    category_ids = sorted(categories)
-    image_row = {image_id: row for row, image_id in enumerate(images)}
-    category_row = {category_id: row for row, category_id in enumerate(category_ids)}
-    rows: list[tuple[int, int, float, bool]] = []
-    boxes: list[list[float]] = []
-    kept: list[Any] = []
-    for annotation in content.annotations or ():
-        box = _box(annotation.bbox)
-        if not _is_id(annotation.image_id) or annotation.image_id not in image_row:
-            problems["annotation of an unknown image"] += 1
-        elif not _is_id(annotation.category_id) or annotation.category_id not in category_row:
-            problems["annotation of an unknown category"] += 1
-        elif box is None:
-            problems["annotation without four finite numbers as bbox"] += 1
-        else:
-            area = _number(annotation.area)
-            rows.append(
-                (
-                    image_row[annotation.image_id],
-                    category_row[annotation.category_id],
-                    box[2] * box[3] if area is None else area,
-                    bool(annotation.iscrowd),
-                )
-            )
-            boxes.append(box)
-            kept.append(annotation)
-    image_of, category_of, areas, crowds = zip(*rows, strict=True) if rows else ((), (), (), ())
+    names = {i: _named(c, problems) for i, c in categories.items()}
+    category_ids = sorted(names, key=lambda i: (isinstance(i, str), i))
+    kept, rows, boxes, areas = _annotations(content.annotations or (), images, category_ids, problems)
+    columns = np.array(rows, dtype=np.int32).reshape(-1, 2)
+    own = all(isinstance(i, int) and abs(i) <= LARGEST_ID for i in (*images, *category_ids))
     return CocoIndex(
-        file=file,
-        category_ids=np.array(category_ids, dtype=np.int64),
-        category_names=_unique_names(categories, category_ids),
-        image_ids=np.array(list(images), dtype=np.int64),
-        file_names=[image.file_name for image in images.values()],
+        files=(file,),
+        category_ids=np.array(category_ids if own else range(1, len(names) + 1), dtype=np.int64),
+        category_names=_unique_names(names, category_ids),
+        image_ids=np.array(list(images) if own else range(1, len(images) + 1), dtype=np.int64),
+        file_names=Strings.of(image.file_name for image in images.values()),
+        file_of=np.zeros(len(images), dtype=np.int32),
         sizes=np.array([(_number(i.width) or 0, _number(i.height) or 0) for i in images.values()], dtype=np.float64),
-        image_of=np.array(image_of, dtype=np.int64),
-        category_of=np.array(category_of, dtype=np.int64),
+        annotation_ids=np.array([_annotation_id(a) for a in kept], dtype=np.int64),
+        image_of=columns[:, 0],
+        category_of=columns[:, 1],
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         areas=np.array(areas, dtype=np.float64),
-        crowd=np.array(crowds, dtype=bool),
+        crowd=np.array([bool(a.iscrowd) for a in kept], dtype=bool),
         masks=read_masks(kept, boxes, problems) if task == "segment" else None,
         keypoints=read_keypoints(file, kept, problems) if task == "pose" else None,
         keypoint_names=_keypoint_names(content.categories) if task == "pose" else (),
         problems=problems,
+        origins=() if own else (Origin(file, dict(enumerate(images, 1)), dict(enumerate(category_ids, 1))),),
     )
 
 
-def _keypoint_names(categories: list[_Category]) -> tuple[str, ...]:
+def _usable(kind: str, items: Sequence[Any], name: str, problems: Problems) -> dict[Any, Any]:
+    """Images or categories by their ids, of which the first of each counts."""
+    found: dict[Any, Any] = {}
+    nameless, repeated = [], []
+    for n, item in enumerate(items):
+        item_id = _id(item.id)
+        if item_id is None or not isinstance(getattr(item, name), str):
+            nameless.append(f"number {n + 1}, id {shortened(repr(item.id))}")
+        elif item_id in found:
+            repeated.append(f"{kind} {item_id!r}")
+        else:
+            found[item_id] = item
+    problems.add(f"{kind} without a whole number or text as id, or without a {name}, left out", nameless)
+    problems.add(f"repeated {kind} id, the first counts", repeated)
+    return found
+
+
+def _annotations(
+    annotations: Iterable[Annotation], images: dict[Any, Image], category_ids: list[Any], problems: Problems
+) -> tuple[list[Annotation], list[tuple[int, int]], list[list[float]], list[float]]:
+    """The usable annotations, the rows of their image and category, their boxes, and their areas."""
+    image_row = {image_id: row for row, image_id in enumerate(images)}
+    category_row = {category_id: row for row, category_id in enumerate(category_ids)}
+    kept, rows, boxes, areas = [], [], [], []
+    left_out: dict[str, list[str]] = {"image": [], "category": [], "bbox": []}
+    for annotation in annotations:
+        box = annotation.bbox if _is_plain_box(annotation.bbox) else _box(annotation.bbox)
+        image, category = annotation.image_id, annotation.category_id
+        image_at = image_row.get(image if type(image) is int else _id(image))
+        category_at = category_row.get(category if type(category) is int else _id(category))
+        if image_at is None or category_at is None or box is None:
+            lack = "image" if image_at is None else "category" if category_at is None else "bbox"
+            found = {"image": image, "category": category, "bbox": annotation.bbox}[lack]
+            left_out[lack].append(f"annotation {shortened(repr(annotation.id))}, {lack} {shortened(repr(found))}")
+            continue
+        area = annotation.area if type(annotation.area) is float else _number(annotation.area)
+        kept.append(annotation)
+        rows.append((image_at, category_at))
+        boxes.append(box)
+        areas.append(box[2] * box[3] if area is None or not abs(area) <= sys.float_info.max else area)
+    problems.add("annotation of an unknown image, left out", left_out["image"])
+    problems.add("annotation of an unknown category, left out", left_out["category"])
+    problems.add("annotation without four finite numbers as bbox, left out", left_out["bbox"])
+    times = Counter(_annotation_id(a) for a in kept)
+    problems.add(
+        "repeated annotation id, each is taken where COCO's own tools take the last one again",
+        [f"annotation {i}" for i, count in times.items() if count > 1 and i >= 0],
+    )
+    return kept, rows, boxes, areas
+
+
+def _keypoint_names(categories: list[Category]) -> tuple[str, ...]:
     """The names that the first category which has them gives its keypoints."""
     named = [c.keypoints for c in categories if isinstance(c.keypoints, list) and c.keypoints]
     return tuple(map(str, named[0])) if named else ()
 
 
-def _decode(file: Path, kind: Any) -> Any:
-    try:
-        text = file.read_bytes()
-        try:
-            return msgspec.json.decode(text, type=kind)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:  # Python's own reader also takes the NaN that Python's own writer leaves
-            return msgspec.convert(json.loads(text), type=kind)
-    except OSError as error:
-        raise UserError(f"{file}: cannot read it: {error.strerror}") from error
-    except msgspec.ValidationError as error:
-        raise UserError(f"{file}: not a COCO detection file: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: not valid JSON: {error}") from error
+def _named(category: Category, problems: Problems) -> str:
+    if len(category.name) > LONGEST_NAME:
+        problems.add(f"category name of more than {LONGEST_NAME} characters, cut off", [f"category {category.id!r}"])
+    return shortened(category.name)
 
 
-def _unique_names(categories: dict[int, str], ids: list[int]) -> list[str]:
+def _unique_names(categories: dict[Any, str], ids: list[Any]) -> list[str]:
     """Names in the ids' order; one that the JSON repeats carries its id."""
     times = Counter(categories.values())
     names: list[str] = []
@@ -231,17 +247,79 @@ def _unique_names(categories: dict[int, str], ids: list[int]) -> list[str]:
     return names
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_ID
+def shortened(text: str) -> str:
+    """A text that a line has room for, and that can be written."""
+    text = text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…"
+    return text.encode(errors="replace").decode()
+
+
+def _id(value: Any) -> Any:
+    """An id that names a thing as Python's dictionaries, and so COCO's own tools, compare it; None for what is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+
+
+def _annotation_id(annotation: Annotation) -> int:
+    value = annotation.id
+    return value if type(value) is int and 0 <= value < LARGEST_ID else -1
 
 
 def _number(value: Any) -> float | None:
-    """A finite number as it is; None for anything else."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
+    """A finite number, written as one or as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) <= sys.float_info.max else None
+
+
+def _is_plain_box(value: Any) -> bool:
+    """Whether it is what nearly every box is, four floats of a sensible size."""
+    return type(value) is list and len(value) == 4 and all(type(v) is float and -1e9 < v < 1e9 for v in value)
 
 
 def _box(value: Any) -> list[float] | None:
     numbers = [_number(v) for v in value] if isinstance(value, list) and len(value) == 4 else [None]
     return None if None in numbers else [n for n in numbers if n is not None]
+
+
+ARRAYS = ("category_ids", "image_ids", "sizes", "annotation_ids", "image_of", "category_of", "boxes", "areas", "crowd")
+
+
+def _pack(index: CocoIndex) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays of one file's index, and all else that it holds, as the cache takes them."""
+    arrays = {name: getattr(index, name) for name in ARRAYS}
+    if index.keypoints is not None:
+        arrays["keypoints"] = index.keypoints
+    for name, strings in (("file_names", index.file_names), ("masks", index.masks)):
+        if strings is not None:
+            arrays |= {f"{name}.text": strings.text, f"{name}.ends": strings.ends}
+    return arrays, {
+        "category_names": index.category_names,
+        "keypoint_names": list(index.keypoint_names),
+        "problems": index.problems.as_json(),
+        "origins": [[list(o.images.values()), list(o.categories.values())] for o in index.origins],
+    }
+
+
+def _unpack(file: Path, arrays: dict[str, NDArray[Any]], further: dict[str, Any]) -> CocoIndex:
+    """The inverse of `_pack`."""
+    masks = Strings(arrays["masks.text"], arrays["masks.ends"]) if "masks.text" in arrays else None
+    return CocoIndex(
+        files=(file,),
+        **{name: arrays[name] for name in ARRAYS},
+        category_names=further["category_names"],
+        file_names=Strings(arrays["file_names.text"], arrays["file_names.ends"]),
+        file_of=np.zeros(len(arrays["image_ids"]), dtype=np.int32),
+        masks=masks,
+        keypoints=arrays.get("keypoints"),
+        keypoint_names=tuple(further["keypoint_names"]),
+        problems=Problems.from_json(further["problems"]),
+        origins=tuple(
+            Origin(file, dict(enumerate(images, 1)), dict(enumerate(categories, 1)))
+            for images, categories in further["origins"]
+        ),
+    )

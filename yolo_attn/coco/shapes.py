@@ -7,11 +7,16 @@ from typing import Any
 
 import cv2
 import hotcoco
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from ultralytics.data.converter import merge_multi_segment
 
+from yolo_attn.coco.problems import Problems
+from yolo_attn.coco.strings import Strings
 from yolo_attn.errors import UserError
+
+POLYGONS = msgspec.json.Decoder(list[list[float]])
 
 LARGEST_MASK = 2**30
 """Pixels; more are taken for a mistake."""
@@ -21,28 +26,32 @@ COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 """COCO's own order of a person's keypoints seen in a mirror: nose, then eyes, ears, … in pairs of left and right."""
 
 
-def read_masks(annotations: Sequence[Any], boxes: Sequence[Sequence[float]], problems: Counter[str]) -> list[Any]:
-    """Polygons or run lengths of each annotation as the JSON gives them; its box as a polygon where they are unusable.
+def read_masks(annotations: Sequence[Any], boxes: Sequence[Sequence[float]], problems: Problems) -> Strings:
+    """Polygons or run lengths of each annotation, as JSON; its box as a polygon where they are unusable.
 
     Args:
-        annotations: With `segmentation`.
+        annotations: With `segmentation`, still JSON.
         boxes: Left, top, width, height of each annotation, pixels.
         problems: Counts the unusable ones.
     """
-    masks = []
+    masks: list[bytes] = []
+    unusable = []
     for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
-        mask = annotation.segmentation
-        if _is_run_lengths(mask):
-            masks.append(mask)
-            continue
-        polygons = [p for p in mask if _is_polygon(p)] if isinstance(mask, list) else []
-        if not polygons:
-            problems["annotation without a usable segmentation, its box is taken"] += 1
-        masks.append(polygons or [[x, y, x + w, y, x + w, y + h, x, y + h]])
-    return masks
+        mask = _usable_mask(annotation.segmentation)
+        if mask is None:
+            unusable.append(f"annotation {annotation.id}")
+            mask = msgspec.json.encode([[x, y, x + w, y, x + w, y + h, x, y + h]])
+        masks.append(mask)
+    problems.add("annotation without a usable segmentation, its box is taken", unusable)
+    return Strings.of(masks)
 
 
-def read_keypoints(file: Path, annotations: Sequence[Any], problems: Counter[str]) -> NDArray[np.float64]:
+def read_mask(mask: bytes) -> Any:
+    """Polygons or run lengths of what `read_masks` made."""
+    return msgspec.json.decode(mask)
+
+
+def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems) -> NDArray[np.float64]:
     """(N, K, 3) keypoints of each annotation, zeros where it has none.
 
     Raises:
@@ -55,9 +64,8 @@ def read_keypoints(file: Path, annotations: Sequence[Any], problems: Counter[str
             f"{file}: expected annotations with the same number of keypoints, found "
             + (f"{' and '.join(map(str, sorted(numbers)))} of them" if numbers else "none with keypoints")
         )
-    missing = sum(points is None for points in found)
-    if missing:
-        problems["annotation without usable keypoints, it teaches its box alone"] += missing
+    missing = [f"annotation {a.id}" for a, points in zip(annotations, found, strict=True) if points is None]
+    problems.add("annotation without usable keypoints, it teaches its box alone", missing)
     none = np.zeros((next(iter(numbers)), 3))
     return np.stack([none if points is None else points for points in found])
 
@@ -109,6 +117,24 @@ def _contours(mask: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     return contours
 
 
+def _usable_mask(text: msgspec.Raw) -> bytes | None:
+    """The usable polygons, or the run lengths, of a segmentation; None where it has none."""
+    try:
+        polygons = POLYGONS.decode(text)
+        usable = [p for p in polygons if _is_polygon(p)]
+        if usable and len(usable) == len(polygons):
+            return bytes(text)
+    except (ValueError, RecursionError):
+        try:
+            mask = msgspec.json.decode(text)
+        except (ValueError, RecursionError):
+            return None
+        if _is_run_lengths(mask):
+            return bytes(text)
+        usable = [p for p in mask if _are_numbers(p) and _is_polygon(p)] if isinstance(mask, list) else []
+    return msgspec.json.encode(usable) if usable else None
+
+
 def _is_run_lengths(mask: Any) -> bool:
     if not isinstance(mask, dict) or not _are_counts(mask.get("size")) or len(mask["size"]) != 2:
         return False
@@ -127,13 +153,13 @@ def _are_counts(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(v, int) and v >= 0 for v in values)
 
 
-def _is_polygon(points: Any) -> bool:
-    return (
-        isinstance(points, list)
-        and len(points) >= 6
-        and len(points) % 2 == 0
-        and all(isinstance(v, (int, float)) and abs(v) < 1e9 for v in points)
-    )
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(v, (int, float)) for v in values)
+
+
+def _is_polygon(points: list[float]) -> bool:
+    """Whether these numbers are at least three corners of sensible size."""
+    return len(points) >= 6 and len(points) % 2 == 0 and max(points) < 1e9 and min(points) > -1e9
 
 
 def _triples(values: Any) -> NDArray[np.float64] | None:

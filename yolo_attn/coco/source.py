@@ -1,13 +1,16 @@
 """Where a COCO-format data set's annotation files and pictures are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from yolo_attn.coco import SEPARATOR
+from yolo_attn.coco.choose import join
 from yolo_attn.coco.index import CocoIndex, read_index
-from yolo_attn.coco.pictures import displayed_size
+from yolo_attn.coco.pictures import Finder, NoPictureError, displayed_size
 from yolo_attn.errors import UserError, one_line
 
 SPLITS = ("train", "val", "test")
@@ -23,10 +26,15 @@ YAML_FORM = "train: <image folder>, val: <image folder>, annotations: {train: <C
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a data set: what its JSON holds, and the folder that its file names start from."""
+    """One split of a data set.
+
+    Attributes:
+        index: What its JSON holds, or its JSONs together.
+        folders: Where the file names of each JSON start from.
+    """
 
     index: CocoIndex
-    images: Path
+    folders: tuple[Path, ...]
 
 
 def load_source(data: str | Path, splits: Sequence[str], task: str = "detect") -> dict[str, Split] | None:
@@ -36,7 +44,7 @@ def load_source(data: str | Path, splits: Sequence[str], task: str = "detect") -
         data: A folder with `annotations/instances_{train,val,test}.json` (or `*2017.json`; for "pose"
             `person_keypoints_*`), or a YAML that is an ordinary Ultralytics data YAML with one more key, `annotations`,
             naming a COCO JSON for each split. Paths in it are relative to its `path`, and that to the YAML's own
-            folder.
+            folder. Or several of these with commas between, as one set with categories joined by name.
         splits: Splits wanted, of "train", "val" and "test".
         task: "detect", "segment" or "pose": what is read of the JSONs.
 
@@ -46,32 +54,63 @@ def load_source(data: str | Path, splits: Sequence[str], task: str = "detect") -
     Raises:
         UserError: If a file or folder is missing or unreadable, or none of a JSON's pictures can be found.
     """
-    data = Path(data).expanduser()
+    sets = [_load(part, splits, task) for part in parts_of(data)]
+    known = [found for found in sets if found is not None]
+    if not known:
+        return None
+    if len(known) < len(sets):
+        ordinary = parts_of(data)[sets.index(None)]
+        raise UserError(f"{ordinary}: only COCO-format data can be joined, and this has labels of Ultralytics' own")
+    return {split: _together([found[split] for found in known]) for split in splits}
+
+
+def load_split(files: Sequence[str | Path], folders: Sequence[str | Path], task: str) -> Split:
+    """One split whose JSONs and image folders are known."""
+    return _together([Split(read_index(f, task), (Path(d),)) for f, d in zip(files, folders, strict=True)])
+
+
+def parts_of(data: str | Path) -> list[Path]:
+    """The data sets that a user names, of which there may be several with commas between."""
+    whole = Path(data).expanduser()
+    if SEPARATOR not in str(data) or _is_there(whole):
+        return [whole]
+    return [Path(part).expanduser() for part in str(data).split(SEPARATOR)]
+
+
+def _together(splits: list[Split]) -> Split:
+    return Split(join([s.index for s in splits]), tuple(folder for s in splits for folder in s.folders))
+
+
+def _is_there(path: Path) -> bool:
     try:
-        there = data.exists()
+        return path.exists()
     except (OSError, ValueError):
-        there = False
-    if not there:
+        return False
+
+
+def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, Split] | None:
+    if not _is_there(data):
         raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
+    loaded: dict[str, list[Split]] = {split: [] for split in splits}
     if data.is_dir():
         names: set[str] = set()
-        files = {split: _annotations_in(data, split, task) for split in splits}
-        roots = {split: _image_folders(data, split) for split in splits}
+        sources = {s: [(_annotations_in(data, s, task), _image_folders(data, s))] for s in splits}
     elif data.suffix in {".yaml", ".yml"}:
         described = _read_yaml(data, splits)
         if described is None:
             return None
-        files, roots, names = described
+        sources, names = described
     else:
         raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
-    loaded = {}
-    for split in splits:
-        index = read_index(files[split], task)
-        if names and not names <= set(index.category_names):
-            odd = ", ".join(sorted(names - set(index.category_names))[:5])
-            raise UserError(f"{data}: names has {odd}, which {index.file} has not; leave names out, the JSON has them")
-        loaded[split] = Split(index, _find_images(index, roots[split]))
-    return loaded
+    for split, places in sources.items():
+        for file, folders in places:
+            index = read_index(file, task)
+            loaded[split].append(Split(index, (_find_images(index, folders),)))
+        known = {name for part in loaded[split] for name in part.index.category_names}
+        if names and not names <= known:
+            odd, files = ", ".join(sorted(names - known)[:5]), loaded[split][0].index.file
+            raise UserError(f"{data}: names has {odd}, which {files} has not; leave names out, the JSON has them")
+    return {split: _together(parts) for split, parts in loaded.items()}
 
 
 def is_coco_format(data: object) -> bool:
@@ -85,7 +124,10 @@ def is_coco_format(data: object) -> bool:
     """
     if not isinstance(data, (str, Path)) or "://" in str(data) or not str(data):
         return False
-    path = Path(data).expanduser()
+    return any(_is_coco_format(path) for path in parts_of(data))
+
+
+def _is_coco_format(path: Path) -> bool:
     if path.suffix in {".yaml", ".yml"}:
         return path.is_file() and _read_yaml(path, ()) is not None
     return not path.suffix or path.is_dir()
@@ -104,8 +146,12 @@ def _image_folders(folder: Path, split: str) -> list[Path]:
     return [folder / "images" / split, folder / split, folder / f"{split}2017", folder / "images", folder]
 
 
-def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Path], dict[str, list[Path]], set[str]] | None:
-    """Annotation files, image folders and names that a data YAML gives, or None where it names no annotations."""
+Places = list[tuple[Path, list[Path]]]
+"""JSONs of a split, each with the folders in which its pictures may be."""
+
+
+def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], set[str]] | None:
+    """Annotation files and image folders of each split, and names, or None where the YAML names no annotations."""
     try:
         described = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))
     except (OSError, yaml.YAMLError) as error:
@@ -117,25 +163,39 @@ def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Path], dict
     if annotations is None and not any("annotations" in split for split in of_splits):
         return None
     root = file.parent / Path(described.get("path") or "").expanduser()
-    files, folders = {}, {}
+    places: dict[str, Places] = {}
     for split in splits:
-        named = annotations.get(split) if isinstance(annotations, dict) else None
-        images = described.get(split)
-        if not isinstance(named, str) or not isinstance(images, str):
+        files = as_list(annotations.get(split) if isinstance(annotations, dict) else None)
+        folders = as_list(described.get(split))
+        if not files or len(files) != len(folders) or not all(isinstance(v, str) for v in (*files, *folders)):
             raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
-        files[split], folders[split] = root / named, [root / images]
+        places[split] = [(root / f, [root / d]) for f, d in zip(files, folders, strict=True)]
     names = described.get("names") or ()
-    return files, folders, {str(name) for name in (names.values() if isinstance(names, dict) else names)}
+    return places, {str(name) for name in (names.values() if isinstance(names, dict) else names)}
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list as it is, one thing as a list of it, and nothing as an empty one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
     """The first of the folders in which most of the JSON's file names, of a sample, are really found."""
     names = index.file_names[:: max(len(index.file_names) // 50, 1)]
-    found = [sum((folder / name).is_file() for name in names) for folder in folders]
+    found = [sum(_is_found(finder, name) for name in names) for finder in map(Finder, folders)]
     if not max(found):
         tried = ", ".join(str(folder) for folder in folders)
         raise UserError(f"{index.file}: its pictures, such as {names[0]!r}, are in none of the places tried: {tried}")
     images = folders[found.index(max(found))].resolve()
-    if not any(displayed_size(images / name) for name in index.file_names):
+    finder = Finder(images)
+    if not any(_is_found(finder, name, displayed_size) for name in index.file_names):
         raise UserError(f"{index.file}: none of its {len(index.file_names)} pictures under {images} can be read")
     return images
+
+
+def _is_found(finder: Finder, name: str, check: Callable[[str], Any] = str) -> bool:
+    try:
+        check(finder.find(name)[0])
+    except NoPictureError:
+        return False
+    return True

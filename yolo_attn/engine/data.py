@@ -8,10 +8,12 @@ from typing import Any
 import yaml
 from ultralytics.utils import colorstr
 
+from yolo_attn.coco import choose
 from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
-from yolo_attn.coco.index import CocoIndex, read_index
+from yolo_attn.coco.index import CocoIndex
+from yolo_attn.coco.report import examine
 from yolo_attn.coco.shapes import flip_order
-from yolo_attn.coco.source import FILE_NAMES, is_coco_format, load_source
+from yolo_attn.coco.source import FILE_NAMES, Split, as_list, is_coco_format, load_source, load_split
 from yolo_attn.errors import UserError
 from yolo_attn.files import write_text
 
@@ -19,8 +21,8 @@ from yolo_attn.files import write_text
 def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | None:
     """Ultralytics' data dictionary for the COCO-format data that `args.data` names.
 
-    It has one key more than Ultralytics knows: `annotations`, a COCO JSON for each split. Classes are the categories of
-    the first split given, ascending by id.
+    It has one key more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them. Classes
+    are the categories of the first split given, ascending by id.
 
     Returns:
         The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task is one that COCO has
@@ -34,23 +36,31 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
     source = load_source(args.data, splits, args.task)
     if source is None:
         return None
-    if args.single_cls or args.classes is not None:
-        raise UserError("single_cls and classes do not work with COCO-format data yet: COCO AP would count all classes")
     if args.cache == "disk":
         raise UserError("cache=disk would write .npy files beside your pictures; use cache=ram")
     first = source[splits[0]].index
     names = first.category_names
     return {
-        "path": str(source[splits[0]].images),
+        "path": str(source[splits[0]].folders[0]),
         "train": None,
         "val": None,
-        **{name: str(split.images) for name, split in source.items()},
-        "annotations": {name: str(split.index.file) for name, split in source.items()},
+        **{name: _plain(split.folders) for name, split in source.items()},
+        "annotations": {name: _plain(split.index.files) for name, split in source.items()},
         "names": dict(enumerate(names)),
         "nc": len(names),
         "channels": 3,
         **_keypoints(first),
     }
+
+
+def _plain(paths: Sequence[Path]) -> str | list[str]:
+    """Paths as a data YAML has them: one by itself, several as a list."""
+    return str(paths[0]) if len(paths) == 1 else list(map(str, paths))
+
+
+def split_of(data: dict[str, Any], name: str, task: str) -> Split:
+    """One split of a dictionary that `describe` made."""
+    return load_split(as_list(data["annotations"][name]), as_list(data[name]), task)
 
 
 def _keypoints(index: CocoIndex) -> dict[str, Any]:
@@ -85,12 +95,14 @@ def build_dataset(
     batch: int,
     rect: bool,
     stride: int,
+    fraction: float = 1.0,
     stretch: bool = False,
 ) -> CocoDataset:
     """The data set of one split, with Ultralytics' own settings for training or validation.
 
     Args:
-        args: Ultralytics' settings.
+        args: Ultralytics' settings. With `classes`, annotations of other classes are as if they were not there; with
+            `single_cls`, all are of one class.
         data: A dictionary that `describe` made.
         split: Which of its splits.
         names: The model's class names.
@@ -98,12 +110,14 @@ def build_dataset(
         batch: Pictures a batch.
         rect: Whether batches take their pictures' shape.
         stride: The model's largest stride, pixels.
+        fraction: Share of the split's images, or above 1 their number; see `subset`.
         stretch: Whether pictures are stretched to a square, as RT-DETR takes them.
     """
+    index, classes, folders = _chosen(args, data, split, list(names.values()), fraction)
     return (StretchedCocoDataset if stretch else CocoDataset)(
-        index=read_index(data["annotations"][split], args.task),
-        names=list(names.values()),
-        img_path=Path(data[split]),
+        index=index,
+        names=classes,
+        folders=folders,
         imgsz=args.imgsz,
         batch_size=batch,
         augment=train,
@@ -115,5 +129,36 @@ def build_dataset(
         prefix=colorstr(f"{split}: "),
         task=args.task,
         data=data,
-        fraction=args.fraction if train else 1.0,
     )
+
+
+def check_strictly(args: SimpleNamespace, data: dict[str, Any], split: str, fraction: float = 1.0) -> None:
+    """Make sure that nothing of a split would be left out, clipped or doubted.
+
+    Raises:
+        UserError: With each kind of problem, how often it was met, and its first item.
+    """
+    index, classes, folders = _chosen(args, data, split, list(data["names"].values()), fraction)
+    report = examine(index, folders, classes).report
+    if len(report.problems):
+        raise UserError(f"--strict: {report.file}: {'; '.join(report.problems.lines())}")
+
+
+def _chosen(
+    args: SimpleNamespace, data: dict[str, Any], split: str, classes: list[str], fraction: float
+) -> tuple[CocoIndex, list[str], tuple[Path, ...]]:
+    """What the settings leave of a split, the class names that count, and its image folders."""
+    found = split_of(data, split, args.task)
+    index = choose.subset(found.index, fraction, args.seed)
+    if args.classes is not None:
+        index = choose.only_classes(index, [classes[i] for i in as_list(args.classes)])
+    if args.single_cls:
+        index, classes = choose.single_class(index), [choose.SINGLE_CLASS]
+    return index, classes, found.folders
+
+
+def fraction_of(args: SimpleNamespace, split: str) -> float:
+    """The share of a split's images that Ultralytics' setting `fraction` stands for."""
+    if not isinstance(args.fraction, (list, tuple)):
+        return args.fraction if split == "train" else 1.0
+    return dict(zip(("train", "val", "test"), args.fraction, strict=False)).get(split, 1.0)

@@ -5,8 +5,9 @@ from typing import Any
 
 from ultralytics.data.utils import check_det_dataset
 
-from yolo_attn.coco.index import read_index
+from yolo_attn.coco.source import as_list
 from yolo_attn.engine.checks import one_line
+from yolo_attn.engine.data import split_of
 from yolo_attn.errors import UserError
 
 
@@ -16,23 +17,24 @@ def check_boxes(data: dict[str, Any], task: str) -> None:
     Raises:
         UserError: If the training JSON has no box, or crowds alone.
     """
-    index = read_index(data["annotations"]["train"], task)
+    index = split_of(data, "train", task).index
     if index.crowd.all():
-        left_out = "".join(f", {count} × {problem}" for problem, count in index.problems.items())
+        left_out = "".join(f", {line}" for line in index.problems.lines())
         raise UserError(f"{index.file}: no box to learn from, {len(index.boxes)} annotations are crowds{left_out}")
 
 
-def check_classes(known: dict[int, str], file: str, task: str) -> None:
-    """Make sure that a model that knows these classes knows at least one category of a JSON.
+def check_classes(known: dict[int, str], data: dict[str, Any], split: str, task: str) -> None:
+    """Make sure that a model that knows these classes knows at least one category of a split.
 
     Raises:
         UserError: Naming both sides' first names.
     """
-    ours, theirs = list(map(str, known.values())), read_index(file, task).category_names
+    index = split_of(data, split, task).index
+    ours, theirs = list(map(str, known.values())), index.category_names
     if not set(ours) & set(theirs):
         raise UserError(
-            f"{file}: its {len(theirs)} categories ({', '.join(theirs[:3])}, …) are none of the {len(ours)} classes "
-            f"that the model knows ({', '.join(ours[:3])}, …)"
+            f"{index.file}: its {len(theirs)} categories ({', '.join(theirs[:3])}, …) are none of the {len(ours)} "
+            f"classes that the model knows ({', '.join(ours[:3])}, …)"
         )
 
 
@@ -44,7 +46,7 @@ def check_keypoints(model: Any, data: dict[str, Any]) -> None:
     """
     known, found = getattr(model, "kpt_shape", None), data.get("kpt_shape")
     if known and found and known[0] != found[0]:
-        file = next(iter(data["annotations"].values()))
+        file = as_list(next(iter(data["annotations"].values())))[0]
         raise UserError(f"{file}: its annotations have {found[0]} keypoints, and the model knows {known[0]}")
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 
-from yolo_attn.coco.source import FILE_NAMES, is_coco_format
+from yolo_attn.coco import SEPARATOR
+from yolo_attn.coco.source import FILE_NAMES, is_coco_format, parts_of
 from yolo_attn.engine.checks import check_importable, check_task, read_checkpoint
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints
@@ -52,7 +53,7 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         split = kwargs.get("split") or "val"
         described = _described(model, kwargs, named, ["train", split])
         check_boxes(described, model.task)
-        check_classes(described["names"], described["annotations"][split], model.task)
+        check_classes(described["names"], described, split, model.task)
     if on_coco:
         given = [_absolute(named) if named in on_coco else named for named in sets]
         kwargs["data"] = given if isinstance(data, (list, tuple)) else given[0]
@@ -82,7 +83,7 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
         split = kwargs.get("split") or "val"
         described = _described(model, kwargs, data, [split])
         if isinstance(model.model, nn.Module):  # asking an exported file for its names would load it once more
-            check_classes(model.names, described["annotations"][split], model.task)
+            check_classes(model.names, described, split, model.task)
         check_keypoints(model.model, described)
         kwargs["data"] = _absolute(data)
     if validator is None and (on_coco or _has_attention(model.model)):
@@ -116,7 +117,7 @@ def _described(model: Any, settings: dict[str, Any], data: str, splits: Sequence
 
 def _absolute(data: str | Path) -> str:
     """A path that still leads there when a run goes on from another folder."""
-    return str(Path(data).expanduser().absolute())
+    return SEPARATOR.join(str(part.absolute()) for part in parts_of(data))
 
 
 def _has_attention(network: Any) -> bool:

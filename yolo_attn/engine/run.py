@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
+from yolo_attn.coco.source import as_list
 from yolo_attn.engine.checks import (
     check_frozen,
     check_importable,
@@ -21,7 +23,7 @@ from yolo_attn.engine.checks import (
     load_weights,
     one_line,
 )
-from yolo_attn.engine.data import describe
+from yolo_attn.engine.data import check_strictly, describe, fraction_of
 from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints, check_plain_data
 from yolo_attn.engine.frozen import FREEZE_VARIABLE
 from yolo_attn.engine.identity import IDENTITY_VARIABLE
@@ -52,6 +54,7 @@ def train(
     identity_init: bool | None = None,
     verbose: bool = False,
     freeze_base: int | None = None,
+    strict: bool = False,
 ) -> RunTrainer:
     """Train a model.
 
@@ -66,6 +69,7 @@ def train(
             of its input; None does so where there is a checkpoint.
         verbose: Whether to print where each row's weights come from.
         freeze_base: For how many epochs, from the first, only what got no weights is trained.
+        strict: Whether COCO-format data is refused if anything of it is left out, clipped or doubted.
 
     Returns:
         The trainer, with its metrics and paths.
@@ -90,7 +94,11 @@ def train(
     settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(folder)}
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(folder / (args.name or ""))
-    classes = _check_training_data(args)[1]
+    data, classes = _check_training_data(args)
+    _choose_classes(args, data["names"] if data else None)
+    if data and strict:
+        for split in ("train", args.split or "val"):
+            check_strictly(args, data, split, fraction_of(args, split))
     if weights:
         target = check_transfer(load_source(weights, kind.name), cfg, classes)
         report = transfer_of(target)
@@ -135,8 +143,9 @@ def resume(
     check_settings(settings)
     settings = {"data": checkpoint["train_args"]["data"], **settings}
     check_writable(Path(last).resolve().parent)
-    data, _ = _check_training_data(SimpleNamespace(**{**checkpoint["train_args"], **settings}))
-    if data and data["names"] != model.names:
+    args = SimpleNamespace(**{**checkpoint["train_args"], **settings})
+    data, _ = _check_training_data(args)
+    if data and data["names"] != model.names and not args.single_cls:
         raise UserError(
             f"--resume {last}: it learns {list(model.names.values())[:5]}, and {settings['data']} has "
             f"{list(data['names'].values())[:5]}"
@@ -147,16 +156,23 @@ def resume(
 
 
 def validate(
-    weights: str, project: str | None, settings: dict[str, Any], task: str | None = None, safe: bool = False
+    weights: str,
+    project: str | None,
+    settings: dict[str, Any],
+    task: str | None = None,
+    safe: bool = False,
+    strict: bool = False,
 ) -> RunValidator:
     """Validate a checkpoint; leaves metrics.json and predictions.json in the run folder.
 
     Args:
         weights: The checkpoint; a `.safetensors` file is always read safely.
         project: Folder for the run folder; None takes runs/ and the task's name.
-        settings: Ultralytics' settings. `data` and `imgsz` default to those that the checkpoint was trained with.
+        settings: Ultralytics' settings. `data`, `imgsz`, `classes` and `single_cls` default to those that the
+            checkpoint was trained with.
         task: The task that the checkpoint is expected to have.
         safe: Whether the checkpoint is read without executing its pickle, here and by Ultralytics.
+        strict: Whether COCO-format data is refused if anything of it is left out, clipped or doubted.
 
     Raises:
         UserError: If anything given cannot be used.
@@ -166,7 +182,7 @@ def validate(
     safe = safe or weights.endswith(SUFFIX)
     model, checkpoint, kind = load_weights(weights, task=task, safe=safe)
     trained = checkpoint.get("train_args") or {}
-    defaults = {key: trained[key] for key in ("data", "imgsz") if trained.get(key)}
+    defaults = {key: trained[key] for key in ("data", "imgsz", "classes", "single_cls") if trained.get(key)}
     if "data" not in {**defaults, **settings}:
         raise UserError(f"--weights {weights}: it does not say which data it learnt from; give --data")
     if "data" not in settings and not Path(defaults["data"]).exists():
@@ -176,9 +192,13 @@ def validate(
     args = check_settings({**settings, "project": str(folder)})
     check_writable(folder / (args.name or ""))
     data = describe(args, [args.split])
+    _choose_classes(args, model.names if data else None)
     if data:
-        check_classes(model.names, data["annotations"][args.split], args.task)
+        if not args.single_cls:
+            check_classes(model.names, data, args.split, args.task)
         check_keypoints(model, data)
+        if strict:
+            check_strictly(args, {**data, "names": model.names}, args.split, args.fraction)
     else:
         check_plain_data(args.data, args.split, args.task)
     validator = kind.validator(args=vars(args))
@@ -200,9 +220,35 @@ def _check_training_data(args: SimpleNamespace) -> tuple[dict[str, Any] | None, 
     data = describe(args, ["train", split])
     if data:
         check_boxes(data, args.task)
-        check_classes(data["names"], data["annotations"][split], args.task)
+        check_classes(data["names"], data, split, args.task)
         return data, data["nc"]
     return None, check_plain_data(args.data, split, args.task)
+
+
+def _choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
+    """Put the numbers of the classes that were chosen, some of them by name, into the settings.
+
+    Args:
+        args: Ultralytics' settings.
+        known: Names of the classes; None where data in Ultralytics' own format has them.
+
+    Raises:
+        UserError: If there is no such class, with near names.
+    """
+    if args.classes is None:
+        return
+    names = list((known or {}).values())
+    numbers = []
+    for chosen in map(str, as_list(args.classes)):
+        if chosen in names:
+            numbers.append(names.index(chosen))
+        elif chosen.isdecimal() and (known is None or int(chosen) < len(names)):
+            numbers.append(int(chosen))
+        else:
+            near = get_close_matches(chosen, names, n=3) or names[:5]
+            hint = f"near are {', '.join(near)}" if known else "data in Ultralytics' own format takes numbers"
+            raise UserError(f"--classes {chosen}: no such class; {hint}")
+    args.classes = sorted(set(numbers))
 
 
 @contextlib.contextmanager

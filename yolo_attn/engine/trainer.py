@@ -17,7 +17,7 @@ from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.engine import distributed
-from yolo_attn.engine.data import build_dataset, write_data_yaml
+from yolo_attn.engine.data import build_dataset, fraction_of, write_data_yaml
 from yolo_attn.engine.frozen import FREEZE_VARIABLE, KEY, FrozenBase
 from yolo_attn.engine.identity import IDENTITY_VARIABLE, PICTURES, random_state_kept
 from yolo_attn.engine.metrics import COCO_KEYS
@@ -232,7 +232,7 @@ class CocoTrainer(RunTrainer):
         train = mode == "train"
         split = "train" if train else self.args.split or "val"
         model: Any = getattr(self.model, "module", self.model)
-        return build_dataset(
+        dataset = build_dataset(
             self.args,
             self.data,
             split,
@@ -241,8 +241,12 @@ class CocoTrainer(RunTrainer):
             batch=batch or 1,
             rect=not train,
             stride=max(int(model.stride.max()), 32),
+            fraction=fraction_of(self.args, split),
             stretch=self.stretch,
         )
+        if RANK in {-1, 0}:
+            dataset.report.save(self.save_dir, split)
+        return dataset
 
     def get_validator(self) -> RunValidator:
         validator: Any = super().get_validator()

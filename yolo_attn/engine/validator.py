@@ -16,12 +16,15 @@ from ultralytics.utils import LOGGER, RANK, ops
 import yolo_attn
 from yolo_attn.coco.dataset import CocoDataset
 from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
-from yolo_attn.engine.data import build_dataset, write_data_yaml
+from yolo_attn.engine.data import build_dataset, fraction_of, write_data_yaml
 from yolo_attn.engine.frame import Frame
 from yolo_attn.engine.metrics import COCO_KEYS, set_coco
 from yolo_attn.files import write_json
 
-SETTINGS = ("model", "data", "split", "imgsz", "batch", "conf", "iou", "max_det", "device", "rect", "seed")
+SETTINGS = (
+    *("model", "data", "split", "fraction", "classes", "single_cls", "imgsz", "batch", "conf", "iou", "max_det"),
+    *("device", "rect", "seed"),
+)
 
 
 class RunValidator(BaseValidator):
@@ -70,7 +73,10 @@ class CocoValidator(RunValidator):
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
         self._model = model or self.args.model
-        if trainer is None:
+        described = self.save_dir / "data.yaml"
+        if trainer is None and self.dataloader and described.exists():
+            self.args.data = str(described)  # the data that it has read, whatever has become of the user's files
+        elif trainer is None:
             splits = self.splits or [self.args.split or "val"]
             self.args.data = write_data_yaml(self.args, splits, self.save_dir)
         return super().__call__(trainer, model, **kwargs)
@@ -78,17 +84,21 @@ class CocoValidator(RunValidator):
     def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> Any:
         if not self.data.get("annotations"):
             return super().build_dataset(img_path, mode, batch)
-        return build_dataset(
+        split, fraction = self.args.split or "val", self.args.fraction
+        dataset = build_dataset(
             self.args,
             self.data,
-            self.args.split or "val",
+            split,
             self.names or AutoBackend(self._model, device=self.device).names,  # early 8.3 does not know them yet
             train=False,
             batch=batch or 1,
             rect=False,
             stride=self.stride,
+            fraction=fraction_of(self.args, split) if isinstance(fraction, (list, tuple)) else fraction,
             stretch=self.stretch,
         )
+        dataset.report.save(self.save_dir, split)
+        return dataset
 
     @property
     def on_coco(self) -> bool:
@@ -104,6 +114,8 @@ class CocoValidator(RunValidator):
         if self.on_coco:
             index = self.dataloader.dataset.index
             ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
+            if self.args.single_cls:
+                ids = dict.fromkeys(model.names.values(), int(index.category_ids[0]))
             self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
 
     def update_metrics(self, preds: Any, batch: dict[str, Any]) -> None:
@@ -153,7 +165,7 @@ class CocoValidator(RunValidator):
         if self.coco is None:
             return stats
         if not self.training:
-            self.detections.save(self.save_dir / "predictions.json")
+            self.detections.save(self.save_dir / "predictions.json", self.dataloader.dataset.index)
         set_coco(self.metrics, self.coco)
         coco = {key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}
         return {**stats, **coco, "fitness": self.coco.metrics["AP"]}
@@ -177,7 +189,7 @@ class CocoValidator(RunValidator):
             **boxes,
             "per_class": self.coco.per_class,
             "evaluator": self.coco.evaluator,
-            "annotations": str(index.file),
+            "annotations": index.file,
             **super().report(stats),
         }
 

@@ -1,0 +1,83 @@
+"""What was read of large data sets, kept in the user's cache folder: arrays in files that hold no code."""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from ultralytics.utils import LOGGER
+
+from yolo_attn.coco import CACHE_VARIABLE
+from yolo_attn.files import write_bytes
+
+VERSION = "1"
+"""Changes with any change of what is kept."""
+
+WORTHWHILE = 2**20
+"""Bytes of a JSON; reading a smaller one takes less time than looking for it here."""
+
+KEPT_SECONDS = 90 * 24 * 3600
+"""How long a file stays that nobody reads."""
+
+
+def folder() -> Path:
+    """The folder of all that this package keeps: YOLO_ATTN_CACHE, else one in the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yolo_attn"
+
+
+def key_of(content: Path | bytes, kind: str) -> str:
+    """The name that something made of a file's content is kept under.
+
+    Args:
+        content: The file, or its bytes.
+        kind: What is made of it.
+    """
+    digest = hashlib.blake2b(f"{VERSION} {kind} ".encode(), digest_size=20)
+    if isinstance(content, bytes):
+        digest.update(content)
+    else:
+        with content.open("rb") as stream:
+            while chunk := stream.read(2**20):
+                digest.update(chunk)
+    return f"{kind}-{digest.hexdigest()}"
+
+
+def load(key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+    """Arrays and further values that are kept under a key; None where there are none, or no whole ones."""
+    file = _file(key)
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  it is no dictionary
+            further = json.loads((stored.metadata() or {})["further"])
+        with contextlib.suppress(OSError):
+            os.utime(file)
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
+    return arrays, further
+
+
+def save_arrays(key: str, arrays: dict[str, NDArray[Any]], further: dict[str, Any]) -> None:
+    """Keep arrays and further values, which JSON can hold, under a key; a cache that cannot be written is told of."""
+    file = _file(key)
+    try:
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        write_bytes(file, save(contiguous, {"further": json.dumps(further)}))
+        for other in file.parent.glob("*.safetensors"):
+            if other.stat().st_mtime < time.time() - KEPT_SECONDS:
+                other.unlink()
+    except OSError as error:
+        LOGGER.warning(f"{file.parent}: nothing can be kept there: {error.strerror}; --cache-dir names another folder")
+
+
+def _file(key: str) -> Path:
+    return folder() / "data" / f"{key}.safetensors"

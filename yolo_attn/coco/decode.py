@@ -1,0 +1,116 @@
+"""The text of a COCO JSON, and what is read of it."""
+
+import gzip
+import io
+import re
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from yolo_attn.errors import UserError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+GZIP_MAGIC = b"\x1f\x8b"
+LARGEST_RATIO = 100
+"""How many times its size a packed JSON may unpack to; real ones stay below 20, more is taken for a bomb."""
+
+STRING_OR_NAN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|(-?(?:NaN|Infinity))', re.DOTALL)
+
+
+class Image(msgspec.Struct, gc=False):
+    """An image of the JSON; None where it says nothing."""
+
+    id: Any = None
+    file_name: Any = None
+    width: Any = None
+    height: Any = None
+
+
+class Category(msgspec.Struct):
+    """A category of the JSON."""
+
+    id: Any = None
+    name: Any = None
+    keypoints: Any = None
+
+
+class Annotation(msgspec.Struct, gc=False):
+    """An annotation of the JSON."""
+
+    id: Any = None
+    image_id: Any = None
+    category_id: Any = None
+    bbox: Any = None
+    area: Any = None
+    iscrowd: Any = 0
+
+
+class MaskAnnotation(Annotation, gc=False):
+    """An annotation with its segmentation, still JSON."""
+
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class KeypointAnnotation(Annotation, gc=False):
+    """An annotation with its keypoints."""
+
+    keypoints: Any = None
+
+
+A = TypeVar("A", bound=Annotation)
+
+
+class Content(msgspec.Struct, Generic[A]):
+    """What is read of a COCO JSON; all else is skipped."""
+
+    images: list[Image]
+    categories: list[Category]
+    annotations: list[A] | None = None
+
+
+CONTENT_OF_TASK: dict[str, Any] = {
+    "detect": Content[Annotation],
+    "segment": Content[MaskAnnotation],
+    "pose": Content[KeypointAnnotation],
+}
+"""What is read for each task: a detector's index is not burdened with outlines."""
+
+
+def decode(file: Path, data: bytes, task: str) -> Any:
+    """The content of a JSON, plain or packed by gzip, that starts with a byte order mark or not.
+
+    The NaN and Infinity that Python's own writer leaves, which are no JSON, are read as null.
+
+    Args:
+        file: What messages call it.
+        data: Its bytes.
+        task: One of `CONTENT_OF_TASK`.
+
+    Raises:
+        UserError: If it is not JSON, or lacks what a COCO detection file must have.
+    """
+    kind = CONTENT_OF_TASK[task]
+    try:
+        text = (_unpacked(data) if data.startswith(GZIP_MAGIC) else data).removeprefix(BYTE_ORDER_MARK)
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            if not re.search(rb"NaN|Infinity", text):
+                raise
+            return msgspec.json.decode(STRING_OR_NAN.sub(lambda m: b"null" if m[1] else m[0], text), type=kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{file}: not a COCO detection file: {error}") from error
+    except (ValueError, RecursionError, OSError, EOFError) as error:
+        raise UserError(f"{file}: not valid JSON: {error}") from error
+
+
+def _unpacked(data: bytes) -> bytes:
+    largest = LARGEST_RATIO * len(data)
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+        text = stream.read(largest + 1)
+    if len(text) > largest:
+        raise ValueError(f"it unpacks to more than {LARGEST_RATIO} times its size")
+    return text

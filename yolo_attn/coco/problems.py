@@ -1,0 +1,65 @@
+"""What a data set's reader and a run's data sets left out, clipped or doubted: counted and listed."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+LISTED = 1000
+"""How many items of a kind are listed; all are counted."""
+
+
+class Problems:
+    """Kinds of problems in words, with how often each was met and in which items."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._items: dict[str, list[str]] = {}
+
+    def add(self, kind: str, items: Iterable[str], count: int | None = None) -> None:
+        """Count and list items.
+
+        Args:
+            kind: What is wrong with them and what was done about it.
+            items: What messages call each, such as "annotation 12".
+            count: How many there are, where `items` gives only the first of them.
+        """
+        items = list(items)
+        if not items:
+            return
+        self._counts[kind] = self._counts.get(kind, 0) + (len(items) if count is None else count)
+        listed = self._items.setdefault(kind, [])
+        listed.extend(items[: LISTED - len(listed)])
+
+    def update(self, other: "Problems") -> None:
+        """Add another reader's problems."""
+        for kind, count in other:
+            self.add(kind, other.items(kind), count)
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        """Each kind with its count, in the order in which they were met."""
+        return iter(self._counts.items())
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __getitem__(self, kind: str) -> int:
+        return self._counts.get(kind, 0)
+
+    def items(self, kind: str) -> list[str]:
+        """The listed items of a kind."""
+        return self._items.get(kind, [])
+
+    def lines(self) -> list[str]:
+        """A line for each kind, with its first item."""
+        return [f"{count} × {kind}: {self._items[kind][0]}{', …' if count > 1 else ''}" for kind, count in self]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Each kind with its count and its listed items."""
+        return [{"problem": kind, "count": count, "items": self._items[kind]} for kind, count in self]
+
+    @classmethod
+    def from_json(cls, kinds: list[dict[str, Any]]) -> "Problems":
+        """The inverse of `as_json`."""
+        problems = cls()
+        for kind in kinds:
+            problems.add(kind["problem"], kind["items"], kind["count"])
+        return problems
