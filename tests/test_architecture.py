@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "plugin": {"plugin", "editing", "layers", "errors"},
     "coco": {"coco", "errors", "files"},
     "engine": {"engine", "plugin", "coco", "editing", "layers", "errors", "files"},
-    "cli": {"cli", "engine", "plugin", "editing", "errors", "files"},
+    "cli": {"cli", "engine", "plugin", "coco", "editing", "errors", "files"},
 }
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_attn.coco.index import read_index
 from yolo_attn.coco.problems import Problems
+from yolo_attn.coco.read import read_index
 from yolo_attn.coco.shapes import decode_mask, flip_order, outline, read_keypoints, read_masks
 from yolo_attn.errors import UserError
 

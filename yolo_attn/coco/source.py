@@ -9,8 +9,9 @@ import yaml
 
 from yolo_attn.coco import SEPARATOR
 from yolo_attn.coco.choose import join
-from yolo_attn.coco.index import CocoIndex, read_index
+from yolo_attn.coco.index import CocoIndex
 from yolo_attn.coco.pictures import Finder, NoPictureError, displayed_size
+from yolo_attn.coco.read import read_index
 from yolo_attn.errors import UserError, one_line
 
 SPLITS = ("train", "val", "test")

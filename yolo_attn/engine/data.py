@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import yaml
-from ultralytics.utils import colorstr
+from ultralytics.utils import RANK, colorstr
 
 from yolo_attn.coco import choose
 from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
@@ -97,6 +97,7 @@ def build_dataset(
     stride: int,
     fraction: float = 1.0,
     stretch: bool = False,
+    folder: Path | None = None,
 ) -> CocoDataset:
     """The data set of one split, with Ultralytics' own settings for training or validation.
 
@@ -112,9 +113,10 @@ def build_dataset(
         stride: The model's largest stride, pixels.
         fraction: Share of the split's images, or above 1 their number; see `subset`.
         stretch: Whether pictures are stretched to a square, as RT-DETR takes them.
+        folder: Run folder whose data_report.json says what was used and what was not.
     """
     index, classes, folders = _chosen(args, data, split, list(names.values()), fraction)
-    return (StretchedCocoDataset if stretch else CocoDataset)(
+    dataset = (StretchedCocoDataset if stretch else CocoDataset)(
         index=index,
         names=classes,
         folders=folders,
@@ -130,6 +132,9 @@ def build_dataset(
         task=args.task,
         data=data,
     )
+    if folder and RANK in {-1, 0}:
+        dataset.report.save(folder, split)
+    return dataset
 
 
 def check_strictly(args: SimpleNamespace, data: dict[str, Any], split: str, fraction: float = 1.0) -> None:

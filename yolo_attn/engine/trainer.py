@@ -231,8 +231,7 @@ class CocoTrainer(RunTrainer):
             return super().build_dataset(img_path, mode, batch)
         train = mode == "train"
         split = "train" if train else self.args.split or "val"
-        model: Any = getattr(self.model, "module", self.model)
-        dataset = build_dataset(
+        return build_dataset(
             self.args,
             self.data,
             split,
@@ -240,13 +239,11 @@ class CocoTrainer(RunTrainer):
             train=train,
             batch=batch or 1,
             rect=not train,
-            stride=max(int(model.stride.max()), 32),
+            stride=max(int(unwrapped(self.model).stride.max()), 32),
             fraction=fraction_of(self.args, split),
             stretch=self.stretch,
+            folder=self.save_dir,
         )
-        if RANK in {-1, 0}:
-            dataset.report.save(self.save_dir, split)
-        return dataset
 
     def get_validator(self) -> RunValidator:
         validator: Any = super().get_validator()

@@ -85,7 +85,7 @@ class CocoValidator(RunValidator):
         if not self.data.get("annotations"):
             return super().build_dataset(img_path, mode, batch)
         split, fraction = self.args.split or "val", self.args.fraction
-        dataset = build_dataset(
+        return build_dataset(
             self.args,
             self.data,
             split,
@@ -96,9 +96,8 @@ class CocoValidator(RunValidator):
             stride=self.stride,
             fraction=fraction_of(self.args, split) if isinstance(fraction, (list, tuple)) else fraction,
             stretch=self.stretch,
+            folder=self.save_dir,
         )
-        dataset.report.save(self.save_dir, split)
-        return dataset
 
     @property
     def on_coco(self) -> bool:
