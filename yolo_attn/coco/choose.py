@@ -79,11 +79,17 @@ def only_classes(index: CocoIndex, names: Sequence[str]) -> CocoIndex:
     """The index with these categories alone; all of its images stay."""
     chosen = np.array([name in names for name in index.category_names])
     kept = np.flatnonzero(chosen[index.category_of])
+    ids = index.category_ids[chosen]
+
+    def chosen_of(origin: Origin) -> Origin:
+        return replace(origin, categories={i: origin.categories[i] for i in ids.tolist() if i in origin.categories})
+
     return replace(
         _only_annotations(index, kept),
-        category_ids=index.category_ids[chosen],
+        category_ids=ids,
         category_names=[name for name in index.category_names if name in names],
         category_of=(np.cumsum(chosen) - 1)[index.category_of[kept]],
+        origins=tuple(map(chosen_of, index.origins)),
     )
 
 
@@ -95,7 +101,9 @@ def single_class(index: CocoIndex) -> CocoIndex:
         category_ids=index.category_ids[:1],
         category_names=[SINGLE_CLASS],
         category_of=np.zeros_like(index.category_of),
-        origins=tuple(replace(o, categories={first: next(iter(o.categories.values()))}) for o in index.origins),
+        origins=tuple(
+            replace(o, categories=dict(zip([first], o.categories.values(), strict=False))) for o in index.origins
+        ),
     )
 
 
