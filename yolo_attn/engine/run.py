@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
-from yolo_attn.coco.source import as_list
+from yolo_attn.coco.source import as_list, parts_of
 from yolo_attn.engine.checks import (
     check_frozen,
     check_importable,
@@ -185,7 +185,7 @@ def validate(
     defaults = {key: trained[key] for key in ("data", "imgsz", "classes", "single_cls") if trained.get(key)}
     if "data" not in {**defaults, **settings}:
         raise UserError(f"--weights {weights}: it does not say which data it learnt from; give --data")
-    if "data" not in settings and not Path(defaults["data"]).exists():
+    if "data" not in settings and not all(part.exists() for part in parts_of(defaults["data"])):
         raise UserError(f"--weights {weights}: the data that it learnt from, {defaults['data']}, is gone; give --data")
     settings = {"rect": True, **defaults, **settings, "model": weights, "task": kind.name, "mode": "val"}
     folder = _project(project, kind)

@@ -1,0 +1,149 @@
+"""Parts of data and several data sets in whole runs, scored as pycocotools scores the same choice."""
+
+import contextlib
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from support import QUICK, listing, results_rows
+
+from yolo_attn.cli import main
+from yolo_attn.coco.choose import subset
+from yolo_attn.coco.evaluate import METRICS
+from yolo_attn.coco.read import read_index
+
+
+def validate(trained, home, *arguments):
+    """A validation's metrics.json and its folder."""
+    best = trained.folder / "weights/best.pt"
+    command = ["val", "--weights", best, "--device", "cpu", "--project", home, "--name", "v", *arguments]
+    assert main(list(map(str, command))) == 0
+    return json.loads((home / "v/metrics.json").read_text()), home / "v"
+
+
+def expected(truth, predictions, **params):
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = COCO(str(truth))
+        evaluation = COCOeval(gt, gt.loadRes(str(predictions)), "bbox")
+        for name, value in params.items():
+            setattr(evaluation.params, name, value)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats
+
+
+def truth(trained, split="val"):
+    return trained.data / f"annotations/instances_{split}.json"
+
+
+def assert_scores(metrics, stats):
+    np.testing.assert_allclose([metrics[m] for m in METRICS], stats, rtol=0, atol=1e-9)
+
+
+def test_some_classes_are_scored_alone(trained, tmp_path):
+    metrics, run = validate(trained, tmp_path, "--classes", "star,circle", "--split", "train")
+    assert_scores(metrics, expected(truth(trained, "train"), run / "predictions.json", catIds=[7, 42]))
+    assert list(metrics["per_class"]) == ["circle", "star"]
+    assert {d["category_id"] for d in json.loads((run / "predictions.json").read_text())} <= {7, 42}
+    assert metrics["settings"]["classes"] == [1, 2]
+
+
+def test_all_classes_as_one(trained, tmp_path):
+    metrics, run = validate(trained, tmp_path, "--single-cls", "--split", "train")
+    assert_scores(metrics, expected(truth(trained, "train"), run / "predictions.json", useCats=0))
+    assert list(metrics["per_class"]) == ["item"]
+
+
+def test_a_subset_is_scored_on_its_images_alone(trained, tmp_path):
+    metrics, run = validate(trained, tmp_path, "--subset", "0.5", "--split", "train", "--seed", "3")
+    ids = subset(read_index(truth(trained, "train")), 0.5, 3).image_ids.tolist()
+    assert len(ids) == 8
+    assert_scores(metrics, expected(truth(trained, "train"), run / "predictions.json", imgIds=ids))
+    assert {d["image_id"] for d in json.loads((run / "predictions.json").read_text())} <= set(ids)
+    assert json.loads((run / "data_report.json").read_text())["train"]["images"] == 8
+
+
+@pytest.fixture
+def second_set(small_coco, tmp_path):
+    """The drawn set again, its stars called moons, with other category ids."""
+    folder = tmp_path / "second"
+    shutil.copytree(small_coco, folder)
+    for file in (folder / "annotations").iterdir():
+        content = json.loads(file.read_text())
+        ids = {3: 1, 7: 2, 42: 3}
+        for category in content["categories"]:
+            category.update(id=ids[category["id"]], name=category["name"].replace("star", "moon"))
+        for annotation in content["annotations"]:
+            annotation["category_id"] = ids[annotation["category_id"]]
+        file.write_text(json.dumps(content))
+    return folder
+
+
+def test_several_sets_train_and_validate_as_one(trained, second_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = listing(second_set)
+    data = ["--data", str(trained.data), str(second_set)]
+    options = ["--subset", "0.5", "--classes", "circle,moon", *QUICK, "plots=False", "workers=0"]
+    project = ["--project", str(tmp_path / "runs"), "--name"]
+    arguments = ["--cfg", "yolov8n-simam.yaml", *data, "--epochs", "1", *project, "t", *options]
+    assert main(["train", *arguments]) == 0
+    run = tmp_path / "runs/t"
+    described = yaml.safe_load((run / "data.yaml").read_text())
+    assert list(described["names"].values()) == ["triangle", "circle", "star", "moon"]
+    report = json.loads((run / "data_report.json").read_text())
+    assert report["train"]["images"] == 16
+    assert report["val"]["images"] == 16
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert set(metrics["per_class"]) == {"circle", "moon"}
+    ids = [{i["id"] for i in json.loads(truth(trained).read_text())["images"]}] * 2
+    for n, (images, categories) in enumerate(zip(ids, ({7}, {2, 3}), strict=True), 1):
+        rows = json.loads((run / f"predictions-{n}.json").read_text())
+        assert {d["image_id"] for d in rows} <= images
+        assert {d["category_id"] for d in rows} <= categories
+    assert len(results_rows(run)) == 1
+
+    best = str(run / "weights/best.pt")
+    assert main(["val", "--weights", best, "--device", "cpu", *project, "v"]) == 0
+    again = json.loads((tmp_path / "runs/v/metrics.json").read_text())
+    assert set(again["per_class"]) == {"circle", "moon"}
+    assert torch.load(best, weights_only=False)["train_args"]["fraction"] == 0.5
+    assert listing(second_set) == before
+
+
+WRONG = [
+    (["--classes", "cirle"], "--classes cirle: no such class; near are circle"),
+    (["--classes", "3"], "--classes 3: no such class; near are"),
+    (["--classes", "a,,b"], "expected names with commas between"),
+    (["--subset", "1.5"], "expected a share above 0, up to 1"),
+    (["--subset", "0"], "expected a share above 0"),
+    (["classes=[0]"], "give this by --classes"),
+    (["fraction=0.5"], "give this by --subset"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[m for _, m in WRONG])
+def test_wrong_choices_are_told_in_one_line(small_coco, tmp_path, capsys, arguments, message):
+    home = tmp_path / "runs"
+    assert main(["train", "--cfg", "yolov8n.yaml", "--data", str(small_coco), "--project", str(home), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not home.exists()
+
+
+def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):
+    annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+    folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")
+    make_coco([(1, "a.jpg")], [annotation, {**annotation, "bbox": [60, 1, 9, 9]}])
+    home = tmp_path / "runs"
+    arguments = ["--cfg", "yolov8n.yaml", "--data", str(folder), "--project", str(home), "--strict"]
+    assert main(["train", *arguments]) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "--strict" in told
+    assert "instances_val.json: 1 × box clipped to its picture: annotation 1 of image 1 (a.jpg)" in told
+    assert not home.exists()
