@@ -70,7 +70,7 @@ def test_quick_start_runs_in_its_order(small_coco, tmp_path):
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     (tmp_path / "path/to/coco").symlink_to(small_coco)
     ours = [command for command in commands() if not command.startswith(("make ", "pip "))]
-    assert len(ours) == 10
+    assert len(ours) == 11
     for command in ours:
         run(command, tmp_path)
     assert (tmp_path / "runs/detect/val/predictions.json").exists()
@@ -87,6 +87,16 @@ def test_commands_for_other_tasks_run(small_coco, small_poses, tmp_path):
     for command in commands((ROOT / "docs/tasks.md").read_text()):
         run(command, tmp_path)
     assert {f.parent.name for f in tmp_path.glob("runs/*/train")} == {"segment", "pose", "detect"}
+
+
+@pytest.mark.slow
+def test_commands_of_the_data_page_run(small_coco, tmp_path):
+    for name in ("coco", "more"):
+        shutil.copytree(small_coco, tmp_path / "path/to" / name)
+    for command in commands((ROOT / "docs/data.md").read_text()):
+        run(command.replace("person", "circle").replace("car", "star"), tmp_path)
+    assert (tmp_path / "suspects/data_report.json").exists()
+    assert len(list(tmp_path.glob("runs/detect/*/data_report.json"))) == 6
 
 
 def test_commands_of_the_export_page_run(small_coco, tmp_path, monkeypatch):
