@@ -12,6 +12,7 @@ import yaml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from support import QUICK, listing, results_rows
+from ultralytics import YOLO
 
 from yolo_attn.cli import main
 from yolo_attn.coco.choose import subset
@@ -134,6 +135,32 @@ def test_wrong_choices_are_told_in_one_line(small_coco, tmp_path, capsys, argume
     assert main(["train", "--cfg", "yolov8n.yaml", "--data", str(small_coco), "--project", str(home), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not home.exists()
+
+
+def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
+    annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+    folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")
+    make_coco([(1, "a.jpg")], [annotation])
+    arguments = [
+        "--cfg",
+        "yolov8n.yaml",
+        "--data",
+        str(folder),
+        "--classes",
+        "dog",
+        "--project",
+        str(tmp_path / "runs"),
+    ]
+    assert main(["train", *map(str, arguments)]) == 2
+    assert "instances_train.json: no box to learn from" in capsys.readouterr().err
+
+
+def test_single_class_in_plain_python(small_coco, tmp_path):
+    settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "workers": 0, "project": str(tmp_path)}
+    model = YOLO("yolov8n-simam.yaml")
+    model.train(data=str(small_coco), epochs=1, single_cls=True, name="t", **settings)
+    metrics = YOLO(tmp_path / "t/weights/best.pt").val(name="v", **settings)
+    assert list(metrics.coco.per_class) == ["item"]
 
 
 def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):

@@ -115,7 +115,7 @@ def build_dataset(
         stretch: Whether pictures are stretched to a square, as RT-DETR takes them.
         folder: Run folder whose data_report.json says what was used and what was not.
     """
-    index, classes, folders = _chosen(args, data, split, list(names.values()), fraction)
+    index, classes, folders = chosen(args, data, split, list(names.values()), fraction)
     dataset = (StretchedCocoDataset if stretch else CocoDataset)(
         index=index,
         names=classes,
@@ -143,13 +143,13 @@ def check_strictly(args: SimpleNamespace, data: dict[str, Any], split: str, frac
     Raises:
         UserError: With each kind of problem, how often it was met, and its first item.
     """
-    index, classes, folders = _chosen(args, data, split, list(data["names"].values()), fraction)
+    index, classes, folders = chosen(args, data, split, list(data["names"].values()), fraction)
     report = examine(index, folders, classes).report
     if len(report.problems):
         raise UserError(f"--strict: {report.file}: {'; '.join(report.problems.lines())}")
 
 
-def _chosen(
+def chosen(
     args: SimpleNamespace, data: dict[str, Any], split: str, classes: list[str], fraction: float
 ) -> tuple[CocoIndex, list[str], tuple[Path, ...]]:
     """What the settings leave of a split, the class names that count, and its image folders."""

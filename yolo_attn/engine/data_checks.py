@@ -1,37 +1,38 @@
 """What is made sure of about data before a run begins."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ultralytics.data.utils import check_det_dataset
 
 from yolo_attn.coco.source import as_list
 from yolo_attn.engine.checks import one_line
-from yolo_attn.engine.data import split_of
+from yolo_attn.engine.data import chosen, fraction_of, split_of
 from yolo_attn.errors import UserError
 
 
-def check_boxes(data: dict[str, Any], task: str) -> None:
+def check_boxes(args: SimpleNamespace, data: dict[str, Any]) -> None:
     """Make sure that there is something to learn.
 
     Raises:
-        UserError: If the training JSON has no box, or crowds alone.
+        UserError: If what the settings leave of the training split has no box, or crowds alone.
     """
-    index = split_of(data, "train", task).index
+    index, *_ = chosen(args, data, "train", list(data["names"].values()), fraction_of(args, "train"))
     if index.crowd.all():
         left_out = "".join(f", {line}" for line in index.problems.lines())
         raise UserError(f"{index.file}: no box to learn from, {len(index.boxes)} annotations are crowds{left_out}")
 
 
-def check_classes(known: dict[int, str], data: dict[str, Any], split: str, task: str) -> None:
+def check_classes(args: SimpleNamespace, known: dict[int, str], data: dict[str, Any], split: str) -> None:
     """Make sure that a model that knows these classes knows at least one category of a split.
 
     Raises:
         UserError: Naming both sides' first names.
     """
-    index = split_of(data, split, task).index
+    index = split_of(data, split, args.task).index
     ours, theirs = list(map(str, known.values())), index.category_names
-    if not set(ours) & set(theirs):
+    if not args.single_cls and not set(ours) & set(theirs):
         raise UserError(
             f"{index.file}: its {len(theirs)} categories ({', '.join(theirs[:3])}, …) are none of the {len(ours)} "
             f"classes that the model knows ({', '.join(ours[:3])}, …)"

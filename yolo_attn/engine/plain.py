@@ -51,9 +51,10 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
     on_coco = [named for named in sets if _is_coco(named, model)]
     for named in on_coco:
         split = kwargs.get("split") or "val"
-        described = _described(model, kwargs, named, ["train", split])
-        check_boxes(described, model.task)
-        check_classes(described["names"], described, split, model.task)
+        args = _settings(model, kwargs, named)
+        described = _described(args, ["train", split])
+        check_boxes(args, described)
+        check_classes(args, described["names"], described, split)
     if on_coco:
         given = [_absolute(named) if named in on_coco else named for named in sets]
         kwargs["data"] = given if isinstance(data, (list, tuple)) else given[0]
@@ -81,9 +82,10 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
     on_coco = _is_coco(data, model)
     if on_coco:
         split = kwargs.get("split") or "val"
-        described = _described(model, kwargs, data, [split])
+        args = _settings(model, kwargs, data)
+        described = _described(args, [split])
         if isinstance(model.model, nn.Module):  # asking an exported file for its names would load it once more
-            check_classes(model.names, described, split, model.task)
+            check_classes(args, model.names, described, split)
         check_keypoints(model.model, described)
         kwargs["data"] = _absolute(data)
     if validator is None and (on_coco or _has_attention(model.model)):
@@ -108,9 +110,12 @@ def _is_coco(data: Any, model: Any) -> bool:
     return model.task in FILE_NAMES and is_coco_format(data)
 
 
-def _described(model: Any, settings: dict[str, Any], data: str, splits: Sequence[str]) -> dict[str, Any]:
-    given = {**DEFAULT_CFG_DICT, **model.overrides, **settings, "data": data, "task": model.task}
-    described = describe(SimpleNamespace(**given), splits)
+def _settings(model: Any, settings: dict[str, Any], data: str) -> SimpleNamespace:
+    return SimpleNamespace(**{**DEFAULT_CFG_DICT, **model.overrides, **settings, "data": data, "task": model.task})
+
+
+def _described(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any]:
+    described = describe(args, splits)
     assert described is not None  # it is COCO-format
     return described
 

@@ -95,7 +95,6 @@ def train(
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(folder / (args.name or ""))
     data, classes = _check_training_data(args)
-    _choose_classes(args, data["names"] if data else None)
     if data and strict:
         for split in ("train", args.split or "val"):
             check_strictly(args, data, split, fraction_of(args, split))
@@ -194,8 +193,7 @@ def validate(
     data = describe(args, [args.split])
     _choose_classes(args, model.names if data else None)
     if data:
-        if not args.single_cls:
-            check_classes(model.names, data, args.split, args.task)
+        check_classes(args, model.names, data, args.split)
         check_keypoints(model, data)
         if strict:
             check_strictly(args, {**data, "names": model.names}, args.split, args.fraction)
@@ -215,12 +213,13 @@ def _project(project: str | None, task: Task) -> Path:
 
 
 def _check_training_data(args: SimpleNamespace) -> tuple[dict[str, Any] | None, int]:
-    """COCO-format data's description, if it is that, and the number of classes."""
+    """COCO-format data's description, if it is that, and the number of classes; puts numbers for chosen names."""
     split = args.split or "val"
     data = describe(args, ["train", split])
+    _choose_classes(args, data["names"] if data else None)
     if data:
-        check_boxes(data, args.task)
-        check_classes(data["names"], data, split, args.task)
+        check_boxes(args, data)
+        check_classes(args, data["names"], data, split)
         return data, data["nc"]
     return None, check_plain_data(args.data, split, args.task)
 
