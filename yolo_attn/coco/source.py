@@ -176,8 +176,8 @@ def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], se
 
 
 def as_list(value: Any) -> list[Any]:
-    """A list as it is, one thing as a list of it, and nothing as an empty one."""
-    return value if isinstance(value, list) else [] if value is None else [value]
+    """Several things as a list, one thing as a list of it, and nothing as an empty one."""
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
