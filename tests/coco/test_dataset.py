@@ -179,6 +179,22 @@ def test_exif_rotated_tiff_has_the_size_that_is_loaded(make_coco):
         assert data.load_image(i)[1] == label["shape"]
 
 
+def test_png_without_exif_and_with_it_behind_the_pixels(make_coco):
+    folder = make_coco([(1, "a.png"), (2, "b.png")])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save_noise(folder / "images/val/b.png", size=(48, 64), exif=exif)
+    content = (folder / "images/val/b.png").read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    moved = content[:start] + content[end:-12] + content[start:end] + content[-12:]
+    (folder / "images/val/b.png").write_bytes(moved)
+    data = dataset(folder)
+    assert [label["shape"] for label in data.labels] == [(48, 64)] * 2
+    assert [data.load_image(i)[1] for i in range(2)] == [(48, 64)] * 2
+    assert not len(data.report.problems)
+
+
 def test_nothing_is_written_beside_the_data(make_coco):
     folder = make_coco([(i, f"{i}.jpg") for i in range(4)], [box(i, 7, 1, 1, 9, 9) for i in range(4)])
     before = sorted((str(f), f.stat().st_mtime_ns) for f in folder.rglob("*"))

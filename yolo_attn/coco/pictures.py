@@ -23,8 +23,10 @@ from yolo_attn.errors import one_line
 
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {None, 1}
-HEADER_SUFFICES = {"JPEG", "PNG", "BMP", "WEBP"}
 JPEG_END = b"\xff\xd9"
+PNG_EXIF = b"eXIf"
+STACKED = (".tif", ".tiff")
+"""Pictures of these names may be read as more, or other, than three channels of eight bits."""
 
 WORTHWHILE = 1000
 """Pictures of a JSON; the sizes of fewer are not kept in the cache."""
@@ -185,16 +187,29 @@ def displayed_size(file: str | Path) -> tuple[int, int]:
     """
     try:
         with Image.open(file) as picture:
-            size, settled = picture.size, picture.format in HEADER_SUFFICES
-            upright = picture.getexif().get(EXIF_ORIENTATION) in UPRIGHT
-            complete = picture.format != "JPEG" or _ends_with(file, JPEG_END)
+            size, settled = picture.size, _header_settles(picture, str(file))
             picture.verify()
-        if settled and upright and complete:
+        if settled:
             return size
-        height, width = imread(str(file)).shape[:2]
+        pixels = imread(str(file))
     except Exception as error:  # the decoders raise whatever a broken file makes them
         raise NoPictureError("picture that cannot be read, left out", one_line(error)) from error
-    return width, height
+    if pixels is None:
+        raise NoPictureError("picture that cannot be read, left out", "OpenCV cannot decode it")
+    if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
+        found = f"{pixels.dtype} {' × '.join(map(str, pixels.shape))}"
+        raise NoPictureError("picture that is not read as three channels of eight bits, left out", found)
+    return pixels.shape[1], pixels.shape[0]
+
+
+def _header_settles(picture: Image.Image, file: str) -> bool:
+    """Whether a picture will be decoded, and to the size that its header says."""
+    if file.lower().endswith(STACKED):
+        return False
+    if picture.format == "PNG":  # what may stand behind the pixels is not known yet, and asking would decode them
+        return PNG_EXIF not in Path(file).read_bytes()
+    upright = picture.getexif().get(EXIF_ORIENTATION) in UPRIGHT
+    return upright and (picture.format == "WEBP" or (picture.format == "JPEG" and _ends_with(file, JPEG_END)))
 
 
 def _ends_with(file: str | Path, end: bytes) -> bool:
