@@ -30,8 +30,27 @@ def write_text(file: Path, text: str) -> None:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write `value` as indented JSON."""
-    write_text(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON; of half characters, as paths may have them, the escape is written."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(file, text.encode(errors="backslashreplace"))
+
+
+def check_output_folder(folder: Path, option: str, force: bool) -> None:
+    """Make sure that files may be written into `folder`.
+
+    Args:
+        folder: The folder, there or not.
+        option: The option that chooses it.
+        force: Whether it may hold files already.
+
+    Raises:
+        UserError: If it is a file, holds files already, or cannot be written.
+    """
+    check_writable(folder, option)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{option} {folder}: it is a file; choose another folder")
+    if folder.exists() and any(folder.iterdir()) and not force:
+        raise UserError(f"{option} {folder}: it holds files already; choose another folder, or --force to add to them")
 
 
 def check_writable(folder: Path, option: str = "--project") -> None:

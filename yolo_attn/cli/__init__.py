@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from yolo_attn import __version__
-from yolo_attn.cli import doctor, export, insert, layers, migrate, remove, train, val
+from yolo_attn.cli import check_data, doctor, export, insert, layers, migrate, remove, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
 from yolo_attn.errors import UserError
@@ -14,6 +14,7 @@ from yolo_attn.errors import UserError
 COMMANDS = {
     "train": train,
     "val": val,
+    "check-data": check_data,
     "export": export,
     "insert": insert,
     "remove": remove,
@@ -31,6 +32,7 @@ EXAMPLES = """
 start here:
   yolo-attn train --cfg yolov8n-gam.yaml                        a small demo set, drawn on first use
   yolo-attn train --cfg yolov8n-gam.yaml --data path/to/coco    your own COCO-format folder
+  yolo-attn check-data path/to/coco --pictures suspects         what would be left out or clipped, drawn
   yolo-attn val --weights runs/detect/train/weights/best.pt     COCO's numbers of a checkpoint
   yolo-attn export --weights best.pt --format onnx              an ONNX file, held against the model
   yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml

@@ -22,6 +22,10 @@ FILE_NAMES = {
 }
 """Annotation files of a split, by task, in the order in which they are looked for."""
 
+WITHOUT_ANNOTATIONS = ("image_info_{}.json", "image_info_{}2017.json", "image_info_{}-dev2017.json")
+"""What COCO ships for its test split, for every task: images and categories alone."""
+
+YAML_SUFFICES = {".yaml", ".yml"}
 YAML_FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
 
 
@@ -65,6 +69,31 @@ def load_source(data: str | Path, splits: Sequence[str], task: str = "detect") -
     return {split: _together([found[split] for found in known]) for split in splits}
 
 
+def splits_of(data: str | Path, task: str) -> dict[str, str]:
+    """The splits that COCO-format data has annotations for, each with those of the data sets named that have it.
+
+    Raises:
+        UserError: If a data set has none.
+    """
+    having: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for part in parts_of(data):
+        found = [split for split in SPLITS if _has(part, split, task)]
+        if not found:
+            _load(part, SPLITS[:1], task)  # tells what is wrong, unless it is labels of another format
+            raise UserError(f"{part}: expected COCO-format data, found labels of Ultralytics' own")
+        for split in found:
+            having[split].append(str(part))
+    return {split: SEPARATOR.join(parts) for split, parts in having.items() if parts}
+
+
+def _has(data: Path, split: str, task: str) -> bool:
+    if not _is_there(data):
+        return False
+    if data.is_dir():
+        return any((data / "annotations" / name).is_file() for name in _names_of(split, task))
+    return data.suffix in YAML_SUFFICES and data.is_file() and bool((_annotations_of(_parsed(data)) or {}).get(split))
+
+
 def load_split(files: Sequence[str | Path], folders: Sequence[str | Path], task: str) -> Split:
     """One split whose JSONs and image folders are known."""
     return _together([Split(read_index(f, task), (Path(d),)) for f, d in zip(files, folders, strict=True)])
@@ -96,7 +125,7 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, Split] | No
     if data.is_dir():
         names: set[str] = set()
         sources = {s: [(_annotations_in(data, s, task), _image_folders(data, s))] for s in splits}
-    elif data.suffix in {".yaml", ".yml"}:
+    elif data.suffix in YAML_SUFFICES and data.is_file():
         described = _read_yaml(data, splits)
         if described is None:
             return None
@@ -129,13 +158,17 @@ def is_coco_format(data: object) -> bool:
 
 
 def _is_coco_format(path: Path) -> bool:
-    if path.suffix in {".yaml", ".yml"}:
-        return path.is_file() and _read_yaml(path, ()) is not None
+    if path.suffix in YAML_SUFFICES:
+        return path.is_file() and _annotations_of(_parsed(path)) is not None
     return not path.suffix or path.is_dir()
 
 
+def _names_of(split: str, task: str) -> list[str]:
+    return [name.format(split) for name in FILE_NAMES[task] + (WITHOUT_ANNOTATIONS if split == "test" else ())]
+
+
 def _annotations_in(folder: Path, split: str, task: str) -> Path:
-    names = [name.format(split) for name in FILE_NAMES[task]]
+    names = _names_of(split, task)
     for name in names:
         if (folder / "annotations" / name).is_file():
             return folder / "annotations" / name
@@ -151,28 +184,41 @@ Places = list[tuple[Path, list[Path]]]
 """JSONs of a split, each with the folders in which its pictures may be."""
 
 
-def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], set[str]] | None:
-    """Annotation files and image folders of each split, and names, or None where the YAML names no annotations."""
+def _parsed(file: Path) -> dict[str, Any]:
+    """A data YAML's keys and values."""
     try:
         described = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{file}: not a readable YAML file: {one_line(error)}") from error
     if not isinstance(described, dict):
         raise UserError(f"{file}: expected keys and values ({YAML_FORM}), found {type(described).__name__}")
+    return described
+
+
+def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
+    """A data YAML's annotation files of each split, None where it is an ordinary one of Ultralytics'."""
     annotations = described.get("annotations")
     of_splits = [described[split] for split in SPLITS if isinstance(described.get(split), dict)]
     if annotations is None and not any("annotations" in split for split in of_splits):
         return None
-    root = file.parent / Path(described.get("path") or "").expanduser()
+    return annotations if isinstance(annotations, dict) else {}
+
+
+def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], set[str]] | None:
+    """Annotation files and image folders of each split, and names, or None where the YAML names no annotations."""
+    described = _parsed(file)
+    annotations = _annotations_of(described)
+    if annotations is None:
+        return None
+    root = file.parent / Path(str(described.get("path") or "")).expanduser()
     places: dict[str, Places] = {}
     for split in splits:
-        files = as_list(annotations.get(split) if isinstance(annotations, dict) else None)
-        folders = as_list(described.get(split))
+        files, folders = as_list(annotations.get(split)), as_list(described.get(split))
         if not files or len(files) != len(folders) or not all(isinstance(v, str) for v in (*files, *folders)):
             raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
         places[split] = [(root / f, [root / d]) for f, d in zip(files, folders, strict=True)]
-    names = described.get("names") or ()
-    return places, {str(name) for name in (names.values() if isinstance(names, dict) else names)}
+    names = described.get("names")
+    return places, set(map(str, names.values() if isinstance(names, dict) else as_list(names)))
 
 
 def as_list(value: Any) -> list[Any]:

@@ -1,0 +1,58 @@
+"""`yolo-attn check-data`."""
+
+import json
+
+import pytest
+from support import listing
+
+from yolo_attn.cli import main
+
+
+@pytest.fixture
+def data(make_coco):
+    boxes = [{"image_id": 1, "category_id": 7, "bbox": [-5, 5, 20, 20]}]
+    return make_coco([(1, "a.jpg")], boxes)
+
+
+def test_it_tells_draws_and_leaves_the_data_alone(data, tmp_path, capsys):
+    before, out = listing(data), tmp_path.parent / f"{tmp_path.name}-out"
+    assert main(["check-data", str(data), "--pictures", str(out)]) == 0
+    told = capsys.readouterr()
+    assert not told.err
+    assert "val        1  box clipped to its picture  annotation 0 of image 1 (a.jpg)" in told.out.splitlines()
+    assert told.out.splitlines()[-1] == f"{out}: data_report.json, and pictures of boxes in question: 1"
+    assert sorted(f.name for f in out.iterdir()) == ["data_report.json", "val-001-a.jpg"]
+    assert listing(data) == before
+    assert main(["check-data", str(data), "--pictures", str(out)]) == 2
+    assert "it holds files already; choose another folder, or --force" in capsys.readouterr().err
+    assert main(["check-data", str(data), "--pictures", str(out), "--force"]) == 0
+
+
+def test_strict(data, capsys):
+    assert main(["check-data", str(data), "--strict"]) == 2
+    told = capsys.readouterr()
+    assert "box clipped to its picture" in told.out
+    assert told.err == f"yolo-attn: error: --strict: {data}: items left out, clipped or doubted: 1\n"
+    file = data / "annotations/instances_val.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": []}))
+    assert main(["check-data", str(data), "--strict"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "arguments are required: DATA"),
+        (["{data}/missing"], "missing: no such folder or file"),
+        (["{data}", "--task", "pose"], "no annotations for 'train'; expected annotations/person_keypoints_train.json"),
+        (["{data}", "--task", "obb"], "invalid choice: 'obb'"),
+        (["{data}", "--epochs=3"], "'--epochs=3': unknown to check-data"),
+        (["{data}", "--pictures", "{data}/out"], "out: it is among the data"),
+        (["{data}", "--pictures", "{data}/images/val/a.jpg"], "--pictures"),
+    ],
+)
+def test_mistakes(data, capsys, arguments, told):
+    before = listing(data)
+    assert main(["check-data", *(a.format(data=data) for a in arguments)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert listing(data) == before

@@ -1,0 +1,151 @@
+"""Looking through a data set: all its splits, tables, and pictures of the boxes in question."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from yolo_attn.coco import draw as drawing
+from yolo_attn.coco.check import check, problem_count, tables
+from yolo_attn.coco.draw import draw
+from yolo_attn.coco.source import splits_of
+from yolo_attn.errors import UserError
+
+
+def box(image, category, *xywh):
+    return {"image_id": image, "category_id": category, "bbox": list(xywh)}
+
+
+BOXES = [
+    box(1, 7, 5, 5, 10, 10),
+    box(1, 7, -20, 5, 40, 10),
+    box(1, 7, 1e9, -1e300, 5, 1e308),
+    box(2, 7, 8, 8, 0, -3),
+    box(3, 7, 8, 8, 3, 3),
+]
+
+
+@pytest.fixture
+def three(make_coco):
+    """A set of all three splits; the test split knows a category that the others do not."""
+    make_coco([(9, "t.jpg")], [box(9, 7, 1, 1, 5, 5)], split="train", root="images/train")
+    make_coco([(8, "e.jpg")], [box(8, 4, 1, 1, 5, 5)], [(4, "fox")], split="test", root="images/test")
+    return make_coco([(1, "a b.jpg"), (2, "b.jpg"), (3, "c.jpg")], BOXES)
+
+
+def test_every_split_that_is_there_is_looked_through(three):
+    found = check(three, "detect")
+    assert list(found) == ["train", "val", "test"]
+    assert {split: len(e.report.problems) for split, e in found.items()} == {"train": 0, "val": 2, "test": 1}
+    assert problem_count(e.report for e in found.values()) == 4
+
+
+def test_tables(three):
+    lines = tables({split: e.report for split, e in check(three, "detect").items()})
+    assert lines == [
+        "split  images  usable  boxes  crowds  problems",
+        "train       1       1      1       0         0",
+        "val         3       3      3       0         3",
+        "test        1       1      0       0         1",
+        "",
+        "split  count  problem                                                   first item",
+        "val        2  box without area inside its picture, left out             annotation 2 of image 1 (a b.jpg)",
+        "val        1  box clipped to its picture                                annotation 1 of image 1 (a b.jpg)",
+        "test       1  box of a category that the model does not know, left out  annotation 0 of image 8 (e.jpg)",
+    ]
+
+
+def test_long_items_are_cut_and_stay_one_line(make_coco):
+    folder = make_coco([(1, "a.jpg"), (2, "x" * 90 + "\n.jpg")])
+    (folder / "images/val" / ("x" * 90 + "\n.jpg")).unlink()
+    lines = tables({"val": check(folder, "detect")["val"].report})
+    assert lines[-1].endswith("x…")
+    assert not any("\n" in line for line in lines)
+
+
+def test_no_problem(make_coco):
+    folder = make_coco([(1, "a.jpg")], [box(1, 7, 1, 1, 5, 5)])
+    assert tables({"val": check(folder, "detect")["val"].report})[-1] == "No problem was found."
+
+
+def test_several_sets_count_as_one_where_they_have_a_split(three, small_coco):
+    both = f"{three},{small_coco}"
+    assert splits_of(both, "detect") == {"train": both, "val": both, "test": str(three)}
+    found = check(both, "detect")
+    assert [e.report.images for e in found.values()] == [17, 11, 1]
+
+
+def test_yaml(three):
+    file = three / "data.yaml"
+    file.write_text("val: images/val\ntest:\nannotations: {val: annotations/instances_val.json, test: }\n")
+    assert list(check(file, "detect")) == ["val"]
+
+
+def test_wrong_data(three, tmp_path):
+    ordinary = tmp_path / "plain.yaml"
+    ordinary.write_text("train: a\nval: b\nnames: [x]\n")
+    for data, message in (
+        (tmp_path / "missing", "missing: no such folder or file"),
+        (f"{three},{tmp_path / 'missing'}", "missing: no such folder or file"),
+        (three / "images", "no annotations for 'train'; expected annotations/instances_train.json or"),
+        (ordinary, "plain.yaml: expected COCO-format data, found labels of Ultralytics' own"),
+        (f"{three},{ordinary}", "plain.yaml: expected COCO-format data, found labels of Ultralytics' own"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check(data, "detect")
+
+
+def test_nothing_is_written_among_the_data(three, tmp_path):
+    (three / "link").symlink_to(three / "images/val")
+    for place in (three, three / "new", three / "images/val/out", three / "link/out"):
+        with pytest.raises(UserError, match=r"it is among the data, in .*; choose a folder elsewhere"):
+            check(three, "detect", place)
+    file = three / "data.yaml"
+    file.write_text("val: images/val\nannotations: {val: annotations/instances_val.json}\n")
+    assert check(file, "detect", three / "out")
+    with pytest.raises(UserError, match="among the data"):
+        check(file, "detect", three / "annotations/out")
+
+
+def test_boxes_in_question_are_drawn(three, tmp_path):
+    out = tmp_path / "out"
+    assert draw(check(three, "detect"), out) == 3
+    assert sorted(f.name for f in out.iterdir()) == [
+        "data_report.json",
+        "test-001-e.jpg",
+        "val-001-a_b.jpg",
+        "val-002-b.jpg",
+    ]
+    report = json.loads((out / "data_report.json").read_text())
+    assert list(report) == ["train", "val", "test"]
+    assert report["val"]["problems"][0]["items"][0] == "annotation 2 of image 1 (a b.jpg)"
+    pixels = np.asarray(Image.open(out / "val-001-a_b.jpg")).astype(int)
+    assert max(pixels.shape) < 2 * drawing.SIDES[1]
+    for colour in drawing.COLOURS[1:]:
+        assert (np.abs(pixels[..., ::-1] - colour).max(-1) < 40).sum() > 200
+    assert not (np.abs(pixels[..., ::-1] - drawing.COLOURS[0]).max(-1) < 20).any()
+
+
+def test_number_of_pictures_is_bounded_and_every_kind_is_among_them(make_coco, tmp_path, monkeypatch):
+    images = [(i, f"{i}.jpg") for i in range(1, 9)]
+    boxes = [box(i, 7, -5, 5, 20, 10) for i in range(1, 8) for _ in range(40)]
+    folder = make_coco(images, [*boxes, box(8, 7, 5, 5, 0, 0)])
+    monkeypatch.setattr(drawing, "MOST_PICTURES", 2)
+    assert draw(check(folder, "detect"), tmp_path / "out") == 2
+    assert [f.name for f in sorted((tmp_path / "out").glob("*.jpg"))] == ["val-001-8.jpg", "val-002-1.jpg"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20_000, 3), (3, 20_000)])
+def test_pictures_of_any_shape(make_coco, tmp_path, size):
+    folder = make_coco([("ü/..", "a.png")], [box("ü/..", 7, -5, -5, 40_000, 30), box("ü/..", 7, -9, -9, 1, 1)])
+    Image.new("RGB", size).save(folder / "images/val/a.png")
+    assert draw(check(folder, "detect"), tmp_path / "out") == 1
+    with Image.open(tmp_path / "out/val-001-a.jpg") as picture:
+        assert 500 < max(picture.size) < 2 * drawing.SIDES[1]
+
+
+def test_a_picture_that_went_is_not_drawn(three, tmp_path):
+    found = check(three, "detect")
+    (three / "images/val/b.jpg").unlink()
+    assert draw(found, tmp_path / "out") == 2

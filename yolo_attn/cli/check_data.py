@@ -1,0 +1,56 @@
+"""`yolo-attn check-data`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.cli.arguments import add_reader_options, heed_reader_options, no_more, path
+from yolo_attn.coco import SEPARATOR
+from yolo_attn.errors import UserError
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "check-data",
+        help="look through COCO-format data: what would be left out, clipped or doubted",
+        description="Reads all splits that the data has, with every picture's size, and trains nothing.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "data", nargs="+", type=path, metavar="DATA", help="COCO-format folder or data YAML; several count as one"
+    )
+    parser.add_argument(
+        "--task", choices=["detect", "segment", "pose"], default="detect", help="what is read; default: detect"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit code 2 if there is any problem")
+    parser.add_argument(
+        "--pictures", type=path, metavar="OUT", help="folder for pictures of the boxes in question, and a full report"
+    )
+    parser.add_argument("--force", action="store_true", help="write into OUT though it holds files already")
+    add_reader_options(parser)
+
+
+def run(args: argparse.Namespace, further: list[str]) -> None:
+    """Print what is used and what is not.
+
+    Raises:
+        UserError: If data or output cannot be used, or with `--strict` there is any problem.
+    """
+    no_more("check-data", further)
+    heed_reader_options(args)
+    from yolo_attn.coco.check import check, problem_count, tables
+    from yolo_attn.coco.draw import draw
+    from yolo_attn.files import check_output_folder
+
+    output = Path(args.pictures) if args.pictures else None
+    if output:
+        check_output_folder(output, "--pictures", args.force)
+    examined = check(SEPARATOR.join(args.data), args.task, output)
+    reports = {split: found.report for split, found in examined.items()}
+    print(*tables(reports), sep="\n", flush=True)
+    if output:
+        print(f"\n{output}: data_report.json, and pictures of boxes in question: {draw(examined, output)}")
+    count = problem_count(reports.values())
+    if args.strict and count:
+        raise UserError(f"--strict: {' '.join(args.data)}: items left out, clipped or doubted: {count:,}")

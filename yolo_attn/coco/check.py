@@ -1,0 +1,81 @@
+"""Looking through a data set before it is trained on."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from yolo_attn.coco.report import Examined, SplitReport, examine
+from yolo_attn.coco.source import Split, load_source, parts_of, splits_of
+from yolo_attn.errors import UserError
+
+WIDEST = 60
+"""Characters of an item in a table."""
+
+
+def check(data: str | Path, task: str, output: Path | None = None) -> dict[str, Examined]:
+    """Read and examine every split that COCO-format data has, as a training would: classes are the first split's.
+
+    Args:
+        data: What `load_source` takes.
+        task: "detect", "segment" or "pose".
+        output: A folder that is to be written in.
+
+    Raises:
+        UserError: If something cannot be used at all, or `output` is where the data is.
+    """
+    splits: dict[str, Split] = {}
+    for split, parts in splits_of(data, task).items():
+        loaded = load_source(parts, [split], task)
+        assert loaded is not None  # it has annotations
+        splits |= loaded
+    if output:
+        places = [folder for split in splits.values() for folder in split.folders]
+        places += [file.parent for split in splits.values() for file in split.index.files]
+        _check_apart(output, [*places, *(part for part in parts_of(data) if part.is_dir())])
+    names = next(iter(splits.values())).index.category_names
+    return {name: examine(split.index, split.folders, names) for name, split in splits.items()}
+
+
+def _check_apart(output: Path, places: Iterable[Path]) -> None:
+    for place in places:
+        if output.resolve().is_relative_to(place.resolve()):
+            raise UserError(f"--pictures {output}: it is among the data, in {place}; choose a folder elsewhere")
+
+
+def problem_count(reports: Iterable[SplitReport]) -> int:
+    """How many items were left out, clipped or doubted."""
+    return sum(count for report in reports for _, count in report.problems)
+
+
+def tables(reports: Mapping[str, SplitReport]) -> list[str]:
+    """What of each split is used, and each kind of problem, as lines of two tables."""
+    rows = [
+        [split, *(f"{n:,}" for n in (r.images, r.usable, r.boxes, r.crowds, problem_count([r])))]
+        for split, r in reports.items()
+    ]
+    lines = _aligned([["split", "images", "usable", "boxes", "crowds", "problems"], *rows])
+    problems = [
+        [split, f"{count:,}", kind, _cut(report.problems.items(kind)[0])]
+        for split, report in reports.items()
+        for kind, count in report.problems
+    ]
+    if not problems:
+        return [*lines, "", "No problem was found."]
+    return [*lines, "", *_aligned([["split", "count", "problem", "first item"], *problems])]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines; what begins with a digit stands on the right, with its heading."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(cell[0].isdigit() for cell in column[1:]) for column in columns]
+    return [
+        "  ".join(
+            f"{cell:{'>' if at else '<'}{width}}" for cell, width, at in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

@@ -1,0 +1,129 @@
+"""Pictures of the boxes that were left out or clipped."""
+
+import re
+from collections.abc import Mapping
+from itertools import chain, zip_longest
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from ultralytics.utils.patches import imread
+
+from yolo_attn.coco.index import CocoIndex
+from yolo_attn.coco.report import FILE_NAME, Examined
+from yolo_attn.files import write_bytes, write_json
+
+MOST_PICTURES = 200
+MOST_LINES = 24
+"""Boxes that the text under a picture tells of."""
+
+SIDES = 640, 1280
+"""Pixels that the longer side of what is drawn has at least and at most."""
+
+MARGIN = 0.5
+"""How far a picture is extended to show boxes outside it, at most, as a share of its longer side."""
+
+COLOURS = ((60, 150, 255), (255, 90, 255), (0, 240, 255))
+"""Blue, green, red of each reason."""
+
+LINE, BACKGROUND = 20, 40
+PLAIN: tuple[int, ...] = (230, 230, 230)
+FONT, TEXT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
+
+
+def draw(examined: Mapping[str, Examined], folder: Path) -> int:
+    """Draw suspect boxes, all of an image's in one picture, and write data_report.json beside them.
+
+    Args:
+        examined: Splits by name; of each, as many pictures are drawn as leave room for the others.
+        folder: Where to write.
+
+    Returns:
+        How many pictures were drawn.
+    """
+    write_json(folder / FILE_NAME, {split: found.report.as_json() for split, found in examined.items()})
+    drawn = 0
+    for split, found in examined.items():
+        index = found.labels.source
+        rows = [r for r in chain(*zip_longest(*(rows.tolist() for rows in found.suspect.values()))) if r is not None]
+        images = list(dict.fromkeys(index.image_of[rows].tolist()))[: MOST_PICTURES // len(examined)]
+        for n, image in enumerate(images, 1):
+            picture = _drawn(split, found, image)
+            if picture is not None:
+                stem = re.sub(r"[^\w.-]+", "_", Path(index.file_names[image]).stem, flags=re.ASCII)[:60]
+                encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+                write_bytes(folder / f"{split}-{n:03d}-{stem}.jpg", encoded.tobytes())
+                drawn += 1
+    return drawn
+
+
+def _drawn(split: str, found: Examined, image: int) -> NDArray[np.uint8] | None:
+    """An image with its boxes and a text below; None where the picture has gone."""
+    index, labels = found.labels.source, found.labels
+    pixels = imread(labels.files[int(np.searchsorted(labels.images, image))])
+    if pixels is None:
+        return None
+    size = np.array(pixels.shape[1::-1])
+    own = np.flatnonzero(index.image_of == image)
+    reasons = {row: n for n, rows in enumerate(found.suspect.values()) for row in rows[np.isin(rows, own)].tolist()}
+    reach = MARGIN * size.max()
+    with np.errstate(over="ignore"):
+        corners = index.boxes[own].reshape(-1, 2, 2).cumsum(1).clip(-reach, size + reach)
+    suspect = np.isin(own, list(reasons))
+    low = np.minimum(corners[suspect].min((0, 1)), 0)
+    extent = np.maximum(corners[suspect].max((0, 1)), size) - low
+    scale = np.clip(extent.max(), *SIDES) / extent.max()
+
+    def place(point: NDArray[np.float64]) -> tuple[int, int]:
+        x, y = ((point - low) * scale).round().astype(int).tolist()
+        return x, y
+
+    canvas = np.full((*(np.ceil(extent * scale).astype(int)[::-1] + 1), 3), BACKGROUND, np.uint8)
+    (left, top), (right, bottom) = place(np.zeros(2)), place(size)
+    area = max(right - left, 1), max(bottom - top, 1)
+    canvas[top : top + area[1], left : left + area[0]] = cv2.resize(pixels, area, interpolation=cv2.INTER_AREA)
+    cv2.rectangle(canvas, (left, top), (right, bottom), PLAIN, 1)
+    for a, b in corners[~suspect]:
+        cv2.rectangle(canvas, place(a), place(b), PLAIN, 1)
+    lines = [(f"{split}, {index.image_text(image)}, {size[0]} x {size[1]} pixels", PLAIN)]
+    names = list(found.suspect)
+    for number, (row, (a, b)) in enumerate(zip(own[suspect].tolist(), corners[suspect], strict=True), 1):
+        colour = COLOURS[reasons[row] % len(COLOURS)]
+        _mark(canvas, place(a), place(b), str(number), colour)
+        lines.append((f"{number}  {_box_text(index, row)}: {names[reasons[row]]}", colour))
+    if len(lines) > MOST_LINES + 1:
+        lines[MOST_LINES:] = [(f"... and {len(lines) - MOST_LINES} more", PLAIN)]
+    return _with_text(canvas, lines)
+
+
+def _mark(
+    canvas: NDArray[np.uint8], a: tuple[int, int], b: tuple[int, int], text: str, colour: tuple[int, ...]
+) -> None:
+    """A box, also if it has no area, with a number at its upper left corner."""
+    cv2.rectangle(canvas, a, b, colour, 3)
+    if min(abs(a[0] - b[0]), abs(a[1] - b[1])) < 8:
+        cv2.drawMarker(canvas, ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2), colour, cv2.MARKER_CROSS, 24, 2)
+    (width, height), _ = cv2.getTextSize(text, FONT, TEXT_SIZE, 1)
+    x = min(max(min(a[0], b[0]), 0), canvas.shape[1] - width - 6)
+    y = min(max(min(a[1], b[1]), 0), canvas.shape[0] - height - 8)
+    cv2.rectangle(canvas, (x, y), (x + width + 6, y + height + 8), colour, -1)
+    cv2.putText(canvas, text, (x + 3, y + height + 4), FONT, TEXT_SIZE, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _box_text(index: CocoIndex, row: int) -> str:
+    known = index.annotation_ids[row]
+    numbers = ", ".join(f"{v:.6g}" for v in index.boxes[row])
+    return f"{'annotation' if known < 0 else f'annotation {known}'} [{numbers}]"
+
+
+def _with_text(canvas: NDArray[np.uint8], lines: list[tuple[str, tuple[int, ...]]]) -> NDArray[np.uint8]:
+    """A picture with lines of text below, in letters that OpenCV has."""
+    plain = [(text.encode("ascii", "replace").decode(), colour) for text, colour in lines]
+    needed = max(cv2.getTextSize(text, FONT, TEXT_SIZE, 1)[0][0] for text, _ in plain) + 16
+    height, width = canvas.shape[:2]
+    whole = np.full((height + LINE * len(plain) + 12, max(width, needed), 3), BACKGROUND, np.uint8)
+    whole[:height, :width] = canvas
+    for n, (text, colour) in enumerate(plain, 1):
+        cv2.putText(whole, text, (8, height + LINE * n), FONT, TEXT_SIZE, colour, 1, cv2.LINE_AA)
+    return whole
