@@ -17,7 +17,7 @@ from ultralytics.utils import LOGGER
 from yolo_attn.coco import CACHE_VARIABLE
 from yolo_attn.files import write_bytes
 
-VERSION = "1"
+VERSION = "2"
 """Changes with any change of what is kept."""
 
 WORTHWHILE = 2**20

@@ -3,6 +3,7 @@
 import gzip
 import io
 import re
+import zlib
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,7 +16,11 @@ GZIP_MAGIC = b"\x1f\x8b"
 LARGEST_RATIO = 100
 """How many times its size a packed JSON may unpack to; real ones stay below 20, more is taken for a bomb."""
 
-STRING_OR_NAN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|(-?(?:NaN|Infinity))', re.DOTALL)
+NO_JSON = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
+STRING_OR_NAN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|(-?(?:NaN|Infinity))', re.DOTALL)  # one pass, ended or not
+WHOLE_OR_HALF = re.compile(
+    rb"(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
 
 
 class Image(msgspec.Struct, gc=False):
@@ -80,7 +85,7 @@ CONTENT_OF_TASK: dict[str, Any] = {
 def decode(file: Path, data: bytes, task: str) -> Any:
     """The content of a JSON, plain or packed by gzip, that starts with a byte order mark or not.
 
-    The NaN and Infinity that Python's own writer leaves, which are no JSON, are read as null.
+    What Python's own writer leaves and is no JSON is read too: NaN and Infinity as null, half of a character as U+FFFD.
 
     Args:
         file: What messages call it.
@@ -98,13 +103,20 @@ def decode(file: Path, data: bytes, task: str) -> Any:
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
-            if not re.search(rb"NaN|Infinity", text):
+            if not NO_JSON.search(text):
                 raise
-            return msgspec.json.decode(STRING_OR_NAN.sub(lambda m: b"null" if m[1] else m[0], text), type=kind)
+            return msgspec.json.decode(STRING_OR_NAN.sub(_as_json, text), type=kind)
     except msgspec.ValidationError as error:
         raise UserError(f"{file}: not a COCO detection file: {error}") from error
-    except (ValueError, RecursionError, OSError, EOFError) as error:
+    except (ValueError, RecursionError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{file}: not valid JSON: {error}") from error
+
+
+def _as_json(found: re.Match[bytes]) -> bytes:
+    """A string with whole characters alone, or null for a number that is none."""
+    if found[1]:
+        return b"null"
+    return WHOLE_OR_HALF.sub(lambda half: half[1] or b"\\ufffd", found[0]) if b"\\u" in found[0] else found[0]
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -19,6 +19,9 @@ from yolo_attn.files import write_bytes
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
+LARGEST_SIDE = 2**31
+"""Pixels of an image's side; more are taken for a mistake, and the evaluator refuses them."""
+
 
 @dataclass(frozen=True)
 class CocoScores:
@@ -165,7 +168,7 @@ def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
         crowd = index.crowd.astype(np.int64)
         return hotcoco.COCO.from_arrays(images, categories, *columns, area=index.areas, iscrowd=crowd, **further)
     labelled = (index.keypoints[..., 2] > 0).sum(1)
-    points = index.keypoints.reshape(len(index.keypoints), -1)
+    points = index.keypoints.reshape(len(index.keypoints), 3 * index.keypoints.shape[1])
     names = ("image_id", "category_id", "bbox", "area", "iscrowd", "keypoints", "num_keypoints")
     annotations = [
         {"id": n, **dict(zip(names, row, strict=True)), "iscrowd": int(row[4])}
@@ -179,14 +182,17 @@ def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
 def _sizes(index: CocoIndex, detections: Detections) -> NDArray[np.int64]:
     """Width and height of each image, pixels: masks need them.
 
-    Where the JSON leaves them out, they are those of the masks that were detected, else what the boxes reach.
+    Where the JSON leaves them out, or gives absurd ones, they are those of the masks that were detected, else what the
+    boxes reach.
     """
-    sizes = index.sizes.astype(np.int64)
+    sizes = np.where((index.sizes > 0) & (index.sizes < LARGEST_SIDE), index.sizes, 0).astype(np.int64)
     lacking = (sizes <= 0).any(1)
     if index.masks is None or not lacking.any():
         return sizes
     reach = np.ones_like(sizes)
-    np.maximum.at(reach, index.image_of, np.ceil(index.boxes[:, :2] + index.boxes[:, 2:]).astype(np.int64))
+    with np.errstate(over="ignore"):
+        ends = np.ceil(index.boxes[:, :2] + index.boxes[:, 2:]).clip(1, LARGEST_SIDE)
+    np.maximum.at(reach, index.image_of, ends.astype(np.int64))
     for row in np.flatnonzero(lacking):
         sizes[row] = detections.mask_size(int(index.image_ids[row])) or reach[row]
     return sizes

@@ -1,5 +1,6 @@
 """A COCO JSON as arrays."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from yolo_attn.coco.strings import Strings
 
 LONGEST_NAME = 100
 """Characters of a category's name; more would burst every table and plot."""
+
+UNPRINTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, ends of lines, and halves of characters."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class CocoIndex:
         image_id = int(self.image_ids[row])
         if self.origins:
             image_id = self.origins[self.file_of[row]].images[image_id]
-        return f"image {image_id!r} ({shortened(self.file_names[row])})"
+        return f"image {shortened(repr(image_id))} ({shortened(self.file_names[row])})"
 
     def annotation_text(self, row: int) -> str:
         """What messages call an annotation."""
@@ -133,6 +137,5 @@ def unpack(file: Path, arrays: dict[str, NDArray[Any]], further: dict[str, Any])
 
 
 def shortened(text: str) -> str:
-    """A text that a line has room for, and that can be written."""
-    text = text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…"
-    return text.encode(errors="replace").decode()
+    """A text that a line has room for, and that can be written and stays one line."""
+    return UNPRINTED.sub("?", text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…")

@@ -115,7 +115,8 @@ def make_labels(
     rows = rows[np.argsort(picture[rows], kind="stable")]
     size = np.tile(pictures.sizes[index.image_of[rows]], 2)
     corners = index.boxes[rows].copy()
-    corners[:, 2:] += corners[:, :2]
+    with np.errstate(over="ignore"):
+        corners[:, 2:] += corners[:, :2]
     inside = corners.clip(0, size)
     extent = inside[:, 2:] - inside[:, :2]
     full = (extent > 0).all(1)

@@ -28,6 +28,8 @@ PNG_EXIF = b"eXIf"
 STACKED = (".tif", ".tiff")
 """Pictures of these names may be read as more, or other, than three channels of eight bits."""
 
+MISSING = "picture missing, left out"
+
 WORTHWHILE = 1000
 """Pictures of a JSON; the sizes of fewer are not kept in the cache."""
 
@@ -134,7 +136,7 @@ class Finder:
             found = self._lookup(spelling)
             if found:
                 return *found, "picture found under another spelling of its file_name"
-        raise NoPictureError("picture missing, left out")
+        raise NoPictureError(MISSING)
 
     def _lookup(self, name: str) -> tuple[str, os.stat_result] | None:
         path = os.path.join(self.root, name)  # noqa: PTH118  a Path costs ten times the time, 118,287 times

@@ -1,6 +1,7 @@
 """Reading a COCO JSON into arrays."""
 
 import functools
+import stat
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from yolo_attn.coco.strings import Strings
 from yolo_attn.errors import UserError
 
 LARGEST_ID = 2**53
-"""Beyond it, ids are not exact in the evaluator's arrays."""
+"""Beyond it, ids are not exact in the evaluator's arrays; below 0, it takes none."""
 
 
 def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
@@ -34,8 +35,10 @@ def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
     """
     file = Path(file)
     try:
-        stat = file.stat()
-        return _read(file.resolve(), task, stat.st_mtime_ns, stat.st_size)
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"{file}: expected a COCO JSON, found a folder or device")
+        return _read(file.resolve(), task, found.st_mtime_ns, found.st_size)
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot read it: {getattr(error, 'strerror', None) or error}") from error
 
@@ -64,8 +67,9 @@ def _build(file: Path, content: Content[Any], task: str) -> CocoIndex:
     names = {i: _named(c, problems) for i, c in categories.items()}
     category_ids = sorted(names, key=lambda i: (isinstance(i, str), i))
     kept, rows, boxes, areas = _annotations(content.annotations or (), images, category_ids, problems)
+    keypoints = _keypoint_names(content.categories) if task == "pose" else ()
     columns = np.array(rows, dtype=np.int32).reshape(-1, 2)
-    own = all(isinstance(i, int) and abs(i) <= LARGEST_ID for i in (*images, *category_ids))
+    own = all(isinstance(i, int) and 0 <= i <= LARGEST_ID for i in (*images, *category_ids))
     return CocoIndex(
         files=(file,),
         category_ids=np.array(category_ids if own else range(1, len(names) + 1), dtype=np.int64),
@@ -79,10 +83,10 @@ def _build(file: Path, content: Content[Any], task: str) -> CocoIndex:
         category_of=columns[:, 1],
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         areas=np.array(areas, dtype=np.float64),
-        crowd=np.array([bool(a.iscrowd) for a in kept], dtype=bool),
+        crowd=np.array([_is_crowd(a.iscrowd) for a in kept], dtype=bool),
         masks=read_masks(kept, boxes, problems) if task == "segment" else None,
-        keypoints=read_keypoints(file, kept, problems) if task == "pose" else None,
-        keypoint_names=_keypoint_names(content.categories) if task == "pose" else (),
+        keypoints=read_keypoints(file, kept, problems, len(keypoints)) if task == "pose" else None,
+        keypoint_names=keypoints,
         problems=problems,
         origins=() if own else (Origin(file, dict(enumerate(images, 1)), dict(enumerate(category_ids, 1))),),
     )
@@ -97,7 +101,7 @@ def _usable(kind: str, items: Sequence[Any], name: str, problems: Problems) -> d
         if item_id is None or not isinstance(getattr(item, name), str):
             nameless.append(f"number {n + 1}, id {shortened(repr(item.id))}")
         elif item_id in found:
-            repeated.append(f"{kind} {item_id!r}")
+            repeated.append(f"{kind} {shortened(repr(item_id))}")
         else:
             found[item_id] = item
     problems.add(f"{kind} without a whole number or text as id, or without a {name}, left out", nameless)
@@ -131,10 +135,10 @@ def _annotations(
     problems.add("annotation of an unknown image, left out", left_out["image"])
     problems.add("annotation of an unknown category, left out", left_out["category"])
     problems.add("annotation without four finite numbers as bbox, left out", left_out["bbox"])
-    times = Counter(_annotation_id(a) for a in kept)
+    times = Counter(_id(a.id) for a in kept)
     problems.add(
         "repeated annotation id, each is taken where COCO's own tools take the last one again",
-        [f"annotation {i}" for i, count in times.items() if count > 1 and i >= 0],
+        [f"annotation {shortened(repr(i))}" for i, count in times.items() if count > 1 and i is not None],
     )
     return kept, rows, boxes, areas
 
@@ -146,9 +150,11 @@ def _keypoint_names(categories: list[Category]) -> tuple[str, ...]:
 
 
 def _named(category: Category, problems: Problems) -> str:
-    if len(category.name) > LONGEST_NAME:
-        problems.add(f"category name of more than {LONGEST_NAME} characters, cut off", [f"category {category.id!r}"])
-    return shortened(category.name)
+    name = shortened(category.name)
+    if name != category.name:
+        kind = f"category name of more than {LONGEST_NAME} characters or with control characters, altered"
+        problems.add(kind, [f"category {shortened(repr(category.id))}"])
+    return name
 
 
 def _unique_names(categories: dict[Any, str], ids: list[Any]) -> list[str]:
@@ -171,8 +177,12 @@ def _id(value: Any) -> Any:
 
 
 def _annotation_id(annotation: Annotation) -> int:
-    value = annotation.id
+    value = _id(annotation.id)
     return value if type(value) is int and 0 <= value < LARGEST_ID else -1
+
+
+def _is_crowd(value: Any) -> bool:
+    return value is True or (value != 0 and bool(_number(value)))
 
 
 def _number(value: Any) -> float | None:

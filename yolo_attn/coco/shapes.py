@@ -12,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from ultralytics.data.converter import merge_multi_segment
 
+from yolo_attn.coco.index import shortened
 from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.strings import Strings
 from yolo_attn.errors import UserError
+
+LARGEST_NUMBER = 1e9
+"""Pixels of a coordinate; more are taken for a mistake."""
 
 POLYGONS = msgspec.json.Decoder(list[list[float]])
 
@@ -39,8 +43,9 @@ def read_masks(annotations: Sequence[Any], boxes: Sequence[Sequence[float]], pro
     for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
         mask = _usable_mask(annotation.segmentation)
         if mask is None:
-            unusable.append(f"annotation {annotation.id}")
-            mask = msgspec.json.encode([[x, y, x + w, y, x + w, y + h, x, y + h]])
+            unusable.append(_called(annotation))
+            corners = np.clip([x, y, x + w, y, x + w, y + h, x, y + h], -LARGEST_NUMBER, LARGEST_NUMBER)
+            mask = msgspec.json.encode([corners.tolist()])
         masks.append(mask)
     problems.add("annotation without a usable segmentation, its box is taken", unusable)
     return Strings.of(masks)
@@ -51,12 +56,20 @@ def read_mask(mask: bytes) -> Any:
     return msgspec.json.decode(mask)
 
 
-def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems) -> NDArray[np.float64]:
+def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, named: int = 0) -> NDArray[np.float64]:
     """(N, K, 3) keypoints of each annotation, zeros where it has none.
+
+    Args:
+        file: What messages call the JSON.
+        annotations: With `keypoints`; where there are none at all, K is the number of names, or COCO's.
+        problems: Counts the annotations without usable keypoints.
+        named: How many keypoints have a name.
 
     Raises:
         UserError: If no annotation has keypoints, or they have different numbers of them.
     """
+    if not annotations:
+        return np.zeros((0, named or COCO_KEYPOINTS, 3))
     found = [_triples(annotation.keypoints) for annotation in annotations]
     numbers = Counter(len(points) for points in found if points is not None)
     if len(numbers) != 1:
@@ -64,7 +77,7 @@ def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems) -
             f"{file}: expected annotations with the same number of keypoints, found "
             + (f"{' and '.join(map(str, sorted(numbers)))} of them" if numbers else "none with keypoints")
         )
-    missing = [f"annotation {a.id}" for a, points in zip(annotations, found, strict=True) if points is None]
+    missing = [_called(a) for a, points in zip(annotations, found, strict=True) if points is None]
     problems.add("annotation without usable keypoints, it teaches its box alone", missing)
     none = np.zeros((next(iter(numbers)), 3))
     return np.stack([none if points is None else points for points in found])
@@ -150,7 +163,7 @@ def _is_run_lengths(mask: Any) -> bool:
 
 
 def _are_counts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(v, int) and v >= 0 for v in values)
+    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
 
 
 def _are_numbers(values: Any) -> bool:
@@ -159,12 +172,17 @@ def _are_numbers(values: Any) -> bool:
 
 def _is_polygon(points: list[float]) -> bool:
     """Whether these numbers are at least three corners of sensible size."""
-    return len(points) >= 6 and len(points) % 2 == 0 and max(points) < 1e9 and min(points) > -1e9
+    return len(points) >= 6 and len(points) % 2 == 0 and max(points) < LARGEST_NUMBER and min(points) > -LARGEST_NUMBER
+
+
+def _called(annotation: Any) -> str:
+    """What messages call an annotation."""
+    return f"annotation {shortened(repr(annotation.id))}"
 
 
 def _triples(values: Any) -> NDArray[np.float64] | None:
     try:
         points = np.asarray(values, dtype=np.float64).reshape(-1, 3)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return points if len(points) and np.isfinite(points).all() else None

@@ -9,8 +9,8 @@ import yaml
 
 from yolo_attn.coco import SEPARATOR
 from yolo_attn.coco.choose import join
-from yolo_attn.coco.index import CocoIndex
-from yolo_attn.coco.pictures import Finder, NoPictureError, displayed_size
+from yolo_attn.coco.index import CocoIndex, shortened
+from yolo_attn.coco.pictures import MISSING, Finder, NoPictureError, displayed_size
 from yolo_attn.coco.read import read_index
 from yolo_attn.errors import UserError, one_line
 
@@ -229,20 +229,24 @@ def as_list(value: Any) -> list[Any]:
 def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
     """The first of the folders in which most of the JSON's file names, of a sample, are really found."""
     names = index.file_names[:: max(len(index.file_names) // 50, 1)]
-    found = [sum(_is_found(finder, name) for name in names) for finder in map(Finder, folders)]
-    if not max(found):
-        tried = ", ".join(str(folder) for folder in folders)
-        raise UserError(f"{index.file}: its pictures, such as {names[0]!r}, are in none of the places tried: {tried}")
-    images = folders[found.index(max(found))].resolve()
+    lacks = [[lack for name in names if (lack := _lack(finder, name))] for finder in map(Finder, folders)]
+    fewest = min(lacks, key=len)
+    if len(fewest) == len(names):
+        odd = next((lack for found in lacks for lack in found if lack != MISSING), None)
+        tried = ", ".join(str(folder) for folder in folders) + (f"; found: {odd}" if odd else "")
+        example = repr(shortened(names[0]))
+        raise UserError(f"{index.file}: its pictures, such as {example}, are in none of the places tried: {tried}")
+    images = folders[lacks.index(fewest)].resolve()
     finder = Finder(images)
-    if not any(_is_found(finder, name, displayed_size) for name in index.file_names):
+    if all(_lack(finder, name, displayed_size) for name in index.file_names):
         raise UserError(f"{index.file}: none of its {len(index.file_names)} pictures under {images} can be read")
     return images
 
 
-def _is_found(finder: Finder, name: str, check: Callable[[str], Any] = str) -> bool:
+def _lack(finder: Finder, name: str, check: Callable[[str], Any] = str) -> str:
+    """Why a picture is not found, or does not pass a check; empty where it is."""
     try:
         check(finder.find(name)[0])
-    except NoPictureError:
-        return False
-    return True
+    except NoPictureError as error:
+        return str(error)
+    return ""

@@ -1,7 +1,8 @@
 """Validators of every task; those of tasks that COCO has report COCO's own numbers beside Ultralytics'."""
 
+import contextlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,8 +28,21 @@ SETTINGS = (
 )
 
 
+@contextlib.contextmanager
+def plain_text() -> Iterator[None]:
+    """Within it, plots show the dollar signs of class names, where Matplotlib would look for formulas and fail."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False} if "text.parse_math" in matplotlib.rcParams else {}):
+        yield
+
+
 class RunValidator(BaseValidator):
     """Mixin for any validator of Ultralytics'. Validated on its own, it leaves metrics.json in its run folder."""
+
+    def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
+        with plain_text():
+            return super().__call__(trainer, model, **kwargs)
 
     def get_stats(self) -> dict[str, Any]:
         stats = super().get_stats()
