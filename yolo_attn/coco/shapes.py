@@ -22,8 +22,8 @@ LARGEST_NUMBER = 1e9
 
 POLYGONS = msgspec.json.Decoder(list[list[float]])
 
-LARGEST_MASK = 2**30
-"""Pixels; more are taken for a mistake."""
+LARGEST_MASK = 2**28
+"""Pixels; more are taken for a mistake. Pictures of that size are not read either."""
 
 COCO_KEYPOINTS = 17
 COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
@@ -185,4 +185,4 @@ def _triples(values: Any) -> NDArray[np.float64] | None:
         points = np.asarray(values, dtype=np.float64).reshape(-1, 3)
     except (ValueError, TypeError, OverflowError):
         return None
-    return points if len(points) and np.isfinite(points).all() else None
+    return points if len(points) and (np.abs(points) < LARGEST_NUMBER).all() else None
