@@ -350,7 +350,6 @@ TEXTS = {
     "gzip bomb": (BOMB, "it unpacks to more than 100 times its size"),
     "very deeply nested": (TEXT[:-1] + b', "x": ' + b"[" * 10**6 + b"]" * 10**6 + b"}", "not valid JSON"),
     "text that never ends, and NaN": (b'{"x": NaN, "y": ' + b'"\\"\\' * 300_000, "not valid JSON"),
-    "number of 10,000 digits": (TEXT.replace(b"390", b"3" * 10_000, 1), r"annotations\[0\].area"),
     "image that is null": (TEXT.replace(b'"images": [', b'"images": [null, '), r"found null|got `null` .*images\[0\]"),
     "images as a dictionary": (b'{"images": {}, "categories": [], "annotations": []}', "Expected `array`"),
     "no images": (json.dumps({**BASE, "images": []}).encode(), "no usable image"),
@@ -374,6 +373,15 @@ def test_text(written, tmp_path, case, task):
         metrics = scored(index, tmp_path)
         assert scored(read(written(BASE), "detect")[0], tmp_path) == metrics
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("wrong", [b"3" * 10_000, b"1e999"], ids=["digits", "huge"])
+def test_an_annotation_that_cannot_be_read_is_left_out_alone(written, wrong):
+    index, _ = read(written(TEXT.replace(b"390", wrong, 1)), "detect")
+    assert len(index.boxes) == len(BASE["annotations"]) - 1
+    kind = "annotation that cannot be read, left out"
+    assert index.problems[kind] == 1
+    assert index.problems.items(kind)[0].startswith("number 1: ")
 
 
 def pictures(*file_names):

@@ -101,7 +101,7 @@ def test_compressed_run_lengths_decode_as_pycocotools_does():
 )
 def test_unusable_masks_become_the_box(wrong):
     problems = Problems()
-    (mask,) = read_masks([annotation(segmentation=json.dumps(wrong).encode())], [[5, 6, 10, 20]], problems)
+    (mask,) = read_masks([annotation(segmentation=json.dumps(wrong).encode())], np.array([[5, 6, 10, 20]]), problems)
     assert json.loads(mask) == [[5, 6, 15, 6, 15, 26, 5, 26]]
     assert problems["annotation without a usable segmentation, its box is taken"] == 1
 
@@ -111,7 +111,7 @@ def test_good_parts_of_a_mask_stay():
     good = [1, 2, 3, 4, 5, 6]
     for bad in ([1, 2], ["a", 2, 3, 4, 5, 6], "polygon"):
         text = json.dumps([bad, good]).encode()
-        (mask,) = read_masks([annotation(segmentation=text)], [[0, 0, 1, 1]], problems)
+        (mask,) = read_masks([annotation(segmentation=text)], np.array([[0, 0, 1, 1]]), problems)
         assert json.loads(mask) == [good]
     assert not len(problems)
 

@@ -5,7 +5,7 @@ import io
 import re
 import zlib
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -40,49 +40,15 @@ class Category(msgspec.Struct):
     keypoints: Any = None
 
 
-class Annotation(msgspec.Struct, gc=False):
-    """An annotation of the JSON."""
-
-    id: Any = None
-    image_id: Any = None
-    category_id: Any = None
-    bbox: Any = None
-    area: Any = None
-    iscrowd: Any = 0
-
-
-class MaskAnnotation(Annotation, gc=False):
-    """An annotation with its segmentation, still JSON."""
-
-    segmentation: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class KeypointAnnotation(Annotation, gc=False):
-    """An annotation with its keypoints."""
-
-    keypoints: Any = None
-
-
-A = TypeVar("A", bound=Annotation)
-
-
-class Content(msgspec.Struct, Generic[A]):
-    """What is read of a COCO JSON; all else is skipped."""
+class Content(msgspec.Struct):
+    """What is read of a COCO JSON; all else is skipped, and annotations, of which there may be millions, stay JSON."""
 
     images: list[Image]
     categories: list[Category]
-    annotations: list[A] | None = None
+    annotations: list[msgspec.Raw] | None = None
 
 
-CONTENT_OF_TASK: dict[str, Any] = {
-    "detect": Content[Annotation],
-    "segment": Content[MaskAnnotation],
-    "pose": Content[KeypointAnnotation],
-}
-"""What is read for each task: a detector's index is not burdened with outlines."""
-
-
-def decode(file: Path, data: bytes, task: str) -> Any:
+def decode(file: Path, data: bytes) -> Content:
     """The content of a JSON, plain or packed by gzip, that starts with a byte order mark or not.
 
     What Python's own writer leaves and is no JSON is read too: NaN and Infinity as null, half of a character as U+FFFD.
@@ -90,22 +56,20 @@ def decode(file: Path, data: bytes, task: str) -> Any:
     Args:
         file: What messages call it.
         data: Its bytes.
-        task: One of `CONTENT_OF_TASK`.
 
     Raises:
         UserError: If it is not JSON, or lacks what a COCO detection file must have.
     """
-    kind = CONTENT_OF_TASK[task]
     try:
         text = (_unpacked(data) if data.startswith(GZIP_MAGIC) else data).removeprefix(BYTE_ORDER_MARK)
         try:
-            return msgspec.json.decode(text, type=kind)
+            return msgspec.json.decode(text, type=Content)
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
             if not NO_JSON.search(text):
                 raise
-            return msgspec.json.decode(STRING_OR_NAN.sub(_as_json, text), type=kind)
+            return msgspec.json.decode(STRING_OR_NAN.sub(_as_json, text), type=Content)
     except msgspec.ValidationError as error:
         raise UserError(f"{file}: not a COCO detection file: {error}") from error
     except (ValueError, RecursionError, OSError, EOFError, zlib.error) as error:

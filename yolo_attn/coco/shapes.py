@@ -30,12 +30,12 @@ COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 """COCO's own order of a person's keypoints seen in a mirror: nose, then eyes, ears, … in pairs of left and right."""
 
 
-def read_masks(annotations: Sequence[Any], boxes: Sequence[Sequence[float]], problems: Problems) -> Strings:
+def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems: Problems) -> Strings:
     """Polygons or run lengths of each annotation, as JSON; its box as a polygon where they are unusable.
 
     Args:
         annotations: With `segmentation`, still JSON.
-        boxes: Left, top, width, height of each annotation, pixels.
+        boxes: (N, 4) left, top, width, height of each annotation, pixels.
         problems: Counts the unusable ones.
     """
     masks: list[bytes] = []

@@ -1,0 +1,41 @@
+"""What a COCO JSON's values stand for, whatever they are written as."""
+
+import sys
+from typing import Any
+
+LARGEST_ID = 2**53
+"""Beyond it, ids are not exact in the evaluator's arrays; below 0, it takes none."""
+
+
+def id_in(value: Any) -> Any:
+    """An id that names a thing as Python's dictionaries, and so COCO's own tools, compare it; None for what is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+
+
+def is_crowd(value: Any) -> bool:
+    """Whether an `iscrowd` says yes: a number other than 0, written as one or as text, or true."""
+    return value is True or (value != 0 and bool(number_in(value)))
+
+
+def number_in(value: Any) -> float | None:
+    """A finite number, written as one or as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) <= sys.float_info.max else None
+
+
+def is_plain_box(value: Any) -> bool:
+    """Whether it is what nearly every box is, four floats of a sensible size."""
+    return type(value) is list and len(value) == 4 and all(type(v) is float and -1e9 < v < 1e9 for v in value)
+
+
+def box_in(value: Any) -> list[float] | None:
+    """Four finite numbers; None for anything else."""
+    numbers = [number_in(v) for v in value] if isinstance(value, list) and len(value) == 4 else [None]
+    return None if None in numbers else [n for n in numbers if n is not None]
