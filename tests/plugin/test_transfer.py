@@ -1,10 +1,14 @@
 """Pretrained weights: each tensor of the base finds its own row in a model with attention."""
 
+import logging
+import re
+
 import pytest
 import torch
 from torch import nn
 from ultralytics import YOLO
-from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.nn import tasks
+from ultralytics.nn.tasks import ClassificationModel, DetectionModel, yaml_model_load
 
 from yolo_attn.errors import UserError
 from yolo_attn.layers import CBAM, GAM, NAM, SimAM
@@ -12,6 +16,9 @@ from yolo_attn.plugin.matching import match_rows
 from yolo_attn.plugin.transfer import transfer_of
 
 ATTENTION = (CBAM, GAM, NAM, SimAM)
+C2F = [2, 4, 6, 8, 12, 15, 18, 21]
+"""Rows of yolov8's blocks that can have attention inside."""
+
 VARIANTS = {"C2f": "C2f_NAM", "C3k2": "C3k2_NAM"}
 
 
@@ -128,6 +135,9 @@ def test_attention_inside_blocks_stays_behind_where_the_target_has_other(name, t
     base = set(DetectionModel("yolov8n.yaml", verbose=False).state_dict())
     taken = transfer_of(model)
     assert {key for key, place in taken.tensors.items() if place} == base
+    assert taken.is_whole
+    assert "355 of 355 tensors (100%) and 3,157,200 of 3,157,200 parameters (100%) transferred" in taken.line()
+    assert f"the checkpoint's attention in rows {', '.join(map(str, C2F))}, which the model has not" in taken.line()
     state = source.state_dict()
     for key, place in taken.tensors.items():
         assert place is None or torch.equal(model.state_dict()[place], state[key])
@@ -152,7 +162,7 @@ def test_the_same_layer_elsewhere_in_its_block_is_other_attention():
     assert before.keys() == source.state_dict().keys()
     model.load(source, verbose=False)
     report = transfer_of(model)
-    assert report.new_attention == [2, 4, 6, 8, 12, 15, 18, 21]
+    assert report.new_attention == C2F
     assert report.taken == set(DetectionModel("yolov8n.yaml", verbose=False).state_dict())
     assert "23 rows matched (8 with new attention inside)" in report.line()
     for key, value in model.state_dict().items():
@@ -169,6 +179,32 @@ def test_the_place_is_the_same_where_it_is_named_or_not():
     model.load(source, verbose=False)
     assert transfer_of(model).new_attention == []
     assert {m.gain for m in model.modules() if isinstance(m, NAM)} == {2.0}
+
+
+def gam(name, ratio, gain=None):
+    """A model with GAM of a ratio, and a gain."""
+    d = tasks.yaml_model_load(name)
+    options = {"ratio": ratio} | ({"gain": gain} if gain else {})
+    for row in (*d["backbone"], *d["head"]):
+        if "GAM" in row[2]:
+            row[3] = [*row[3], dict(options)]
+    return DetectionModel(d, verbose=False)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("yolov8n-gam.yaml", [22, 23, 24]), ("yolov8n-gam-blocks.yaml", C2F)])
+@pytest.mark.parametrize("as_tensors", [False, True])
+def test_attention_of_other_shapes_is_new_as_a_whole(name, rows, as_tensors):
+    """Those of its tensors that would fit are not taken, nor its gain, and the line tells it."""
+    source, model = randomised(gam(name, 4, gain=2.0)), gam(name, 8)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.load(source.state_dict() if as_tensors else source, verbose=False)
+    report = transfer_of(model)
+    assert report.new_attention == list(report.left_out) == rows
+    assert len(report.taken) == len(DetectionModel("yolov8n.yaml", verbose=False).state_dict())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items() if k not in report.taken)
+    assert {m.gain for m in model.modules() if isinstance(m, GAM)} == {1.0}
+    assert f"the checkpoint's attention in rows {', '.join(map(str, rows))}, which" in report.line()
+    assert report.is_whole
 
 
 @pytest.mark.parametrize(
@@ -196,3 +232,34 @@ def test_source_stays_as_it_is():
     DetectionModel("yolov8n-gam.yaml", verbose=False).load(source, verbose=False)
     assert list(source.state_dict()) == names
     assert [m.i for m in source.model] == list(range(len(source.model)))
+
+
+def test_one_line_for_one_transfer(caplog, monkeypatch):
+    """Ultralytics' own count stays where nothing of ours is said; taking attention out is no warning."""
+    monkeypatch.setattr(logging.getLogger("ultralytics"), "handlers", [caplog.handler])
+    base, attended = (DetectionModel(name, verbose=False) for name in ("yolov8n.yaml", "yolov8n-gam.yaml"))
+    for source, target in ((base, "yolov8n-gam.yaml"), (attended, "yolov8n.yaml"), (attended, "yolov8n-nam.yaml")):
+        caplog.clear()
+        model = DetectionModel(target, verbose=False)
+        caplog.clear()
+        model.load(source)
+        ((level, message),) = [record[1:] for record in caplog.record_tuples]
+        assert (level, message) == (logging.INFO, transfer_of(model).line())
+        assert "355 of 355 tensors (100%) and 3,157,200 of 3,157,200 parameters (100%) transferred" in message
+        assert ("the checkpoint's attention in rows 22, 23, 24" in message) == (source is attended)
+    caplog.clear()
+    DetectionModel("yolov8n.yaml", verbose=False).load(base)
+    assert "Transferred 355/355 items" in caplog.messages[-1]
+
+
+def test_a_head_of_other_classes_is_no_warning(caplog, monkeypatch):
+    """Though a classifier's holds a third of its parameters; shares of both stand behind their numbers."""
+    monkeypatch.setattr(logging.getLogger("ultralytics"), "handlers", [caplog.handler])
+    source = ClassificationModel("yolov8n-cls.yaml", nc=1000, verbose=False)
+    model = ClassificationModel("yolov8n-cls-nam.yaml", nc=2, verbose=False)
+    caplog.clear()
+    model.load(source)
+    ((level, message),) = [record[1:] for record in caplog.record_tuples]
+    assert level == logging.INFO
+    assert re.search(r"(\d+) of (\d+) tensors \(98\.\d%\) and [\d,]+ of [\d,]+ parameters \(5\d\.\d%\)", message)
+    assert "head rebuilt for 2 classes, the checkpoint has 1000" in message

@@ -80,8 +80,7 @@ def test_every_tensor_goes_to_its_row_and_to_no_other(name, put):
         assert torch.equal(after[key], before[key]), key
     report = transfer_of(target)
     assert report.tensors == places
-    assert report.share == 1
-    assert report.missing == []
+    assert (report.is_whole, report.left_out, report.missing) == (True, {}, [])
     assert sum(report.parameters.values()) == sum(p.numel() for p in source.parameters())
     news = [i for i, row in enumerate(rows(described)) if row[2] in LAYERS or row[2].endswith("_NAM")]
     assert report.new_attention == news
@@ -145,7 +144,8 @@ def test_sources_in_files(suffix, tmp_path):
     assert isinstance(weights, StateDict) == (suffix != ".safetensors")
     target = attended()
     target.load(weights, verbose=False)
-    assert transfer_of(target).share == 1
+    assert transfer_of(target).is_whole
+    assert None not in transfer_of(target).tensors.values()
     assert str(file) in transfer_of(target).line()
     if suffix != ".safetensors":
         with pytest.raises(UserError, match="a state dict, without its model YAML"):
@@ -215,7 +215,7 @@ def test_a_head_of_another_version_of_ultralytics(monkeypatch):
     lost = {key for key, place in report.tensors.items() if place is None}
     assert lost
     assert all(key.startswith("model.22.cv3.") for key in lost)
-    assert report.share < 0.9
+    assert not report.is_whole
     assert warnings == [report.line()]
 
 
@@ -241,14 +241,19 @@ def test_line_and_table():
     source = fill(attended(put=middle))
     target.load(source, verbose=False)
     report = transfer_of(target)
-    assert "23 rows matched (8 with new attention inside), 0 inserted, 3 missing; 355 of " in report.line()
+    assert "23 rows matched (8 with new attention inside), 0 inserted; 355 of 355 tensors (100%)" in report.line()
+    left_out = "; the checkpoint's attention in rows 6, 17, 18, which the model has not there, is left out"
+    assert report.line().endswith(left_out)
     table = report.as_rows()
     assert [row["row"] for row in table] == [*range(23), None, None, None]
     assert [row["layer"] for row in table[23:]] == ["GAM", "NAM", "SimAM"]
     assert sum(row["of_tensors"] for row in table) == len(source.state_dict())
     assert sum(row["of_parameters"] for row in table) == sum(p.numel() for p in source.parameters())
     assert len(report.table().splitlines()) == 1 + 26
-    assert report.as_json()["rows"] == {"matched": 23, "inserted": [], "missing": report.missing}
+    told = report.as_json()
+    assert told["rows"] == {"matched": 23, "inserted": [], "missing": report.missing}
+    assert told["tensors"] == {"transferred": 355, "of": 355}
+    assert told["left_out"] == {"rows": report.missing, "tensors": len(source.state_dict()) - 355}
 
 
 def test_two_transfers_are_told_as_one():

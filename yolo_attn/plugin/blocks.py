@@ -14,6 +14,9 @@ from torch import Tensor, nn
 HOOK_ID = -1
 """Key of our hook. PyTorch counts its own from 0 in each process, and would give a key of another process again."""
 
+ATTRIBUTE = "attention"
+"""What attention inside a block is called there, and so in the names of its tensors."""
+
 WHERE = ("end", "pre_bn", "out")
 
 UNITS: dict[str, tuple[str, ...]] = {
@@ -124,7 +127,7 @@ def _before_norm(conv: Any, attention: nn.Module) -> nn.Module:
     if not isinstance(conv, nn.Sequential):
         return AttendedConv(conv, attention)
     (first, convolution), *rest = conv.named_children()
-    return nn.Sequential(OrderedDict([(first, convolution), ("attention", attention), *rest]))
+    return nn.Sequential(OrderedDict([(first, convolution), (ATTRIBUTE, attention), *rest]))
 
 
 def _is_a(module: nn.Module, kind: str) -> bool:

@@ -1,52 +1,89 @@
 """Which row of a model each row of a source of weights is, whatever attention stands between them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.gains import rows_of
+from yolo_attn.plugin.gains import attention_of, rows_of
 from yolo_attn.plugin.registry import LAYERS, split_name
 from yolo_attn.plugin.sources import StateDict
+from yolo_attn.plugin.tensor_rows import Shapes, inside, match_tensors, shapes_by_row
 
-BothRows = tuple[list[list[Any]], list[list[Any]]]
-"""Rows of a source and of a model."""
+UNNAMED = "attention"
+"""What a state dict's row is called that the model has not: its tensors do not tell the layer's name."""
 
 
-def both_rows(source: Any, model: Any) -> BothRows:
-    """The rows of a source and of a model; none where it was not built from rows.
+@dataclass(frozen=True)
+class Match:
+    """Rows of a source of weights and of a model, and which is which.
 
-    A state dict does not tell: it is taken for one of the model itself, or of the model without its attention.
+    Attributes:
+        names: Names of the rows of both.
+        attention: The attention's tensors in each row of both that has any.
+        places: The model's index of each of the source's rows that it has; None where they differ in other rows than
+            those of attention.
+        kept: The source's index of each of the model's rows with the source's attention in it.
+    """
+
+    names: tuple[list[str], list[str]]
+    attention: tuple[dict[int, Shapes], dict[int, Shapes]]
+    places: dict[int, int] | None
+    kept: dict[int, int]
+
+    @property
+    def new_attention(self) -> dict[int, Shapes]:
+        """Attention of the model that the source has not."""
+        return {new: tensors for new, tensors in self.attention[1].items() if new not in self.kept}
+
+    @property
+    def left_out(self) -> dict[int, Shapes]:
+        """Attention of the source that the model has not."""
+        return {old: tensors for old, tensors in self.attention[0].items() if old not in self.kept.values()}
+
+    @property
+    def attended(self) -> bool:
+        """Whether one of both has attention."""
+        return any(self.attention)
+
+
+def match(source: Any, model: Any) -> Match | None:
+    """Match the rows of a source of weights and of a model.
+
+    Attention is the same where its kind, its place and all of its tensors' names and shapes are; a state dict tells no
+    more than the last.
+
+    Returns:
+        The match; None where one of both was not built from rows.
 
     Raises:
-        UserError: If a state dict has as many rows as neither.
+        UserError: If a state dict is of another model, whatever its attention.
     """
-    ours = rows_of(model)
-    if not isinstance(source, StateDict):
-        return rows_of(source), ours
-    base = [[*row[:2], base_of(row[2]), *row[3:]] for row in ours if row[2] not in LAYERS]
-    if len(source.model) not in {len(ours), len(base)}:
-        expected = " or ".join(dict.fromkeys(map(str, (len(base), len(ours)))))
-        raise UserError(
-            f"{name_of(source)} does not fit {yaml_name(model)}: another family, it has {len(source.model)} rows, "
-            f"expected {expected}"
-        )
-    has_rows_of_attention = len(base) < len(ours)
-    own = len(source.model) == len(ours) and (
-        has_rows_of_attention or len(source.state_dict()) == len(model.state_dict())
-    )
-    return (ours if own else base), ours
-
-
-def names_of(rows: BothRows) -> tuple[list[str], list[str]]:
-    """Names of the rows of both."""
-    source, target = ([row[2] for row in part] for part in rows)
-    return source, target
-
-
-def places_of(rows: BothRows) -> dict[int, int] | None:
-    """The model's index of each of the source's rows, as `match_rows` finds them."""
-    return match_rows(*names_of(rows), *map(_feeding, rows))
+    rows = rows_of(source), rows_of(model)
+    bare = isinstance(source, StateDict)
+    if not rows[1] or not (rows[0] or bare):
+        return None
+    target = [row[2] for row in rows[1]]
+    if bare:
+        places = match_tensors(source, model, target)
+        if places is None:
+            raise UserError(_other_rows(source, model, target))
+        names = [target[places[i]] if i in places else UNNAMED for i in range(len(source.model))]
+    else:
+        names = [row[2] for row in rows[0]]
+        places = match_rows(names, target, *map(_feeding, rows))
+    theirs, ours = _attention(source, names), _attention(model, target)
+    kept = {
+        new: old
+        for old, new in (places or {}).items()
+        if new in ours
+        and theirs.get(old, {}) == ours[new]
+        and (bare or attention_of(rows[0][old]) == attention_of(rows[1][new]))
+    }
+    if places is not None:
+        places = {old: new for old, new in places.items() if target[new] not in LAYERS or new in kept}
+    return Match((names, target), (theirs, ours), places, kept)
 
 
 def match_rows(
@@ -83,6 +120,26 @@ def match_rows(
                 places[index] = same[0]
                 left = [place for place in left if place[0] > same[0]]
     return places
+
+
+def _attention(model: Any, names: Sequence[str]) -> dict[int, Shapes]:
+    """The tensors of the attention in each row that has any."""
+    shapes, found = shapes_by_row(model), {}
+    for index, name in enumerate(names):
+        is_row = name in LAYERS or name == UNNAMED
+        tensors = shapes[index] if is_row else inside(shapes[index])
+        if is_row or (tensors if isinstance(model, StateDict) else split_name(name)[1]):
+            found[index] = tensors
+    return found
+
+
+def _other_rows(source: StateDict, model: Any, names: Sequence[str]) -> str:
+    base = sum(name not in LAYERS for name in names)
+    expected = " or ".join(map(str, dict.fromkeys((base, len(names)))))
+    return (
+        f"{name_of(source)} does not fit {yaml_name(model)}: another family, it has {len(source.model)} rows, "
+        f"expected {expected}"
+    )
 
 
 def _feeding(rows: list[list[Any]]) -> dict[int, int]:

@@ -5,9 +5,11 @@ and tensors whose shapes happen to agree land in the wrong row. Here the rows of
 target's before Ultralytics' own transfer runs, which still remaps classes and rebuilds a head of other width.
 """
 
+import contextlib
 import copy
+import logging
 from collections import OrderedDict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,14 +18,11 @@ from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.gains import attention_of, own_gain, set_gains
-from yolo_attn.plugin.matching import BothRows, base_of, both_rows, name_of, names_of, places_of, yaml_name
+from yolo_attn.plugin.gains import own_gain, set_gains
+from yolo_attn.plugin.matching import Match, base_of, match, name_of, yaml_name
 from yolo_attn.plugin.registry import LAYERS
-from yolo_attn.plugin.report import Transfer
+from yolo_attn.plugin.report import ENOUGH, Transfer
 from yolo_attn.plugin.sources import StateDict, source_of
-
-ENOUGH = 0.9
-"""Share of a checkpoint's tensors under which it belongs to another model."""
 
 _transfers: WeakKeyDictionary[nn.Module, Transfer] = WeakKeyDictionary()
 """Of models that took weights in this process; of what is loaded from a checkpoint, everything has trained."""
@@ -42,35 +41,37 @@ def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: boo
         UserError: If one of both has attention, and they differ in family, task or scale.
     """
     source = source_of(weights)
-    check_load(source, model)
-    rows = both_rows(source, model)
-    places = places_of(rows) if all(rows) else None
-    if places is None:
+    found = match(source, model)
+    if found and found.attended:
+        _check(source, model, found)
+    if found is None or found.places is None:
         load_model(model, weights, verbose)
         return
+    places = found.places
     if isinstance(source, StateDict) and source.classes not in {0, _classes(model)}:
         _give_head(source, model)
-    kept = {new: old for old, new in places.items() if attention_of(rows[0][old]) == attention_of(rows[1][new])}
-    new_attention = [index for index, row in enumerate(rows[1]) if attention_of(row) and index not in kept]
-    fresh = _attention_in(model, new_attention)
-    moved = any(old != new for old, new in places.items()) or len(places) < len(rows[0])
-    load_model(model, _renumbered(source, places) if moved else source, verbose)
+    state = model.state_dict()
+    fresh = {key: state[key].clone() for key in _keys(found.new_attention)}
+    moved = any(old != new for old, new in places.items()) or len(places) < len(found.names[0])
+    with _count_of_ultralytics(shown=not found.attended):
+        load_model(model, _renumbered(source, places) if moved else source, verbose)
     model.load_state_dict(fresh, strict=False)
-    _keep_gains(source, model, kept)
+    _keep_gains(source, model, found.kept)
     earlier = _transfers.get(source)
     report = Transfer(
         name_of(source),
         yaml_name(model),
-        *names_of(rows),
+        *found.names,
         places,
-        new_attention,
+        list(found.new_attention),
         _taken(source, model, places, fresh),
+        {row: _keys({row: names}) for row, names in found.left_out.items()},
         {key: value.numel() for key, value in source.named_parameters()},
         (_classes(source), _classes(model)),
     )
     _transfers[model] = report = earlier.then(report) if earlier else report
-    if verbose and _attended(rows) and not (earlier and earlier.line() == report.line()):
-        (LOGGER.info if report.share >= ENOUGH else LOGGER.warning)(report.line())
+    if verbose and found.attended and not (earlier and earlier.line() == report.line()):
+        (LOGGER.info if report.is_whole else LOGGER.warning)(report.line())
 
 
 def transfer_of(model: nn.Module) -> Transfer | None:
@@ -89,9 +90,9 @@ def check_load(weights: Any, model: Any) -> None:
         UserError: As `check_same`.
     """
     source = source_of(weights)
-    rows = both_rows(source, model)
-    if all(rows) and _attended(rows):
-        check_same(source, model)
+    found = match(source, model)
+    if found and found.attended:
+        _check(source, model, found)
 
 
 def check_same(source: Any, model: Any) -> None:
@@ -100,22 +101,23 @@ def check_same(source: Any, model: Any) -> None:
     Raises:
         UserError: Naming both, and what differs.
     """
-    rows = both_rows(source, model)
-    names = names_of(rows)
+    _check(source, model, match(source, model))
+
+
+def _check(source: Any, model: Any, found: Match | None) -> None:
     both = f"{name_of(source)} does not fit {yaml_name(model)}"
-    if not all(rows):
+    if found is None:
         raise UserError(f"{both}: it was not built from rows of a model YAML")
-    places = places_of(rows)
-    if places is None:
-        raise UserError(f"{both}: {_difference(*names)}")
-    last = f"model.{places.get(len(names[0]) - 1)}."
-    shell = _renumbered(source, places)
-    wanted, given = model.state_dict(), shell.state_dict()
+    if found.places is None:
+        raise UserError(f"{both}: {_difference(*found.names)}")
+    last = f"model.{len(found.names[1]) - 1}."
+    wanted, given = model.state_dict(), _renumbered(source, found.places).state_dict()
     if isinstance(source, StateDict) and _parts(wanted, last) != _parts(given, last):
-        raise UserError(f"{both}: another task, its head has other tensors than {names[1][-1]}")
+        raise UserError(f"{both}: another task, its head has other tensors than {found.names[1][-1]}")
+    placed = {found.places[old]: tensors for old, tensors in found.attention[0].items() if old in found.places}
     theirs, ours = (
-        {key: value.shape for key, value in tensors.items() if not key.startswith((last, *_attention(m)))}
-        for m, tensors in ((shell, given), (model, wanted))
+        {key: value.shape for key, value in tensors.items() if key not in others and not key.startswith(last)}
+        for tensors, others in ((given, _keys(placed)), (wanted, _keys(found.attention[1])))
     )
     fitting = len(theirs.items() & ours.items())
     if fitting < ENOUGH * max(len(theirs), len(ours)):
@@ -125,10 +127,23 @@ def check_same(source: Any, model: Any) -> None:
         raise UserError(f"{both}: {other}; {fitting} of its {of}")
 
 
-def _attention(model: nn.Module) -> tuple[str, ...]:
-    """How the names of attention's tensors begin."""
-    layers = tuple(LAYERS.values())
-    return tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, layers))
+@contextlib.contextmanager
+def _count_of_ultralytics(shown: bool) -> Iterator[None]:
+    """Leave out Ultralytics' own count, where ours says more."""
+
+    def keeps(record: logging.LogRecord) -> bool:
+        return shown or not record.getMessage().startswith("Transferred ")
+
+    LOGGER.addFilter(keeps)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(keeps)
+
+
+def _keys(tensors: Mapping[int, Iterable[str]]) -> set[str]:
+    """Tensors' whole names, given those behind each row's number."""
+    return {f"model.{row}.{name}" for row, names in tensors.items() for name in names}
 
 
 def _parts(tensors: dict[str, Tensor], head: str) -> set[str]:
@@ -145,16 +160,6 @@ def _difference(source: Sequence[str], target: Sequence[str]) -> str:
     if (there, here) == (len(source) - 1, len(target) - 1):
         return f"another task, its head is {theirs}, expected {ours}"
     return f"another family, it has {theirs} in row {there} where the model has {ours} in row {here}"
-
-
-def _attended(rows: BothRows) -> bool:
-    return any(attention_of(row) for part in rows for row in part)
-
-
-def _attention_in(model: nn.Module, rows: Container[int]) -> dict[str, Tensor]:
-    """Tensors of the attention in some rows: what a source calls alike is of other attention, and may not stay."""
-    inside = tuple(name for name in _attention(model) if int(name.split(".")[1]) in rows)
-    return {key: value.clone() for key, value in model.state_dict().items() if key.startswith(inside)}
 
 
 def _renumbered(source: Any, places: dict[int, int]) -> Any:
