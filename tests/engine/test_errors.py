@@ -116,10 +116,20 @@ def test_wrong_files(told, small_coco, tmp_path):
         "nc: 1\nbackbone:\n  - [-1, 1, Conv, [many, 3]]\nhead:\n  - [[0], 1, Detect, [nc]]\n"
     )
     good = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
-    for name in ("wrong.pt", "tensor.pt"):
-        assert "not an Ultralytics checkpoint" in told("train", *good, "--weights", tmp_path / name)
-        assert "not an Ultralytics checkpoint" in told("val", "--weights", tmp_path / name, "--data", small_coco)
-        assert "not an Ultralytics checkpoint" in told("train", "--resume", tmp_path / name)
+    for name, message in (
+        ("wrong.pt", "wrong.pt: not an Ultralytics checkpoint"),
+        ("tensor.pt", "tensor.pt: it holds tensors named weights, expected a checkpoint of Ultralytics', or"),
+        ("list.yaml", "list.yaml: expected a checkpoint, a file ending with .pt, .pth or .safetensors"),
+    ):
+        lines = (
+            told("train", *good, "--weights", tmp_path / name),
+            told("val", "--weights", tmp_path / name, "--data", small_coco),
+            told("train", "--resume", tmp_path / name),
+        )
+        for option, line in zip(("--weights", "--weights", "--resume"), lines, strict=True):
+            assert f"{option} {tmp_path}/{message}" in line
+            assert "yolo26n" not in line
+    assert f"--weights {tmp_path}: a folder, expected a file" in told("train", *good, "--weights", tmp_path)
     for name in ("best.onnx", "best.torchscript"):
         (tmp_path / name).write_bytes(b"exported")
         assert f"yolo-attn val model={tmp_path / name}" in told("val", "--weights", tmp_path / name)

@@ -27,7 +27,7 @@ def settings(small_coco, epochs, **more):
     return {**SETTINGS, "data": str(small_coco), "epochs": epochs, **more}
 
 
-def test_the_base_stays_bit_for_bit(base, small_coco, tmp_path):
+def test_the_base_stays_bit_for_bit(base, small_coco, tmp_path, caplog):
     """Its parameters and statistics, in the model and in its moving average; the attention trains meanwhile."""
     trainer = run.train(
         "yolov8n-gam.yaml", str(tmp_path), str(base), settings(small_coco, 2), freeze_base=2, identity_init=False
@@ -39,6 +39,10 @@ def test_the_base_stays_bit_for_bit(base, small_coco, tmp_path):
     assert len(norms) == 6
     assert all(norm.num_batches_tracked > 0 for norm in norms)
     assert all(norm.bias.abs().sum() > 0 for norm in norms)  # they began at 0
+    new = sum(len(trainer.model.model[row].state_dict()) for row in (22, 23, 24))
+    assert "--freeze-base 2: the base never trains, since epochs=2" in caplog.messages
+    frozen = f"the base is frozen for the first 2 epochs: only what got no weights trains, {new} tensors"
+    assert frozen in caplog.messages
 
 
 class Normed(nn.Module):
@@ -63,7 +67,7 @@ def test_statistics_of_a_new_layer_train_without_parameters_beside_them(base, sm
         assert all(model.model[row].norm.running_mean.abs().sum() > 0 for row in (22, 23, 24))  # they began at 0
 
 
-def test_then_everything_trains_and_own_freeze_holds(base, small_coco, tmp_path):
+def test_then_everything_trains_and_own_freeze_holds(base, small_coco, tmp_path, caplog):
     more = settings(small_coco, 2, save_period=1, freeze=2)
     trainer = run.train("yolov8n-gam.yaml", str(tmp_path), str(base), more, freeze_base=1)
     first = YOLO(tmp_path / "train/weights/epoch0.pt").model
@@ -75,6 +79,8 @@ def test_then_everything_trains_and_own_freeze_holds(base, small_coco, tmp_path)
     assert not {key for key in changed(base, trainer.model) if key.startswith(("model.0.conv", "model.1.conv"))}
     assert KEY not in trainer.model.yaml
     assert KEY not in YOLO(trainer.last).model.yaml
+    assert any(line.startswith("the base is frozen for the first epoch: only what") for line in caplog.messages)
+    assert not any("never trains" in line for line in caplog.messages)
 
 
 class CutError(Exception):

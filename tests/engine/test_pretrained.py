@@ -139,6 +139,10 @@ def test_weights_that_do_not_fit_in_both_other_ways_to_train(base, small_coco, t
     assert message in capsys.readouterr().err
     with pytest.raises(UserError, match=re.escape(message)):
         YOLO("yolo11n-gam.yaml").train(**settings)
+    (tmp_path / "garbage.pt").write_bytes(b"no checkpoint")
+    for name, told in (("gone.pt", "no such file"), ("garbage.pt", "not an Ultralytics checkpoint"), ("", "a folder")):
+        with pytest.raises(UserError, match=rf"^pretrained {re.escape(str(tmp_path / name))}: {told}"):
+            YOLO("yolov8n-gam.yaml").train(**{**settings, "pretrained": str(tmp_path / name)})
     attended = tmp_path / "attended.pt"
     network = YOLO("yolov8n-gam.yaml").model
     torch.save({"model": network, "train_args": {}}, attended)

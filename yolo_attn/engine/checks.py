@@ -11,7 +11,7 @@ from torch import nn
 from ultralytics.cfg import CLI_HELP_MSG, DEFAULT_CFG_DICT, get_cfg
 from ultralytics.engine.exporter import export_formats
 from ultralytics.nn import tasks
-from ultralytics.utils import RANK
+from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import select_device
 
 from yolo_attn import errors
@@ -24,6 +24,9 @@ from yolo_attn.plugin.transfer import check_same, transfer_of
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 EXPORTED = {suffix for suffix in export_formats()["Suffix"] if suffix.startswith(".") and suffix != ".pt"}
+
+ADVICE = (CLI_HELP_MSG, "Recommended fixes are", "Use an official Ultralytics model")
+"""How what Ultralytics says further begins, which would hide what is wrong."""
 
 
 def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
@@ -171,7 +174,7 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
     Raises:
         UserError: If the file is missing, with where such a file comes from, or is no checkpoint of Ultralytics'.
     """
-    if not Path(file).is_file():
+    if not Path(file).exists():
         origin = "the last.pt of a training that was cut off"
         if option != "--resume":
             origin = (
@@ -189,6 +192,8 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
     try:
         load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
         model, checkpoint = load(file)
+    except UserError as error:
+        raise UserError(f"{option} {error}") from error
     except Exception as error:  # whatever unpickling a wrong file raises
         raise UserError(f"{option} {file}: not an Ultralytics checkpoint: {one_line(error)}") from error
     return model, checkpoint
@@ -239,11 +244,16 @@ def check_frozen(model: Any, epochs: int, args: SimpleNamespace) -> None:
         raise UserError(f"--freeze-base {epochs}: nothing would train, {reason}")
     if getattr(args, "compile", False) and (RANK > -1 or "," in str(args.device)):
         raise UserError(f"--freeze-base {epochs}: compile={args.compile} does not go with it on several devices")
+    if epochs >= args.epochs:
+        LOGGER.warning(f"--freeze-base {epochs}: the base never trains, since epochs={args.epochs}")
 
 
 def one_line(error: Exception) -> str:
     """An exception's type, the beginning of its text, and what helps where a checkpoint's own layer is not found."""
-    line = errors.one_line(error, str(error).partition(CLI_HELP_MSG)[0])  # a screen of help would hide what is wrong
+    text = str(error)
+    for advice in ADVICE:
+        text = text.partition(advice)[0]
+    line = errors.one_line(error, text)
     unpickling = any(frame.f_globals["__name__"] == "torch.serialization" for frame, _ in walk_tb(error.__traceback__))
     if isinstance(error, ModuleNotFoundError) and unpickling:
         line += f"; for layers of your own give --import {error.name}, from its folder or with that on PYTHONPATH"

@@ -40,7 +40,8 @@ class FrozenBase:
             p.requires_grad = False
         for each in filter(None, (model, ema)):
             each.yaml = {**each.yaml, KEY: {"epochs": epochs, "new": new}}
-        LOGGER.info(f"the base is frozen for {epochs} epochs: {len(new)} of its tensors train")
+        until = f"{epochs} epochs" if epochs > 1 else "epoch"
+        LOGGER.info(f"the base is frozen for the first {until}: only what got no weights trains, {len(new)} tensors")
 
     def hold(self) -> None:
         """Keep the statistics of the base's batch norms, which Ultralytics sets to training before each epoch."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
+from ultralytics.utils import SETTINGS
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from yolo_attn.coco import SEPARATOR
 from yolo_attn.coco.source import FILE_NAMES, is_coco_format, parts_of
@@ -45,7 +47,7 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         check_importable(network)
         check_task(network, str(model.model_name or model.cfg), model.task)
         pretrained = kwargs.get("pretrained", model.overrides.get("pretrained"))
-        if isinstance(pretrained, (str, Path)) and Path(pretrained).is_file() and not kwargs.get("resume"):
+        if isinstance(pretrained, (str, Path)) and not kwargs.get("resume") and not _is_fetched(pretrained, network):
             check_load(read_checkpoint(str(pretrained), "pretrained")[0], network)
     sets = data if isinstance(data, (list, tuple)) else [data]
     on_coco = [named for named in sets if _is_coco(named, model)]
@@ -91,6 +93,14 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
     if validator is None and (on_coco or _has_attention(model.model)):
         validator = _our("validator", model, on_coco)
     return run(model, validator, **kwargs)
+
+
+def _is_fetched(weights: str | Path, network: Any) -> bool:
+    """Whether weights are Ultralytics' to find or download; without attention, all that are not at hand."""
+    if Path(weights).exists():
+        return False
+    kept = Path(SETTINGS["weights_dir"], weights).exists() or Path(weights).name in GITHUB_ASSETS_NAMES
+    return kept or "://" in str(weights) or not _has_attention(network)
 
 
 def _our(part: str, model: Any, on_coco: bool) -> Any:

@@ -12,6 +12,9 @@ from yolo_attn.errors import UserError
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.weights_only import SUFFIX
 
+PICKLED = (".pt", ".pth")
+"""How files of checkpoints and of state dicts end, but for safetensors."""
+
 KEY = re.compile(r"^(?:module\.|model\.)?(model\.(\d+)\..+)$")
 """A tensor's name in a model of Ultralytics', its row in it; in front of it what parallel training or `YOLO` puts."""
 
@@ -82,25 +85,34 @@ def load_checkpoint(load: Callable[..., Any], weight: str | Path, *args: Any, **
 
     Returns:
         The model, or a `StateDict`, and the checkpoint's content.
+
+    Raises:
+        UserError: If it is a folder, a file of another kind, or one that can be read and holds neither.
     """
     file = Path(weight)
-    if file.suffix == SUFFIX and file.is_file():
+    if file.is_dir():
+        raise UserError(f"{file}: a folder, expected a file, such as the best.pt of a training")
+    if not file.is_file():
+        return load(weight, *args, **kwargs)
+    if file.suffix.lower() not in (*PICKLED, SUFFIX):
+        raise UserError(f"{file}: expected a checkpoint, a file ending with {', '.join(PICKLED)} or {SUFFIX}")
+    if file.suffix == SUFFIX:
         model: Any = load_safe(file)
         return model, {"model": model, "train_args": model.args}
-    tensors = _read_tensors(file) if file.suffix in {".pt", ".pth"} and file.is_file() else None
-    if tensors:
-        found = StateDict(tensors, str(file))
-        return found, {"model": found}
-    return load(weight, *args, **kwargs)
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor] | None:
-    """The state dict in a file, if that is what it holds."""
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # whatever reading a checkpoint of objects, or no checkpoint at all, raises
-        return None
-    return _tensors(content)
+        return load(weight, *args, **kwargs)
+    tensors = _tensors(content)
+    if tensors:
+        found = StateDict(tensors, str(file))
+        return found, {"model": found}
+    if not any(isinstance(part, nn.Module) for part in (content.values() if isinstance(content, dict) else [content])):
+        raise UserError(
+            f"{file}: it holds {_described(content)}, expected a checkpoint of Ultralytics', or a state dict with "
+            "names such as model.0.conv.weight"
+        )
+    return load(weight, *args, **kwargs)
 
 
 def source_of(weights: Any) -> Any:
@@ -113,9 +125,23 @@ def source_of(weights: Any) -> Any:
 
 def _tensors(content: Any) -> dict[str, Tensor] | None:
     """The state dict in a checkpoint's content, if it holds nothing else."""
-    if isinstance(content, dict):
-        content = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), content)
+    content = _unwrapped(content)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         return None
     named = {match[1]: content[key] for key in content if (match := KEY.match(str(key)))}
     return named if named and len(named) == len(content) else None
+
+
+def _unwrapped(content: Any) -> Any:
+    if isinstance(content, dict):
+        return next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), content)
+    return content
+
+
+def _described(content: Any) -> str:
+    """What a file holds that is no source of weights."""
+    content = _unwrapped(content)
+    if not isinstance(content, dict) or not content:
+        return f"a {type(content).__name__}"
+    kind = "tensors named" if all(isinstance(value, Tensor) for value in content.values()) else "a dict of"
+    return f"{kind} {', '.join(map(str, list(content)[:3]))}{', …' if len(content) > 3 else ''}"

@@ -74,7 +74,7 @@ def read_weights(file: Path) -> nn.Module:
                 )
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  it is no mapping
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: no whole safetensors file: {one_line(error)}") from error
+        raise UserError(f"{file}: no whole safetensors file: {' '.join(str(error).split())}") from error
     try:
         described = json.loads(about["yaml"])
     except (KeyError, ValueError):
