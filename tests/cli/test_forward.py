@@ -66,6 +66,7 @@ def test_mistakes_are_one_line(told, tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: asked.append(args))
     runs = f"project={tmp_path / 'runs'}"
     assert told("trian").startswith("SyntaxError: 'trian' is not a valid YOLO argument. Similar arguments are i.e. ")
+    assert told("nsert", "yolov8n.yaml") == "'nsert': no such command; did you mean yolo-attn insert?"
     assert "'epochz' is not a valid YOLO argument" in told("train", "model=yolov8n-gam.yaml", "epochz=3")
     assert "missing an '=' sign" in told("train", "epochs")
     assert told("mode=foo").startswith("ValueError: Invalid 'mode=foo'. Valid modes are")

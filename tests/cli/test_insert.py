@@ -41,8 +41,26 @@ def test_insert_and_remove(here, capsys):
     model = YOLO("yolov8s-gam8.yaml").model
     assert model.yaml["scale"] == "s"
     assert [row[2:] for row in model.yaml["head"][12:15]] == 3 * [["GAM", [{"ratio": 8}]]]
+    (here / "out").mkdir()
     assert run("remove", "yolov8s-gam8.yaml", "-o", "out/yolov8s-plain.yaml") == 0
     assert (here / "out/yolov8s-plain.yaml").read_bytes() == BASE.read_bytes()
+
+
+def test_one_row_is_a_row(here, capsys):
+    """Also with spaces between the numbers, and in the header that `remove` reads."""
+    arguments = ["yolov8n.yaml", "--layer", "NAM", "-o"]
+    assert run("insert", *arguments, "yolov8n-a.yaml", "--at", "backbone") == 0
+    assert run("insert", *arguments, "yolov8n-b.yaml", "--at", "after:4, 6") == 0
+    assert run("insert", "yolo12n.yaml", *arguments[1:], "yolo12n-c.yaml", "--at", "blocks:backbone") == 0
+    assert run("remove", "yolov8n-a.yaml", "-o", "yolov8n-d.yaml") == 0
+    told = [
+        "yolov8n-a.yaml: NAM as row 9",
+        "yolov8n-b.yaml: NAM as rows 5, 8",
+        "yolo12n-c.yaml: NAM inside rows 2, 4, 6, 8",
+    ]
+    assert capsys.readouterr().out.splitlines() == [*told, "yolov8n-d.yaml: NAM taken out of row 9"]
+    assert "# Inserted NAM as row 9; yolo-attn remove" in (here / "yolov8n-a.yaml").read_text()
+    assert (here / "yolov8n-d.yaml").read_bytes() == BASE.read_bytes()
 
 
 def test_script_is_the_same(here):
@@ -106,10 +124,31 @@ def test_layer_of_ones_own(here, monkeypatch):
         (["yolov8n.yaml", "-o", "folder.yaml", "--force"], "-o folder.yaml: it is there already"),
         (["yolov8n.yaml", "-o", "out.txt"], "-o 'out.txt': expected the name of a YAML file"),
         (["yolov8n.yaml", "-o", "a\nb.yaml"], "-o 'a\\nb.yaml': expected the name of a YAML file"),
-        (["yolov8n.yaml", "-o", "there.yaml/x.yaml"], "there.yaml: Not a directory; choose another -o folder"),
+        (["yolov8n.yaml", "-o", "there.yaml/x.yaml"], "-o there.yaml/x.yaml: there is no folder there.yaml"),
+        (
+            ["yolov8n.yaml", "-o", "deep/er/new.yaml"],
+            "-o deep/er/new.yaml: there is no folder deep/er; create it first",
+        ),
         (
             ["yolov8m.yaml", "-o", "mine.yaml"],
-            "-o mine.yaml: Ultralytics reads scale 'n' off this name, and the model's is 'm'",
+            "-o mine.yaml: Ultralytics finds no scale in this name and takes 'n', and the model's is 'm'",
+        ),
+        (["yolov8m.yaml", "-o", "yolov8s-mine.yaml"], "reads scale 's' off this name, and the model's is 'm'"),
+        (["yolov8n.yaml", "--layer", "GAM", "--layer", "SE"], "--layer: given more than once, GAM, SE"),
+        (["yolov8n.yaml", "--at", "neck", "--at", "backbone"], "--at: given more than once, neck, backbone"),
+        (["yolov8n.yaml", "--option", "ratio=8", "--option", "ratio=4"], "--option ratio: given more than once, 8, 4"),
+        (["yolov8n.yaml", "--at", "after:4,6,4"], "--at after:4,6,4: row 4 is named more than once"),
+        (
+            ["yolov8n-nam-blocks.yaml", "--at", "blocks:backbone"],
+            "--at blocks:backbone: its blocks have attention already, in rows 2, 4, 6, 8; yolo-attn remove takes",
+        ),
+        (
+            ["yolov8n-cls.yaml", "--at", "blocks:neck"],
+            "--at blocks:neck: there are no rows; Classify, the head, is all behind the backbone",
+        ),
+        (
+            ["yolov8n.yaml", "--layer", "SimAM", "--option", "e_lambda=1024"],
+            "the constant σ(0.5) = 0.62; write [15, 1, SimAM, []] or [15, 1, SimAM, [{e_lambda: 0.0001, gain: 1.0}]]",
         ),
         (["yolov8n.yaml", "extra"], "'extra': unknown to insert"),
         (["yolov8n.yaml", "epochs=3"], "'epochs=3': unknown to insert"),
@@ -124,7 +163,8 @@ def test_insert_mistakes(here, capsys, arguments, told):
     (here / "bytes.yaml").write_bytes(b"backbone: \xff")
     (here / "folder.yaml").mkdir()
     before = listing(here)
-    assert run("insert", "--layer", "GAM", "--at", "neck", "-o", "out.yaml", *arguments) == 2
+    given = [["--layer", "GAM"], ["--at", "neck"], ["-o", "out.yaml"]]
+    assert run("insert", *(word for pair in given if pair[0] not in arguments for word in pair), *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("yolo-attn: error: ")
     assert told in line

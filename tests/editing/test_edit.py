@@ -116,13 +116,20 @@ def test_only_the_head_takes_the_attended_map():
     assert [row[0] for row in rows_of(edit(text, "after:0").text)] == [-1, -1, 1, [1, 2]]
 
 
+def test_headers_of_before_are_read():
+    """They said rows of one row, too."""
+    written = with_header(edit(YOLO, "backbone"), "my.yaml", "train")
+    assert "# Inserted GAM as row 4; " in written
+    assert remove(written.replace("as row 4", "as rows 4"), "my.yaml", LAYERS, BLOCKS).text == YOLO
+
+
 def test_numbers_that_are_no_row_number_stay():
     text = YOLO.replace("# 4\n", "# 5\n").replace("# cat", "# 3x3 6 cat")
     edited = edit(text, "backbone")
     assert "SPPF, [256, 5]] # 5\n" in edited.text
     assert "# 3x3 6 cat" in edited.text
     written = with_header(edited, "my.yaml", "train")
-    assert "past the comments of rows 5;" in written
+    assert "past the comments of row 5;" in written
     assert remove(written, "my.yaml", LAYERS, BLOCKS).text == text
 
 
@@ -207,7 +214,9 @@ def targets(rows):
 def check_models(model, data):
     text, rows = model
     last = len(rows) - 2
-    after = st.lists(st.integers(0, last), min_size=1, max_size=3).map(lambda n: f"after:{','.join(map(str, n))}")
+    after = st.lists(st.integers(0, last), min_size=1, max_size=3, unique=True).map(
+        lambda n: f"after:{','.join(map(str, n))}"
+    )
     place = data.draw(st.one_of(after, st.sampled_from(["neck", "backbone", "blocks", "blocks:neck"])))
     options = data.draw(st.sampled_from([None, {"ratio": 8, "act": "x y"}]))
     has_blocks = any(row[2] in BLOCKS for row in rows[(last + 2 if "neck" in place else 0) :])

@@ -89,9 +89,11 @@ def test_wrong_channels(channels):
 @pytest.mark.parametrize("e_lambda", [0, -1e-4, 10, 1024, 10.0, float("nan"), float("inf"), True, "1e-4", None])
 def test_wrong_e_lambda(e_lambda):
     with pytest.raises(ValueError, match=r"SimAM: e_lambda must be .* 0 < e_lambda < 10, got .*constant σ\(0.5\)") as e:
-        SimAM(8, e_lambda=e_lambda)
+        SimAM(e_lambda=e_lambda)
     assert f"got {e_lambda!r};" in str(e.value)
     assert "channel count" in str(e.value)
+    with pytest.raises(ValueError, match=r"constant σ\(0.5\) = 0.62$"):  # it was given
+        SimAM(8, e_lambda=e_lambda)
 
 
 def test_options_are_keyword_only():

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from yolo_attn import __version__
 from yolo_attn.cli import check_data, doctor, export, insert, layers, migrate, remove, train, val
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             import_modules(imports.modules)
         if _is_ultralytics_grammar(others):
-            forward(others)
+            _forward(others)
             return 0
         args, further = _parser().parse_known_args(others)
         args.modules = imports.modules
@@ -70,6 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _tell("yolo-attn: stopped; a training that has a last.pt goes on with train --resume")
         return 130
+
+
+def _forward(arguments: list[str]) -> None:
+    """Run what `yolo` would run; a word that is nearly a command of ours alone is told so."""
+    try:
+        forward(arguments)
+    except UserError as error:
+        near = get_close_matches(arguments[0], COMMANDS.keys() - IN_BOTH_GRAMMARS, n=1, cutoff=0.75)
+        if not near:
+            raise
+        raise UserError(f"{arguments[0]!r}: no such command; did you mean yolo-attn {near[0]}?") from error
 
 
 def _tell(text: str) -> None:

@@ -132,12 +132,14 @@ def check_output(output: Path, force: bool) -> None:
         force: Whether it may be there already.
 
     Raises:
-        UserError: If it is no YAML's name, is there already, or cannot be written.
+        UserError: If it is no YAML's name, is there already, its folder is not, or it cannot be written.
     """
     if output.suffix not in {".yaml", ".yml"} or not output.name.isprintable():
         raise UserError(f"-o {str(output)!r}: expected the name of a YAML file, such as yolov8n-gam.yaml")
     if output.is_dir() or (output.exists() and not force):
         raise UserError(f"-o {output}: it is there already; choose another name, or --force to write over a file")
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"-o {output}: there is no folder {output.parent}; create it first")
     check_writable(output.absolute().parent, "-o")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, no_more, not_empty, option
 from yolo_attn.editing import PLACES
+from yolo_attn.errors import UserError
 
 EXAMPLE = """
   yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml
@@ -25,8 +26,10 @@ def add(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("file", type=not_empty, help="model YAML: a file, or a name such as yolov8n.yaml")
-    parser.add_argument("--layer", required=True, type=not_empty, help="GAM, NAM, SimAM, ...; yolo-attn layers has all")
-    parser.add_argument("--at", required=True, metavar="PLACE", help="where it goes; see below")
+    parser.add_argument(
+        "--layer", required=True, type=not_empty, action="append", help="GAM, NAM, SimAM, ...; yolo-attn layers has all"
+    )
+    parser.add_argument("--at", required=True, action="append", metavar="PLACE", help="where it goes; see below")
     parser.add_argument(
         "--option",
         type=option,
@@ -42,21 +45,34 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Write the edited YAML."""
     no_more("insert", further)
+    layer, place = _once("--layer", args.layer), _once("--at", args.at)
+    options = {name: _once(f"--option {name}", [v for key, v in args.option if key == name]) for name, _ in args.option}
     output = Path(args.output)
     check_output(output, args.force)
-    from yolo_attn.editing import with_header
+    from yolo_attn.editing import numbered, with_header
     from yolo_attn.files import write_text
     from yolo_attn.plugin.insertion import insert
     from yolo_attn.plugin.yamls import check_scale, read_model
 
     text, scale = read_model(args.file, output)
-    edited = insert(text, Path(args.file).name, args.layer, args.at, dict(args.option), scale)
+    edited = insert(text, Path(args.file).name, layer, place, options, scale)
     check_scale(output, text, scale)
     layer = edited.record.layer
     given = [word for name, value in args.option for word in ("--option", f"{name}={value}")]
     imports = [word for module in args.modules for word in ("--import", module)]
-    made_by = shlex.join([Path(args.file).name, "--layer", layer, "--at", args.at, *given, *imports])
+    made_by = shlex.join([Path(args.file).name, "--layer", layer, "--at", place, *given, *imports])
     train = shlex.join(["yolo-attn", "train", "--cfg", output.name, "--data", "path/to/data", *imports])
     write_text(output, with_header(edited, made_by, train))
-    where = "in the blocks of rows" if edited.record.inside else "as rows"
-    print(f"{args.output}: {layer} {where} {', '.join(map(str, edited.record.rows))}")
+    where = "inside" if edited.record.inside else "as"
+    print(f"{args.output}: {layer} {where} {numbered(edited.record.rows)}")
+
+
+def _once(name: str, given: list[Any]) -> Any:
+    """The one value of an option.
+
+    Raises:
+        UserError: If there are several.
+    """
+    if len(given) > 1:
+        raise UserError(f"{name}: given more than once, {', '.join(map(str, given))}")
+    return given[0]

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     no_more("remove", further)
     output = Path(args.output)
     check_output(output, args.force)
+    from yolo_attn.editing import numbered
     from yolo_attn.files import write_text
     from yolo_attn.plugin.insertion import remove
     from yolo_attn.plugin.yamls import check_scale, read_model
@@ -34,5 +35,4 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     edited = remove(text, Path(args.file).name, scale)
     check_scale(output, edited.text, scale)
     write_text(output, edited.text)
-    rows = ", ".join(map(str, edited.record.rows))
-    print(f"{args.output}: {edited.record.layer} taken out of rows {rows}")
+    print(f"{args.output}: {edited.record.layer} taken out of {numbered(edited.record.rows)}")

@@ -6,6 +6,17 @@ Plain text and lists of rows; no PyTorch, no Ultralytics.
 from yolo_attn.editing.edit import Edited, insert, remove, with_header
 from yolo_attn.editing.places import PLACES, check_place
 from yolo_attn.editing.ports import Migrated, migrate
-from yolo_attn.editing.text import ModelText
+from yolo_attn.editing.text import ModelText, numbered
 
-__all__ = ["PLACES", "Edited", "Migrated", "ModelText", "check_place", "insert", "migrate", "remove", "with_header"]
+__all__ = [
+    "PLACES",
+    "Edited",
+    "Migrated",
+    "ModelText",
+    "check_place",
+    "insert",
+    "migrate",
+    "numbered",
+    "remove",
+    "with_header",
+]

@@ -4,15 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from yolo_attn.editing.text import BREAK
+from yolo_attn.editing.text import BREAK, numbered
 
 HEADER = "# yolo-attn insert "
 """What a header begins with; behind it the rest of the command."""
 
 RECORD = re.compile(
     rf"\ufeff?{HEADER}.*\n"
-    r"# Inserted (?P<layer>\w+) (?P<how>as rows|into the blocks of rows) (?P<rows>\d+(?:, \d+)*)"
-    r"(?:, past the comments of rows (?P<kept>\d+(?:, \d+)*))?; yolo-attn remove .*\n"
+    r"# Inserted (?P<layer>\w+) (?P<how>as|into the blocks? of) rows? (?P<rows>\d+(?:, \d+)*)"
+    r"(?:, past the comments of rows? (?P<kept>\d+(?:, \d+)*))?; yolo-attn remove .*\n"
     r"# .*\n"
     r"\n",
 )
@@ -44,12 +44,12 @@ def write_header(record: Record, made_by: str, train: str, newline: str) -> str:
         train: The command that trains the model.
         newline: Line break.
     """
-    rows = ", ".join(map(str, record.rows))
-    how = "into the blocks of" if record.inside else "as"
-    kept = f", past the comments of rows {', '.join(map(str, record.kept))}" if record.kept else ""
+    how = f"into the block{'s' * (len(record.rows) > 1)} of" if record.inside else "as"
+    kept = f", past the comments of {numbered(record.kept)}" if record.kept else ""
+    done = f"Inserted {record.layer} {how} {numbered(record.rows)}{kept}"
     lines = (
         f"{HEADER}{made_by}",
-        f"# Inserted {record.layer} {how} rows {rows}{kept}; yolo-attn remove takes that out again, and these lines.",
+        f"# {done}; yolo-attn remove takes that out again, and these lines.",
         f"# {train}",
         "",
     )

@@ -5,7 +5,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from yolo_attn.editing.text import ModelText, Row
+from yolo_attn.editing.text import ModelText, Row, numbered
 from yolo_attn.errors import UserError
 
 PLACES = {
@@ -79,12 +79,17 @@ def blocks_at(model: ModelText, place: str, blocks: Container[str]) -> list[Row]
         UserError: If there are none.
     """
     section = {"backbone": "backbone", "neck": "head"}.get(place.partition(":")[2])
-    found = [row for row in model.rows if row.name in blocks and section in (None, row.section) and not _is_stem(row)]
+    rows = [row for row in model.rows[:-1] if section in (None, row.section)]
+    found = [row for row in rows if row.name in blocks and not _is_stem(row)]
     if not found:
-        names = ", ".join(dict.fromkeys(row.name for row in model.rows[:-1] if section in (None, row.section)))
-        raise UserError(
-            f"{model.name}: --at {place}: found {names or 'no rows'} there; yolo-attn layers names the blocks that can"
-        )
+        names = list(dict.fromkeys(row.name for row in rows))
+        attended = [row.index for row in rows if row.name not in blocks and row.name.partition("_")[0] in blocks]
+        reason = f"found {', '.join(names)} there; yolo-attn layers names the blocks that can"
+        if not rows:
+            reason = f"there are no rows; {model.rows[-1].name}, the head, is all behind the backbone"
+        elif attended:
+            reason = f"its blocks have attention already, in {numbered(attended)}; yolo-attn remove takes it out"
+        raise UserError(f"{model.name}: --at {place}: {reason}")
     return found
 
 
@@ -94,7 +99,7 @@ def check_place(place: str) -> None:
     Raises:
         UserError: With all that are.
     """
-    if place not in PLACES and not re.fullmatch(r"after:\d{1,9}(,\d{1,9})*", place):
+    if place not in PLACES and not re.fullmatch(r"after: *\d{1,9}( *, *\d{1,9})*", place):
         raise UserError(f"--at {place}: expected one of {', '.join(PLACES)}")
 
 
@@ -116,7 +121,10 @@ def _stages(backbone: Sequence[Row], strides: Mapping[int, int]) -> list[int]:
 
 
 def _numbers(model: ModelText, place: str) -> list[int]:
-    numbers = sorted({int(number) for number in place.removeprefix("after:").split(",")})
+    numbers = sorted(int(number) for number in place.removeprefix("after:").split(","))
+    twice = next((number for number, following in pairwise(numbers) if number == following), None)
+    if twice is not None:
+        raise UserError(f"--at {place}: row {twice} is named more than once")
     last = len(model.rows) - 2
     for number in numbers:
         if number > last:

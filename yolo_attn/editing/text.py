@@ -248,6 +248,11 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
     return "".join([*parts, text[position:]])
 
 
+def numbered(rows: Sequence[int]) -> str:
+    """Rows as messages name them: "row 4", "rows 4, 6"."""
+    return f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}"
+
+
 def flow(value: Any) -> str:
     """A value in one line of YAML."""
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=2**31).strip()

@@ -56,9 +56,10 @@ class SimAM(AttentionLayer):
                 "SimAM(e_lambda=1e-4)"
             )
         if type(e_lambda) not in (int, float) or not 0 < e_lambda < 10:
+            hint = "; a channel count goes first: SimAM(64, e_lambda=1e-4)" if channels is None else ""
             raise ValueError(
                 f"SimAM: e_lambda must be a finite number with 0 < e_lambda < 10, got {e_lambda!r}; from 10 on the "
-                "gate is practically the constant σ(0.5) = 0.62; a channel count goes first: SimAM(64, e_lambda=1e-4)"
+                f"gate is practically the constant σ(0.5) = 0.62{hint}"
             )
         self.channels = channels
         self.e_lambda = float(e_lambda)

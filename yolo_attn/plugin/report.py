@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from yolo_attn.editing import numbered
+
 ENOUGH = 0.9
 """Share of the base's tensors and parameters under which something is wrong with a checkpoint, or with its choice."""
 
@@ -90,7 +92,7 @@ class Transfer:
             f"{tensors.format('tensors')} and {parameters.format('parameters')} transferred"
         )
         if self.left_out:
-            rows = f"row{'s' * (len(self.left_out) > 1)} {', '.join(map(str, sorted(self.left_out)))}"
+            rows = numbered(sorted(self.left_out))
             text += f"; the checkpoint's attention in {rows}, which the model has not there, is left out"
         if self._rebuilt:
             text += f"; head rebuilt for {self.classes[1]} classes, the checkpoint has {self.classes[0]}"

@@ -115,11 +115,14 @@ def check_scale(file: Path, text: str, scale: str) -> None:
         UserError: With a name that carries it.
     """
     scales = list(yaml.safe_load(text).get("scales") or [""])
-    meant, found = (letter or scales[0] for letter in (scale, tasks.guess_model_scale(file)))
-    if meant != found and len(scales) > 1:
+    meant, read = scale or scales[0], tasks.guess_model_scale(file)
+    if meant != (read or scales[0]) and len(scales) > 1:
+        found = (
+            f"reads scale {read!r} off this name" if read else f"finds no scale in this name and takes {scales[0]!r}"
+        )
         raise UserError(
-            f"-o {file}: Ultralytics reads scale {found!r} off this name, and the model's is {meant!r}; give it a name "
-            f"such as yolov8{meant}-gam.yaml or yolo11{meant}-mine.yaml"
+            f"-o {file}: Ultralytics {found}, and the model's is {meant!r}; give it a name such as "
+            f"yolov8{meant}-gam.yaml or yolo11{meant}-mine.yaml"
         )
 
 
