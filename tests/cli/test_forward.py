@@ -67,6 +67,8 @@ def test_mistakes_are_one_line(told, tmp_path, monkeypatch):
     runs = f"project={tmp_path / 'runs'}"
     assert told("trian").startswith("SyntaxError: 'trian' is not a valid YOLO argument. Similar arguments are i.e. ")
     assert told("nsert", "yolov8n.yaml") == "'nsert': no such command; did you mean yolo-attn insert?"
+    near = "yolov8n-gam-head.yaml: no such model; did you mean yolov8n-gam.yaml?"
+    assert told("train", "model=yolov8n-gam-head.yaml", "data=coco8.yaml") == near
     assert "'epochz' is not a valid YOLO argument" in told("train", "model=yolov8n-gam.yaml", "epochz=3")
     assert "missing an '=' sign" in told("train", "epochs")
     assert told("mode=foo").startswith("ValueError: Invalid 'mode=foo'. Valid modes are")

@@ -90,6 +90,14 @@ def test_base_of_ones_own_in_a_folder(here):
         ("yolo11n-nam-bakbone", "yolo11n-nam-backbone.yaml"),
         ("yolo26s-pose-tripplet", "yolo26s-pose-triplet.yaml"),
         ("yolov8n-CBMA", "yolov8n-cbam.yaml"),
+        ("yolov8n-gam-head", "yolov8n-gam.yaml"),
+        ("yolov8n-gam-seg", "yolov8n-seg-gam.yaml"),
+        ("yolov8n-c2f-gam", "yolov8n-gam-blocks.yaml"),
+        ("yolov8n-gam-blocks:backbone", "yolov8n-gam-blocks.yaml or yolov8n-gam-backbone.yaml"),
+        ("yolov8n-gam-blocks-backbone", "yolov8n-gam-blocks.yaml or yolov8n-gam-backbone.yaml"),
+        ("yolov8n_gam_stages", "yolov8n-gam-stages.yaml"),
+        ("yolov11n-gam", "yolo11n-gam.yaml"),
+        ("yolo8n-triplet", "yolov8n-triplet.yaml"),
     ],
 )
 def test_near_misses_in_one_line(name, near):
@@ -100,10 +108,19 @@ def test_near_misses_in_one_line(name, near):
 
 
 def test_a_name_of_nothing_is_ultralytics_to_refuse():
-    for name in ("nothing.yaml", "yolov8n-gam-gam2-x.yaml", "-gam.yaml", "gam.yaml", "neck.yaml", "yolov99n-gam.yaml"):
+    for name in ("nothing.yaml", "neck.yaml", "yolov99n.yaml"):
         with pytest.raises(FileNotFoundError) as error:
             tasks.yaml_model_load(name)
         assert not isinstance(error.value, UserError)
+
+
+def test_a_name_with_a_layer_and_nothing_near_says_how_names_are_made():
+    for name in ("yolov8n-gam-gam2-x.yaml", "-gam.yaml", "gam.yaml", "yolov99n-gam.yaml"):
+        with pytest.raises(FileNotFoundError, match=f"^{name}: no such model; names are BASE-LAYER.yaml or") as error:
+            YOLO(name)
+        assert isinstance(error.value, UserError)
+    with pytest.raises(FileNotFoundError, match=r"^yolov8n-gam.yml: no such model; did you mean yolov8n-gam.yaml\?$"):
+        YOLO("yolov8n-gam.yml")
 
 
 def test_a_place_that_the_base_lacks_is_told():

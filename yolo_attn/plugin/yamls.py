@@ -13,6 +13,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.errors import UserError
+from yolo_attn.plugin.blocks import UNITS
 from yolo_attn.plugin.insertion import SHORT, describe, layer_named, put
 from yolo_attn.plugin.registry import LAYERS
 
@@ -22,6 +23,9 @@ SCALED_NAME = re.compile(r"^(yolo(?:e-)?v?\d+)([nslmx])(.*)$")
 
 PLACES = ("neck", "backbone", "stages", "blocks")
 """Places that a name may end with; without one it means the first."""
+
+PLACE_WORDS = {"head": "neck", **{block.lower(): "blocks" for block in UNITS}}
+"""What else users call a place."""
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -79,6 +83,11 @@ def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
         near = _near(Path(path))
         if near:
             raise ModelNameError(f"{path}: no such model; did you mean {' or '.join(near)}?") from None
+        if any(map(layer_named, _words(Path(path)))):
+            raise ModelNameError(
+                f"{path}: no such model; names are BASE-LAYER.yaml or BASE-LAYER-PLACE.yaml, where BASE.yaml is "
+                f"a model and PLACE is {', '.join(PLACES[:-1])} or {PLACES[-1]}"
+            ) from None
         raise
 
 
@@ -173,7 +182,33 @@ def _with_attention(path: Path, output: Path | None = None) -> tuple[str, str] |
 
 
 def _near(path: Path) -> list[str]:
-    """Names of models that differ from a name in the spelling of a layer or a place."""
+    """Names of models that have a name's parts in their order, or else differ in a layer's or a place's spelling."""
+    return _in_order(path) or _respelt(path)
+
+
+def _words(path: Path) -> list[str]:
+    return [word for word in re.split("[-_:]", path.stem) if word]
+
+
+def _in_order(path: Path) -> list[str]:
+    """Names of one layer that a name has the parts of."""
+    words = _words(path)
+    layers = [word for word in words if layer_named(word)]
+    meant = [PLACE_WORDS.get(word.lower(), word) for word in words]
+    places = [word for word in dict.fromkeys(meant) if word in PLACES]
+    base = "-".join(
+        word for word, place in zip(words, meant, strict=True) if word not in layers and place not in PLACES
+    )
+    # Ultralytics has a v up to yolov10 alone
+    base = re.sub(r"^yolov(?=1[1-9]|26)", "yolo", re.sub(r"^yolo(?=[3-9](?!\d)|10)", "yolov", base))
+    if len(layers) != 1:
+        return []
+    ends = [f"-{place}" for place in places if place != PLACES[0]] or [""]
+    names = [str(path.with_name(f"{base}-{layers[0].lower()}{end}.yaml")) for end in ends]
+    return [name for name in names if name != str(path) and _read(Path(name))]
+
+
+def _respelt(path: Path) -> list[str]:
     known = [*PLACES, *SHORT, *(name.lower() for name in LAYERS if name not in SHORT.values())]
     parts = path.stem.split("-")
     found = []
