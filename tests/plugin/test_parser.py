@@ -165,7 +165,8 @@ def test_many_inputs_rtdetr_has_parameters_at_once():
 WRONG = [
     ([-1, 1, "GAMM", []], "unknown layer 'GAMM'; did you mean GAM"),
     ([-1, 1, "GAM_Attention", []], "did you mean GAM"),
-    ([-1, 1, "NAMAttention", [512]], "did you mean NAM"),
+    ([-1, 1, "NAMAttention", [512]], "did you mean NAM? yolo-attn migrate translates the rows of ports ("),
+    ([-1, 1, "C2f_GAMAttention", [64]], "did you mean C2f_GAM? yolo-attn migrate"),
     ([-1, 1, "simam", []], "did you mean SimAM? ("),
     ([-1, 1, "nn.NAM", []], "unknown layer 'nn.NAM'; did you mean NAM"),
     ([-1, 1, "Zebra", []], "for a layer of your own import its module, --import MODULE"),

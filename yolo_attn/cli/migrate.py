@@ -31,8 +31,8 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     from yolo_attn.plugin.yamls import check_scale, read_model
 
     text, scale = read_model(args.file, output)
-    migrated = migrate(text, Path(args.file).name, scale)
+    translated, lines = migrate(text, Path(args.file).name, scale)
     if output:
-        check_scale(output, migrated.text, scale)
-        write_text(output, migrated.text)
-    print(*migrated.changes, sep="\n")
+        check_scale(output, translated, scale)
+        write_text(output, translated)
+    print(*lines, sep="\n")

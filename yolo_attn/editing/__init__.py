@@ -5,7 +5,7 @@ Plain text and lists of rows; no PyTorch, no Ultralytics.
 
 from yolo_attn.editing.edit import Edited, insert, remove, with_header
 from yolo_attn.editing.places import PLACES, check_place
-from yolo_attn.editing.ports import Migrated, migrate
+from yolo_attn.editing.ports import Migrated, migrate, port_of
 from yolo_attn.editing.text import ModelText, numbered
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "insert",
     "migrate",
     "numbered",
+    "port_of",
     "remove",
     "with_header",
 ]

@@ -14,6 +14,7 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn import layers
+from yolo_attn.editing import port_of
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.blocks import UNITS
 
@@ -128,6 +129,15 @@ def split_name(name: str) -> tuple[str | None, type[nn.Module] | None]:
         return None, LAYERS[name]
     block, _, layer = name.partition("_")  # a user's layer may have an underscore, no block has
     return (block, LAYERS[layer]) if block in UNITS and layer in LAYERS else (name, None)
+
+
+def hint(name: str, known: list[str]) -> str:
+    """What helps with an unknown name: what ports call so, else names in `known` that may be meant, else all layers."""
+    port = port_of(name, UNITS)
+    if port and port.lower() != name.lower():
+        return f"did you mean {port}? yolo-attn migrate translates the rows of ports"
+    near = near_misses(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else f"attention layers are {', '.join(LAYERS)}"
 
 
 def near_misses(name: str, known: list[str]) -> list[str]:

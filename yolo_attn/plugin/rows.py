@@ -16,7 +16,7 @@ from torch import nn
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.blocks import UNITS, WHERE, place_attention
-from yolo_attn.plugin.registry import LAYERS, near_misses, split_name
+from yolo_attn.plugin.registry import LAYERS, hint, near_misses, split_name
 
 
 class RowError(UserError, ValueError):
@@ -189,10 +189,9 @@ def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
             raise RowError(f"{place}: {start} has no attention variant; blocks that have are {', '.join(UNITS)}")
         elif name not in known and not name.startswith("torchvision.ops.") and not _is_torchs(name):
             variants = [f"{block}_{layer}" for block in UNITS for layer in LAYERS]
-            near = near_misses(name, [*LAYERS, *variants, *known])
-            hint = f"did you mean {' or '.join(near)}?" if near else f"attention layers are {', '.join(LAYERS)}"
             raise RowError(
-                f"{place}: unknown layer {name!r}; {hint} (for a layer of your own import its module, --import MODULE)"
+                f"{place}: unknown layer {name!r}; {hint(name, [*LAYERS, *variants, *known])} (for a layer of your own "
+                "import its module, --import MODULE)"
             )
     return found
 
@@ -280,8 +279,8 @@ def _refuse_unknown(place: str, name: str, mapping: dict[Any, Any], allowed: lis
     unknown = [key for key in mapping if key not in allowed]
     if unknown:
         near = near_misses(str(unknown[0]), allowed)
-        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise RowError(f"{place}: {name} has no option {unknown[0]!r}{hint}; {form}")
+        meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise RowError(f"{place}: {name} has no option {unknown[0]!r}{meant}; {form}")
 
 
 def literal(value: Any) -> Any:
