@@ -16,6 +16,16 @@ class ExportError(UserError):
     exit_code = 1
 
 
+class RunError(UserError):
+    """A training that something outside of it has stopped, such as a full disk, told in one line."""
+
+    exit_code = 1
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a scheduler or `docker stop` sends it: an end in good order, like Ctrl-C."""
+
+
 LONGEST = 300
 """Characters of an exception's text that a line may have."""
 

@@ -1,27 +1,39 @@
 """Writing files so that a reader never sees half of one."""
 
+import contextlib
+import errno
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
 
+PART = ".part"
+"""Suffix of what is still being written; a process that is killed may leave one behind."""
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says when there is no room for a file."""
+
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """Write `content` under a temporary name beside `file`, then rename it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        temporary.chmod(0o644)  # mkstemp's own mode hides results from a user's colleagues
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write `content` under a temporary name beside `file`, then rename it; an OSError names `file`."""
+    with _named(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=PART)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+            temporary.chmod(0o644)  # mkstemp's own mode hides results from a user's colleagues
+            temporary.replace(file)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_text(file: Path, text: str) -> None:
@@ -51,6 +63,59 @@ def check_output_folder(folder: Path, option: str, force: bool) -> None:
         raise UserError(f"{option} {folder}: it is a file; choose another folder")
     if folder.exists() and any(folder.iterdir()) and not force:
         raise UserError(f"{option} {folder}: it holds files already; choose another folder, or --force to add to them")
+
+
+@contextlib.contextmanager
+def whole_files(folder: Path) -> Iterator[Path]:
+    """A folder to write files in which, once all of them are written, move into `folder` by the order of their names.
+
+    Whatever happens, it is gone afterwards; an OSError names the file that was being written.
+    """
+    scratch = folder / PART
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        with _named(folder):
+            scratch.mkdir(parents=True)
+            try:
+                yield scratch
+            except OSError as error:
+                newest = max(scratch.iterdir(), key=lambda file: file.stat().st_mtime_ns, default=scratch)
+                raise OSError(error.errno, error.strerror, str(folder / newest.name)) from error
+            for file in sorted(scratch.iterdir()):
+                file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a process that was killed has left half written in a folder and below."""
+    for part in folder.rglob(f"*{PART}"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Put a file's name into an OSError that comes without one, or with the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or PART in str(error.filename):
+            error.filename = str(file)
+        raise
+
+
+def told(error: OSError, place: Path | None = None) -> str:
+    """What could not be read or written, and why.
+
+    Args:
+        error: What the system said.
+        place: Where it was, if the error does not say.
+    """
+    name = error.filename or place
+    return ": ".join(str(part) for part in (name, error.strerror or error) if part)
 
 
 def check_writable(folder: Path, option: str = "--project") -> None:

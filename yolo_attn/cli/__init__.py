@@ -1,16 +1,20 @@
 """The command line: `yolo-attn`, in its own options or in Ultralytics' grammar, and the scripts of the same content."""
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from yolo_attn import __version__
 from yolo_attn.cli import check_data, doctor, export, insert, layers, migrate, remove, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
-from yolo_attn.errors import UserError
+from yolo_attn.errors import Terminated, UserError
+from yolo_attn.files import told
 
 COMMANDS = {
     "train": train,
@@ -49,7 +53,16 @@ layers of your own, goes with both. Nothing is downloaded, unless YOLO_OFFLINE=0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code; 2 after a user's mistake and 1 after a failed export, told in one line."""
+    """Run a command; returns the exit code.
+
+    That is 2 after a user's mistake, 1 after what is nobody's in the command line, such as a full disk or a failed
+    export, 130 after Ctrl-C and 143 after SIGTERM; each is told in one line.
+    """
+    with _terminable():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("YOLO_OFFLINE", "1")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -68,9 +81,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         _tell(f"yolo-attn: error: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
-        _tell("yolo-attn: stopped; a training that has a last.pt goes on with train --resume")
-        return 130
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _tell(f"yolo-attn: error: {told(error)}")
+        return 1
+    except KeyboardInterrupt as stop:
+        _tell(f"yolo-attn: stopped; {str(stop) or 'a training that has a last.pt goes on with train --resume'}")
+        return 143 if isinstance(stop, Terminated) else 130
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """While it lasts, SIGTERM ends the command as Ctrl-C does; processes that a launcher has started end at once."""
+    if threading.current_thread() is not threading.main_thread() or "RANK" in os.environ:
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _forward(arguments: list[str]) -> None:

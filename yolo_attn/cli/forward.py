@@ -5,6 +5,7 @@ import sys
 from traceback import walk_tb
 
 from yolo_attn.errors import UserError
+from yolo_attn.files import FULL
 
 
 def forward(arguments: list[str]) -> None:
@@ -33,7 +34,7 @@ def forward(arguments: list[str]) -> None:
     except UserError:
         raise
     except Exception as error:  # whatever Ultralytics raises for a wrong argument, file or setting
-        if _was_training(error):
+        if _was_training(error) or (isinstance(error, OSError) and error.errno in FULL):
             raise
         raise UserError(one_line(error)) from error
     finally:

@@ -72,7 +72,7 @@ def save_arrays(key: str, arrays: dict[str, NDArray[Any]], further: dict[str, An
     try:
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_bytes(file, save(contiguous, {"further": json.dumps(further)}))
-        for other in file.parent.glob("*.safetensors"):
+        for other in file.parent.iterdir():
             if other.stat().st_mtime < time.time() - KEPT_SECONDS:
                 other.unlink()
     except OSError as error:

@@ -14,10 +14,13 @@ from ultralytics.utils import LOCAL_RANK, LOGGER
 from yolo_attn.coco.index import CocoIndex
 from yolo_attn.coco.labels import Labels
 from yolo_attn.coco.report import examine
-from yolo_attn.errors import one_line
+from yolo_attn.errors import RunError, one_line
 
 GREY = 114
 """What Ultralytics pads pictures with."""
+
+LOST = 100
+"""Pictures that cannot be read one after the other before a training stops."""
 
 
 class _Nowhere(Sequence[Path]):
@@ -59,6 +62,7 @@ class CocoDataset(YOLODataset):
         examined = examine(index, folders, names)
         self._made, self.report = examined.labels, examined.report
         self._gone: set[int] = set()
+        self._in_a_row = 0
         super().__init__(img_path=str(folders[0]), **kwargs)
         self.im_files = self.labels.files
         if LOCAL_RANK in {-1, 0}:
@@ -99,23 +103,48 @@ class CocoDataset(YOLODataset):
         self.labels = made.take([label["row"] for label in self.labels])
 
     def get_image_and_label(self, index: int) -> dict[str, Any]:
-        """A picture and its label; one that went since the data set was made is grey and empty, and told of once."""
+        """A picture and its label; one that has changed since the data set was made is grey and empty."""
         label = super().get_image_and_label(index)
         if index in self._gone:
             label["instances"], label["cls"] = label["instances"][:0], label["cls"][:0]
         return label
 
     def load_image(self, i: int, *args: Any, **kwargs: Any) -> Any:
-        """A picture as Ultralytics reads it, or a grey one of its shape."""
-        try:
+        """A picture as Ultralytics reads it, or a grey one in its place, which is told of once.
+
+        A picture of another size than when the data set was made is another picture, to which the boxes need not
+        belong; it is left out like one that cannot be read. One that comes back counts again.
+
+        Raises:
+            RunError: If so many cannot be read one after the other that the data itself must be gone.
+        """
+        if self.ims[i] is not None:
             return super().load_image(i, *args, **kwargs)
+        width, height = self.labels.sizes[i].astype(int).tolist()
+        try:
+            loaded = super().load_image(i, *args, **kwargs)
+            if loaded[1] != (height, width):
+                self.ims[i] = None
+                raise ValueError(f"{loaded[1][1]}x{loaded[1][0]} pixels, {width}x{height} before")
         except Exception as error:  # whatever a decoder makes of a file that has changed under it
-            if i not in self._gone:
-                LOGGER.warning(f"{self.prefix}{self.im_files[i]}: cannot be read any more, left out: {one_line(error)}")
-            self._gone.add(i)
-            shape = self.labels[i]["shape"]
-            inputs = [self.imgsz if self.stretch else math.ceil(side * self.imgsz / max(shape)) for side in shape]
-            return np.full((*inputs, 3), GREY, dtype=np.uint8), shape, tuple(inputs)
+            self._leave_out(i, error)
+            inputs = [
+                self.imgsz if self.stretch else math.ceil(s * self.imgsz / max(height, width)) for s in (height, width)
+            ]
+            return np.full((*inputs, 3), GREY, dtype=np.uint8), (height, width), tuple(inputs)
+        self._gone.discard(i)
+        self._in_a_row = 0
+        return loaded
+
+    def _leave_out(self, i: int, error: Exception) -> None:
+        self._in_a_row += 1
+        if self._in_a_row == min(LOST, len(self)):
+            raise RunError(f"{self.im_files[i]} and the {self._in_a_row - 1} read before it are gone") from error
+        if i not in self._gone:
+            LOGGER.warning(f"{self.prefix}{self.im_files[i]}: has changed, left out: {one_line(error)}")
+        self._gone.add(i)
+        if self.augment and not self.buffer:  # a mosaic draws from what has been read
+            self.buffer.append(i)
 
 
 class StretchedCocoDataset(CocoDataset, RTDETRDataset):

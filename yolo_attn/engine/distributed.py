@@ -24,6 +24,7 @@ from ultralytics.cfg import get_save_dir
 from ultralytics.engine import validator
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 
+from yolo_attn.engine.run_files import way_on
 from yolo_attn.errors import UserError
 
 TIMEOUT = timedelta(minutes=30)
@@ -170,12 +171,11 @@ def lost_workers_told(last: Path | None = None) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, subprocess.CalledProcessError) as error:
-        way_on = f"go on with train --resume {last}" if last and last.exists() else "there is no checkpoint yet"
         if isinstance(error, subprocess.CalledProcessError):
-            raise UserError(f"the workers of this training have failed, as told above; {way_on}") from error
+            raise UserError(f"the workers of this training have failed, as told above; {way_on(last)}") from error
         if not isinstance(error, dist.DistError) and not BROKEN_OFF.search(str(error)):
             raise
-        raise UserError(f"a worker of this training was lost ({_line(error)}); {way_on}") from error
+        raise UserError(f"a worker of this training was lost ({_line(error)}); {way_on(last)}") from error
 
 
 def first_to_tell() -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -137,8 +136,10 @@ def resume(
     elif Path(last).is_dir():
         last = str(Path(last, "weights", "last.pt"))
     model, checkpoint, kind = load_weights(last, "--resume", task)
-    if checkpoint.get("optimizer") is None:
-        raise UserError(f"--resume {last}: that training is finished, there is nothing to go on with")
+    if checkpoint.get("optimizer") is None or checkpoint["epoch"] + 1 >= checkpoint["train_args"]["epochs"]:
+        best = Path(last).with_name("best.pt")
+        metrics = "" if (best.parents[1] / "metrics.json").exists() else f"; val --weights {best} gives its metrics"
+        raise UserError(f"--resume {last}: that training is finished, there is nothing to go on with{metrics}")
     check_settings(settings)
     settings = {"data": checkpoint["train_args"]["data"], **settings}
     check_writable(Path(last).resolve().parent)
@@ -262,20 +263,12 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def _run(task: Task, overrides: dict[str, Any]) -> RunTrainer:
-    """Train; what Ultralytics refuses while it sets up is told in one line, and the fresh folders go again."""
-    project = Path(overrides.get("project") or "")
-    there_before = {folder for folder in (project, *project.parents) if folder.exists()}
+    """Train; what Ultralytics refuses while it sets up is told in one line."""
     trainer = task.trainer(overrides=overrides)
     try:
         trainer.train()
     except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, ImportError) as error:
         if hasattr(trainer, "epoch") or trainer.resume or getattr(trainer, "ddp", False):
             raise
-        if RANK in {-1, 0} and not (overrides.get("exist_ok") or overrides.get("save_dir")):
-            shutil.rmtree(trainer.save_dir)
-            for folder in trainer.save_dir.parents:
-                if folder in there_before or any(folder.iterdir()):
-                    break
-                folder.rmdir()
         raise UserError(f"Ultralytics cannot train so: {one_line(error)}") from error
     return trainer

@@ -7,12 +7,10 @@ import itertools
 import math
 import os
 from copy import copy
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
@@ -21,6 +19,7 @@ from yolo_attn.engine.data import build_dataset, fraction_of, write_data_yaml
 from yolo_attn.engine.frozen import FREEZE_VARIABLE, KEY, FrozenBase
 from yolo_attn.engine.identity import IDENTITY_VARIABLE, PICTURES, random_state_kept
 from yolo_attn.engine.metrics import COCO_KEYS
+from yolo_attn.engine.run_files import RunFiles
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.validator import (
     ClassificationValidator,
@@ -32,7 +31,7 @@ from yolo_attn.engine.validator import (
     RunValidator,
     SegmentationValidator,
 )
-from yolo_attn.files import write_json, write_text
+from yolo_attn.files import write_json
 from yolo_attn.plugin.gains import calibrate, gains_line, set_gains
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
 from yolo_attn.plugin.sparsity import LOSS_NAME
@@ -49,7 +48,7 @@ def unwrapped(model: Any) -> Any:
     return getattr(model, "_orig_mod", model)
 
 
-class RunTrainer(BaseTrainer):
+class RunTrainer(RunFiles):
     """Mixin for any trainer of Ultralytics': whole files, clean resuming, NAM's penalty, a closing table.
 
     Attributes:
@@ -57,18 +56,12 @@ class RunTrainer(BaseTrainer):
     """
 
     validator_class: type[RunValidator]
-    last: Path
-    best: Path
     loss_names: tuple[str, ...]
     device: torch.device
     model: Any
     frozen: FrozenBase | None = None
 
-    def check_resume(self, overrides: dict[str, Any]) -> None:
-        super().check_resume(overrides)
-        weights = Path(self.args.model).resolve().parent
-        if self.resume and weights.name == "weights":
-            self.args.save_dir = str(weights.parent)  # the run may have been moved
+    def join(self) -> None:
         distributed.enter(self.args)
 
     def train(self) -> Any:
@@ -158,49 +151,16 @@ class RunTrainer(BaseTrainer):
         return self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
-        """Go on behind the last saved epoch, with pictures in another order than in the first ones.
-
-        Rows that a killed process wrote beyond that epoch, whole or not, are dropped.
-        """
+        """Go on behind the last saved epoch, with pictures in another order than in the first ones."""
         super().resume_training(ckpt)
         if self.start_epoch:
             self._restart_loader(self.start_epoch)
-        if self.start_epoch and RANK in {-1, 0} and self.csv.exists():
-            header, *rows = self.csv.read_text(encoding="utf-8").splitlines()
-            whole = [row for row in rows if row.count(",") == header.count(",")]
-            kept = [row for row in whole if float(row.split(",")[0]) <= self.start_epoch]
-            write_text(self.csv, "\n".join([header, *kept]) + "\n")
 
     def _restart_loader(self, more: int = 0) -> None:
         """Take the training's pictures from the beginning, in the order of the loader's seed plus `more`."""
         loader: Any = self.train_loader
         loader.generator.manual_seed(loader.generator.initial_seed() + more)
         loader.reset()
-
-    def save_model(self) -> Any:
-        """Save under other names and rename, so that a kill leaves the last whole checkpoints."""
-        last, best = self.last, self.best
-        self.last, self.best = last.with_suffix(".part"), best.with_suffix(".part")
-        try:
-            for part in (self.last, self.best):
-                part.unlink(missing_ok=True)
-            saved = super().save_model()
-            for part, file in ((self.last, last), (self.best, best)):
-                if part.exists():
-                    part.replace(file)
-            return saved
-        finally:
-            self.last, self.best = last, best
-
-    def save_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write a row of results.csv: always the same columns, learning rates last."""
-        rates = {key: metrics.pop(key) for key in [k for k in metrics if k.startswith("lr/")]}
-        metrics = {**metrics, **rates}
-        if self.csv.exists():
-            header = self.csv.read_text(encoding="utf-8").splitlines()[0].split(",")
-            columns = [column.strip() for column in header if column.strip() not in {"epoch", "time"}]
-            metrics = {column: metrics.get(column, 0.0) for column in columns}
-        super().save_metrics(metrics)
 
     def final_eval(self) -> None:
         super().final_eval()

@@ -1,0 +1,188 @@
+"""A run's folder: one training's own, every file in it whole, and gone again if the training never began.
+
+Whatever stops a training is told in one line, with the way on from there.
+"""
+
+import contextlib
+import io
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from ultralytics.cfg import get_save_dir
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import LOGGER, RANK
+
+from yolo_attn.errors import RunError, one_line
+from yolo_attn.files import remove_parts, told, whole_files, write_bytes, write_text
+
+LOST_WORKER = "DataLoader worker"
+"""How PyTorch begins when a process that reads pictures was killed, by want of memory for instance."""
+
+
+class RunFiles(BaseTrainer):
+    """Mixin for any trainer of Ultralytics': a folder of its own, whole files, and one line about what stops it."""
+
+    last: Path
+    best: Path
+    wdir: Path
+    csv: Path
+    made: Sequence[Path] = ()
+    all_trained = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with self._told():
+            super().__init__(*args, **kwargs)
+
+    def train(self) -> Any:
+        """Train; what stops it is told with the way on."""
+        with self._told(), _threads_told():
+            return super().train()
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Settle on the run folder: a cut-off run's own, wherever it lies by now, or one that nobody else has."""
+        super().check_resume(overrides)
+        weights = Path(self.args.model).resolve().parent if self.resume else Path()
+        if weights.name == "weights":
+            self.args.save_dir = str(weights.parent)
+        self.join()
+        if RANK in {-1, 0} and weights.name == "weights":
+            remove_parts(weights.parent)
+        elif RANK in {-1, 0} and not self.resume:
+            self.made = claim(self.args)
+
+    def join(self) -> None:
+        """Meet the other processes of this training, before the run folder is made."""
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            if not hasattr(self, "epoch") and not getattr(self, "ddp", False):
+                self._undo_folder()
+            if isinstance(error, KeyboardInterrupt):
+                error.args = (self._way_on(),)
+            if isinstance(error, RunError):  # from a process that reads pictures it comes with that one's traceback
+                raise RunError(f"{str(error).rpartition('RunError: ')[2]}; {self._way_on()}") from error
+            if isinstance(error, OSError) and error.errno is not None:
+                raise RunError(f"{told(error, self.made[0] if self.made else None)}; {self._way_on()}") from error
+            if isinstance(error, RuntimeError) and LOST_WORKER in str(error):
+                raise RunError(f"{one_line(error)}; {self._way_on()}") from error
+            raise
+
+    def _undo_folder(self) -> None:
+        """Remove the folders that were made for a training that did not come to its first epoch."""
+        for folder in self.made[:1]:
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in self.made[1:]:
+            with contextlib.suppress(OSError):  # somebody else's run lies in it
+                folder.rmdir()
+
+    def _way_on(self) -> str:
+        if self.all_trained:
+            return f"all epochs are done, yolo-attn val --weights {self.best} gives its metrics"
+        return way_on(getattr(self, "last", None))
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        """Go on behind the last saved epoch; rows that were written beyond it, whole or not, are dropped."""
+        super().resume_training(ckpt)
+        if self.start_epoch and RANK in {-1, 0} and self.csv.exists():
+            header, *rows = self.csv.read_text(encoding="utf-8").splitlines()
+            whole = [row for row in rows if row.count(",") == header.count(",")]
+            kept = [row for row in whole if float(row.split(",")[0]) <= self.start_epoch]
+            write_text(self.csv, "\n".join([header, *kept]) + "\n")
+
+    def save_model(self) -> Any:
+        """Save so that a kill, or a full disk, leaves the last whole checkpoints."""
+        with (
+            whole_files(self.wdir) as scratch,
+            _replaced(self, wdir=scratch, last=scratch / self.last.name, best=scratch / self.best.name),
+        ):
+            return super().save_model()
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write a row of results.csv: always the same columns, learning rates last."""
+        rates = {key: metrics.pop(key) for key in [k for k in metrics if k.startswith("lr/")]}
+        metrics = {**metrics, **rates}
+        if self.csv.exists():
+            header = self.csv.read_text(encoding="utf-8").splitlines()[0].split(",")
+            columns = [column.strip() for column in header if column.strip() not in {"epoch", "time"}]
+            metrics = {column: metrics.get(column, 0.0) for column in columns}
+        with whole_files(self.csv.parent) as scratch, _replaced(self, csv=scratch / self.csv.name):
+            before = scratch.parent / self.csv.name
+            if before.exists():
+                shutil.copyfile(before, self.csv)
+            super().save_metrics(metrics)
+
+    def final_eval(self) -> None:
+        """Strip the checkpoints, whole ones as well, and validate the best."""
+        self.all_trained = True
+        save = torch.save
+
+        def save_whole(content: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+            stream = io.BytesIO()
+            save(content, stream, *args, **kwargs)
+            write_bytes(Path(file), stream.getvalue())
+
+        with _replaced(torch, save=save_whole):
+            super().final_eval()
+
+
+def claim(args: SimpleNamespace) -> Sequence[Path]:
+    """Make a new training's run folder and put it into its settings; no two trainings get the same.
+
+    Returns:
+        The folders that were made, the innermost first.
+    """
+    while True:
+        folder = get_save_dir(args)
+        new = [each for each in (folder, *folder.parents) if not each.exists()]
+        try:
+            folder.mkdir(parents=True, exist_ok=bool(args.exist_ok or getattr(args, "save_dir", None)))
+        except FileExistsError:  # another training was faster
+            continue
+        args.save_dir = str(folder)
+        return new
+
+
+def way_on(last: Path | None) -> str:
+    """How a training that was stopped goes on.
+
+    Args:
+        last: Its last.pt, which need not be there.
+    """
+    return f"go on with train --resume {last}" if last and last.exists() else "there is no checkpoint yet"
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, **values: Any) -> Iterator[None]:
+    """Give an object's attributes other values for a while."""
+    before = {name: getattr(owner, name) for name in values}
+    vars(owner).update(values)
+    try:
+        yield
+    finally:
+        vars(owner).update(before)
+
+
+@contextlib.contextmanager
+def _threads_told() -> Iterator[None]:
+    """Ultralytics' threads draw pictures: one that cannot be written is told of, and the training goes on."""
+    tell = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs, /) -> None:
+        if isinstance(args.exc_value, OSError):
+            LOGGER.warning(f"a plot was not written: {told(args.exc_value)}")
+        else:
+            tell(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = tell
