@@ -1,7 +1,10 @@
 """What several test files use."""
 
 import contextlib
+import ctypes
+import hashlib
 import io
+import multiprocessing
 import os
 import re
 import socket
@@ -167,6 +170,67 @@ class Run:
     def rows(self):
         lines = (self.folder / "results.csv").read_text().splitlines()
         return lines[0].split(","), [[float(v) for v in line.split(",")] for line in lines[1:]]
+
+
+def contents(folder):
+    """Everything in a folder: names, sizes, times, and what the files hold."""
+    files = [f for f in sorted(folder.rglob("*")) if f.is_file()]
+    return listing(folder), [hashlib.blake2b(f.read_bytes()).hexdigest() for f in files]
+
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["yolo_attn.engine.run", "yolo_attn.cli"])
+
+
+class Command:
+    """`yolo-attn` in a process of its own, in a session of its own, forked from one that has imported everything.
+
+    Attributes:
+        output: What it writes to stdout.
+        errors: What it writes to stderr.
+    """
+
+    def __init__(self, home, *arguments, prepare=None):
+        self.output, self.errors = home / "output.log", home / "errors.log"
+        command = (self.output, self.errors, [str(a) for a in arguments], prepare)
+        self.process = CONTEXT.Process(target=_command, args=command)
+        self.process.start()
+
+    def send(self, signal):
+        """Send a signal to the process and all that it has started, as a terminal or a scheduler does."""
+        os.killpg(self.process.pid, signal)
+
+    def wait(self, timeout=300):
+        """Its exit code and the lines on its stderr."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, self.output.read_text()
+        return self.process.exitcode, self.errors.read_text().splitlines()
+
+    def wait_for(self, there, timeout=300):
+        """Wait until something is there, while the process runs."""
+        deadline = time.time() + timeout
+        while not there():
+            assert self.process.is_alive(), self.errors.read_text()
+            assert time.time() < deadline, self.output.read_text()
+            time.sleep(0.02)
+
+
+def _command(output, errors, arguments, prepare):
+    os.setsid()
+    for number, file in ((1, output), (2, errors)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
+    from yolo_attn.cli import main
+
+    if prepare:
+        prepare()
+    sys.exit(main(arguments))
+
+
+def obey_permissions():
+    """Give up root's right to read and write whatever it likes."""
+    if os.geteuid() == 0:
+        nothing = (ctypes.c_uint32 * 6)()
+        assert ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), nothing) == 0
 
 
 class Machines:

@@ -1,5 +1,6 @@
 """Where a COCO-format data set's annotation files and pictures are."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,7 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, Split] | No
         raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
     loaded: dict[str, list[Split]] = {split: [] for split in splits}
     if data.is_dir():
+        _check_readable(data)
         names: set[str] = set()
         sources = {s: [(_annotations_in(data, s, task), _image_folders(data, s))] for s in splits}
     elif data.suffix in YAML_SUFFICES and data.is_file():
@@ -232,6 +234,8 @@ def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
     lacks = [[lack for name in names if (lack := _lack(finder, name))] for finder in map(Finder, folders)]
     fewest = min(lacks, key=len)
     if len(fewest) == len(names):
+        for folder in folders:
+            _check_readable(folder)
         odd = next((lack for found in lacks for lack in found if lack != MISSING), None)
         tried = ", ".join(str(folder) for folder in folders) + (f"; found: {odd}" if odd else "")
         example = repr(shortened(names[0]))
@@ -241,6 +245,11 @@ def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
     if all(_lack(finder, name, displayed_size) for name in index.file_names):
         raise UserError(f"{index.file}: none of its {len(index.file_names)} pictures under {images} can be read")
     return images
+
+
+def _check_readable(folder: Path) -> None:
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"{folder}: cannot read it: Permission denied")
 
 
 def _lack(finder: Finder, name: str, check: Callable[[str], Any] = str) -> str:
