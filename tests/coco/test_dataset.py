@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -9,14 +10,21 @@ from PIL import Image
 from support import save_noise
 from ultralytics.cfg import get_cfg
 
-from yolo_attn.coco.dataset import CocoDataset
+from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
 from yolo_attn.coco.source import load_source
+from yolo_attn.errors import RunError
 
 
 def dataset(folder, names=("dog", "cat"), split="val", **kwargs):
     source = load_source(folder, [split])[split]
     settings = {"imgsz": 64, "augment": False, "hyp": get_cfg(), "data": {"names": dict(enumerate(names))}, **kwargs}
     return CocoDataset(index=source.index, names=list(names), folders=source.folders, **settings)
+
+
+def stretched(folder):
+    source = load_source(folder, ["val"])["val"]
+    settings = {"imgsz": 64, "augment": False, "hyp": get_cfg(), "data": {"names": {0: "cat"}}}
+    return StretchedCocoDataset(index=source.index, names=["cat"], folders=source.folders, **settings)
 
 
 def box(image, category, *xywh, **more):
@@ -225,3 +233,49 @@ def test_real_sets(shared_data, name, split, images, boxes, crowds):
     for label in data.labels:
         expected = np.array(by_image[data.image_ids[label["im_file"]][0]]).reshape(-1, 5)
         np.testing.assert_allclose(np.concatenate([label["cls"], pixels(label)], 1), expected, atol=0.02)
+
+
+@pytest.mark.parametrize(("make", "shape"), [(dataset, (48, 64)), (stretched, (64, 64))])
+def test_picture_that_changes_is_grey_and_empty_until_it_is_back(make_coco, caplog, make, shape):
+    folder = make_coco([(1, "a.jpg"), (2, "b.jpg")], [box(1, 7, 8, 8, 9, 9), box(2, 7, 8, 8, 9, 9)])
+    file, data = folder / "images/val/a.jpg", make(folder)
+    whole = file.read_bytes()
+
+    def seen():
+        item = data.get_image_and_label(0)
+        return len(item["instances"]), len(item["cls"]), item["img"].shape, bool((item["img"] == 114).all())
+
+    for spoil in (
+        file.unlink,
+        lambda: file.write_bytes(b""),
+        lambda: file.write_bytes(b"no picture"),
+        lambda: file.write_bytes(whole[:300]),
+        lambda: save_noise(file, size=(64, 64)),
+        lambda: save_noise(file, size=(128, 96)),
+    ):
+        caplog.clear()
+        file.write_bytes(whole)
+        assert seen() == (1, 1, (*shape, 3), False)
+        spoil()
+        for _ in range(2):
+            assert seen() == (0, 0, (*shape, 3), True)
+            assert len(data.get_image_and_label(1)["cls"]) == 1
+        assert [str(file) in record.message for record in caplog.records] == [True]
+
+
+def test_data_that_is_gone_is_no_training(make_coco):
+    folder = make_coco([(n, f"{n}.jpg") for n in range(5)])
+    data = dataset(folder)
+    shutil.rmtree(folder / "images")
+    for n in range(4):
+        data.load_image(n)
+    with pytest.raises(RunError, match=r"4.jpg and the 4 read before it are gone"):
+        data.load_image(4)
+
+
+def test_mosaic_of_a_first_picture_that_is_gone(make_coco):
+    """Ultralytics draws the other pictures from those that it has read: there is none yet."""
+    folder = make_coco([(n, f"{n}.jpg") for n in range(5)], [box(n, 7, 8, 8, 9, 9) for n in range(5)])
+    data = dataset(folder, augment=True)
+    (folder / "images/val/0.jpg").unlink()
+    assert data[0]["img"].shape == (3, 64, 64)

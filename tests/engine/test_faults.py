@@ -390,7 +390,7 @@ def spoil_pictures(data):
         (MODEL, 0, []),
         pytest.param(MODEL, 2, [], marks=pytest.mark.slow),
         pytest.param(MODEL, 0, ["cache=ram"], marks=pytest.mark.slow),
-        pytest.param("rtdetr-resnet50.yaml", 0, [], marks=pytest.mark.slow),
+        pytest.param("rtdetr-l.yaml", 0, [], marks=pytest.mark.slow),
     ],
 )
 def test_pictures_that_change_while_they_are_learnt_from(data, tmp_path, monkeypatch, caplog, cfg, workers, further):

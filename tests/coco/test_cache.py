@@ -1,0 +1,123 @@
+"""What is kept of large JSONs: whole, shared by trainings that run at once, never code, and never needed."""
+
+import json
+import os
+import pickle
+import resource
+
+import numpy as np
+import pytest
+from support import QUICK, Command
+
+from yolo_attn.coco import cache, pictures, read
+from yolo_attn.coco.read import read_index
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A cache folder of this test's own, which takes every JSON; what is in it."""
+    monkeypatch.setenv("YOLO_ATTN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "WORTHWHILE", 0)
+    read._read.cache_clear()
+    yield lambda: sorted(f for f in (tmp_path / "cache").rglob("*") if f.is_file())
+    read._read.cache_clear()
+
+
+def read_afresh(file, task="detect"):
+    """Read a JSON as a new process does."""
+    read._read.cache_clear()
+    return read_index(file, task)
+
+
+def assert_same(a, b):
+    np.testing.assert_array_equal(a.boxes, b.boxes)
+    np.testing.assert_array_equal(a.image_ids, b.image_ids)
+    assert a.category_names == b.category_names
+    assert list(a.file_names) == list(b.file_names)
+
+
+@pytest.fixture
+def annotations(small_coco):
+    return small_coco / "annotations/instances_train.json"
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_the_same_comes_back(kept, annotations, task, monkeypatch):
+    first = read_afresh(annotations, task)
+    (file,) = kept()
+    assert file.name.startswith(f"index-{task}-")
+    monkeypatch.setattr(read, "decode", None)  # it is not read again
+    assert_same(read_afresh(annotations, task), first)
+
+
+class Exploding:
+    """Leaves a trace when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("unpickled",)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, "pickle", "half", "length"])
+def test_what_is_no_whole_cache_is_made_anew(kept, annotations, tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    first = read_afresh(annotations)
+    (file,) = kept()
+    whole = file.read_bytes()
+    broken = {"pickle": pickle.dumps(Exploding()), "half": whole[: len(whole) // 2], "length": b"\xff" * 8 + whole[8:]}
+    file.write_bytes(broken.get(content, content))
+    assert_same(read_afresh(annotations), first)
+    assert [f.read_bytes() for f in kept()] == [whole]
+    assert not (tmp_path / "unpickled").exists()
+
+
+def test_another_content_has_another_key(kept, annotations, tmp_path):
+    """Also where time and size stay the same."""
+    file = tmp_path / "own.json"
+    text = annotations.read_text()
+    file.write_text(text)
+    stat = file.stat()
+    assert "circle" in read_afresh(file).category_names
+    file.write_text(text.replace("circle", "CIRCLE"))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "CIRCLE" in read_afresh(file).category_names
+    assert len(kept()) == 2
+
+
+def test_full_disk_is_only_told_of(kept, annotations, caplog):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        assert len(read_afresh(annotations).image_ids) == 16
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "nothing can be kept there: File too large; --cache-dir names another folder" in caplog.text
+    assert kept() == []
+
+
+def test_a_half_written_one_of_a_killed_process_goes_in_time(kept, annotations, tmp_path):
+    part = tmp_path / "cache/data/.index.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"")
+    os.utime(part, (0, 0))
+    read_afresh(annotations)
+    assert part not in kept()
+
+
+def keep_everything():
+    cache.WORTHWHILE = pictures.WORTHWHILE = 0
+
+
+def test_two_trainings_at_once(small_coco, tmp_path):
+    """Both index the same new JSON; each has a run folder of its own, and the cache whole files only."""
+    arguments = ["train", "--cfg", "yolov8n-simam.yaml", "--data", small_coco, *QUICK, "plots=False"]
+    arguments += ["--epochs", 1, "--project", tmp_path / "runs", "--cache-dir", tmp_path / "cache"]
+    commands = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        commands.append(Command(tmp_path / name, *arguments, prepare=keep_everything))
+    assert [command.wait() for command in commands] == [(0, []), (0, [])]
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+    files = list((tmp_path / "cache/data").iterdir())
+    assert len(files) == 4  # index and sizes of pictures, of two splits
+    assert all(cache.safe_open(f, framework="numpy").keys() for f in files)
+    assert all(json.loads((f / "metrics.json").read_text()) for f in (tmp_path / "runs").iterdir())
