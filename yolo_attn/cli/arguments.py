@@ -58,7 +58,7 @@ def add_data_options(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--data",
         nargs="+",
-        type=path,
+        type=not_empty,
         help=f"COCO-format folder or data YAML; several are used as one, with categories joined by name; {default}",
     )
     parser.add_argument(
@@ -235,7 +235,11 @@ def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = {option: getattr(args, option, None) for option in options if option != "project"}
     given = {DATA_OPTIONS.get(option, option): value for option, value in given.items() if value is not None}
     if "data" in given:
-        given["data"] = SEPARATOR.join(given["data"])
+        sets = [text for text in given["data"] if not _is_setting(text)]
+        further = [*(text for text in given["data"] if _is_setting(text)), *further]
+        if not sets:
+            raise UserError("--data: expected a COCO-format folder or a data YAML")
+        given["data"] = SEPARATOR.join(map(path, sets))
     for text in further:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
@@ -248,6 +252,11 @@ def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
             raise UserError(f"{text!r}: give this by {OPTION_OF[key]}")
         given[key] = _value(value)
     return given
+
+
+def _is_setting(text: str) -> bool:
+    """Whether it is a key=value that stands behind `--data`, and no path."""
+    return text.partition("=")[0].isidentifier() and "=" in text and not Path(text).exists()
 
 
 def _value(text: str) -> Any:
