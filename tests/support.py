@@ -201,10 +201,12 @@ class Command:
         os.killpg(self.process.pid, signal)
 
     def wait(self, timeout=300):
-        """Its exit code and the lines on its stderr."""
+        """Its exit code and the last line on its stderr, where no traceback is."""
         self.process.join(timeout)
         assert self.process.exitcode is not None, self.output.read_text()
-        return self.process.exitcode, self.errors.read_text().splitlines()
+        errors = self.errors.read_text()
+        assert "Traceback" not in errors, errors
+        return self.process.exitcode, errors.splitlines()[-1] if errors else ""
 
     def wait_for(self, there, timeout=300):
         """Wait until something is there, while the process runs."""

@@ -89,6 +89,15 @@ def test_detections_come_back_to_the_pictures(on_oldest):
     run_tests("tests/engine/test_validator.py", "-k", "192 and False")
 
 
+def test_pictures_that_change_are_left_out(on_oldest):
+    run_tests("tests/coco/test_dataset.py", "-k", "picture_that_changes or first_picture or data_that_is_gone")
+
+
+@pytest.mark.slow
+def test_faults(on_oldest):
+    run_tests("tests/engine/test_faults.py", "-m", "not slow")
+
+
 def test_attention_is_inserted(on_oldest):
     run_tests("tests/plugin/test_insertion.py", "-k", "every_place_of_yolov8 and (neck or blocks)")
 

@@ -77,8 +77,9 @@ class RunFiles(BaseTrainer):
 
     def _undo_folder(self) -> None:
         """Remove the folders that were made for a training that did not come to its first epoch."""
-        for folder in self.made[:1]:
-            shutil.rmtree(folder, ignore_errors=True)
+        if not self.made or any(self.made[0].glob("weights/*")) or any(self.made[0].glob("results.csv")):
+            return  # processes that were started for it may have come further
+        shutil.rmtree(self.made[0], ignore_errors=True)
         for folder in self.made[1:]:
             with contextlib.suppress(OSError):  # somebody else's run lies in it
                 folder.rmdir()
@@ -125,9 +126,11 @@ class RunFiles(BaseTrainer):
         save = torch.save
 
         def save_whole(content: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+            if not isinstance(file, (str, Path)):
+                return save(content, file, *args, **kwargs)
             stream = io.BytesIO()
             save(content, stream, *args, **kwargs)
-            write_bytes(Path(file), stream.getvalue())
+            return write_bytes(Path(file), stream.getvalue())
 
         with _replaced(torch, save=save_whole):
             super().final_eval()
