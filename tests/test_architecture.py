@@ -7,12 +7,13 @@ import pytest
 from support import ROOT, run_python
 
 MAY_IMPORT = {
-    "layers": {"layers"},
+    "kernels": {"kernels"},
+    "layers": {"layers", "kernels"},
     "editing": {"editing", "errors"},
     "plugin": {"plugin", "editing", "layers", "errors"},
     "coco": {"coco", "errors", "files"},
     "engine": {"engine", "plugin", "coco", "editing", "layers", "errors", "files"},
-    "cli": {"cli", "engine", "plugin", "coco", "editing", "errors", "files"},
+    "cli": {"cli", "engine", "plugin", "coco", "editing", "kernels", "errors", "files"},
 }
 
 
@@ -33,7 +34,7 @@ def test_imports_point_one_way(part):
         names = list(imports(file))
         own = {name.split(".")[1] for name in names if name.startswith("yolo_attn.")}
         assert own <= MAY_IMPORT[part], file
-        if part in ("layers", "editing"):
+        if part in ("kernels", "layers", "editing"):
             assert not any(name.startswith("ultralytics") for name in names), file
         if part == "editing":
             assert not any(name.startswith("torch") for name in names), file

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "identity_init", "load_safe", "register", "register_layer", "unregister"]
+__all__ = ["__version__", "identity_init", "load_safe", "register", "register_layer", "set_kernels", "unregister"]
 
 _MODULES = ("ultralytics.nn.tasks", "ultralytics.engine.model")
 """Modules of Ultralytics' with something to register in; the second imports the first."""
@@ -52,6 +52,10 @@ def __getattr__(name: str) -> Any:
         from yolo_attn.engine.identity import identity_init
 
         return identity_init
+    if name == "set_kernels":
+        from yolo_attn.kernels.switch import set_kernels
+
+        return set_kernels
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

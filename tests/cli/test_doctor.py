@@ -19,8 +19,13 @@ def test_healthy(tmp_path):
     for text in (torch.__version__, ultralytics.__version__, str(USED), sys.executable):
         assert text in result.stdout
     assert "self-test passed" in result.stdout
-    assert "kernels      none yet" in result.stdout
+    assert "kernels      fast PyTorch forms of SimAM and NAM (YOLO_ATTN_KERNELS=auto)" in result.stdout
     assert result.stdout.endswith("Nothing is wrong.\n")
+
+
+def test_plain_formulas_are_told(tmp_path):
+    result = run_python(DOCTOR, tmp_path, YOLO_ATTN_KERNELS="0")
+    assert "kernels      plain formulas only (YOLO_ATTN_KERNELS=0)" in result.stdout
 
 
 @pytest.mark.parametrize("package", ["torch", "torchvision", "ultralytics"])

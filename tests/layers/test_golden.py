@@ -161,6 +161,13 @@ def test_no_case_is_missing():
     assert {case["file"] for case in CASES} == {path.name for path in GOLDEN.glob("*.npz")}
 
 
+@pytest.fixture(params=["auto", "0"])
+def form(request, monkeypatch):
+    """The fast forms of the layers that have one, and the plain formulas."""
+    monkeypatch.setenv("YOLO_ATTN_KERNELS", request.param)
+
+
+@pytest.mark.usefixtures("form")
 @each(PLAIN)
 def test_float64(case):
     tolerance = case["tol_f64"]
@@ -174,6 +181,7 @@ def test_float64(case):
         np.testing.assert_allclose(got.numpy(), value, **tolerance)
 
 
+@pytest.mark.usefixtures("form")
 @each(SINGLE)
 def test_float32(case):
     tolerance = case["tol_f32"]
@@ -183,6 +191,7 @@ def test_float32(case):
     check(case, torch.float32, tolerance["rtol"], (atol | counted).__getitem__, zero=1e-4)
 
 
+@pytest.mark.usefixtures("form")
 @each(HALF)
 def test_float16(case):
     want = expected(case)
@@ -191,6 +200,7 @@ def test_float16(case):
     assert compare(got, want, tolerance["rtol"], lambda name: tolerance["atol"]) == {"out", "gx"}
 
 
+@pytest.mark.usefixtures("form")
 @each(HALF)
 def test_float16_input_in_float64(case):
     want = expected(case)
@@ -198,6 +208,7 @@ def test_float16_input_in_float64(case):
     assert compare(got, want, 1e-9, lambda name: 1e-11) == {"out", "gx"}
 
 
+@pytest.mark.usefixtures("form")
 @each(SGD)
 def test_three_sgd_steps_with_the_sparsity_sub_gradient(case):
     want, options = arrays(case), case["options"]

@@ -19,6 +19,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, ROOT, IterableSimpleNamespace
 
 import yolo_attn
 from yolo_attn.errors import UserError
+from yolo_attn.layers import NAM
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 KINDS = {
@@ -51,6 +52,18 @@ def build(name):
 def save(model, file, **more):
     torch.save({"model": model, "ema": None, "train_args": {"imgsz": 96, "data": "cells.yaml"}, **more}, file)
     return file
+
+
+def test_folded_layers_come_back_whole(tmp_path):
+    """The attention layers alone: convolutions that Ultralytics has fused hold a method, which is refused."""
+    model = build("yolov8n-nam.yaml").eval()
+    for layer in [m for m in model.modules() if isinstance(m, NAM)]:
+        layer.fuse()
+    loaded = yolo_attn.load_safe(save(model, tmp_path / "fused.pt"))
+    assert str(loaded) == str(model)
+    assert "FoldedNorm" in str(loaded)
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.equal(loaded(x)[0], model(x)[0])
 
 
 def check_round_trip(name, folder):

@@ -15,6 +15,7 @@ from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
 from yolo_attn.errors import Terminated, UserError
 from yolo_attn.files import told
+from yolo_attn.kernels.switch import kernels_mode
 
 COMMANDS = {
     "train": train,
@@ -67,6 +68,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        _check_environment()
         imports, others = _imports_parser().parse_known_args(arguments)
         if imports.modules:
             from yolo_attn.plugin.registry import import_modules
@@ -117,6 +119,13 @@ def _forward(arguments: list[str]) -> None:
         if not near:
             raise
         raise UserError(f"{arguments[0]!r}: no such command; did you mean yolo-attn {near[0]}?") from error
+
+
+def _check_environment() -> None:
+    try:
+        kernels_mode()
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _tell(text: str) -> None:

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, further: list[str]) -> int:
         _copies("ultralytics"),
         _gpu(),
         _layers(),
-        Finding("kernels", "none yet; layers run as plain PyTorch"),
+        _kernels(),
     ]
     wrong = [finding for finding in findings if finding.advice]
     for finding in findings:
@@ -109,6 +109,16 @@ def _gpu() -> Finding:
             "install a PyTorch whose CUDA your driver supports (https://pytorch.org/get-started), or update the driver",
         )
     return Finding("GPU", "none; trainings run on the CPU")
+
+
+def _kernels() -> Finding:
+    """In which form the layers compute."""
+    try:
+        from yolo_attn.kernels.choice import described
+
+        return Finding("kernels", described())
+    except Exception as error:
+        return Finding("kernels", f"not known: {one_line(error)}", PACKAGES["torch"])
 
 
 def _layers() -> Finding:

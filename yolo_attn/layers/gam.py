@@ -21,9 +21,7 @@ Where this differs, and why:
 - The batch norms are plain BatchNorm2d: inside Ultralytics they get its eps 1e-3 and momentum 0.03, as all of its own.
 """
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from yolo_attn.layers.common import (
     AttentionLayer,
@@ -34,6 +32,7 @@ from yolo_attn.layers.common import (
     gated,
     scaled,
 )
+from yolo_attn.layers.norms import fold_into
 
 
 class GAMChannel(nn.Module):
@@ -72,8 +71,8 @@ class GAMSpatial(nn.Module):
 
     def fuse(self) -> None:
         """Fold both batch norms into their convolutions."""
-        self.bn1 = _fold(self.conv1, self.bn1)
-        self.bn2 = _fold(self.conv2, self.bn2)
+        self.bn1 = fold_into(self.conv1, self.bn1)
+        self.bn2 = fold_into(self.conv2, self.bn2)
 
 
 class GAM(AttentionLayer):
@@ -138,24 +137,6 @@ class GAM(AttentionLayer):
     def extra_repr(self) -> str:
         """Show what the convolutions below do not."""
         return f"channel_act={self.channel.channel_act!r}"
-
-
-@torch.no_grad()
-def _fold(conv: nn.Conv2d, bn: nn.Module) -> nn.Module:
-    """Fold bn into conv and return what stands in its place."""
-    if not isinstance(bn, nn.modules.batchnorm._BatchNorm):
-        return bn
-    assert conv.bias is not None
-    assert bn.running_mean is not None
-    assert bn.running_var is not None
-    # In float64, on the CPU because not every device has it: a float16 fold would round at every step.
-    w, b, mean, var, scale, shift = (
-        t.cpu().double() for t in (conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.weight, bn.bias)
-    )
-    weight, bias = fuse_conv_bn_weights(w, b, mean, var, bn.eps, scale, shift)
-    conv.weight.copy_(weight)
-    conv.bias.copy_(bias)
-    return nn.Identity()
 
 
 def _listed(n: int) -> str:

@@ -17,20 +17,23 @@ Where this differs, and why:
 - Σ|γ| = 0 gives NaN there. Here w = 0 when the sum is below the smallest normal number of its dtype; exact otherwise.
 - float16 and bfloat16: batch norm and gate are formed in float32, also after `model.half()`. The output has the dtype
   of the input, under autocast too.
-- The norms are subclasses (see ScaleNorm).
+- The norms are subclasses (see ScaleNorm). `fuse` leaves two numbers a channel of the channel part's, for inference.
 - Their spatial part has one (λ, β) for each pixel of one size. A detector sees many: see NAMSpatial.
 - Their sparsity penalty, p·(Σ|γ| + Σ|λ|), belongs to the training loss: SCALE_NORMS are the norms that hold γ and λ.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.kernels.choice import runs_fast
+from yolo_attn.kernels.nam import affine_gate, batch_norm_gate
 from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, scaled
+from yolo_attn.layers.norms import FoldedNorm, batch_norm, keep, may_be_bypassed, scale_and_shift
 from yolo_attn.layers.resize import resize
 
 
@@ -62,7 +65,7 @@ class NAMChannel(nn.Module):
         super().__init__()
         self.weight_norm = weight_norm
         self.detach_weights = detach_weights
-        self.bn = ScaleNorm(channels, eps=eps, momentum=momentum)
+        self.bn: Any = ScaleNorm(channels, eps=eps, momentum=momentum)  # a FoldedNorm after fuse()
 
     def weights(self, dtype: torch.dtype) -> Tensor:
         """Return w, of shape (C,): |γ| over its sum, or over its mean."""
@@ -71,15 +74,40 @@ class NAMChannel(nn.Module):
         return _shares(scale, scale.sum(), self.bn.num_features if self.weight_norm == "mean" else 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x · σ(w · BN(x)), of x's shape and dtype."""
-        if self.bn.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+        """Return x · σ(w · BN(x)), of x's shape, in float32 at least."""
+        bn = self.bn
+        folded = isinstance(bn, FoldedNorm)
+        if bn.training and not folded and x.shape[0] * x.shape[2] * x.shape[3] == 1:
             raise ValueError(
                 f"NAM: batch statistics need more than one value per channel, got an input of shape {tuple(x.shape)} "
                 "in training mode; use a larger batch or map, or eval()"
             )
+        if runs_fast(x) and may_be_bypassed(bn):
+            return self._fast(x, torch.promote_types(x.dtype, torch.float32))
         z = at_least_float32(x)
-        w = self.weights(z.dtype).reshape(1, -1, 1, 1)
-        return (z * (w * _batch_norm(self.bn, z)).sigmoid()).to(x.dtype)
+        y = bn(z) if folded else self.weights(z.dtype).reshape(1, -1, 1, 1) * batch_norm(bn, z)
+        return z * y.sigmoid()
+
+    def _fast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        bn = self.bn
+        if isinstance(bn, FoldedNorm):
+            return affine_gate(x, *bn.vectors(dtype))
+        w = self.weights(dtype)
+        if not bn.training:
+            return affine_gate(x, *scale_and_shift(bn, w))
+        mean, var = bn.running_mean.to(dtype), bn.running_var.to(dtype)
+        out = batch_norm_gate(x, w * bn.weight.to(dtype), w * bn.bias.to(dtype), mean, var, bn.momentum, bn.eps)
+        keep(bn, mean, var)
+        return out
+
+    @torch.no_grad()
+    def fuse(self) -> None:
+        """Fold w · BN(x) into a scale and a shift for each channel."""
+        if isinstance(self.bn, FoldedNorm):
+            return
+        held, self.bn = self.bn, copy.deepcopy(self.bn).cpu().double()  # not every device has float64
+        vectors = scale_and_shift(self.bn, self.weights(torch.float64))
+        self.bn = FoldedNorm(*(v.to(held.weight) for v in vectors))
 
 
 class NAMSpatial(nn.Module):
@@ -216,10 +244,18 @@ class NAM(AttentionLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        out = self.channel(at_least_float32(x))
+        out = self.channel(x)
         if self.spatial is not None:
             out = self.spatial(out)
         return scaled(out, self.gain).to(x.dtype)  # rounded once
+
+    def fuse(self) -> None:
+        """Fold the channel part's weights and batch norm into two numbers a channel, in place, for inference.
+
+        From then on it uses the running statistics in either mode, and `channel.bn` is a FoldedNorm. The spatial part
+        remains: what it would fold into depends on the size of the map. A second call does nothing.
+        """
+        self.channel.fuse()
 
     def extra_repr(self) -> str:
         """Show what the batch norms below do not."""
@@ -250,20 +286,3 @@ def _shares(scale: Tensor, total: Tensor, factor: int) -> Tensor:
     # A clamp would do for the value; its gradient (0 · inf) would not.
     w = scale / torch.where(total >= torch.finfo(scale.dtype).tiny, total, 1.0)
     return w if factor == 1 else w * factor
-
-
-def _batch_norm(bn: nn.BatchNorm2d, z: Tensor) -> Tensor:
-    """Return bn(z) in z's dtype, whatever the dtype of bn's parameters (float16 after `model.half()`)."""
-    if bn.weight.dtype == z.dtype:
-        return bn(z)
-    assert bn.running_mean is not None
-    assert bn.running_var is not None
-    mean, var = bn.running_mean.to(z.dtype), bn.running_var.to(z.dtype)
-    weight, bias = bn.weight.to(z.dtype), bn.bias.to(z.dtype)
-    z = F.batch_norm(z, mean, var, weight, bias, bn.training, bn.momentum or 0.0, bn.eps)
-    if bn.training:
-        assert bn.num_batches_tracked is not None
-        bn.running_mean.copy_(mean)
-        bn.running_var.copy_(var)
-        bn.num_batches_tracked.add_(1)
-    return z

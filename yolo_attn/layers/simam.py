@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from yolo_attn.kernels.choice import runs_fast
+from yolo_attn.kernels.simam import simam
 from yolo_attn.layers.common import AttentionLayer, at_least_float32, scaled
 
 # mean 1, x − μ 1, square 1, Σd 1, division 1, + 0.5 1, σ 3 (exp, add, divide), · x 1
@@ -66,6 +68,8 @@ class SimAM(AttentionLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x · σ(y), of x's shape and dtype."""
+        if runs_fast(x):
+            return simam(x, self.e_lambda, self.gain)
         z = at_least_float32(x)
         others = x.shape[-2] * x.shape[-1] - 1
         # Sizes are tensors under torch.jit.trace, where max() would freeze the size that was traced.

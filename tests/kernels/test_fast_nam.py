@@ -1,0 +1,121 @@
+"""The fast forms of NAM's channel part against the formula of its layer."""
+
+import contextlib
+import copy
+
+import pytest
+import torch
+from test_fast_simam import SIZES, TOLERANCES, layouts, relative
+from torch import nn
+
+from yolo_attn.kernels.nam import affine_gate, batch_norm_gate
+from yolo_attn.layers import NAM, nam
+
+OPTIONS = [{}, {"detach_weights": False, "weight_norm": "mean", "gain": 1.9}]
+
+every_mode = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+
+
+def randomised(layer):
+    """The layer in float64, no parameter or statistic at its neutral start value."""
+    for key, value in layer.double().state_dict().items():
+        if value.is_floating_point():
+            value.uniform_(0.5, 2) if key.endswith("var") else value.normal_()
+    return layer
+
+
+def results(layer, x, grad, mode, monkeypatch):
+    """Output, all gradients, and the running statistics afterwards."""
+    monkeypatch.setenv("YOLO_ATTN_KERNELS", mode)
+    layer, leaf = copy.deepcopy(layer), x.detach().requires_grad_()
+    out = layer(leaf)
+    return out, *torch.autograd.grad(out, (leaf, *layer.parameters()), grad), *layer.buffers()
+
+
+@every_mode
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_same_as_the_formula_in_float64(size, options, dtype, training, monkeypatch):
+    layer = randomised(NAM(3, **options)).train(training)
+    for x in layouts((2, 3, *size), dtype):
+        grad = torch.randn_like(x)
+        got = results(copy.deepcopy(layer).to(torch.promote_types(dtype, torch.float32)), x, grad, "auto", monkeypatch)
+        want = results(layer, x.double(), grad.double(), "0", monkeypatch)
+        assert got[0].dtype == got[1].dtype == dtype
+        for a, b in zip(got, want, strict=True):
+            assert relative(a, b) <= TOLERANCES[dtype] * (30 if x.stride(0) == 0 else 3)
+
+
+@every_mode
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_norm_of_half_precision(dtype, training, monkeypatch):
+    layer, x = randomised(NAM(3)).to(dtype).train(training), torch.randn(4, 3, 7, 5).to(dtype)
+    got, want = (results(layer, x, torch.ones_like(x), mode, monkeypatch) for mode in ("auto", "0"))
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == b.dtype
+        assert relative(a, b) <= TOLERANCES[dtype]
+
+
+@every_mode
+@pytest.mark.parametrize("frozen", ["x", "norm"])
+def test_only_what_is_asked_for_has_a_gradient(frozen, training):
+    layer, x = NAM(3).train(training), torch.randn(2, 3, 5, 4, requires_grad=frozen == "norm")
+    layer.requires_grad_(frozen == "x")
+    layer(x).sum().backward()
+    assert (x.grad is None) == (frozen == "x")
+    assert all((p.grad is None) == (frozen == "norm") for p in layer.parameters())
+
+
+@every_mode
+def test_gradcheck(training):
+    vectors = [torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    statistics = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+
+    def gate(x, scale, shift):
+        if training:
+            return batch_norm_gate(x, scale, shift, *(s.clone() for s in statistics), 0.1, 1e-5)
+        return affine_gate(x, scale, shift)
+
+    for x in list(layouts((2, 3, 4, 3), torch.float64))[:4]:
+        assert torch.autograd.gradcheck(gate, (x.detach().requires_grad_(), *vectors))
+
+
+@every_mode
+def test_layouts_are_kept(training):
+    layer = NAM(4).train(training)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(2, 4, 6, 5).to(memory_format=memory_format).requires_grad_()
+        out = layer(x)
+        (grad,) = torch.autograd.grad(out, x, torch.randn(2, 4, 6, 5))
+        assert out.is_contiguous(memory_format=memory_format)
+        assert grad.is_contiguous(memory_format=memory_format)
+
+
+@pytest.fixture
+def never(monkeypatch):
+    def fail(*args):
+        raise AssertionError("the fast form ran")
+
+    monkeypatch.setattr(nam.NAMChannel, "_fast", fail)
+
+
+@pytest.mark.usefixtures("never")
+def test_norms_that_are_asked_themselves():
+    x = torch.randn(2, 4, 5, 3)
+
+    heard = []
+    layer = NAM(4)
+    layer.channel.bn.register_forward_hook(lambda *_: heard.append(1))
+    layer(x)
+    assert heard
+
+    layer = NAM(4)
+    layer.channel.bn.momentum = None  # a cumulative average, as torch.optim.swa_utils.update_bn wants it
+    layer(x)
+    layer(x + 1)
+    torch.testing.assert_close(layer.channel.bn.running_mean, (x.mean((0, 2, 3)) + 0.5))
+
+    layer = nn.SyncBatchNorm.convert_sync_batchnorm(NAM(4))
+    with contextlib.suppress(RuntimeError, ValueError):  # older PyTorch has it on GPUs alone
+        layer(x)

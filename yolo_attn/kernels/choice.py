@@ -1,0 +1,41 @@
+"""Which form runs on a tensor, and what says so."""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from yolo_attn.kernels.switch import VARIABLE, kernels_mode
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+_is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._dynamo.is_compiling  # PyTorch 2.1 has the other
+
+
+def runs_fast(x: Tensor) -> bool:
+    """Whether a fast form may take x; else the plain formula must.
+
+    The formula runs where others read, transform or rewrite it: under torch.compile, tracing, export, functorch's
+    transforms and forward-mode differentiation, and on tensor subclasses; on tensors of no element or of an unusual
+    dtype; and where it was chosen.
+    """
+    return not (
+        _is_compiling()  # first: what follows is not for the compiler
+        or torch.jit.is_tracing()
+        or type(x) not in (Tensor, nn.Parameter)
+        or x.dtype not in DTYPES
+        or not x.numel()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or kernels_mode() == "0"
+    )
+
+
+def described() -> str:
+    """Return a line on what was chosen.
+
+    Raises:
+        ValueError: If the environment variable has a value that it cannot have.
+    """
+    if kernels_mode() == "0":
+        return f"plain formulas only ({VARIABLE}=0)"
+    return f"fast PyTorch forms of SimAM and NAM ({VARIABLE}={kernels_mode()})"

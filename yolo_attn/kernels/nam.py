@@ -1,0 +1,109 @@
+"""NAM's channel gate, x · σ(w · BN(x)), with backward passes of their own that keep x and a few numbers a channel.
+
+w · BN(x) is a batch norm whose scale and shift are w·γ and w·β; with running statistics it is one scale and one shift a
+channel. The gate is formed again in the backward pass. Autograd goes on from the vectors to γ and β, and to w where w
+has a gradient.
+
+A Triton gate waits for a GPU on which that of SimAM has shown its worth.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from yolo_attn.kernels.autograd import once_differentiable
+
+
+def affine_gate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return x · σ(scale · x + shift), in the dtype of scale; x has elements.
+
+    Args:
+        x: (B, C, H, W), of scale's dtype or a narrower one.
+        scale: (C,), of float32 or float64.
+        shift: (C,), likewise.
+    """
+    if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad or shift.requires_grad):
+        return _AffineGate.apply(x, scale, shift)
+    return _affine_gate(x, scale, shift)
+
+
+def batch_norm_gate(
+    x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
+) -> Tensor:
+    """Return x · σ(BN(x; scale, shift)) with the batch's statistics, in the dtype of scale; x has elements.
+
+    Args:
+        x: (B, C, H, W), of scale's dtype or a narrower one.
+        scale: (C,), of float32 or float64.
+        shift: (C,), likewise.
+        mean: (C,), likewise; moved towards the batch's.
+        var: (C,), likewise.
+        momentum: by which the two are moved.
+        eps: added to the variance.
+    """
+    return _BatchNormGate.apply(x, scale, shift, mean, var, momentum, eps)
+
+
+class _AffineGate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(x, scale, shift)
+        return _affine_gate(x, scale, shift)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, shift = ctx.saved_tensors
+        z = x.to(scale.dtype)
+        gs, q = _parts(grad, z, scale, shift)
+        dscale = (q * z).sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
+        dshift = q.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+        dx = q.mul_(_wide(scale)).add_(gs).to(x.dtype) if ctx.needs_input_grad[0] else None
+        return dx, dscale, dshift
+
+
+class _BatchNormGate(torch.autograd.Function):
+    """Batch norm is PyTorch's own in both directions, by the backend that it would take itself."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
+    ) -> Tensor:
+        z = x.to(scale.dtype)
+        y, batch_mean, inverse, reserved, ctx.backend = torch._batch_norm_impl_index(
+            z, scale, shift, mean, var, True, momentum, eps, torch.backends.cudnn.enabled
+        )
+        ctx.save_for_backward(x, scale, shift, batch_mean, inverse, reserved)
+        ctx.eps = eps
+        return y.sigmoid_().mul_(z)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, shift, mean, inverse, reserved = ctx.saved_tensors
+        z = x.to(scale.dtype)
+        factor = scale * inverse
+        gs, q = _parts(grad, z, factor, shift - factor * mean)
+        dx, dscale, dshift = torch.ops.aten._batch_norm_impl_index_backward(
+            ctx.backend, z, q, scale, None, None, mean, inverse, True, ctx.eps, ctx.needs_input_grad[:3], reserved
+        )
+        if dx is not None:
+            dx = dx.add_(gs).to(x.dtype)
+        return dx, dscale, dshift, None, None, None, None
+
+
+def _affine_gate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    z = x.to(scale.dtype)
+    return (z * _wide(scale)).add_(_wide(shift)).sigmoid_().mul_(z)
+
+
+def _parts(grad: Tensor, z: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Return g · s and g · s · (1 − s) · z, with s = σ(scale · z + shift)."""
+    s = (z * _wide(scale)).add_(_wide(shift)).sigmoid_()
+    gs = s * grad
+    return gs, torch.addcmul(gs, gs, s, value=-1, out=s).mul_(z)
+
+
+def _wide(vector: Tensor) -> Tensor:
+    return vector.reshape(1, -1, 1, 1)

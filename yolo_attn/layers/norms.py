@@ -1,0 +1,87 @@
+"""Batch norms in another dtype than their own, and folded: into a convolution, or to two numbers a channel."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+
+def may_be_bypassed(bn: Any) -> bool:
+    """Whether bn's own forward may be left out: nobody listens to it, and no other rank has a part in it."""
+    if bn._forward_hooks or bn._forward_pre_hooks:
+        return False
+    return not bn.training or isinstance(bn, FoldedNorm) or (isinstance(bn, nn.BatchNorm2d) and bn.momentum is not None)
+
+
+def batch_norm(bn: Any, z: Tensor) -> Tensor:
+    """Return bn(z) in z's dtype, whatever the dtype of bn's parameters (float16 after `model.half()`)."""
+    if bn.weight.dtype == z.dtype:
+        return bn(z)
+    mean, var = bn.running_mean.to(z.dtype), bn.running_var.to(z.dtype)
+    weight, bias = bn.weight.to(z.dtype), bn.bias.to(z.dtype)
+    z = F.batch_norm(z, mean, var, weight, bias, bn.training, bn.momentum or 0.0, bn.eps)
+    if bn.training:
+        keep(bn, mean, var)
+    return z
+
+
+def keep(bn: Any, mean: Tensor, var: Tensor) -> None:
+    """Let bn hold the statistics to which a batch has moved its own, or copies of them in another dtype."""
+    if mean is not bn.running_mean:
+        bn.running_mean.copy_(mean)
+        bn.running_var.copy_(var)
+    bn.num_batches_tracked.add_(1)
+
+
+class FoldedNorm(nn.Module):
+    """scale · x + shift, with one of each a channel: what stands where a weighted batch norm was.
+
+    Args:
+        scale: (C,).
+        shift: (C,).
+    """
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+
+    def vectors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return scale and shift in a dtype."""
+        return self.get_buffer("scale").to(dtype), self.get_buffer("shift").to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return scale · x + shift in x's dtype."""
+        scale, shift = (v.reshape(1, -1, 1, 1) for v in self.vectors(x.dtype))
+        return x * scale + shift
+
+    def extra_repr(self) -> str:
+        """Show the number of channels."""
+        return str(len(self.get_buffer("scale")))
+
+
+def scale_and_shift(bn: Any, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a, b of w · BN(x) = a · x + b with bn's running statistics, in w's dtype."""
+    gamma, beta, mean, var = (t.to(w.dtype) for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var))
+    scale = w * gamma * (var + bn.eps).rsqrt()
+    return scale, w * beta - scale * mean
+
+
+@torch.no_grad()
+def fold_into(conv: nn.Conv2d, bn: nn.Module) -> nn.Module:
+    """Fold bn into the convolution before it, which has a bias, and return what stands in bn's place."""
+    if not isinstance(bn, nn.modules.batchnorm._BatchNorm):
+        return bn
+    assert conv.bias is not None
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    # In float64, on the CPU because not every device has it: a float16 fold would round at every step.
+    w, b, mean, var, scale, shift = (
+        t.cpu().double() for t in (conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.weight, bn.bias)
+    )
+    weight, bias = fuse_conv_bn_weights(w, b, mean, var, bn.eps, scale, shift)
+    conv.weight.copy_(weight)
+    conv.bias.copy_(bias)
+    return nn.Identity()
