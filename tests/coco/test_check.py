@@ -49,10 +49,10 @@ def test_tables(three):
         "val         3       3      3       0         3",
         "test        1       1      0       0         1",
         "",
-        "split  count  problem                                                   first item",
-        "val        2  box without area inside its picture, left out             annotation 2 of image 1 (a b.jpg)",
-        "val        1  box clipped to its picture                                annotation 1 of image 1 (a b.jpg)",
-        "test       1  box of a category that the model does not know, left out  annotation 0 of image 8 (e.jpg)",
+        "split  count  problem                                            first item",
+        "val        2  box without area inside its picture, left out      annotation 2 of image 1 (a b.jpg)",
+        "val        1  box clipped to its picture                         annotation 1 of image 1 (a b.jpg)",
+        "test       1  box of a category that is no class here, no label  annotation 0 of image 8 (e.jpg)",
     ]
 
 

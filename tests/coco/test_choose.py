@@ -191,6 +191,9 @@ def test_detections_of_a_class_that_a_file_has_not_are_left_out_of_its_predictio
     (row,) = json.loads((tmp_path / "predictions-1.json").read_text())
     assert row == {"image_id": 1, "category_id": 5, "bbox": [1, 1, 5, 5], "score": 0.5}
     assert json.loads((tmp_path / "predictions-2.json").read_text()) == []
+    alone = Detections()
+    alone.add(1, [[1, 1, 5, 5]], [0.5], [1])
+    assert evaluate(index, detections) == evaluate(index, alone)
 
 
 def test_joined_parts_are_chosen_from_like_one(tmp_path):

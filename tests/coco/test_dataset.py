@@ -130,10 +130,11 @@ def test_categories_join_by_name_and_repeated_names_stay_apart(make_coco):
     folder = make_coco([(1, "a.jpg")], [box(1, 3, 1, 1, 5, 5), box(1, 7, 2, 2, 5, 5)], [(7, "x"), (3, "x"), (9, "é")])
     index = load_source(folder, ["val"])["val"].index
     assert index.category_ids.tolist() == [3, 7, 9]
-    assert index.category_names == ["x (3)", "x (7)", "é"]
+    assert index.category_names == ["x", "x (7)", "é"]
+    assert index.problems.items("repeated category name, told apart by its id") == ["category 7"]
     data = dataset(folder, names=["é", "x (7)"])
     assert data.labels[0]["cls"].tolist() == [[1]]
-    assert data.report.problems["box of a category that the model does not know, left out"] == 1
+    assert data.report.problems["box of a category that is no class here, no label"] == 1
 
 
 def test_malformed_items_are_left_out_one_by_one(make_coco):

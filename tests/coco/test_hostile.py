@@ -179,6 +179,8 @@ NO_BOX = {"annotation without four finite numbers as bbox": 1}
 NO_AREA, CLIPPED = {"box without area inside its picture": 1}, {"box clipped to its picture": 1}
 OTHER_SIZE = {"picture of another size than the JSON says": 1}
 
+REPEATED_NAME = {"repeated category name": 1}
+
 AS_COCO = {
     "repeated image id": (more("images", {**BASE["images"][0], "file_name": "2.jpg"}), {"repeated image id": 1}),
     "annotation of an unknown image": (
@@ -189,7 +191,10 @@ AS_COCO = {
         more("annotations", annotation(category_id=55)),
         {"annotation of an unknown category": 1},
     ),
-    "repeated category name": (more("categories", {"id": 9, "name": "bird"}, {"id": 11, "name": "bird"}), {}),
+    "repeated category name": (
+        more("categories", {"id": 9, "name": "bird"}, {"id": 11, "name": "bird"}),
+        REPEATED_NAME,
+    ),
     "category names that are not ASCII": (put("categories", 1, name="собака 🐕"), {}),
     "unused category": (more("categories", {"id": 9, "name": "bird"}), {}),
     "no width": (put("images", 0, width=None), {}),

@@ -18,6 +18,7 @@ from yolo_attn.cli import main
 from yolo_attn.coco.choose import subset
 from yolo_attn.coco.evaluate import METRICS
 from yolo_attn.coco.read import read_index
+from yolo_attn.errors import UserError
 
 
 def validate(trained, home, *arguments):
@@ -119,8 +120,8 @@ def test_several_sets_train_and_validate_as_one(trained, second_set, tmp_path, m
 
 
 WRONG = [
-    (["--classes", "cirle"], "--classes cirle: no such class; near are circle"),
-    (["--classes", "3"], "--classes 3: no such class; near are"),
+    (["--classes", "cirle"], "classes cirle: no such class; near are circle"),
+    (["--classes", "3"], "classes 3: no such class; near are"),
     (["--classes", "a,,b"], "expected names with commas between"),
     (["--subset", "1.5"], "expected a share above 0, up to 1"),
     (["--subset", "0"], "expected a share above 0"),
@@ -153,6 +154,25 @@ def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
     ]
     assert main(["train", *map(str, arguments)]) == 2
     assert "instances_train.json: no box to learn from" in capsys.readouterr().err
+
+
+def test_some_classes_as_one(small_coco, tmp_path):
+    settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "workers": 0, "project": str(tmp_path)}
+    model = YOLO("yolov8n-simam.yaml")
+    model.train(data=str(small_coco), epochs=1, single_cls=True, classes=[1, 2], name="t", **settings)
+    content = json.loads((small_coco / "annotations/instances_train.json").read_text())
+    boxes = sum(a["category_id"] in {7, 42} and not a["iscrowd"] for a in content["annotations"])
+    assert json.loads((tmp_path / "t/data_report.json").read_text())["train"]["boxes"] == boxes
+    best = tmp_path / "t/weights/best.pt"
+    arguments = ["--weights", best, "--imgsz", 64, "--device", "cpu", "--project", tmp_path, "--name", "v"]
+    assert main(["val", *map(str, arguments)]) == 0
+    assert list(json.loads((tmp_path / "v/metrics.json").read_text())["per_class"]) == ["item"]
+
+
+@pytest.mark.parametrize("classes", [[9], ["circel"], 3])
+def test_classes_that_are_none_in_plain_python(small_coco, tmp_path, classes):
+    with pytest.raises(UserError, match="no such class; near are"):
+        YOLO("yolov8n-simam.yaml").train(data=str(small_coco), classes=classes, project=str(tmp_path))
 
 
 def test_single_class_in_plain_python(small_coco, tmp_path):

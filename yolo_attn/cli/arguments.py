@@ -192,7 +192,10 @@ def strength(text: str) -> float:
 
 def share(text: str) -> float:
     """A number above 0, up to 1."""
-    number = strength(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 < number <= 1:
         raise argparse.ArgumentTypeError(f"expected a share above 0, up to 1, such as 0.1, found {text!r}")
     return number

@@ -79,6 +79,19 @@ class Detections:
         self._of_image.update(other._of_image)
         self._shapes.update(other._shapes)
 
+    def countable(self, index: CocoIndex) -> "Detections":
+        """Those of classes that their picture's JSON has: what another labels is not wrong there."""
+        countable = Detections()
+        for origin in index.origins:
+            for image_id in self._of_image.keys() & origin.images.keys():
+                part = self._of_image[image_id]
+                kept = np.isin(part[:, 6], list(origin.categories))
+                countable._of_image[image_id] = part[kept]
+                if image_id in self._shapes:
+                    shapes = zip(self._shapes[image_id], kept, strict=True)
+                    countable._shapes[image_id] = [shape for shape, keep in shapes if keep]
+        return countable if index.origins else self
+
     def mask_size(self, image_id: int) -> tuple[int, int] | None:
         """Width and height of an image's masks, pixels; None where there are none."""
         for shape in self._shapes.get(image_id, ())[:1]:
@@ -102,9 +115,7 @@ class Detections:
                 continue
             named = origin.images[image_id] if origin else image_id
             for i, row in enumerate(part.tolist()):
-                category_id = origin.categories.get(int(row[6])) if origin else int(row[6])
-                if category_id is None:
-                    continue
+                category_id = origin.categories[int(row[6])] if origin else int(row[6])
                 shape = self._shapes[image_id][i] if image_id in self._shapes else {}
                 yield {"image_id": named, "category_id": category_id, "bbox": row[1:5], "score": row[5], **shape}
 
@@ -116,9 +127,10 @@ class Detections:
             index: The index whose images were detected in; None takes the ids as they are.
         """
         origins: tuple[Origin | None, ...] = (index.origins if index else ()) or (None,)
+        countable = self.countable(index) if index else self
         for n, origin in enumerate(origins, 1):
             target = file if len(origins) == 1 else file.with_stem(f"{file.stem}-{n}")
-            encoded = b",\n".join(map(msgspec.json.encode, self.rows(origin)))
+            encoded = b",\n".join(map(msgspec.json.encode, countable.rows(origin)))
             write_bytes(target, b"[\n" + encoded + b"\n]\n")
 
 
@@ -132,6 +144,7 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
         detections: With "segmentation" or "keypoints" for these.
         kind: "bbox", "segm" or "keypoints", as COCO's own tools call them.
     """
+    detections = detections.countable(index)
     truth = _truth(index, detections)
     found = detections.array() if kind == "bbox" else list(detections.rows())
     evaluation = hotcoco.COCOeval(truth, truth.loadRes(found), kind)

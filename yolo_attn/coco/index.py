@@ -89,7 +89,8 @@ class CocoIndex:
         image_id = int(self.image_ids[row])
         if self.origins:
             image_id = self.origins[self.file_of[row]].images[image_id]
-        return f"image {shortened(repr(image_id))} ({shortened(self.file_names[row])})"
+        where = f" of {self.files[self.file_of[row]].name}" if len(self.files) > 1 else ""
+        return f"image {shortened(repr(image_id))} ({shortened(self.file_names[row])}){where}"
 
     def annotation_text(self, row: int) -> str:
         """What messages call an annotation."""

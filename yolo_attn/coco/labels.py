@@ -109,7 +109,7 @@ def make_labels(
     slot = np.full(len(index.image_ids), -1)
     slot[images] = np.arange(len(images))
     picture, classes = slot[index.image_of], class_of[index.category_of]
-    suspect["box of a category that the model does not know, left out"] = np.flatnonzero((picture >= 0) & (classes < 0))
+    suspect["box of a category that is no class here, no label"] = np.flatnonzero((picture >= 0) & (classes < 0))
 
     rows = np.flatnonzero((picture >= 0) & (classes >= 0) & ~index.crowd)
     rows = rows[np.argsort(picture[rows], kind="stable")]

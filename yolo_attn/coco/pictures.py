@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from ultralytics.utils import NUM_THREADS
+from ultralytics.utils import NUM_THREADS, patches
 from ultralytics.utils.patches import imread
 
 from yolo_attn.coco import OUTSIDE_VARIABLE, cache
@@ -27,6 +27,11 @@ JPEG_END = b"\xff\xd9"
 PNG_EXIF = b"eXIf"
 STACKED = (".tif", ".tiff")
 """Pictures of these names may be read as more, or other, than three channels of eight bits."""
+
+PLUGGED = (".heic", ".heif")
+"""Pictures of these names are opened as Ultralytics does, which looks for Pillow's plug-in."""
+
+_open = getattr(patches, "_image_open", Image.open)
 
 MISSING = "picture missing, left out"
 
@@ -188,7 +193,8 @@ def displayed_size(file: str | Path) -> tuple[int, int]:
         NoPictureError: If it cannot be read.
     """
     try:
-        with Image.open(file) as picture:
+        opened = Image.open if str(file).lower().endswith(PLUGGED) else _open
+        with opened(file) as picture:
             size, settled = picture.size, _header_settles(picture, str(file))
             picture.verify()
         if settled:

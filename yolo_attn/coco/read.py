@@ -2,7 +2,6 @@
 
 import functools
 import stat
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,15 +61,15 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
     for name, found in (("image", images), ("category", categories)):
         if not found:
             raise UserError(f"{file}: no usable {name} in it; expected at least one with an id and a name")
-    names = {i: _named(c, problems) for i, c in categories.items()}
-    category_ids = sorted(names, key=lambda i: (isinstance(i, str), i))
+    category_ids = sorted(categories, key=lambda i: (isinstance(i, str), i))
+    names = _unique_names([_named(categories[i], problems) for i in category_ids], category_ids, problems)
     columns = read_annotations(content.annotations or (), list(images), category_ids, task, problems)
     keypoints = _keypoint_names(content.categories) if task == "pose" else ()
     own = all(isinstance(i, int) and 0 <= i <= LARGEST_ID for i in (*images, *category_ids))
     return CocoIndex(
         files=(file,),
         category_ids=np.array(category_ids if own else range(1, len(names) + 1), dtype=np.int64),
-        category_names=_unique_names(names, category_ids),
+        category_names=names,
         image_ids=np.array(list(images) if own else range(1, len(images) + 1), dtype=np.int64),
         file_names=Strings.of(image.file_name for image in images.values()),
         file_of=np.zeros(len(images), dtype=np.int32),
@@ -122,13 +121,13 @@ def _named(category: Category, problems: Problems) -> str:
     return name
 
 
-def _unique_names(categories: dict[Any, str], ids: list[Any]) -> list[str]:
-    """Names in the ids' order; one that the JSON repeats carries its id."""
-    times = Counter(categories.values())
-    names: list[str] = []
-    for category_id in ids:
-        name = categories[category_id]
-        while times[name] > 1 or name in names:
+def _unique_names(names: list[str], ids: list[Any], problems: Problems) -> list[str]:
+    """The names, of which all but the first that are the same carry their id."""
+    unique: list[str] = []
+    for name, category_id in zip(names, ids, strict=True):
+        if name in unique:
+            problems.add("repeated category name, told apart by its id", [f"category {shortened(repr(category_id))}"])
+        while name in unique:
             name += f" ({category_id})"
-        names.append(name)
-    return names
+        unique.append(name)
+    return unique

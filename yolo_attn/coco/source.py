@@ -216,7 +216,10 @@ def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], se
     places: dict[str, Places] = {}
     for split in splits:
         files, folders = as_list(annotations.get(split)), as_list(described.get(split))
-        if not files or len(files) != len(folders) or not all(isinstance(v, str) for v in (*files, *folders)):
+        if files and folders and len(files) != len(folders):
+            found = f"{len(files)} annotation files and {len(folders)} image folders"
+            raise UserError(f"{file}: {found} for {split!r}; expected as many of one as of the other")
+        if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
             raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
         places[split] = [(root / f, [root / d]) for f, d in zip(files, folders, strict=True)]
     names = described.get("names")

@@ -21,8 +21,9 @@ from yolo_attn.files import write_text
 def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | None:
     """Ultralytics' data dictionary for the COCO-format data that `args.data` names.
 
-    It has one key more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them. Classes
-    are the categories of the first split given, ascending by id.
+    It has two keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them, and
+    `categories`, the names that there are whatever the model's classes. These are the categories of the first split
+    given, ascending by id.
 
     Returns:
         The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task is one that COCO has
@@ -46,6 +47,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
         "val": None,
         **{name: _plain(split.folders) for name, split in source.items()},
         "annotations": {name: _plain(split.index.files) for name, split in source.items()},
+        "categories": list(names),
         "names": dict(enumerate(names)),
         "nc": len(names),
         "channels": 3,
@@ -156,7 +158,8 @@ def chosen(
     found = split_of(data, split, args.task)
     index = choose.subset(found.index, fraction, args.seed)
     if args.classes is not None:
-        index = choose.only_classes(index, [classes[i] for i in as_list(args.classes)])
+        known = data["categories"] if args.single_cls else classes  # a model of one class knows no others
+        index = choose.only_classes(index, [known[i] for i in as_list(args.classes)])
     if args.single_cls:
         index, classes = choose.single_class(index), [choose.SINGLE_CLASS]
     return index, classes, found.folders

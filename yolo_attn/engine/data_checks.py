@@ -1,5 +1,6 @@
 """What is made sure of about data before a run begins."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,32 @@ from yolo_attn.coco.source import as_list
 from yolo_attn.engine.checks import one_line
 from yolo_attn.engine.data import chosen, fraction_of, split_of
 from yolo_attn.errors import UserError
+
+
+def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
+    """Put the numbers of the classes that were chosen, some of them by name, into the settings.
+
+    Args:
+        args: Ultralytics' settings.
+        known: Names of the classes; None where data in Ultralytics' own format has them.
+
+    Raises:
+        UserError: If there is no such class, with near names.
+    """
+    if args.classes is None:
+        return
+    names = list((known or {}).values())
+    numbers = []
+    for given in map(str, as_list(args.classes)):
+        if given in names:
+            numbers.append(names.index(given))
+        elif given.isdecimal() and (known is None or int(given) < len(names)):
+            numbers.append(int(given))
+        else:
+            near = get_close_matches(given, names, n=3) or names[:5]
+            hint = f"near are {', '.join(near)}" if known else "data in Ultralytics' own format takes numbers"
+            raise UserError(f"classes {given}: no such class; {hint}")
+    args.classes = sorted(set(numbers))
 
 
 def check_boxes(args: SimpleNamespace, data: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from yolo_attn.coco import SEPARATOR
 from yolo_attn.coco.source import FILE_NAMES, is_coco_format, parts_of
 from yolo_attn.engine.checks import check_importable, check_task, read_checkpoint
 from yolo_attn.engine.data import describe
-from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints
+from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints, choose_classes
 from yolo_attn.engine.tasks import ours
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.registry import LAYERS
@@ -55,11 +55,13 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         split = kwargs.get("split") or "val"
         args = _settings(model, kwargs, named)
         described = _described(args, ["train", split])
+        choose_classes(args, described["names"])
         check_boxes(args, described)
         check_classes(args, described["names"], described, split)
     if on_coco:
         given = [_absolute(named) if named in on_coco else named for named in sets]
         kwargs["data"] = given if isinstance(data, (list, tuple)) else given[0]
+        kwargs |= {"classes": args.classes} if args.classes is not None else {}
     if trainer is None and (on_coco or _has_attention(network)):
         trainer = _our("trainer", model, bool(on_coco))
     return run(model, trainer, **kwargs)
@@ -86,6 +88,8 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
         split = kwargs.get("split") or "val"
         args = _settings(model, kwargs, data)
         described = _described(args, [split])
+        choose_classes(args, dict(enumerate(described["categories"])) if args.single_cls else model.names)
+        kwargs |= {"classes": args.classes} if args.classes is not None else {}
         if isinstance(model.model, nn.Module):  # asking an exported file for its names would load it once more
             check_classes(args, model.names, described, split)
         check_keypoints(model.model, described)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
-from yolo_attn.coco.source import as_list, parts_of
+from yolo_attn.coco.source import parts_of
 from yolo_attn.engine.checks import (
     check_frozen,
     check_importable,
@@ -23,7 +22,13 @@ from yolo_attn.engine.checks import (
     one_line,
 )
 from yolo_attn.engine.data import check_strictly, describe, fraction_of
-from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints, check_plain_data
+from yolo_attn.engine.data_checks import (
+    check_boxes,
+    check_classes,
+    check_keypoints,
+    check_plain_data,
+    choose_classes,
+)
 from yolo_attn.engine.frozen import FREEZE_VARIABLE
 from yolo_attn.engine.identity import IDENTITY_VARIABLE
 from yolo_attn.engine.summary import print_validation
@@ -192,7 +197,8 @@ def validate(
     args = check_settings({**settings, "project": str(folder)})
     check_writable(folder / (args.name or ""))
     data = describe(args, [args.split])
-    _choose_classes(args, model.names if data else None)
+    names = dict(enumerate(data["categories"])) if data and args.single_cls else model.names
+    choose_classes(args, names if data else None)
     if data:
         check_classes(args, model.names, data, args.split)
         check_keypoints(model, data)
@@ -217,38 +223,12 @@ def _check_training_data(args: SimpleNamespace) -> tuple[dict[str, Any] | None, 
     """COCO-format data's description, if it is that, and the number of classes; puts numbers for chosen names."""
     split = args.split or "val"
     data = describe(args, ["train", split])
-    _choose_classes(args, data["names"] if data else None)
+    choose_classes(args, data["names"] if data else None)
     if data:
         check_boxes(args, data)
         check_classes(args, data["names"], data, split)
         return data, data["nc"]
     return None, check_plain_data(args.data, split, args.task)
-
-
-def _choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
-    """Put the numbers of the classes that were chosen, some of them by name, into the settings.
-
-    Args:
-        args: Ultralytics' settings.
-        known: Names of the classes; None where data in Ultralytics' own format has them.
-
-    Raises:
-        UserError: If there is no such class, with near names.
-    """
-    if args.classes is None:
-        return
-    names = list((known or {}).values())
-    numbers = []
-    for chosen in map(str, as_list(args.classes)):
-        if chosen in names:
-            numbers.append(names.index(chosen))
-        elif chosen.isdecimal() and (known is None or int(chosen) < len(names)):
-            numbers.append(int(chosen))
-        else:
-            near = get_close_matches(chosen, names, n=3) or names[:5]
-            hint = f"near are {', '.join(near)}" if known else "data in Ultralytics' own format takes numbers"
-            raise UserError(f"--classes {chosen}: no such class; {hint}")
-    args.classes = sorted(set(numbers))
 
 
 @contextlib.contextmanager

@@ -128,6 +128,7 @@ class CocoValidator(RunValidator):
             index = self.dataloader.dataset.index
             ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
             if self.args.single_cls:
+                self.args.classes = None  # their labels are chosen; the one class of a model has another number
                 ids = dict.fromkeys(model.names.values(), int(index.category_ids[0]))
             self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
 
