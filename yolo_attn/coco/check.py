@@ -58,8 +58,10 @@ def tables(reports: Mapping[str, SplitReport]) -> list[str]:
         for split, report in reports.items()
         for kind, count in report.problems
     ]
+    empty = [s for s, report in reports.items() if s == "train" and not report.boxes]
+    lines += ["", "There is no box to learn from in train."] if empty else []
     if not problems:
-        return [*lines, "", "No problem was found."]
+        return lines if empty else [*lines, "", "No problem was found."]
     return [*lines, "", *_aligned([["split", "count", "problem", "first item"], *problems])]
 
 
