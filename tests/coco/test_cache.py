@@ -1,5 +1,6 @@
 """What is kept of large JSONs: whole, shared by trainings that run at once, never code, and never needed."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -10,7 +11,10 @@ import pytest
 from support import QUICK, Command
 
 from yolo_attn.coco import cache, pictures, read
+from yolo_attn.coco.index import CocoIndex
+from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.read import read_index
+from yolo_attn.coco.strings import Strings
 
 
 @pytest.fixture
@@ -30,10 +34,17 @@ def read_afresh(file, task="detect"):
 
 
 def assert_same(a, b):
-    np.testing.assert_array_equal(a.boxes, b.boxes)
-    np.testing.assert_array_equal(a.image_ids, b.image_ids)
-    assert a.category_names == b.category_names
-    assert list(a.file_names) == list(b.file_names)
+    for field in dataclasses.fields(CocoIndex):
+        one, other = getattr(a, field.name), getattr(b, field.name)
+        if isinstance(one, np.ndarray):
+            assert one.dtype == other.dtype, field.name
+            np.testing.assert_array_equal(one, other, field.name)
+        elif isinstance(one, Problems):
+            assert one.as_json() == other.as_json()
+        elif isinstance(one, Strings):
+            assert list(one) == list(other), field.name
+        else:
+            assert one == other, field.name
 
 
 @pytest.fixture
@@ -41,13 +52,48 @@ def annotations(small_coco):
     return small_coco / "annotations/instances_train.json"
 
 
-@pytest.mark.parametrize("task", ["detect", "segment"])
-def test_the_same_comes_back(kept, annotations, task, monkeypatch):
+@pytest.mark.parametrize("task", ["detect", "segment", "pose"])
+@pytest.mark.parametrize("ids", ["numbers", "text"])
+def test_the_same_comes_back(kept, small_coco, small_poses, tmp_path, ids, task, monkeypatch):
+    name = "annotations/person_keypoints_train.json" if task == "pose" else "annotations/instances_train.json"
+    content = json.loads(((small_poses if task == "pose" else small_coco) / name).read_text())
+    content["annotations"].append({"id": 1, "image_id": "none"})
+    if ids == "text":
+        for image in content["images"]:
+            image["id"] = str(image["id"])
+        for annotation in content["annotations"]:
+            annotation["image_id"] = str(annotation["image_id"])
+    annotations = tmp_path / "annotations.json"
+    annotations.write_text(json.dumps(content))
     first = read_afresh(annotations, task)
     (file,) = kept()
     assert file.name.startswith(f"index-{task}-")
     monkeypatch.setattr(read, "decode", None)  # it is not read again
     assert_same(read_afresh(annotations, task), first)
+
+
+def test_files_of_others_stay(kept, annotations, tmp_path):
+    """Whatever folder is named: only what was kept here, and not read for long, goes."""
+    place = tmp_path / "cache/data"
+    place.mkdir(parents=True)
+    names = ["labels.csv", "model.safetensors", "index-detect-x.safetensors", "folder"]
+    ours = [f"index-detect-{'0' * 40}.safetensors", f".pictures-{'a' * 40}.safetensors.x.part"]
+    for name in (*names[:-1], *ours):
+        (place / name).write_text("x")
+    (place / "folder").mkdir()
+    for name in (*names, *ours):
+        os.utime(place / name, (0, 0))
+    read_afresh(annotations)
+    left = {f.name for f in place.iterdir()}
+    assert left > set(names)
+    assert not left & set(ours)
+
+
+def test_arrays_that_do_not_belong_together_are_made_anew(kept, annotations):
+    first = read_afresh(annotations)
+    (file,) = kept()
+    cache.save_arrays(file.stem, {"boxes": first.boxes}, {"problems": []})
+    assert_same(read_afresh(annotations), first)
 
 
 class Exploding:
@@ -95,7 +141,7 @@ def test_full_disk_is_only_told_of(kept, annotations, caplog):
 
 
 def test_a_half_written_one_of_a_killed_process_goes_in_time(kept, annotations, tmp_path):
-    part = tmp_path / "cache/data/.index.part"
+    part = tmp_path / "cache/data/.index-detect-00000000000000000000aaaaaaaaaaaaaaaaaaaa.safetensors.x1.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"")
     os.utime(part, (0, 0))

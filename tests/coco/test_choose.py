@@ -212,7 +212,18 @@ def test_keypoints_of_different_numbers_are_not_joined(tmp_path):
         for a in content["annotations"]:
             a["keypoints"] = [1, 2, 2] * number
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"2 in .*a\.json and 3 in .*b\.json"):
+    with pytest.raises(UserError, match=r"a\.json and .*b\.json: different numbers .* 2 and 3"):
+        join([read_index(tmp_path / f"{name}.json", "pose") for name in "ab"])
+
+
+def test_keypoints_of_other_names_are_not_joined(tmp_path):
+    for name, keypoints in (("a", ["left", "right"]), ("b", ["right", "left"])):
+        content = draw_set(tmp_path / f"{name}.json", 0, {1: "person"})
+        content["categories"][0]["keypoints"] = keypoints
+        for a in content["annotations"]:
+            a["keypoints"] = [1, 2, 2] * 2
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="in another order"):
         join([read_index(tmp_path / f"{name}.json", "pose") for name in "ab"])
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from yolo_attn.coco.source import is_coco_format, load_source
 from yolo_attn.errors import UserError
@@ -172,3 +173,21 @@ def test_index_is_read_again_when_the_file_changes(make_coco):
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "images": [{"id": 12, "file_name": "a.jpg"}]}))
     assert load_source(folder, ["val"])["val"].index.image_ids.tolist() == [12]
+
+
+def test_lists_of_a_yaml_join_with_further_sets(make_coco, tmp_path):
+    folder = make_coco([(1, "a.jpg"), (2, "b.jpg")])
+    two = {"val": ["images/val"] * 2, "annotations": {"val": ["annotations/instances_val.json"] * 2}}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(two))
+    split = load_source(f"{tmp_path / 'two.yaml'},{folder}", ["val"])["val"]
+    assert len(split.index.files) == len(split.folders) == len(split.index.origins) == 3
+    assert split.index.file_of.tolist() == [0, 0, 1, 1, 2, 2]
+    assert split.index.image_text(5) == "image 2 (b.jpg) of instances_val.json"
+
+
+def test_lists_of_different_lengths_are_told(make_coco, tmp_path):
+    make_coco([(1, "a.jpg")])
+    uneven = {"val": ["images/val"] * 2, "annotations": {"val": "annotations/instances_val.json"}}
+    (tmp_path / "uneven.yaml").write_text(yaml.safe_dump(uneven))
+    with pytest.raises(UserError, match="1 annotation files and 2 image folders for 'val'"):
+        load_source(tmp_path / "uneven.yaml", ["val"])

@@ -55,3 +55,23 @@ def test_what_ultralytics_reads_stays_its_own(tmp_path):
     assert isinstance(loaded[0] if isinstance(loaded, tuple) else loaded, nn.Linear)
     with pytest.raises(FileNotFoundError):
         YOLO("yolov8n-gam.yaml").load(tmp_path / "gone.pt")
+
+
+ONE = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["model.3000000.conv.weight"],
+        ["model.0.forward"],
+        ["model.0.training"],
+        ["model.0.conv.weight", "model.0.conv"],
+        ["model.0.conv", "model.0.conv.weight"],
+    ],
+)
+def test_names_that_no_model_has(names, tmp_path):
+    file = tmp_path / "weights.pt"
+    torch.save(dict.fromkeys(names, ONE), file)
+    with pytest.raises(UserError, match="not the weights of a model: "):
+        YOLO("yolov8n-gam.yaml").load(file)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ WORTHWHILE = 2**20
 
 KEPT_SECONDS = 90 * 24 * 3600
 """How long a file stays that nobody reads."""
+
+OURS = re.compile(r"\.?(index-\w+|pictures)-[0-9a-f]{40}\.safetensors(\..*)?")
+"""Names of what is kept here, and of what is being written: the folder may be anybody's."""
 
 
 def folder() -> Path:
@@ -72,11 +76,17 @@ def save_arrays(key: str, arrays: dict[str, NDArray[Any]], further: dict[str, An
     try:
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_bytes(file, save(contiguous, {"further": json.dumps(further)}))
-        for other in file.parent.iterdir():
-            if other.stat().st_mtime < time.time() - KEPT_SECONDS:
-                other.unlink()
+        _remove_old(file.parent)
     except OSError as error:
         LOGGER.warning(f"{file.parent}: nothing can be kept there: {error.strerror}; --cache-dir names another folder")
+
+
+def _remove_old(place: Path) -> None:
+    """Remove files of ours that nobody has read for long; another process may be faster."""
+    for other in place.iterdir():
+        with contextlib.suppress(OSError):
+            if OURS.fullmatch(other.name) and other.stat().st_mtime < time.time() - KEPT_SECONDS:
+                other.unlink()
 
 
 def _file(key: str) -> Path:

@@ -22,18 +22,16 @@ def join(indexes: Sequence[CocoIndex]) -> CocoIndex:
     Categories are in the first file's order, then those that only later files have.
 
     Raises:
-        UserError: If they have different numbers of keypoints.
+        UserError: If their keypoints are not the same.
     """
     first = indexes[0]
     if len(indexes) == 1:
         return first
     names = list(dict.fromkeys(name for index in indexes for name in index.category_names))
-    shapes = {index.keypoints.shape[1:] for index in indexes if index.keypoints is not None}
-    if len(shapes) > 1:
-        counts = " and ".join(f"{shape[0]} in {index.file}" for shape, index in zip(shapes, indexes, strict=False))
-        raise UserError(f"different numbers of keypoints cannot be joined: {counts}")
+    _check_keypoints(indexes)
+    number = {name: i for i, name in enumerate(names)}
     starts = np.cumsum([0, *(len(index.image_ids) for index in indexes)])
-    places = [np.array([names.index(n) for n in index.category_names]) for index in indexes]
+    places = [np.array([number[n] for n in index.category_names], dtype=np.int32) for index in indexes]
     problems = Problems()
     for index in indexes:
         problems.update(index.problems)
@@ -50,7 +48,7 @@ def join(indexes: Sequence[CocoIndex]) -> CocoIndex:
         file_names=Strings.of(index.file_names.raw(i) for index in indexes for i in range(len(index.file_names))),
         file_of=np.repeat(np.arange(len(indexes), dtype=np.int32), np.diff(starts)),
         **{column: together(column) for column in ("sizes", "annotation_ids", "boxes", "areas", "crowd")},
-        image_of=np.concatenate([i.image_of + start for i, start in zip(indexes, starts[:-1], strict=True)]),
+        image_of=np.concatenate([i.image_of + np.int32(start) for i, start in zip(indexes, starts[:-1], strict=True)]),
         category_of=np.concatenate([place[i.category_of] for i, place in zip(indexes, places, strict=True)]),
         masks=_joined_masks(indexes),
         keypoints=None if first.keypoints is None else together("keypoints"),
@@ -61,12 +59,31 @@ def join(indexes: Sequence[CocoIndex]) -> CocoIndex:
     )
 
 
+def _check_keypoints(indexes: Sequence[CocoIndex]) -> None:
+    """Make sure that the keypoints of several JSONs are the same.
+
+    Raises:
+        UserError: With the first file whose are not the first one's.
+    """
+    first = indexes[0]
+    if first.keypoints is None:
+        return
+    number = first.keypoints.shape[1]
+    for other in indexes[1:]:
+        assert other.keypoints is not None
+        files, count = f"{first.file} and {other.file}", other.keypoints.shape[1]
+        if count != number:
+            raise UserError(f"{files}: different numbers of keypoints cannot be joined, {number} and {count}")
+        if first.keypoint_names and other.keypoint_names and first.keypoint_names != other.keypoint_names:
+            raise UserError(f"{files}: keypoints of other names, or in another order, cannot be joined")
+
+
 def _joined_masks(indexes: Sequence[CocoIndex]) -> Strings | None:
     masks = [index.masks for index in indexes if index.masks is not None]
     return Strings.of(m.raw(i) for m in masks for i in range(len(m))) if masks else None
 
 
-def _origin(index: CocoIndex, first_image: int, categories: NDArray[np.int64]) -> Origin:
+def _origin(index: CocoIndex, first_image: int, categories: NDArray[np.int32]) -> Origin:
     """The ids of one file in a joined index."""
     images, ids = index.image_ids.tolist(), index.category_ids.tolist()
     if index.origins:
@@ -77,7 +94,8 @@ def _origin(index: CocoIndex, first_image: int, categories: NDArray[np.int64]) -
 
 def only_classes(index: CocoIndex, names: Sequence[str]) -> CocoIndex:
     """The index with these categories alone; all of its images stay."""
-    chosen = np.array([name in names for name in index.category_names])
+    wanted = set(names)
+    chosen = np.array([name in wanted for name in index.category_names])
     kept = np.flatnonzero(chosen[index.category_of])
     ids = index.category_ids[chosen]
 
@@ -87,7 +105,7 @@ def only_classes(index: CocoIndex, names: Sequence[str]) -> CocoIndex:
     return replace(
         _only_annotations(index, kept),
         category_ids=ids,
-        category_names=[name for name in index.category_names if name in names],
+        category_names=[name for name in index.category_names if name in wanted],
         category_of=(np.cumsum(chosen) - 1)[index.category_of[kept]],
         origins=tuple(map(chosen_of, index.origins)),
     )
@@ -125,9 +143,10 @@ def subset(index: CocoIndex, fraction: float, seed: int) -> CocoIndex:
     rarity = np.argsort(np.argsort(np.bincount(index.category_of, minlength=len(index.category_ids)), kind="stable"))
     group = np.full(images, len(rarity))
     np.minimum.at(group, index.image_of, rarity[index.category_of])
-    order = np.random.default_rng(seed).permutation(images)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(images)
     order = order[np.argsort(group[order], kind="stable")]  # group after group, each in random order
-    offset = np.random.default_rng(seed + 1).random()
+    offset = rng.random()
     kept = np.sort(order[((np.arange(wanted) + offset) * images / wanted).astype(int)])
     row = np.full(images, -1, dtype=np.int32)
     row[kept] = np.arange(wanted, dtype=np.int32)

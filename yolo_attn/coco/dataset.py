@@ -138,7 +138,7 @@ class CocoDataset(YOLODataset):
 
     def _leave_out(self, i: int, error: Exception) -> None:
         self._in_a_row += 1
-        if self._in_a_row == min(LOST, len(self)):
+        if self._in_a_row == max(min(LOST, len(self)), 10):
             raise RunError(f"{self.im_files[i]} and the {self._in_a_row - 1} read before it are gone") from error
         if i not in self._gone:
             LOGGER.warning(f"{self.prefix}{self.im_files[i]}: has changed, left out: {one_line(error)}")

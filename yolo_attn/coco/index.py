@@ -95,7 +95,7 @@ class CocoIndex:
     def annotation_text(self, row: int) -> str:
         """What messages call an annotation."""
         known = self.annotation_ids[row]
-        return f"annotation {'' if known < 0 else known} of {self.image_text(self.image_of[row])}".replace("  ", " ")
+        return f"annotation{'' if known < 0 else f' {known}'} of {self.image_text(self.image_of[row])}"
 
 
 ARRAYS = ("category_ids", "image_ids", "sizes", "annotation_ids", "image_of", "category_of", "boxes", "areas", "crowd")

@@ -104,7 +104,8 @@ def make_labels(
         The labels, and the rows of annotations that were left out or clipped, by the reason.
     """
     suspect = {}
-    class_of = np.array([names.index(n) if n in names else -1 for n in index.category_names])
+    number = {name: i for i, name in enumerate(names)}
+    class_of = np.array([number.get(name, -1) for name in index.category_names])
     images = np.flatnonzero(pictures.sizes[:, 0])
     slot = np.full(len(index.image_ids), -1)
     slot[images] = np.arange(len(images))

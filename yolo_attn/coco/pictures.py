@@ -147,7 +147,7 @@ class Finder:
         path = os.path.join(self.root, name)  # noqa: PTH118  a Path costs ten times the time, 118,287 times
         try:
             found = os.lstat(path)
-            within = self._inside(path.rpartition("/")[0])
+            within = self._inside(os.path.split(path)[0])
             if stat.S_ISLNK(found.st_mode):
                 within = self._inside(os.path.realpath(path))
                 found = Path(path).stat()
@@ -160,7 +160,10 @@ class Finder:
         return path, found
 
     def _leads_inside(self, path: str) -> bool:
-        return f"{os.path.realpath(path)}/".startswith(f"{self.root.rstrip('/')}/")
+        try:
+            return os.path.commonpath([self.root, os.path.realpath(path)]) == self.root
+        except ValueError:  # another drive
+            return False
 
     def _spellings(self, name: str) -> Iterator[str]:
         """Other ways to write a file name, the likelier first."""

@@ -1,5 +1,6 @@
 """Reading a COCO JSON into arrays."""
 
+import contextlib
 import functools
 import stat
 from collections.abc import Sequence
@@ -45,8 +46,9 @@ def _read(file: Path, task: str, mtime_ns: int, size: int) -> CocoIndex:
     if size < cache.WORTHWHILE:
         return _build(file, decode(file, file.read_bytes()), task)
     known = cache.load(cache.key_of(file, f"index-{task}"))
-    if known:
-        return unpack(file, *known)
+    with contextlib.suppress(KeyError, ValueError, TypeError):
+        if known:
+            return unpack(file, *known)
     data = file.read_bytes()
     key = cache.key_of(data, f"index-{task}")
     index = _build(file, decode(file, data), task)
@@ -123,11 +125,11 @@ def _named(category: Category, problems: Problems) -> str:
 
 def _unique_names(names: list[str], ids: list[Any], problems: Problems) -> list[str]:
     """The names, of which all but the first that are the same carry their id."""
-    unique: list[str] = []
+    unique: dict[str, None] = {}
     for name, category_id in zip(names, ids, strict=True):
         if name in unique:
             problems.add("repeated category name, told apart by its id", [f"category {shortened(repr(category_id))}"])
         while name in unique:
             name += f" ({category_id})"
-        unique.append(name)
-    return unique
+        unique[name] = None
+    return list(unique)

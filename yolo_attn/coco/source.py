@@ -67,7 +67,7 @@ def load_source(data: str | Path, splits: Sequence[str], task: str = "detect") -
     if len(known) < len(sets):
         ordinary = parts_of(data)[sets.index(None)]
         raise UserError(f"{ordinary}: only COCO-format data can be joined, and this has labels of Ultralytics' own")
-    return {split: _together([found[split] for found in known]) for split in splits}
+    return {split: _together([part for found in known for part in found[split]]) for split in splits}
 
 
 def splits_of(data: str | Path, task: str) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, Split] | None:
+def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]] | None:
     if not _is_there(data):
         raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
     loaded: dict[str, list[Split]] = {split: [] for split in splits}
@@ -142,7 +142,7 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, Split] | No
         if names and not names <= known:
             odd, files = ", ".join(sorted(names - known)[:5]), loaded[split][0].index.file
             raise UserError(f"{data}: names has {odd}, which {files} has not; leave names out, the JSON has them")
-    return {split: _together(parts) for split, parts in loaded.items()}
+    return loaded
 
 
 def is_coco_format(data: object) -> bool:

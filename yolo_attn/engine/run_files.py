@@ -145,9 +145,12 @@ def claim(args: SimpleNamespace) -> Sequence[Path]:
     while True:
         folder = get_save_dir(args)
         new = [each for each in (folder, *folder.parents) if not each.exists()]
+        shared = bool(args.exist_ok or getattr(args, "save_dir", None))
         try:
-            folder.mkdir(parents=True, exist_ok=bool(args.exist_ok or getattr(args, "save_dir", None)))
+            folder.mkdir(parents=True, exist_ok=shared)
         except FileExistsError:  # another training was faster
+            if shared:
+                raise
             continue
         args.save_dir = str(folder)
         return new

@@ -22,6 +22,9 @@ WRAPPERS = ("state_dict", "ema", "model")
 """Keys under which other trainers save a state dict."""
 
 
+MOST_ROWS = 10_000
+"""Of a model, by far."""
+
 CLASSES = ("cv3.0.2.weight", "enc_score_head.weight", "linear.weight")
 """Tensors of heads with as many rows as there are classes."""
 
@@ -40,15 +43,23 @@ class StateDict(nn.Module):
     def __init__(self, tensors: dict[str, Tensor], file: str) -> None:
         super().__init__()
         self.pt_path = file
-        number = 1 + max(int(key.split(".")[1]) for key in tensors)
+        rows = {int(key.split(".")[1]) for key in tensors}
+        number = 1 + max(rows)
+        if number > MOST_ROWS:
+            raise UserError(f"{file}: not the weights of a model: it has a row {max(rows)}")
         self.model = nn.Sequential(*(nn.Module() for _ in range(number)))
         for key, value in tensors.items():
             *path, name = key.split(".")
             owner: nn.Module = self
-            for part in path:
-                if part not in owner._modules:
-                    owner.add_module(part, nn.Module())
-                owner = owner.get_submodule(part)
+            try:
+                for part in path:
+                    if part not in owner._modules:
+                        owner.add_module(part, nn.Module())
+                    owner = owner.get_submodule(part)
+            except (KeyError, AttributeError) as error:
+                raise UserError(f"{file}: not the weights of a model: {key}") from error
+            if hasattr(owner, name):
+                raise UserError(f"{file}: not the weights of a model: {key}")
             if name.startswith(("running_", "num_batches")) or not value.is_floating_point():
                 owner.register_buffer(name, value)
             else:
