@@ -1,5 +1,7 @@
 """Which form runs on a tensor, and what says so."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -30,6 +32,21 @@ def runs_fast(x: Tensor) -> bool:
     )
 
 
+def runs_triton(x: Tensor) -> bool:
+    """Whether the Triton kernels may take an x that a fast form may take."""
+    return kernels_mode() == "1" and x.is_cuda and x.dtype != torch.float64 and has_triton()
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether Triton can be imported."""
+    try:
+        import triton  # noqa: F401
+    except Exception:  # whatever a broken installation raises
+        return False
+    return True
+
+
 def described() -> str:
     """Return a line on what was chosen.
 
@@ -38,4 +55,11 @@ def described() -> str:
     """
     if kernels_mode() == "0":
         return f"plain formulas only ({VARIABLE}=0)"
-    return f"fast PyTorch forms of SimAM and NAM ({VARIABLE}={kernels_mode()})"
+    text = f"fast PyTorch forms of SimAM and NAM ({VARIABLE}={kernels_mode()})"
+    if kernels_mode() == "auto":
+        return f"{text}; Triton kernels off, they are untried on a GPU"
+    if not has_triton():
+        return f"{text}; no Triton that can be imported"
+    if not torch.cuda.is_available():
+        return f"{text}; Triton kernels need a CUDA device"
+    return f"{text}; Triton kernels of SimAM on CUDA tensors, untried on a GPU"
