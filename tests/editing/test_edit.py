@@ -261,6 +261,14 @@ def test_inserted_and_removed_again(model, data):
     check_models(model, data)
 
 
+def test_comments_behind_rows_on_one_line():
+    """The row that is put behind another on its line stands between it and its number."""
+    text = "nc: 80\nbackbone: [[-1, 1, Conv, [64]],\n [-1, 1, Conv, [64]]] # 1\nhead: [[-1, 1, Detect, [64]]]"
+    edited = edit(text, "after:0,1")
+    assert "# 2\nhead" in edited.text
+    assert remove(with_header(edited, "my.yaml", "train"), "my.yaml", LAYERS, BLOCKS).text == text
+
+
 @pytest.mark.slow
 @MANY
 @given(models(), st.data())

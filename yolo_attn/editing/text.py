@@ -140,12 +140,21 @@ class ModelText:
             yield (*_span(row.node.value[3]), arguments)
 
     def comment_numbers(self, rows: Iterable[Row]) -> dict[int, tuple[int, int]]:
-        """Span of the number that begins the comment behind each row; of rows that end on one line, the first's."""
+        """Span of the number that begins the comment behind each row; of rows that end on one line, the first's.
+
+        Args:
+            rows: The rows; others are as if they were not there.
+        """
         spans: dict[int, tuple[int, int]] = {}
         lines: set[int] = set()
-        for row in sorted(rows, key=lambda row: _span(row.node)[0]):
+        rows = sorted(rows, key=lambda row: _span(row.node)[0])
+        others = sorted(_span(row.node) for row in self.rows if row not in rows)
+        for row in rows:
             end = _span(row.node)[1]
             line = self._line_end(end)
+            for start, last in others:
+                if end <= start <= line and not self.text[end:start].strip(", "):
+                    end = last
             found = INDEX_COMMENT.match(self.text, end)
             if line not in lines and found:
                 spans[row.index] = found.span(1)
