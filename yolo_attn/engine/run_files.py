@@ -92,7 +92,7 @@ class RunFiles(BaseTrainer):
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
         """Go on behind the last saved epoch; rows that were written beyond it, whole or not, are dropped."""
         super().resume_training(ckpt)
-        if self.start_epoch and RANK in {-1, 0} and self.csv.exists():
+        if self.start_epoch and RANK in {-1, 0} and self._has_rows():
             header, *rows = self.csv.read_text(encoding="utf-8").splitlines()
             whole = [row for row in rows if row.count(",") == header.count(",")]
             kept = [row for row in whole if float(row.split(",")[0]) <= self.start_epoch]
@@ -106,11 +106,15 @@ class RunFiles(BaseTrainer):
         ):
             return super().save_model()
 
+    def _has_rows(self) -> bool:
+        """Whether results.csv has begun; a full disk may have left it empty."""
+        return self.csv.exists() and self.csv.stat().st_size > 0
+
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv: always the same columns, learning rates last."""
         rates = {key: metrics.pop(key) for key in [k for k in metrics if k.startswith("lr/")]}
         metrics = {**metrics, **rates}
-        if self.csv.exists():
+        if self._has_rows():
             header = self.csv.read_text(encoding="utf-8").splitlines()[0].split(",")
             columns = [column.strip() for column in header if column.strip() not in {"epoch", "time"}]
             metrics = {column: metrics.get(column, 0.0) for column in columns}
