@@ -62,7 +62,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Train, or go on with a cut-off training."""
-    from yolo_attn.engine.run import resume, train
+    from yolo_attn.engine.run import Training, resume, train
 
     heed_reader_options(args)
     if args.resume:
@@ -83,14 +83,16 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
         raise UserError("train needs --cfg, such as --cfg yolov8n-gam.yaml")
     else:
         train(
-            args.cfg,
-            args.project,
-            args.weights,
-            settings(args, further),
-            args.nam_sparsity,
-            args.task,
-            args.identity_init,
-            args.verbose,
-            args.freeze_base,
-            args.strict,
+            Training(
+                args.cfg,
+                settings(args, further),
+                args.project,
+                args.weights,
+                args.nam_sparsity,
+                args.task,
+                args.identity_init,
+                args.freeze_base,
+                args.strict,
+                args.verbose,
+            )
         )

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -48,32 +49,38 @@ COCO_CONF = 0.001
 """Confidence from which Ultralytics validates."""
 
 
-def train(
-    cfg: str,
-    project: str | None,
-    weights: str | None,
-    settings: dict[str, Any],
-    nam_sparsity: float | None = None,
-    task: str | None = None,
-    identity_init: bool | None = None,
-    verbose: bool = False,
-    freeze_base: int | None = None,
-    strict: bool = False,
-) -> RunTrainer:
-    """Train a model.
+@dataclass(frozen=True)
+class Training:
+    """What a new training is told.
 
-    Args:
+    Attributes:
         cfg: Model YAML or name.
+        settings: Ultralytics' settings. Without `data` the demo set is used, at its own size and length.
         project: Folder for the run folder; None takes runs/ and the task's name.
         weights: Checkpoint to start from; None trains from scratch.
-        settings: Ultralytics' settings. Without `data` the demo set is used, at its own size and length.
         nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
         task: Ultralytics' name of the task that the model is expected to have; None takes the model's own.
         identity_init: Whether attention that the checkpoint is without starts with the gain that keeps the magnitude
             of its input; None does so where there is a checkpoint.
-        verbose: Whether to print where each row's weights come from.
         freeze_base: For how many epochs, from the first, only what got no weights is trained.
         strict: Whether COCO-format data is refused if anything of it is left out, clipped or doubted.
+        verbose: Whether to print where each row's weights come from.
+    """
+
+    cfg: str
+    settings: dict[str, Any]
+    project: str | None = None
+    weights: str | None = None
+    nam_sparsity: float | None = None
+    task: str | None = None
+    identity_init: bool | None = None
+    freeze_base: int | None = None
+    strict: bool = False
+    verbose: bool = False
+
+
+def train(training: Training) -> RunTrainer:
+    """Train a model.
 
     Returns:
         The trainer, with its metrics and paths.
@@ -81,15 +88,38 @@ def train(
     Raises:
         UserError: If anything given cannot be used.
     """
-    model, kind = check_model(cfg, 80, task)
+    kind, args = check_training(training)
+    started_with = training.weights and training.identity_init is not False
+    told = {
+        SPARSITY_VARIABLE: None if training.nam_sparsity is None else str(training.nam_sparsity),
+        IDENTITY_VARIABLE: "1" if started_with else None,
+        FREEZE_VARIABLE: str(training.freeze_base) if training.freeze_base else None,
+    }
+    with _environment({name: value for name, value in told.items() if value is not None}):
+        return _run(kind, vars(args))
+
+
+def check_training(training: Training) -> tuple[Task, SimpleNamespace]:
+    """Make sure that a training can begin; nothing is written but the demo set.
+
+    Returns:
+        The model's task, and all of Ultralytics' settings.
+
+    Raises:
+        UserError: If anything given cannot be used.
+    """
+    cfg, weights, settings = training.cfg, training.weights, training.settings
+    model, kind = check_model(cfg, 80, training.task)
     check_importable(model)
-    if nam_sparsity and not scales_of(model):
-        raise UserError(f"--nam-sparsity {nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse")
-    if identity_init and not weights:
+    if training.nam_sparsity and not scales_of(model):
+        raise UserError(
+            f"--nam-sparsity {training.nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse"
+        )
+    if training.identity_init and not weights:
         raise UserError("--identity-init: without --weights there is no trained network to keep whole")
-    if freeze_base and not weights:
-        raise UserError(f"--freeze-base {freeze_base}: without --weights there is no base to freeze")
-    folder = _project(project, kind)
+    if training.freeze_base and not weights:
+        raise UserError(f"--freeze-base {training.freeze_base}: without --weights there is no base to freeze")
+    folder = _project(training.project, kind)
     if "data" not in settings and kind.name not in DRAWN:
         raise UserError(f"--cfg {cfg}: the demo set has no labels for {kind.name}; give --data")
     if "data" not in settings:
@@ -99,23 +129,17 @@ def train(
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(folder / (args.name or ""))
     data, classes = _check_training_data(args)
-    if data and strict:
+    if data and training.strict:
         for split in ("train", args.split or "val"):
             check_strictly(args, data, split, fraction_of(args, split))
     if weights:
         target = check_transfer(load_source(weights, kind.name), cfg, classes)
         report = transfer_of(target)
-        if verbose and report:
+        if training.verbose and report:
             LOGGER.info(report.table())
-        if freeze_base:
-            check_frozen(target, freeze_base, args)
-    told = {
-        SPARSITY_VARIABLE: None if nam_sparsity is None else str(nam_sparsity),
-        IDENTITY_VARIABLE: "1" if weights and identity_init is not False else None,
-        FREEZE_VARIABLE: str(freeze_base) if freeze_base else None,
-    }
-    with _environment({name: value for name, value in told.items() if value is not None}):
-        return _run(kind, vars(args))
+        if training.freeze_base:
+            check_frozen(target, training.freeze_base, args)
+    return kind, args
 
 
 def resume(
