@@ -13,7 +13,8 @@ MAY_IMPORT = {
     "plugin": {"plugin", "editing", "layers", "errors"},
     "coco": {"coco", "errors", "files"},
     "engine": {"engine", "plugin", "coco", "editing", "layers", "errors", "files"},
-    "cli": {"cli", "engine", "plugin", "coco", "editing", "kernels", "errors", "files"},
+    "compare": {"compare", "engine", "plugin", "coco", "editing", "errors", "files"},
+    "cli": {"cli", "compare", "engine", "plugin", "coco", "editing", "kernels", "errors", "files"},
 }
 
 

@@ -1,0 +1,1 @@
+"""Comparing attention with its base: the same budget, several seeds, what it costs, and a report."""
