@@ -10,16 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from thop import profile
 from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
-from ultralytics.utils.torch_utils import get_num_params
 
 from yolo_attn import layers
 from yolo_attn.editing.text import SECTIONS, flow
-from yolo_attn.engine.tasks import task_of
+from yolo_attn.engine.cost import cost_of
 from yolo_attn.files import write_text
 from yolo_attn.plugin.insertion import SHORT, describe, put
 from yolo_attn.plugin.yamls import MODEL_YAMLS, SCALED_NAME
@@ -171,17 +168,9 @@ def figures(name: str) -> str:
 
 
 def count(described: dict[str, Any], size: int) -> str:
-    """Parameters and GFLOPs of a model for one picture of `size` pixels.
-
-    Ultralytics' own figures count 32 pixels and scale, which makes too much of what is done once a map.
-    """
-    task = task_of(described["head"][-1][2])
-    assert task
-    model: Any = task.model(described, verbose=False)
-    parameters, model_strides = get_num_params(model), model.stride
-    model.to("meta").model[-1].stride = model_strides
-    operations = profile(model, inputs=[torch.zeros(1, 3, size, size, device="meta")], verbose=False)[0]
-    return f"{parameters:,} parameters, {operations * 2 / 1e9:.3f} GFLOPs"
+    """Parameters and GFLOPs of a model for one picture of `size` pixels, in words."""
+    parameters, gflops = cost_of(described, size)
+    return f"{parameters:,} parameters, {gflops:.3f} GFLOPs"
 
 
 @functools.cache
