@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from yolo_attn import __version__
-from yolo_attn.cli import check_data, doctor, export, insert, layers, migrate, remove, train, val
+from yolo_attn.cli import check_data, compare, doctor, export, insert, layers, migrate, remove, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
 from yolo_attn.errors import Terminated, UserError
@@ -22,6 +22,7 @@ COMMANDS = {
     "val": val,
     "check-data": check_data,
     "export": export,
+    "compare": compare,
     "insert": insert,
     "remove": remove,
     "migrate": migrate,
@@ -42,6 +43,7 @@ start here:
   yolo-attn val --weights runs/detect/train/weights/best.pt     COCO's numbers of a checkpoint
   yolo-attn export --weights best.pt --format onnx              an ONNX file, held against the model
   yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml
+  yolo-attn compare --base yolov8n.yaml --layers SimAM,NAM,GAM --data path/to/coco    did it help?
 
 all that yolo takes, in its grammar, with the layers and COCO-format data understood:
   yolo-attn train model=yolov8n-gam.yaml data=path/to/coco epochs=3
@@ -78,7 +80,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             _forward(others)
             return 0
         args, further = _parser().parse_known_args(others)
-        args.modules = imports.modules
+        args.modules, args.typed = imports.modules, arguments
         return args.run(args, further) or 0
     except UserError as error:
         _tell(f"yolo-attn: error: {error}")

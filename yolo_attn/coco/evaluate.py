@@ -170,6 +170,11 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
     return CocoScores(text, {name: float(values[name]) for name in names}, per_class)
 
 
+def write_truth(file: Path, index: CocoIndex) -> None:
+    """Write what `evaluate` holds detections against as a COCO JSON of its own."""
+    write_bytes(file, msgspec.json.encode(_truth(index, Detections()).dataset))
+
+
 def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
     sizes = _sizes(index, detections).tolist()
     images = [{"id": i, "width": w, "height": h} for i, (w, h) in zip(index.image_ids.tolist(), sizes, strict=True)]

@@ -37,6 +37,16 @@ def plain_text() -> Iterator[None]:
         yield
 
 
+def versions() -> dict[str, str]:
+    """What numbers were made with."""
+    return {
+        "yolo_attn": yolo_attn.__version__,
+        "ultralytics": ultralytics.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
 class RunValidator(BaseValidator):
     """Mixin for any validator of Ultralytics'. Validated on its own, it leaves metrics.json in its run folder."""
 
@@ -57,12 +67,7 @@ class RunValidator(BaseValidator):
         return {
             "ultralytics": {**own, "evaluator": f"Ultralytics {ultralytics.__version__}"},
             "settings": {**settings, "device": str(self.device)},
-            "versions": {
-                "yolo_attn": yolo_attn.__version__,
-                "ultralytics": ultralytics.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
         }
 
 

@@ -1,0 +1,126 @@
+"""`yolo-attn compare`."""
+
+import argparse
+import re
+import shlex
+from typing import Any
+
+from yolo_attn.cli.arguments import (
+    add_data_options,
+    add_import_option,
+    heed_reader_options,
+    not_empty,
+    option,
+    path,
+    positive,
+    seed,
+    settings,
+)
+from yolo_attn.editing import PLACES
+from yolo_attn.errors import UserError
+
+EXAMPLE = """
+layers: LAYER, LAYER@PLACE, LAYER:option=value:option=value@PLACE, with commas or spaces between
+
+examples:
+  yolo-attn compare --base yolov8n.yaml --layers SimAM,NAM,GAM --at neck --data path/to/coco --seeds 0,1,2
+  yolo-attn compare --base yolo11n.yaml --layers GAM:ratio=8:groups=4 SimAM:where=pre_bn@blocks --equal-gflops
+  yolo-attn compare --output runs/compare/yolov8n --report-only
+
+The same command, given again, does what is left: finished trainings stay, those that were cut off or failed begin anew.
+More --layers and --seeds may be given to a comparison that is there."""
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "compare",
+        help="train a base and its attended variants under one budget, over seeds, and report what helped",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLE,
+    )
+    parser.set_defaults(run=run)
+    parser.usage = f"{parser.prog} [options] [key=value ...]"
+    parser.add_argument("--base", type=not_empty, help="model YAML without attention, such as yolov8n.yaml")
+    parser.add_argument("--layers", nargs="+", type=layers, metavar="LAYER", help="what is put into it; see below")
+    parser.add_argument(
+        "--at",
+        default="neck",
+        metavar="PLACE",
+        help=f"of layers without @PLACE; default: neck; {', '.join(PLACES)}",
+    )
+    add_data_options(parser, "default: a demo set, drawn on first use")
+    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], metavar="A,B", help="default: 0,1,2")
+    parser.add_argument("--epochs", type=positive, help="of each training; default: 100; the demo set: its own")
+    parser.add_argument("--weights", type=not_empty, help="checkpoint that all start from; default: none, from scratch")
+    parser.add_argument("--imgsz", type=positive, help="picture size, pixels; default: 640")
+    parser.add_argument("--batch", type=positive, help="pictures a batch; default: 16")
+    parser.add_argument("--device", help="cpu, 0, or 0,1,2: each trains some models; default: a GPU if there is one")
+    parser.add_argument("--parallel", type=positive, default=1, metavar="N", help="trainings at once on each device")
+    parser.add_argument(
+        "--equal-gflops",
+        action="store_true",
+        help="also train a wider base as costly as each costlier variant",
+    )
+    parser.add_argument("--output", type=path, metavar="DIR", help="its folder; default: runs/compare/ and the base")
+    parser.add_argument("--report-only", action="store_true", help="report what the folder of --output has by now")
+    add_import_option(parser)
+
+
+def run(args: argparse.Namespace, further: list[str]) -> None:
+    """Compare, or report what was compared."""
+    from pathlib import Path
+
+    from yolo_attn.compare.comparison import Comparison, compare, report_only
+    from yolo_attn.compare.plan import Wanted
+
+    output = Path(args.output) if args.output else None
+    if args.report_only:
+        if output is None:
+            raise UserError("--report-only needs --output, the folder of a comparison")
+        print(report_only(output))
+        return
+    if not args.base or not args.layers:
+        raise UserError(f"compare needs --{'layers' if args.base else 'base'}; see yolo-attn compare --help")
+    heed_reader_options(args)
+    devices = args.device.split(",") if args.device else []
+    args.device = None
+    wanted = [Wanted(name, at or args.at, options) for word in args.layers for name, options, at in word]
+    report = compare(
+        Comparison(
+            args.base,
+            wanted,
+            args.seeds,
+            settings(args, further),
+            output,
+            args.weights,
+            devices,
+            args.parallel,
+            args.equal_gflops,
+            args.modules,
+            shlex.join(["yolo-attn", *args.typed]),
+        )
+    )
+    print(report)
+
+
+def layers(text: str) -> list[tuple[str, dict[str, Any], str | None]]:
+    """Layers with their options and, where it is said, their place."""
+    found = []
+    for word in re.split(r",(?!\d)", text):  # rows have numbers, @after:4,6
+        left, at, place = word.partition("@")
+        name, *options = left.split(":")
+        if not name.strip() or (at and not place):
+            raise argparse.ArgumentTypeError(
+                f"expected LAYER:option=value@PLACE, such as GAM:ratio=8@neck, found {word!r}"
+            )
+        found.append((name.strip(), dict(map(option, options)), place or None))
+    return found
+
+
+def seeds(text: str) -> list[int]:
+    """Seeds with commas between, each once."""
+    found = [seed(word.strip()) for word in text.split(",")]
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"expected each seed once, found {text!r}")
+    return found

@@ -1,0 +1,61 @@
+"""What the models of a comparison cost on this machine: parameters, operations, and time for a picture."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from ultralytics.utils.torch_utils import select_device
+
+from yolo_attn.compare.runner import Job
+from yolo_attn.compare.study import Cost, Costs
+from yolo_attn.compare.worker import hardware
+from yolo_attn.engine.checks import read_checkpoint
+from yolo_attn.engine.cost import cost_of
+
+ROUNDS = 30
+"""How often each model is timed, the models in turn."""
+
+WARM_UP = 3
+"""Rounds before these."""
+
+
+def measure(jobs: Mapping[str, Job], size: int, device: str) -> Costs:
+    """Measure trained models, fused as they are deployed, one picture at a time.
+
+    All are timed in one process and in turn, so that whatever else the machine does meets them alike.
+
+    Args:
+        jobs: For each variant's name a finished training.
+        size: Height and width of the pictures, pixels.
+        device: As Ultralytics names it.
+    """
+    place = select_device(device, verbose=False)
+    picture = torch.rand(1, 3, size, size, device=place)
+    models, sizes = {}, {}
+    for name, job in jobs.items():
+        model: Any = read_checkpoint(str(job.folder / "weights" / "best.pt"))[0]
+        sizes[name] = cost_of(model.yaml, size)
+        models[name] = model.float().to(place).eval().fuse(verbose=False)
+    times: dict[str, list[float]] = {name: [] for name in models}
+    with torch.inference_mode():
+        for _ in range(WARM_UP + ROUNDS):
+            for name, model in models.items():
+                times[name].append(_milliseconds(lambda model=model: model(picture), place))  # type: ignore[misc]
+    costs = {}
+    for name, taken in times.items():
+        low, middle, high = statistics.quantiles(taken[WARM_UP:], n=4)
+        parameters, gflops = sizes[name]
+        costs[name] = Cost(parameters, round(gflops, 3), round(middle, 3), (round(low, 3), round(high, 3)))
+    return Costs(**hardware(place), imgsz=size, variants=costs)
+
+
+def _milliseconds(call: Callable[[], Any], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - begun) * 1e3
