@@ -126,9 +126,8 @@ def _checked(comparison: Comparison) -> tuple[SimpleNamespace, dict[str, Any]]:
     device = {"device": comparison.devices[0]} if comparison.devices else {}
     given = {**comparison.settings, **device}
     _, args = check_training(Training(comparison.base, given, str(comparison.folder), comparison.weights))
-    defaults = {"imgsz", "batch"} if "data" in comparison.settings else {"imgsz", "batch", *DEMO_TRAINING}
-    settings = {key: getattr(args, key) for key in sorted(defaults)}
-    return args, {**settings, **{k: v for k, v in comparison.settings.items() if k not in ("data", "epochs")}}
+    kept = {"imgsz", "batch", *comparison.settings, *(() if "data" in comparison.settings else DEMO_TRAINING)}
+    return args, {key: getattr(args, key) for key in sorted(kept - {"data", "epochs"})}
 
 
 def _training(comparison: Comparison, manifest: Manifest, variant: Variant, seed: int) -> Training:
