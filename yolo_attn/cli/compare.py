@@ -20,11 +20,11 @@ from yolo_attn.editing import PLACES
 from yolo_attn.errors import UserError
 
 EXAMPLE = """
-layers: LAYER, LAYER@PLACE, LAYER:option=value:option=value@PLACE, with commas or spaces between
+layers: LAYER, LAYER@PLACE, LAYER:option=value:option=value@PLACE, with commas between
 
 examples:
   yolo-attn compare --base yolov8n.yaml --layers SimAM,NAM,GAM --at neck --data path/to/coco --seeds 0,1,2
-  yolo-attn compare --base yolo11n.yaml --layers GAM:ratio=8:groups=4 SimAM:where=pre_bn@blocks --equal-gflops
+  yolo-attn compare --base yolo11n.yaml --layers GAM:ratio=8:groups=4,SimAM:where=pre_bn@blocks --equal-gflops
   yolo-attn compare --output runs/compare/yolov8n --report-only
 
 The same command, given again, does what is left: finished trainings stay, those that were cut off or failed begin anew.
@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.usage = f"{parser.prog} [options] [key=value ...]"
     parser.add_argument("--base", type=not_empty, help="model YAML without attention, such as yolov8n.yaml")
-    parser.add_argument("--layers", nargs="+", type=layers, metavar="LAYER", help="what is put into it; see below")
+    parser.add_argument("--layers", type=layers, metavar="LAYER,...", help="what is put into it; see below")
     parser.add_argument(
         "--at",
         default="neck",
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     heed_reader_options(args)
     devices = args.device.split(",") if args.device else []
     args.device = None
-    wanted = [Wanted(name, at or args.at, options) for word in args.layers for name, options, at in word]
+    wanted = [Wanted(name, at or args.at, options) for name, options, at in args.layers]
     report = compare(
         Comparison(
             args.base,

@@ -25,6 +25,9 @@ from yolo_attn.files import check_writable, write_json, write_text
 BUDGET = ("base", "epochs", "data", "settings")
 """What all trainings of a comparison share, and no later call may change."""
 
+UNEQUAL = {"patience": 0}
+"""Settings of Ultralytics' by which some trainings would get fewer epochs than others, and what keeps them equal."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -123,10 +126,12 @@ def report_only(folder: Path) -> Path:
 
 def _checked(comparison: Comparison) -> tuple[SimpleNamespace, dict[str, Any]]:
     """All settings of the trainings, and those that are the comparison's own, once a training could begin."""
+    if "time" in comparison.settings:
+        raise UserError(f"time={comparison.settings['time']}: the budget of a comparison is in epochs; give --epochs")
     device = {"device": comparison.devices[0]} if comparison.devices else {}
-    given = {**comparison.settings, **device}
+    given = {**UNEQUAL, **comparison.settings, **device}
     _, args = check_training(Training(comparison.base, given, str(comparison.folder), comparison.weights))
-    kept = {"imgsz", "batch", *comparison.settings, *(() if "data" in comparison.settings else DEMO_TRAINING)}
+    kept = {"imgsz", "batch", *UNEQUAL, *comparison.settings, *(() if "data" in comparison.settings else DEMO_TRAINING)}
     return args, {key: getattr(args, key) for key in sorted(kept - {"data", "epochs"})}
 
 
