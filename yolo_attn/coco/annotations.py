@@ -46,6 +46,12 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 """What is read for each task: a detector's index is not burdened with outlines."""
 
+LACKS = {
+    "image": "annotation of an unknown image, left out",
+    "category": "annotation of an unknown category, left out",
+    "bbox": "annotation without four finite numbers as bbox, left out",
+}
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -83,13 +89,11 @@ def read_annotations(
     boxes, areas, crowd = array("d"), array("d"), array("b")
     other_ids: Counter[Any] = Counter()
     details: list[Any] = []
-    left_out: dict[str, list[str]] = {"image": [], "category": [], "bbox": []}
-    unread = []
     for n, text in enumerate(texts, 1):
         try:
             annotation = decode(text)
         except (ValueError, RecursionError) as error:
-            unread.append(f"number {n}: {error}")
+            problems.add("annotation that cannot be read, left out", [f"number {n}: {error}"])
             continue
         box = annotation.bbox if is_plain_box(annotation.bbox) else box_in(annotation.bbox)
         image, category = annotation.image_id, annotation.category_id
@@ -98,7 +102,7 @@ def read_annotations(
         if image_at is None or category_at is None or box is None:
             lack = "image" if image_at is None else "category" if category_at is None else "bbox"
             found = {"image": image, "category": category, "bbox": annotation.bbox}[lack]
-            left_out[lack].append(f"annotation {shortened(repr(annotation.id))}, {lack} {shortened(repr(found))}")
+            problems.add(LACKS[lack], [f"annotation {shortened(repr(annotation.id))}, {lack} {shortened(repr(found))}"])
             continue
         known = id_in(annotation.id)
         whole = type(known) is int and 0 <= known < LARGEST_ID
@@ -114,16 +118,12 @@ def read_annotations(
         if task != "detect":
             annotation.bbox = annotation.area = None
             details.append(annotation)
-    problems.add("annotation that cannot be read, left out", unread)
-    problems.add("annotation of an unknown image, left out", left_out["image"])
-    problems.add("annotation of an unknown category, left out", left_out["category"])
-    problems.add("annotation without four finite numbers as bbox, left out", left_out["bbox"])
     whole_ids = np.array(ids, dtype=np.int64)
     values, counts = np.unique(whole_ids[whole_ids >= 0], return_counts=True)
     repeated = [*values[counts > 1].tolist(), *(i for i, count in other_ids.items() if count > 1 and i is not None)]
     problems.add(
         "repeated annotation id, each is taken where COCO's own tools take the last one again",
-        [f"annotation {shortened(repr(i))}" for i in repeated],
+        (f"annotation {shortened(repr(i))}" for i in repeated),
     )
     return Columns(
         whole_ids,

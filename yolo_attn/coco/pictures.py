@@ -78,13 +78,10 @@ def find_pictures(index: CocoIndex, folders: Sequence[Path]) -> Pictures:
     for n, folder in enumerate(folders):
         rows = np.flatnonzero(index.file_of == n)
         names = index.file_names if len(folders) == 1 else index.file_names.take(rows)
-        reasons: dict[str, list[str]] = {}
         for row, (path, size, reason, detail) in zip(rows.tolist(), _examined(names, folder), strict=True):
             paths[row], sizes[row] = path, size
             if reason:
-                reasons.setdefault(reason, []).append(index.image_text(row) + detail)
-        for reason, images in reasons.items():
-            problems.add(reason, images)
+                problems.add(reason, [index.image_text(row) + detail])
     odd = ((index.sizes != sizes) & (index.sizes > 0) & (sizes > 0)).any(1)
     problems.add("picture of another size than the JSON says", map(index.image_text, np.flatnonzero(odd).tolist()))
     return Pictures(Strings.of(paths), sizes, problems)

@@ -19,15 +19,17 @@ class Problems:
 
         Args:
             kind: What is wrong with them and what was done about it.
-            items: What messages call each, such as "annotation 12".
+            items: What messages call each, such as "annotation 12"; those beyond the listed ones are not kept.
             count: How many there are, where `items` gives only the first of them.
         """
-        items = list(items)
-        if not items:
-            return
-        self._counts[kind] = self._counts.get(kind, 0) + (len(items) if count is None else count)
-        listed = self._items.setdefault(kind, [])
-        listed.extend(items[: LISTED - len(listed)])
+        listed, met = self._items.get(kind, []), 0
+        for item in items:
+            met += 1
+            if len(listed) < LISTED:
+                listed.append(item)
+        if met:
+            self._items[kind] = listed
+            self._counts[kind] = self[kind] + (met if count is None else count)
 
     def update(self, other: "Problems") -> None:
         """Add another reader's problems."""

@@ -95,17 +95,15 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
 def _usable(kind: str, items: Sequence[Any], name: str, problems: Problems) -> dict[Any, Any]:
     """Images or categories by their ids, of which the first of each counts."""
     found: dict[Any, Any] = {}
-    nameless, repeated = [], []
+    nameless = f"{kind} without a whole number or text as id, or without a {name}, left out"
     for n, item in enumerate(items):
         item_id = id_in(item.id)
         if item_id is None or not isinstance(getattr(item, name), str):
-            nameless.append(f"number {n + 1}, id {shortened(repr(item.id))}")
+            problems.add(nameless, [f"number {n + 1}, id {shortened(repr(item.id))}"])
         elif item_id in found:
-            repeated.append(f"{kind} {shortened(repr(item_id))}")
+            problems.add(f"repeated {kind} id, the first counts", [f"{kind} {shortened(repr(item_id))}"])
         else:
             found[item_id] = item
-    problems.add(f"{kind} without a whole number or text as id, or without a {name}, left out", nameless)
-    problems.add(f"repeated {kind} id, the first counts", repeated)
     return found
 
 

@@ -39,15 +39,13 @@ def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems:
         problems: Counts the unusable ones.
     """
     masks: list[bytes] = []
-    unusable = []
     for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
         mask = _usable_mask(annotation.segmentation)
         if mask is None:
-            unusable.append(_called(annotation))
+            problems.add("annotation without a usable segmentation, its box is taken", [_called(annotation)])
             corners = np.clip([x, y, x + w, y, x + w, y + h, x, y + h], -LARGEST_NUMBER, LARGEST_NUMBER)
             mask = msgspec.json.encode([corners.tolist()])
         masks.append(mask)
-    problems.add("annotation without a usable segmentation, its box is taken", unusable)
     return Strings.of(masks)
 
 
@@ -77,7 +75,7 @@ def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, n
             f"{file}: expected annotations with the same number of keypoints, found "
             + (f"{' and '.join(map(str, sorted(numbers)))} of them" if numbers else "none with keypoints")
         )
-    missing = [_called(a) for a, points in zip(annotations, found, strict=True) if points is None]
+    missing = (_called(a) for a, points in zip(annotations, found, strict=True) if points is None)
     problems.add("annotation without usable keypoints, it teaches its box alone", missing)
     none = np.zeros((next(iter(numbers)), 3))
     return np.stack([none if points is None else points for points in found])
