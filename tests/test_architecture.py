@@ -12,9 +12,9 @@ MAY_IMPORT = {
     "editing": {"editing", "errors"},
     "plugin": {"plugin", "editing", "layers", "errors"},
     "coco": {"coco", "errors", "files"},
-    "engine": {"engine", "plugin", "coco", "editing", "layers", "errors", "files"},
-    "compare": {"compare", "engine", "plugin", "coco", "editing", "errors", "files"},
-    "cli": {"cli", "compare", "engine", "plugin", "coco", "editing", "kernels", "errors", "files"},
+    "engine": {"engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files"},
+    "compare": {"compare", "engine", "plugin", "coco", "errors", "files"},
+    "cli": {"cli", "compare", "engine", "plugin", "coco", "editing", "kernels", "environment", "errors", "files"},
 }
 
 

@@ -1,6 +1,7 @@
 """Trainings that start from a checkpoint of a model without the attention."""
 
 import json
+import os
 import re
 
 import pytest
@@ -10,7 +11,10 @@ from ultralytics import YOLO
 
 import yolo_attn
 from yolo_attn.cli import main
-from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.engine import run as engine_run
+from yolo_attn.engine.frozen import FREEZE_VARIABLE
+from yolo_attn.engine.identity import IDENTITY_VARIABLE
+from yolo_attn.engine.trainer import SPARSITY_VARIABLE, DetectionTrainer
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.gains import own_gain
 from yolo_attn.plugin.weights_only import write_weights
@@ -166,3 +170,16 @@ def test_plain_python(base, small_coco, tmp_path):
     assert told["tensors"]["transferred"] > 0.8 * number(base)  # of the 80 classes of the YAML in between
     with pytest.raises(UserError, match="scale n, expected s"):
         YOLO("yolov8s-gam.yaml").load(base)
+
+
+@pytest.mark.parametrize("former", [{}, {FREEZE_VARIABLE: "7"}])
+def test_options_of_a_training_hold_for_it_alone(small_coco, base, tmp_path, monkeypatch, former):
+    """Processes that it starts find them in their environment, which then is as before."""
+    names, seen = (SPARSITY_VARIABLE, IDENTITY_VARIABLE, FREEZE_VARIABLE), []
+    for name, value in former.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(engine_run, "_run", lambda *_: seen.append([os.environ.get(name) for name in names]))
+    arguments = ["train", "--cfg", "yolov8n-nam.yaml", "--data", str(small_coco), "--project", str(tmp_path)]
+    assert main([*arguments, "--weights", str(base), "--nam-sparsity", "1e-4", "--freeze-base", "2"]) == 0
+    assert seen == [["0.0001", "1", "2"]]
+    assert {name: os.environ[name] for name in names if name in os.environ} == former

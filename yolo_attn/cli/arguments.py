@@ -2,8 +2,8 @@
 
 import argparse
 import ast
+import contextlib
 import math
-import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import yaml
 
 from yolo_attn.coco import CACHE_VARIABLE, OUTSIDE_VARIABLE, SEPARATOR
+from yolo_attn.environment import environment
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
 
@@ -78,12 +79,9 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", type=path, metavar="DIR", help="folder for what is kept of large data sets")
 
 
-def heed_reader_options(args: argparse.Namespace) -> None:
-    """Tell this process, and those that it starts, how data is read."""
-    if args.allow_outside:
-        os.environ[OUTSIDE_VARIABLE] = "1"
-    if args.cache_dir:
-        os.environ[CACHE_VARIABLE] = args.cache_dir
+def reader_options(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """While it lasts, this process, and those that it starts, read data as the options say."""
+    return environment({OUTSIDE_VARIABLE: "1" if args.allow_outside else None, CACHE_VARIABLE: args.cache_dir})
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

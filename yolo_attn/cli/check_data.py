@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_reader_options, heed_reader_options, no_more, path
+from yolo_attn.cli.arguments import add_reader_options, no_more, path, reader_options
 from yolo_attn.coco import SEPARATOR
 from yolo_attn.errors import UserError
 
@@ -38,7 +38,6 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
         UserError: If data or output cannot be used, or with `--strict` there is any problem.
     """
     no_more("check-data", further)
-    heed_reader_options(args)
     from yolo_attn.coco.check import check, problem_count, tables
     from yolo_attn.coco.draw import draw
     from yolo_attn.files import check_output_folder
@@ -46,7 +45,8 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     output = Path(args.pictures) if args.pictures else None
     if output:
         check_output_folder(output, "--pictures", args.force)
-    examined = check(SEPARATOR.join(args.data), args.task, output)
+    with reader_options(args):
+        examined = check(SEPARATOR.join(args.data), args.task, output)
     reports = {split: found.report for split, found in examined.items()}
     print(*tables(reports), sep="\n", flush=True)
     if output:

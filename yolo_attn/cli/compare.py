@@ -8,11 +8,11 @@ from typing import Any
 from yolo_attn.cli.arguments import (
     add_data_options,
     add_import_option,
-    heed_reader_options,
     not_empty,
     option,
     path,
     positive,
+    reader_options,
     seed,
     settings,
 )
@@ -82,25 +82,25 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
         return
     if not args.base or not args.layers:
         raise UserError(f"compare needs --{'layers' if args.base else 'base'}; see yolo-attn compare --help")
-    heed_reader_options(args)
     devices = args.device.split(",") if args.device else []
     args.device = None
     wanted = [Wanted(name, at or args.at, options) for name, options, at in args.layers]
-    report = compare(
-        Comparison(
-            args.base,
-            wanted,
-            args.seeds,
-            settings(args, further),
-            output,
-            args.weights,
-            devices,
-            args.parallel,
-            args.equal_gflops,
-            args.modules,
-            shlex.join(["yolo-attn", *args.typed]),
+    with reader_options(args):
+        report = compare(
+            Comparison(
+                args.base,
+                wanted,
+                args.seeds,
+                settings(args, further),
+                output,
+                args.weights,
+                devices,
+                args.parallel,
+                args.equal_gflops,
+                args.modules,
+                shlex.join(["yolo-attn", *args.typed]),
+            )
         )
-    )
     print(report)
 
 

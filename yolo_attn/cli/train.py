@@ -8,9 +8,9 @@ from yolo_attn.cli.arguments import (
     OPTIONS,
     add_data_options,
     add_run_options,
-    heed_reader_options,
     not_empty,
     positive,
+    reader_options,
     settings,
     strength,
 )
@@ -64,35 +64,45 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     """Train, or go on with a cut-off training."""
     from yolo_attn.engine.run import Training, resume, train
 
-    heed_reader_options(args)
+    given = settings(args, further)
     if args.resume:
-        given = settings(args, further)
-        fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
-        fixed |= {"--identity-init": args.identity_init, "--freeze-base": args.freeze_base}
-        fixed |= {"--strict": args.strict or None}
-        fixed |= {OPTION_OF.get(key, key): v for key, v in given.items() if key not in RESUMABLE}
-        fixed.pop("--data", None)
-        changed = [name for name, value in fixed.items() if value is not None]
-        if changed:
-            raise UserError(
-                f"{changed[0]} cannot change when a training goes on; with --resume only these can: --data, --imgsz, "
-                f"--batch, --device, {', '.join(name for name in RESUMABLE if name not in OPTIONS)}"
-            )
-        resume(args.resume, args.project, given, args.task)
+        _check_unchanged(args, given)
     elif not args.cfg:
         raise UserError("train needs --cfg, such as --cfg yolov8n-gam.yaml")
-    else:
-        train(
-            Training(
-                args.cfg,
-                settings(args, further),
-                args.project,
-                args.weights,
-                args.nam_sparsity,
-                args.task,
-                args.identity_init,
-                args.freeze_base,
-                args.strict,
-                args.verbose,
+    with reader_options(args):
+        if args.resume:
+            resume(args.resume, args.project, given, args.task)
+        else:
+            train(
+                Training(
+                    args.cfg,
+                    given,
+                    args.project,
+                    args.weights,
+                    args.nam_sparsity,
+                    args.task,
+                    args.identity_init,
+                    args.freeze_base,
+                    args.strict,
+                    args.verbose,
+                )
             )
+
+
+def _check_unchanged(args: argparse.Namespace, given: dict[str, Any]) -> None:
+    """Make sure that nothing is given with `--resume` that cannot change.
+
+    Raises:
+        UserError: With the first such option.
+    """
+    fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
+    fixed |= {"--identity-init": args.identity_init, "--freeze-base": args.freeze_base}
+    fixed |= {"--strict": args.strict or None}
+    fixed |= {OPTION_OF.get(key, key): v for key, v in given.items() if key not in RESUMABLE}
+    fixed.pop("--data", None)
+    changed = [name for name, value in fixed.items() if value is not None]
+    if changed:
+        raise UserError(
+            f"{changed[0]} cannot change when a training goes on; with --resume only these can: --data, --imgsz, "
+            f"--batch, --device, {', '.join(name for name in RESUMABLE if name not in OPTIONS)}"
         )

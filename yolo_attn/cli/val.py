@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from yolo_attn.cli.arguments import add_data_options, add_run_options, add_safe_option, heed_reader_options, settings
+from yolo_attn.cli.arguments import add_data_options, add_run_options, add_safe_option, reader_options, settings
 
 
 def add(commands: Any) -> None:
@@ -23,5 +23,5 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     """Validate."""
     from yolo_attn.engine.run import validate
 
-    heed_reader_options(args)
-    validate(args.weights, args.project, settings(args, further), args.task, args.safe, args.strict)
+    with reader_options(args):
+        validate(args.weights, args.project, settings(args, further), args.task, args.safe, args.strict)

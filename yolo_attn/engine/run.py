@@ -1,8 +1,5 @@
 """Whole runs: train, resume, validate. Everything is checked before the first file is written."""
 
-import contextlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +33,7 @@ from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
 from yolo_attn.engine.trainer import SPARSITY_VARIABLE, RunTrainer
 from yolo_attn.engine.validator import RunValidator
+from yolo_attn.environment import environment
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
 from yolo_attn.plugin.sparsity import scales_of
@@ -95,7 +93,7 @@ def train(training: Training) -> RunTrainer:
         IDENTITY_VARIABLE: "1" if started_with else None,
         FREEZE_VARIABLE: str(training.freeze_base) if training.freeze_base else None,
     }
-    with _environment({name: value for name, value in told.items() if value is not None}):
+    with environment(told):
         return _run(kind, vars(args))
 
 
@@ -253,17 +251,6 @@ def _check_training_data(args: SimpleNamespace) -> tuple[dict[str, Any] | None, 
         check_classes(args, data["names"], data, split)
         return data, data["nc"]
     return None, check_plain_data(args.data, split, args.task)
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Tell a training and the processes that it starts what Ultralytics' settings have no place for."""
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            os.environ.pop(name, None)
 
 
 def _run(task: Task, overrides: dict[str, Any]) -> RunTrainer:

@@ -1,0 +1,25 @@
+"""Environment variables for a while: what settings have no place for reaches the processes that are started."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """While it lasts, environment variables have other values; then they have their former ones, or none, again.
+
+    Args:
+        variables: Values by name; one of None is left as it is.
+    """
+    given = {name: value for name, value in variables.items() if value is not None}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
