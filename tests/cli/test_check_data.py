@@ -28,6 +28,14 @@ def test_it_tells_draws_and_leaves_the_data_alone(data, tmp_path, capsys):
     assert main(["check-data", str(data), "--pictures", str(out), "--force"]) == 0
 
 
+def test_several_of_which_one_has_a_comma_in_its_path(data, small_coco, tmp_path, capsys):
+    (tmp_path / "x,y").symlink_to(data)
+    for given, images in (([f"{data},{small_coco}"], 9), ([tmp_path / "x,y", small_coco], 9), ([tmp_path / "x,y"], 1)):
+        assert main(["check-data", *map(str, given)]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["val", str(images)] in [row[:2] for row in rows]
+
+
 def test_strict(data, capsys):
     assert main(["check-data", str(data), "--strict"]) == 2
     told = capsys.readouterr()

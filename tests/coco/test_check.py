@@ -70,10 +70,10 @@ def test_no_problem(make_coco):
 
 
 def test_several_sets_count_as_one_where_they_have_a_split(three, small_coco):
-    both = f"{three},{small_coco}"
-    assert splits_of(both, "detect") == {"train": both, "val": both, "test": str(three)}
-    found = check(both, "detect")
-    assert [e.report.images for e in found.values()] == [17, 11, 1]
+    both = [three, small_coco]
+    assert splits_of(both, "detect") == {"train": both, "val": both, "test": [three]}
+    for data in (both, f"{three},{small_coco}"):
+        assert [e.report.images for e in check(data, "detect").values()] == [17, 11, 1]
 
 
 def test_yaml(three):
@@ -88,6 +88,8 @@ def test_wrong_data(three, tmp_path):
     for data, message in (
         (tmp_path / "missing", "missing: no such folder or file"),
         (f"{three},{tmp_path / 'missing'}", "missing: no such folder or file"),
+        ([three, tmp_path / "miss,ing"], "miss,ing: no such folder or file"),
+        (f"{tmp_path}/miss,ing", "miss,ing: no such folder or file"),
         (three / "images", "no annotations for 'train'; expected annotations/instances_train.json or"),
         (ordinary, "plain.yaml: expected COCO-format data, found labels of Ultralytics' own"),
         (f"{three},{ordinary}", "plain.yaml: expected COCO-format data, found labels of Ultralytics' own"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from yolo_attn.coco.source import is_coco_format, load_source
+from yolo_attn.coco.source import as_setting, is_coco_format, load_source, parts_of
 from yolo_attn.errors import UserError
 
 
@@ -191,3 +191,39 @@ def test_lists_of_different_lengths_are_told(make_coco, tmp_path):
     (tmp_path / "uneven.yaml").write_text(yaml.safe_dump(uneven))
     with pytest.raises(UserError, match="1 annotation files and 2 image folders for 'val'"):
         load_source(tmp_path / "uneven.yaml", ["val"])
+
+
+@pytest.fixture
+def with_comma(make_coco, tmp_path):
+    """A set in a folder with a comma in its name."""
+    make_coco([(1, "a.jpg")])
+    folder = tmp_path / "a, b"
+    folder.mkdir()
+    for name in ("annotations", "images"):
+        (tmp_path / name).rename(folder / name)
+    return folder
+
+
+def test_a_comma_in_a_path(with_comma, small_coco):
+    """It is taken as it is wherever it cannot be meant to stand between sets."""
+    for data in (with_comma, str(with_comma), [with_comma], as_setting([with_comma])):
+        assert len(load_source(data, ["val"])["val"].index.files) == 1
+    assert len(load_source([with_comma, small_coco], ["val"])["val"].index.files) == 2
+    with pytest.raises(UserError, match=r"a, b: a comma stands between data sets, so none of several may have one"):
+        as_setting([small_coco, with_comma])
+
+
+def test_parts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    for data, parts in {
+        "a": ["a"],
+        "a,b": ["a", "b"],
+        "a,gone": ["a", "gone"],
+        "gone,lost": ["gone,lost"],
+        "a,": ["a"],
+        "~/a": [Path.home() / "a"],
+    }.items():
+        assert parts_of(data) == list(map(Path, parts)), data
+    assert parts_of(["a,b", Path("b")]) == [Path("a,b"), Path("b")]

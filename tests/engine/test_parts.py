@@ -138,6 +138,18 @@ def test_wrong_choices_are_told_in_one_line(small_coco, tmp_path, capsys, argume
     assert not home.exists()
 
 
+def test_a_comma_in_the_path_of_one_of_several(small_coco, tmp_path, capsys):
+    """Ultralytics' settings have room for one text, in which commas stand between sets."""
+    (tmp_path / "x,y").symlink_to(small_coco)
+    home = tmp_path / "runs"
+    for data in ([small_coco, tmp_path / "x,y"], [small_coco, tmp_path / "gone,lost"]):
+        arguments = ["--cfg", "yolov8n.yaml", "--data", *data, "--project", home]
+        assert main(["train", *map(str, arguments)]) == 2
+        told = f"{data[1]}: a comma stands between data sets, so none of several may have one in its path"
+        assert told in capsys.readouterr().err
+    assert not home.exists()
+
+
 def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
     annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
     folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")

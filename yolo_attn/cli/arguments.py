@@ -4,13 +4,14 @@ import argparse
 import ast
 import contextlib
 import math
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
-from yolo_attn.coco import CACHE_VARIABLE, OUTSIDE_VARIABLE, SEPARATOR
+from yolo_attn.coco import CACHE_VARIABLE, OUTSIDE_VARIABLE
 from yolo_attn.environment import environment
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
@@ -226,6 +227,13 @@ def name(text: str) -> str:
     return text
 
 
+def data_sets(texts: Sequence[str]) -> list[Path]:
+    """The data sets that arguments name, by absolute paths as `path` makes them."""
+    from yolo_attn.coco.source import parts_of
+
+    return [part.absolute() for text in texts for part in parts_of(text)]
+
+
 def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     """The options that were given, as Ultralytics' settings, with the key=value ones.
 
@@ -236,11 +244,13 @@ def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = {option: getattr(args, option, None) for option in options if option != "project"}
     given = {DATA_OPTIONS.get(option, option): value for option, value in given.items() if value is not None}
     if "data" in given:
+        from yolo_attn.coco.source import as_setting
+
         sets = [text for text in given["data"] if not _is_setting(text)]
         further = [*(text for text in given["data"] if _is_setting(text)), *further]
         if not sets:
             raise UserError("--data: expected a COCO-format folder or a data YAML")
-        given["data"] = SEPARATOR.join(map(path, sets))
+        given["data"] = as_setting(data_sets(sets))
     for text in further:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():

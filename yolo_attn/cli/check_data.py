@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_reader_options, no_more, path, reader_options
-from yolo_attn.coco import SEPARATOR
+from yolo_attn.cli.arguments import add_reader_options, data_sets, no_more, not_empty, path, reader_options
 from yolo_attn.errors import UserError
 
 
@@ -18,7 +17,7 @@ def add(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "data", nargs="+", type=path, metavar="DATA", help="COCO-format folder or data YAML; several count as one"
+        "data", nargs="+", type=not_empty, metavar="DATA", help="COCO-format folder or data YAML; several count as one"
     )
     parser.add_argument(
         "--task", choices=["detect", "segment", "pose"], default="detect", help="what is read; default: detect"
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     if output:
         check_output_folder(output, "--pictures", args.force)
     with reader_options(args):
-        examined = check(SEPARATOR.join(args.data), args.task, output)
+        examined = check(data_sets(args.data), args.task, output)
     reports = {split: found.report for split, found in examined.items()}
     print(*tables(reports), sep="\n", flush=True)
     if output:

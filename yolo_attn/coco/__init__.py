@@ -5,6 +5,3 @@ CACHE_VARIABLE = "YOLO_ATTN_CACHE"
 
 OUTSIDE_VARIABLE = "YOLO_ATTN_ALLOW_OUTSIDE"
 """Set to 1, it lets file names lead out of their image folder."""
-
-SEPARATOR = ","
-"""Stands between several data sets that are used as one."""

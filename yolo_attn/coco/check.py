@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from yolo_attn.coco.report import Examined, SplitReport, examine
-from yolo_attn.coco.source import Split, load_source, parts_of, splits_of
+from yolo_attn.coco.source import Data, Split, load_source, parts_of, splits_of
 from yolo_attn.errors import UserError
 
 WIDEST = 60
 """Characters of an item in a table."""
 
 
-def check(data: str | Path, task: str, output: Path | None = None) -> dict[str, Examined]:
+def check(data: Data, task: str, output: Path | None = None) -> dict[str, Examined]:
     """Read and examine every split that COCO-format data has, as a training would: classes are the first split's.
 
     Args:
@@ -23,14 +23,15 @@ def check(data: str | Path, task: str, output: Path | None = None) -> dict[str, 
         UserError: If something cannot be used at all, or `output` is where the data is.
     """
     splits: dict[str, Split] = {}
-    for split, parts in splits_of(data, task).items():
-        loaded = load_source(parts, [split], task)
+    parts = parts_of(data)
+    for split, having in splits_of(parts, task).items():
+        loaded = load_source(having, [split], task)
         assert loaded is not None  # it has annotations
         splits |= loaded
     if output:
         places = [folder for split in splits.values() for folder in split.folders]
         places += [file.parent for split in splits.values() for file in split.index.files]
-        _check_apart(output, [*places, *(part for part in parts_of(data) if part.is_dir())])
+        _check_apart(output, [*places, *(part for part in parts if part.is_dir())])
     names = next(iter(splits.values())).index.category_names
     return {name: examine(split.index, split.folders, names) for name, split in splits.items()}
 

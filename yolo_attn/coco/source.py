@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from yolo_attn.coco import SEPARATOR
 from yolo_attn.coco.choose import join
 from yolo_attn.coco.index import CocoIndex, shortened
 from yolo_attn.coco.pictures import MISSING, Finder, NoPictureError, displayed_size
@@ -25,6 +24,12 @@ FILE_NAMES = {
 
 WITHOUT_ANNOTATIONS = ("image_info_{}.json", "image_info_{}2017.json", "image_info_{}-dev2017.json")
 """What COCO ships for its test split, for every task: images and categories alone."""
+
+SEPARATOR = ","
+"""Stands between several data sets in one text."""
+
+Data = str | Path | Sequence[str | Path]
+"""A data set, or several: in a text with commas between, in a sequence each as it stands."""
 
 YAML_SUFFICES = {".yaml", ".yml"}
 YAML_FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
@@ -43,14 +48,14 @@ class Split:
     folders: tuple[Path, ...]
 
 
-def load_source(data: str | Path, splits: Sequence[str], task: str = "detect") -> dict[str, Split] | None:
+def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict[str, Split] | None:
     """Find and read the given splits of a COCO-format data set.
 
     Args:
         data: A folder with `annotations/instances_{train,val,test}.json` (or `*2017.json`; for "pose"
             `person_keypoints_*`), or a YAML that is an ordinary Ultralytics data YAML with one more key, `annotations`,
             naming a COCO JSON for each split. Paths in it are relative to its `path`, and that to the YAML's own
-            folder. Or several of these with commas between, as one set with categories joined by name.
+            folder. Or several of these, as one set with categories joined by name.
         splits: Splits wanted, of "train", "val" and "test".
         task: "detect", "segment" or "pose": what is read of the JSONs.
 
@@ -60,31 +65,32 @@ def load_source(data: str | Path, splits: Sequence[str], task: str = "detect") -
     Raises:
         UserError: If a file or folder is missing or unreadable, or none of a JSON's pictures can be found.
     """
-    sets = [_load(part, splits, task) for part in parts_of(data)]
+    parts = parts_of(data)
+    sets = [_load(part, splits, task) for part in parts]
     known = [found for found in sets if found is not None]
     if not known:
         return None
     if len(known) < len(sets):
-        ordinary = parts_of(data)[sets.index(None)]
+        ordinary = parts[sets.index(None)]
         raise UserError(f"{ordinary}: only COCO-format data can be joined, and this has labels of Ultralytics' own")
     return {split: _together([part for found in known for part in found[split]]) for split in splits}
 
 
-def splits_of(data: str | Path, task: str) -> dict[str, str]:
+def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
     """The splits that COCO-format data has annotations for, each with those of the data sets named that have it.
 
     Raises:
         UserError: If a data set has none.
     """
-    having: dict[str, list[str]] = {split: [] for split in SPLITS}
+    having: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for part in parts_of(data):
         found = [split for split in SPLITS if _has(part, split, task)]
         if not found:
             _load(part, SPLITS[:1], task)  # tells what is wrong, unless it is labels of another format
             raise UserError(f"{part}: expected COCO-format data, found labels of Ultralytics' own")
         for split in found:
-            having[split].append(str(part))
-    return {split: SEPARATOR.join(parts) for split, parts in having.items() if parts}
+            having[split].append(part)
+    return {split: parts for split, parts in having.items() if parts}
 
 
 def _has(data: Path, split: str, task: str) -> bool:
@@ -100,12 +106,30 @@ def load_split(files: Sequence[str | Path], folders: Sequence[str | Path], task:
     return _together([Split(read_index(f, task), (Path(d),)) for f, d in zip(files, folders, strict=True)])
 
 
-def parts_of(data: str | Path) -> list[Path]:
-    """The data sets that a user names, of which there may be several with commas between."""
+def parts_of(data: Data) -> list[Path]:
+    """The data sets that a user names; a text with commas is one where that is there, or none of its parts is."""
+    if not isinstance(data, (str, Path)):
+        return [Path(part).expanduser() for part in data]
     whole = Path(data).expanduser()
     if SEPARATOR not in str(data) or _is_there(whole):
         return [whole]
-    return [Path(part).expanduser() for part in str(data).split(SEPARATOR)]
+    parts = [Path(part).expanduser() for part in str(data).split(SEPARATOR) if part]
+    return parts if any(map(_is_there, parts)) else [whole]
+
+
+def as_setting(parts: Sequence[Path]) -> str:
+    """Data sets as Ultralytics' setting `data` holds them: one text, with commas between.
+
+    Raises:
+        UserError: If one of several has a comma in its path.
+    """
+    odd = [part for part in parts if SEPARATOR in str(part)]
+    if odd and len(parts) > 1:
+        raise UserError(
+            f"{odd[0]}: a comma stands between data sets, so none of several may have one in its path; "
+            "a symbolic link gives it another"
+        )
+    return SEPARATOR.join(map(str, parts))
 
 
 def _together(splits: list[Split]) -> Split:

@@ -13,8 +13,7 @@ from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
-from yolo_attn.coco import SEPARATOR
-from yolo_attn.coco.source import FILE_NAMES, is_coco_format, parts_of
+from yolo_attn.coco.source import FILE_NAMES, as_setting, is_coco_format, parts_of
 from yolo_attn.engine.checks import check_importable, check_task, read_checkpoint
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints, choose_classes
@@ -136,7 +135,7 @@ def _described(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any]:
 
 def _absolute(data: str | Path) -> str:
     """A path that still leads there when a run goes on from another folder."""
-    return SEPARATOR.join(str(part.absolute()) for part in parts_of(data))
+    return as_setting([part.absolute() for part in parts_of(data)])
 
 
 def _has_attention(network: Any) -> bool:
