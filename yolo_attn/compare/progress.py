@@ -112,9 +112,9 @@ def progress_of(run: Path) -> tuple[int, float, float | None]:
     try:
         header, *rows = (run / "results.csv").read_text(encoding="utf-8").splitlines()
         last = dict(zip((name.strip() for name in header.split(",")), map(float, rows[-1].split(",")), strict=True))
-    except (OSError, ValueError, IndexError):
+        return int(last["epoch"]), last["time"], next((last[name] for name in SCORES if name in last), None)
+    except (OSError, ValueError, IndexError, KeyError):
         return 0, 0.0, None
-    return int(last["epoch"]), last["time"], next((last[name] for name in SCORES if name in last), None)
 
 
 def _mean(taken: Sequence[tuple[float, int]]) -> float | None:
