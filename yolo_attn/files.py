@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Paths as users write them, and writing files so that a reader never sees half of one."""
 
 import contextlib
 import errno
@@ -18,6 +18,18 @@ PART = ".part"
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says when there is no room for a file."""
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder for the `~`, or `~user`, that it begins with.
+
+    Raises:
+        UserError: If that user has none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no home folder of that user here; ./~ begins a plain name") from error
 
 
 def write_bytes(file: Path, content: bytes) -> None:

@@ -51,6 +51,8 @@ def test_strict(data, capsys):
     [
         ([], "arguments are required: DATA"),
         (["{data}/missing"], "missing: no such folder or file"),
+        (["~no-such-user/x"], "error: ~no-such-user/x: there is no home folder of that user here"),
+        (["{data}", "--pictures", "~no-such-user/x"], "error: ~no-such-user/x: there is no home folder of that user"),
         (["{data}", "--task", "pose"], "no annotations for 'train'; expected annotations/person_keypoints_train.json"),
         (["{data}", "--task", "obb"], "invalid choice: 'obb'"),
         (["{data}", "--epochs=3"], "'--epochs=3': unknown to check-data"),

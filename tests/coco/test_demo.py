@@ -194,6 +194,13 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
     assert "\n" not in str(told.value)
 
 
+def test_cache_in_the_home_of_nobody(monkeypatch):
+    monkeypatch.setenv("YOLO_ATTN_CACHE", "~no-such-user/cache")
+    for folder in (None, "~no-such-user/cache"):
+        with pytest.raises(UserError, match="~no-such-user/cache: there is no home folder of that user here"):
+            demo_dataset(folder, **SMALL)
+
+
 @pytest.mark.parametrize(
     ("variables", "cache"),
     [

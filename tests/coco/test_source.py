@@ -101,6 +101,10 @@ WRONG_YAML = [
     ("val: images\nannotations: a.json\n", "no annotation file and image folder for 'val'"),
     ("annotations: {val: a.json}\n", "no annotation file and image folder for 'val'"),
     ("val: images\nannotations: {val: a.json}\n", "a.json: cannot read it: No such file"),
+    (
+        "path: ~no-such-user/x\nval: images\nannotations: {val: a.json}\n",
+        "data.yaml: path: ~no-such-user/x: there is no home folder of that user here",
+    ),
 ]
 
 
@@ -227,3 +231,9 @@ def test_parts(tmp_path, monkeypatch):
     }.items():
         assert parts_of(data) == list(map(Path, parts)), data
     assert parts_of(["a,b", Path("b")]) == [Path("a,b"), Path("b")]
+
+
+@pytest.mark.parametrize("data", ["~no-such-user/x", "~no-such-user/x,b", Path("~no-such-user"), ["~no-such-user/x"]])
+def test_home_of_nobody(data):
+    with pytest.raises(UserError, match=r"^~no-such-user(/x|/x,b|): there is no home folder of that user here"):
+        load_source(data, ["val"])

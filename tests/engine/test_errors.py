@@ -48,6 +48,8 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "--weights gone.pt: no such file; it is the best.pt or last.pt of a training" in train(
         "--weights", "gone.pt"
     )
+    for option in ("--data", "--project", "--cache-dir"):
+        assert "~no-such-user/x: there is no home folder of that user here" in train(option, "~no-such-user/x")
     for option in ("--imgsz", "--batch", "--epochs"):
         assert "expected a whole number above 0, found '0'" in train(option, "0")
     assert "give this by --cfg or --weights" in train("model=yolov8n.yaml")

@@ -14,7 +14,7 @@ import yaml
 from yolo_attn.coco import CACHE_VARIABLE, OUTSIDE_VARIABLE
 from yolo_attn.environment import environment
 from yolo_attn.errors import UserError
-from yolo_attn.files import check_writable
+from yolo_attn.files import check_writable, expanded
 
 OPTIONS = ("data", "epochs", "split", "imgsz", "batch", "device", "seed", "project", "name")
 """Options of ours that are Ultralytics' settings under the same name."""
@@ -217,7 +217,7 @@ def not_empty(text: str) -> str:
 
 def path(text: str) -> str:
     """An absolute path, so that a run can go on from another folder."""
-    return str(Path(not_empty(text)).expanduser().absolute())
+    return str(expanded(not_empty(text)).absolute())
 
 
 def name(text: str) -> str:

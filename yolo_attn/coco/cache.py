@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from ultralytics.utils import LOGGER
 
 from yolo_attn.coco import CACHE_VARIABLE
-from yolo_attn.files import write_bytes
+from yolo_attn.files import expanded, write_bytes
 
 VERSION = "2"
 """Changes with any change of what is kept."""
@@ -35,8 +35,8 @@ def folder() -> Path:
     """The folder of all that this package keeps: YOLO_ATTN_CACHE, else one in the user's cache folder."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yolo_attn"
+        return expanded(given)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "yolo_attn"
 
 
 def key_of(content: Path | bytes, kind: str) -> str:

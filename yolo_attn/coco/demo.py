@@ -12,6 +12,7 @@ from numpy.random import Generator
 
 from yolo_attn.coco.cache import folder as cache_folder
 from yolo_attn.errors import UserError
+from yolo_attn.files import expanded
 
 DEMO_VERSION = "demo-v1"
 """Name of the set's folder; it changes with any change of the drawing."""
@@ -252,7 +253,7 @@ def demo_dataset(folder: Path | None = None, *, train: int = 320, val: int = 80)
     Raises:
         UserError: The set cannot be written into the folder.
     """
-    cache = (cache_folder() if folder is None else Path(folder)).expanduser().absolute()
+    cache = (cache_folder() if folder is None else expanded(folder)).absolute()
     root = cache / (DEMO_VERSION if (train, val) == (320, 80) else f"{DEMO_VERSION}-{train}-{val}")
     if root.is_dir():
         return root

@@ -13,6 +13,7 @@ from yolo_attn.coco.index import CocoIndex, shortened
 from yolo_attn.coco.pictures import MISSING, Finder, NoPictureError, displayed_size
 from yolo_attn.coco.read import read_index
 from yolo_attn.errors import UserError, one_line
+from yolo_attn.files import expanded
 
 SPLITS = ("train", "val", "test")
 FILE_NAMES = {
@@ -109,11 +110,11 @@ def load_split(files: Sequence[str | Path], folders: Sequence[str | Path], task:
 def parts_of(data: Data) -> list[Path]:
     """The data sets that a user names; a text with commas is one where that is there, or none of its parts is."""
     if not isinstance(data, (str, Path)):
-        return [Path(part).expanduser() for part in data]
-    whole = Path(data).expanduser()
+        return list(map(expanded, data))
+    whole = expanded(data)
     if SEPARATOR not in str(data) or _is_there(whole):
         return [whole]
-    parts = [Path(part).expanduser() for part in str(data).split(SEPARATOR) if part]
+    parts = [expanded(part) for part in str(data).split(SEPARATOR) if part]
     return parts if any(map(_is_there, parts)) else [whole]
 
 
@@ -236,7 +237,10 @@ def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], se
     annotations = _annotations_of(described)
     if annotations is None:
         return None
-    root = file.parent / Path(str(described.get("path") or "")).expanduser()
+    try:
+        root = file.parent / expanded(str(described.get("path") or ""))
+    except UserError as error:
+        raise UserError(f"{file}: path: {error}") from error
     places: dict[str, Places] = {}
     for split in splits:
         files, folders = as_list(annotations.get(split)), as_list(described.get(split))
