@@ -140,6 +140,15 @@ def test_full_disk_is_only_told_of(kept, annotations, caplog):
     assert kept() == []
 
 
+def test_a_file_for_a_folder_is_told_of_once(kept, annotations, tmp_path, caplog):
+    (tmp_path / "cache").write_text("mine")
+    for task in ("detect", "segment"):
+        assert len(read_afresh(annotations, task).image_ids) == 16
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith(f"{tmp_path}/cache/data: nothing can be kept there: Not a directory; --cache-dir names ")
+    assert (tmp_path / "cache").read_text() == "mine"
+
+
 def test_a_half_written_one_of_a_killed_process_goes_in_time(kept, annotations, tmp_path):
     part = tmp_path / "cache/data/.index-detect-00000000000000000000aaaaaaaaaaaaaaaaaaaa.safetensors.x1.part"
     part.parent.mkdir(parents=True)

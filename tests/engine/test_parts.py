@@ -121,6 +121,8 @@ def test_several_sets_train_and_validate_as_one(trained, second_set, tmp_path, m
 
 WRONG = [
     (["--classes", "cirle"], "classes cirle: no such class; near are circle"),
+    (["--classes", "STAR"], "classes STAR: no such class; near are star\n"),
+    (["--classes", "Cirkle,star"], "classes Cirkle: no such class; near are circle\n"),
     (["--classes", "3"], "classes 3: no such class; near are"),
     (["--classes", "a,,b"], "expected names with commas between"),
     (["--subset", "1.5"], "expected a share above 0, up to 1"),

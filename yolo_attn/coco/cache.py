@@ -1,6 +1,7 @@
 """What was read of large data sets, kept in the user's cache folder: arrays in files that hold no code."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -78,7 +79,13 @@ def save_arrays(key: str, arrays: dict[str, NDArray[Any]], further: dict[str, An
         write_bytes(file, save(contiguous, {"further": json.dumps(further)}))
         _remove_old(file.parent)
     except OSError as error:
-        LOGGER.warning(f"{file.parent}: nothing can be kept there: {error.strerror}; --cache-dir names another folder")
+        _tell(file.parent, error.strerror)
+
+
+@functools.cache
+def _tell(place: Path, reason: str) -> None:
+    """Warn, once in a process, that nothing can be kept in a folder."""
+    LOGGER.warning(f"{place}: nothing can be kept there: {reason}; --cache-dir names another folder")
 
 
 def _remove_old(place: Path) -> None:

@@ -33,7 +33,8 @@ def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
         elif given.isdecimal() and (known is None or int(given) < len(names)):
             numbers.append(int(given))
         else:
-            near = get_close_matches(given, names, n=3) or names[:5]
+            folded = {name.casefold(): name for name in names}
+            near = [folded[name] for name in get_close_matches(given.casefold(), folded, n=3)] or names[:5]
             hint = f"near are {', '.join(near)}" if known else "data in Ultralytics' own format takes numbers"
             raise UserError(f"classes {given}: no such class; {hint}")
     args.classes = sorted(set(numbers))
