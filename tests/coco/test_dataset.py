@@ -11,6 +11,7 @@ from support import save_noise
 from ultralytics.cfg import get_cfg
 
 from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
+from yolo_attn.coco.report import examine
 from yolo_attn.coco.source import load_source
 from yolo_attn.errors import RunError
 
@@ -169,6 +170,32 @@ def test_malformed_items_are_left_out_one_by_one(make_coco):
         "annotation of an unknown category": 1,
         "annotation without four finite numbers as bbox": 5,
     }
+
+
+AGAIN = "picture that an earlier image has too, used again"
+
+
+def test_pictures_of_several_images_are_told(make_coco):
+    folder = make_coco([(1, "a.jpg"), (2, "b.jpg"), (3, "a.jpg"), (4, "A.jpg"), (5, "gone.jpg"), (6, "gone.jpg")])
+    (folder / "images/val/A.jpg").unlink()
+    (folder / "images/val/gone.jpg").unlink()
+    data = dataset(folder)
+    assert len(data) == 4
+    assert data.report.problems[AGAIN] == 2
+    assert data.report.problems.items(AGAIN) == ["image 3 (a.jpg)", "image 4 (A.jpg)"]
+
+
+def test_a_json_given_twice_is_told(make_coco):
+    folder = make_coco([(1, "a.jpg"), (2, "b.jpg")])
+    split = load_source([folder, folder], ["val"])["val"]
+    problems = examine(split.index, split.folders, ["dog", "cat"]).report.problems
+    assert problems.lines() == [f"2 × {AGAIN}: image 1 (a.jpg) of instances_val.json, …"]
+    (folder / "data.yaml").write_text(
+        "val: [images/val, other]\nannotations: {val: [annotations/instances_val.json, annotations/instances_val.json]}"
+    )
+    shutil.copytree(folder / "images/val", folder / "other")
+    split = load_source(folder / "data.yaml", ["val"])["val"]
+    assert not len(examine(split.index, split.folders, ["dog", "cat"]).report.problems)
 
 
 def test_unique_names_stay_unique(make_coco):

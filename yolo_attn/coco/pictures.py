@@ -82,6 +82,9 @@ def find_pictures(index: CocoIndex, folders: Sequence[Path]) -> Pictures:
             paths[row], sizes[row] = path, size
             if reason:
                 problems.add(reason, [index.image_text(row) + detail])
+    first: dict[str, int] = {}
+    again = [row for row, path in enumerate(paths) if path and first.setdefault(path, row) != row]
+    problems.add("picture that an earlier image has too, used again", map(index.image_text, again))
     odd = ((index.sizes != sizes) & (index.sizes > 0) & (sizes > 0)).any(1)
     problems.add("picture of another size than the JSON says", map(index.image_text, np.flatnonzero(odd).tolist()))
     return Pictures(Strings.of(paths), sizes, problems)
