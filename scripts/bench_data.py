@@ -6,8 +6,8 @@
     python scripts/bench_data.py --smoke
 
 index       `read_index` with an empty cache ("first") and with the one that it left ("second")
-dataset     `describe` (train and val) and `build_dataset`, and Ultralytics' dataset of txt labels without reading its
-            YAML, each with an empty cache and with the one that it left
+dataset     `describe` (train and val), `look_through` and `build_dataset`, and Ultralytics' dataset of txt labels
+            without reading its YAML, each with an empty cache and with the one that it left
 workers     memory of dataloader workers after their first and after many batches, without augmentation
 throughput  pictures a second with Ultralytics' default augmentation at 640 pixels, both data sets in turn in one run
 growth      the index at a quarter, half and the whole of the boxes, and the line through them at 30 million boxes (a

@@ -54,7 +54,7 @@ def build(kind: str, folder: Path, imgsz: int, train: bool = True) -> Any:
     from ultralytics.cfg import get_cfg
     from ultralytics.data import build_yolo_dataset
 
-    from yolo_attn.engine.data import build_dataset, describe
+    from yolo_attn.engine.data import build_dataset, describe, look_through
 
     args = get_cfg(overrides={"data": str(folder / "coco"), "task": "detect", "imgsz": imgsz})
     if kind == "txt":
@@ -62,7 +62,8 @@ def build(kind: str, folder: Path, imgsz: int, train: bool = True) -> Any:
         images = str(folder / "txt/images/train2017")
         return build_yolo_dataset(args, images, BATCH, data, mode="train" if train else "val", stride=32)
     data = describe(args, ["train", "val"])
-    return build_dataset(args, data, "train", data["names"], train=train, batch=BATCH, rect=False, stride=32)
+    examined = look_through(args, data, "train", data["names"], 1.0)
+    return build_dataset(args, data, "train", examined, train=train, batch=BATCH, rect=False, stride=32)
 
 
 def start(kind: str, folder: Path) -> Cost:

@@ -19,13 +19,13 @@ from yolo_attn.errors import RunError
 def dataset(folder, names=("dog", "cat"), split="val", **kwargs):
     source = load_source(folder, [split])[split]
     settings = {"imgsz": 64, "augment": False, "hyp": get_cfg(), "data": {"names": dict(enumerate(names))}, **kwargs}
-    return CocoDataset(index=source.index, names=list(names), folders=source.folders, **settings)
+    return CocoDataset(examined=examine(source.index, source.folders, names), **settings)
 
 
 def stretched(folder):
     source = load_source(folder, ["val"])["val"]
     settings = {"imgsz": 64, "augment": False, "hyp": get_cfg(), "data": {"names": {0: "cat"}}}
-    return StretchedCocoDataset(index=source.index, names=["cat"], folders=source.folders, **settings)
+    return StretchedCocoDataset(examined=examine(source.index, source.folders, ["cat"]), **settings)
 
 
 def box(image, category, *xywh, **more):

@@ -592,9 +592,7 @@ def test_picture(written, case):
     assert told is None or told_of(examined) == told
     assert examined.report.usable == 2 - any("left out" in kind for kind, _ in examined.report.problems)
     data = CocoDataset(
-        index=index,
-        names=index.category_names,
-        folders=[folder / "images/val"],
+        examined=examined,
         imgsz=32,
         hyp=get_cfg(),
         augment=False,

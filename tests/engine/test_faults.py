@@ -214,7 +214,7 @@ def stop(sent):
 
 @pytest.mark.parametrize(
     ("owner", "name", "sent"),
-    [(engine_run, "describe", signal.SIGINT), (dataset, "examine", signal.SIGTERM)],
+    [(engine_run, "look_through", signal.SIGINT), (dataset.CocoDataset, "get_labels", signal.SIGTERM)],
 )
 def test_stop_before_the_first_epoch_leaves_nothing(small_coco, tmp_path, monkeypatch, capsys, owner, name, sent):
     """While the data is read, first by the command, then by the trainer."""

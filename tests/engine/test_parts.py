@@ -18,6 +18,8 @@ from yolo_attn.cli import main
 from yolo_attn.coco.choose import subset
 from yolo_attn.coco.evaluate import METRICS
 from yolo_attn.coco.read import read_index
+from yolo_attn.coco.report import examine
+from yolo_attn.engine import data as engine_data
 from yolo_attn.errors import UserError
 
 
@@ -208,3 +210,20 @@ def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):
     assert "--strict" in told
     assert "instances_val.json: 1 × box clipped to its picture: annotation 1 of image 1 (a.jpg)" in told
     assert not home.exists()
+
+
+def test_a_split_is_looked_through_once(small_coco, tmp_path, monkeypatch):
+    """By the check, strict or not, whose findings the training and the validation go on with."""
+    seen = []
+
+    def counted(index, *args):
+        seen.append(index.files[0].stem)
+        return examine(index, *args)
+
+    monkeypatch.setattr(engine_data, "examine", counted)
+    common = ["--project", str(tmp_path), "--strict", "--imgsz", "64", "--device", "cpu", "plots=False", "workers=0"]
+    assert main(["train", "--cfg", "yolov8n-simam.yaml", "--data", str(small_coco), "--epochs", "1", *common]) == 0
+    assert sorted(seen) == ["instances_train", "instances_val"]
+    seen.clear()
+    assert main(["val", "--weights", str(tmp_path / "train/weights/best.pt"), *common]) == 0
+    assert seen == ["instances_val"]

@@ -11,9 +11,8 @@ from ultralytics.data import YOLODataset
 from ultralytics.models.rtdetr.val import RTDETRDataset
 from ultralytics.utils import LOCAL_RANK, LOGGER
 
-from yolo_attn.coco.index import CocoIndex
 from yolo_attn.coco.labels import Labels
-from yolo_attn.coco.report import examine
+from yolo_attn.coco.report import Examined
 from yolo_attn.errors import RunError, one_line
 
 GREY = 114
@@ -44,12 +43,11 @@ class CocoDataset(YOLODataset):
     arrays when it is asked for, so that data loader processes share the memory of all.
 
     Args:
-        index: The JSON's content.
-        names: Class names in the model's order. Categories are matched to them by name.
-        folders: Where the file names of each of the index's JSONs start from.
+        examined: The split, looked through.
         kwargs: Further arguments of Ultralytics' `YOLODataset`.
 
     Attributes:
+        index: What the JSON holds.
         report: What was used and what was not.
         stretch: Whether pictures are stretched to a square.
     """
@@ -57,13 +55,12 @@ class CocoDataset(YOLODataset):
     labels: Labels
     stretch = False
 
-    def __init__(self, *, index: CocoIndex, names: Sequence[str], folders: Sequence[Path], **kwargs: Any) -> None:
-        self.index = index
-        examined = examine(index, folders, names)
+    def __init__(self, *, examined: Examined, **kwargs: Any) -> None:
         self._made, self.report = examined.labels, examined.report
+        self.index = self._made.source
         self._gone: set[int] = set()
         self._in_a_row = 0
-        super().__init__(img_path=str(folders[0]), **kwargs)
+        super().__init__(img_path=self.index.file, **kwargs)
         self.im_files = self.labels.files
         if LOCAL_RANK in {-1, 0}:
             for line in self.report.lines():

@@ -130,7 +130,7 @@ def _checked(comparison: Comparison) -> tuple[SimpleNamespace, dict[str, Any]]:
         raise UserError(f"time={comparison.settings['time']}: the budget of a comparison is in epochs; give --epochs")
     device = {"device": comparison.devices[0]} if comparison.devices else {}
     given = {**UNEQUAL, **comparison.settings, **device}
-    _, args = check_training(Training(comparison.base, given, str(comparison.folder), comparison.weights))
+    _, args, _ = check_training(Training(comparison.base, given, str(comparison.folder), comparison.weights))
     kept = {"imgsz", "batch", *UNEQUAL, *comparison.settings, *(() if "data" in comparison.settings else DEMO_TRAINING)}
     return args, {key: getattr(args, key) for key in sorted(kept - {"data", "epochs"})}
 

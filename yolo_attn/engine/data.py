@@ -11,7 +11,7 @@ from ultralytics.utils import RANK, colorstr
 from yolo_attn.coco import choose
 from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
 from yolo_attn.coco.index import CocoIndex
-from yolo_attn.coco.report import examine
+from yolo_attn.coco.report import Examined, examine
 from yolo_attn.coco.shapes import flip_order
 from yolo_attn.coco.source import FILE_NAMES, Split, as_list, is_coco_format, load_source, load_split
 from yolo_attn.errors import UserError
@@ -91,37 +91,31 @@ def build_dataset(
     args: SimpleNamespace,
     data: dict[str, Any],
     split: str,
-    names: dict[int, str],
+    examined: Examined,
     *,
     train: bool,
     batch: int,
     rect: bool,
     stride: int,
-    fraction: float = 1.0,
     stretch: bool = False,
     folder: Path | None = None,
 ) -> CocoDataset:
     """The data set of one split, with Ultralytics' own settings for training or validation.
 
     Args:
-        args: Ultralytics' settings. With `classes`, annotations of other classes are as if they were not there; with
-            `single_cls`, all are of one class.
+        args: Ultralytics' settings.
         data: A dictionary that `describe` made.
         split: Which of its splits.
-        names: The model's class names.
+        examined: What the settings leave of it, looked through.
         train: Whether to train on it, with augmentation, or to validate.
         batch: Pictures a batch.
         rect: Whether batches take their pictures' shape.
         stride: The model's largest stride, pixels.
-        fraction: Share of the split's images, or above 1 their number; see `subset`.
         stretch: Whether pictures are stretched to a square, as RT-DETR takes them.
         folder: Run folder whose data_report.json says what was used and what was not.
     """
-    index, classes, folders = chosen(args, data, split, list(names.values()), fraction)
     dataset = (StretchedCocoDataset if stretch else CocoDataset)(
-        index=index,
-        names=classes,
-        folders=folders,
+        examined=examined,
         imgsz=args.imgsz,
         batch_size=batch,
         augment=train,
@@ -139,16 +133,21 @@ def build_dataset(
     return dataset
 
 
-def check_strictly(args: SimpleNamespace, data: dict[str, Any], split: str, fraction: float = 1.0) -> None:
-    """Make sure that nothing of a split would be left out, clipped or doubted.
+def look_through(
+    args: SimpleNamespace, data: dict[str, Any], split: str, names: dict[int, str], fraction: float
+) -> Examined:
+    """Find the pictures of what the settings leave of a split, and make its labels.
 
-    Raises:
-        UserError: With each kind of problem, how often it was met, and its first item.
+    Args:
+        args: Ultralytics' settings. With `classes`, annotations of other classes are as if they were not there; with
+            `single_cls`, all are of one class.
+        data: A dictionary that `describe` made.
+        split: Which of its splits.
+        names: The model's class names.
+        fraction: Share of the split's images, or above 1 their number; see `subset`.
     """
-    index, classes, folders = chosen(args, data, split, list(data["names"].values()), fraction)
-    report = examine(index, folders, classes).report
-    if len(report.problems):
-        raise UserError(f"--strict: {report.file}: {'; '.join(report.problems.lines())}")
+    index, classes, folders = chosen(args, data, split, list(names.values()), fraction)
+    return examine(index, folders, classes)
 
 
 def chosen(
@@ -165,8 +164,14 @@ def chosen(
     return index, classes, found.folders
 
 
-def fraction_of(args: SimpleNamespace, split: str) -> float:
-    """The share of a split's images that Ultralytics' setting `fraction` stands for."""
+def fraction_of(args: SimpleNamespace, split: str, alone: bool = False) -> float:
+    """The share of a split's images that Ultralytics' setting `fraction` stands for.
+
+    Args:
+        args: Ultralytics' settings; a single share is that of a training's train split.
+        split: The split.
+        alone: Whether it is validated without a training; a single share is then its own.
+    """
     if not isinstance(args.fraction, (list, tuple)):
-        return args.fraction if split == "train" else 1.0
+        return args.fraction if alone or split == "train" else 1.0
     return dict(zip(("train", "val", "test"), args.fraction, strict=False)).get(split, 1.0)

@@ -7,9 +7,10 @@ from typing import Any
 
 from ultralytics.data.utils import check_det_dataset
 
+from yolo_attn.coco.report import SplitReport
 from yolo_attn.coco.source import as_list
 from yolo_attn.engine.checks import one_line
-from yolo_attn.engine.data import chosen, fraction_of, split_of
+from yolo_attn.engine.data import split_of
 from yolo_attn.errors import UserError
 
 
@@ -40,16 +41,28 @@ def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
     args.classes = sorted(set(numbers))
 
 
-def check_boxes(args: SimpleNamespace, data: dict[str, Any]) -> None:
+def check_boxes(report: SplitReport) -> None:
     """Make sure that there is something to learn.
 
+    Args:
+        report: What a training is given of its train split.
+
     Raises:
-        UserError: If what the settings leave of the training split has no box, or crowds alone.
+        UserError: If that has no box.
     """
-    index, *_ = chosen(args, data, "train", list(data["names"].values()), fraction_of(args, "train"))
-    if index.crowd.all():
-        left_out = "".join(f", {line}" for line in index.problems.lines())
-        raise UserError(f"{index.file}: no box to learn from, {len(index.boxes)} annotations are crowds{left_out}")
+    if not report.boxes:
+        found = f"no box to learn from in its {report.usable} pictures, {report.crowds} annotations are crowds"
+        raise UserError("; ".join([f"{report.file}: {found}", *report.problems.lines()]))
+
+
+def check_strictly(report: SplitReport) -> None:
+    """Make sure that nothing of a split would be left out, clipped or doubted.
+
+    Raises:
+        UserError: With each kind of problem, how often it was met, and its first item.
+    """
+    if len(report.problems):
+        raise UserError(f"--strict: {report.file}: {'; '.join(report.problems.lines())}")
 
 
 def check_classes(args: SimpleNamespace, known: dict[int, str], data: dict[str, Any], split: str) -> None:

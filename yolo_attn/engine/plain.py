@@ -15,7 +15,7 @@ from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from yolo_attn.coco.source import FILE_NAMES, as_setting, is_coco_format, parts_of
 from yolo_attn.engine.checks import check_importable, check_task, read_checkpoint
-from yolo_attn.engine.data import describe
+from yolo_attn.engine.data import describe, fraction_of, look_through
 from yolo_attn.engine.data_checks import check_boxes, check_classes, check_keypoints, choose_classes
 from yolo_attn.engine.tasks import ours
 from yolo_attn.errors import UserError
@@ -55,7 +55,8 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         args = _settings(model, kwargs, named)
         described = _described(args, ["train", split])
         choose_classes(args, described["names"])
-        check_boxes(args, described)
+        fraction = fraction_of(args, "train")
+        check_boxes(look_through(args, described, "train", described["names"], fraction).report)
         check_classes(args, described["names"], described, split)
     if on_coco:
         given = [_absolute(named) if named in on_coco else named for named in sets]

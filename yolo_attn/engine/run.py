@@ -1,5 +1,6 @@
 """Whole runs: train, resume, validate. Everything is checked before the first file is written."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any, Literal
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
+from yolo_attn.coco.report import Examined
 from yolo_attn.coco.source import parts_of
 from yolo_attn.engine.checks import (
     check_frozen,
@@ -19,20 +21,21 @@ from yolo_attn.engine.checks import (
     load_weights,
     one_line,
 )
-from yolo_attn.engine.data import check_strictly, describe, fraction_of
+from yolo_attn.engine.data import describe, fraction_of, look_through
 from yolo_attn.engine.data_checks import (
     check_boxes,
     check_classes,
     check_keypoints,
     check_plain_data,
+    check_strictly,
     choose_classes,
 )
 from yolo_attn.engine.frozen import FREEZE_VARIABLE
 from yolo_attn.engine.identity import IDENTITY_VARIABLE
 from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
-from yolo_attn.engine.trainer import SPARSITY_VARIABLE, RunTrainer
-from yolo_attn.engine.validator import RunValidator
+from yolo_attn.engine.trainer import SPARSITY_VARIABLE, CocoTrainer, RunTrainer
+from yolo_attn.engine.validator import CocoValidator, RunValidator
 from yolo_attn.environment import environment
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
@@ -86,7 +89,7 @@ def train(training: Training) -> RunTrainer:
     Raises:
         UserError: If anything given cannot be used.
     """
-    kind, args = check_training(training)
+    kind, args, examined = check_training(training)
     started_with = training.weights and training.identity_init is not False
     told = {
         SPARSITY_VARIABLE: None if training.nam_sparsity is None else str(training.nam_sparsity),
@@ -94,14 +97,14 @@ def train(training: Training) -> RunTrainer:
         FREEZE_VARIABLE: str(training.freeze_base) if training.freeze_base else None,
     }
     with environment(told):
-        return _run(kind, vars(args))
+        return _run(kind, vars(args), examined)
 
 
-def check_training(training: Training) -> tuple[Task, SimpleNamespace]:
+def check_training(training: Training) -> tuple[Task, SimpleNamespace, dict[str, Examined]]:
     """Make sure that a training can begin; nothing is written but the demo set.
 
     Returns:
-        The model's task, and all of Ultralytics' settings.
+        The model's task, all of Ultralytics' settings, and the splits of COCO-format data that were looked through.
 
     Raises:
         UserError: If anything given cannot be used.
@@ -126,10 +129,7 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace]:
     settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(folder)}
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(folder / (args.name or ""))
-    data, classes = _check_training_data(args)
-    if data and training.strict:
-        for split in ("train", args.split or "val"):
-            check_strictly(args, data, split, fraction_of(args, split))
+    _, classes, examined = _check_training_data(args, training.strict)
     if weights:
         target = check_transfer(load_source(weights, kind.name), cfg, classes)
         report = transfer_of(target)
@@ -137,7 +137,7 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace]:
             LOGGER.info(report.table())
         if training.freeze_base:
             check_frozen(target, training.freeze_base, args)
-    return kind, args
+    return kind, args, examined
 
 
 def resume(
@@ -171,7 +171,7 @@ def resume(
     settings = {"data": checkpoint["train_args"]["data"], **settings}
     check_writable(Path(last).resolve().parent)
     args = SimpleNamespace(**{**checkpoint["train_args"], **settings})
-    data, _ = _check_training_data(args)
+    data, *_ = _check_training_data(args)
     if data and data["names"] != model.names and not args.single_cls:
         raise UserError(
             f"--resume {last}: it learns {list(model.names.values())[:5]}, and {settings['data']} has "
@@ -224,11 +224,15 @@ def validate(
     if data:
         check_classes(args, model.names, data, args.split)
         check_keypoints(model, data)
-        if strict:
-            check_strictly(args, {**data, "names": model.names}, args.split, args.fraction)
     else:
         check_plain_data(args.data, args.split, args.task)
+    examined = None
+    if data and strict:
+        examined = look_through(args, data, args.split, model.names, fraction_of(args, args.split, alone=True))
+        check_strictly(examined.report)
     validator = kind.validator(args=vars(args))
+    if isinstance(validator, CocoValidator):
+        validator.examined = examined
     if data and (args.conf or 0) > COCO_CONF:
         LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
     validator(model=model if safe else None)
@@ -241,21 +245,37 @@ def _project(project: str | None, task: Task) -> Path:
     return Path(project) if project else Path("runs", task.name).absolute()
 
 
-def _check_training_data(args: SimpleNamespace) -> tuple[dict[str, Any] | None, int]:
-    """COCO-format data's description, if it is that, and the number of classes; puts numbers for chosen names."""
+def _check_training_data(
+    args: SimpleNamespace, strict: bool = False
+) -> tuple[dict[str, Any] | None, int, dict[str, Examined]]:
+    """Make sure that a training can use its data; puts numbers for chosen names.
+
+    Returns:
+        COCO-format data's description, if it is that, the number of classes, and the splits that were looked through:
+        all that are used if `strict`, else the train split.
+    """
     split = args.split or "val"
     data = describe(args, ["train", split])
     choose_classes(args, data["names"] if data else None)
-    if data:
-        check_boxes(args, data)
-        check_classes(args, data["names"], data, split)
-        return data, data["nc"]
-    return None, check_plain_data(args.data, split, args.task)
+    if data is None:
+        return None, check_plain_data(args.data, split, args.task), {}
+    examined = {
+        name: look_through(args, data, name, data["names"], fraction_of(args, name))
+        for name in dict.fromkeys(["train", split] if strict else ["train"])
+    }
+    check_boxes(examined["train"].report)
+    check_classes(args, data["names"], data, split)
+    if strict:
+        for found in examined.values():
+            check_strictly(found.report)
+    return data, data["nc"], examined
 
 
-def _run(task: Task, overrides: dict[str, Any]) -> RunTrainer:
+def _run(task: Task, overrides: dict[str, Any], examined: Mapping[str, Examined] | None = None) -> RunTrainer:
     """Train; what Ultralytics refuses while it sets up is told in one line."""
     trainer = task.trainer(overrides=overrides)
+    if isinstance(trainer, CocoTrainer):
+        trainer.examined = examined or {}
     try:
         trainer.train()
     except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, ImportError) as error:

@@ -6,6 +6,7 @@ They live in an importable module so that the workers of a multi-GPU run find th
 import itertools
 import math
 import os
+from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch.distributed as dist
 from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
+from yolo_attn.coco.report import Examined
 from yolo_attn.engine import distributed
-from yolo_attn.engine.data import build_dataset, fraction_of, write_data_yaml
+from yolo_attn.engine.data import build_dataset, fraction_of, look_through, write_data_yaml
 from yolo_attn.engine.frozen import FREEZE_VARIABLE, KEY, FrozenBase
 from yolo_attn.engine.identity import IDENTITY_VARIABLE, PICTURES, random_state_kept
 from yolo_attn.engine.metrics import COCO_KEYS
@@ -173,10 +175,12 @@ class CocoTrainer(RunTrainer):
 
     Attributes:
         stretch: Whether the model takes pictures stretched to a square.
+        examined: Splits that were looked through before the training.
     """
 
     validator_class: type[CocoValidator]
     stretch = False
+    examined: Mapping[str, Examined] = {}
 
     def get_dataset(self) -> Any:
         named = self.args.data
@@ -191,16 +195,16 @@ class CocoTrainer(RunTrainer):
             return super().build_dataset(img_path, mode, batch)
         train = mode == "train"
         split = "train" if train else self.args.split or "val"
+        fraction = fraction_of(self.args, split)
         return build_dataset(
             self.args,
             self.data,
             split,
-            self.data["names"],
+            self.examined.get(split) or look_through(self.args, self.data, split, self.data["names"], fraction),
             train=train,
             batch=batch or 1,
             rect=not train,
             stride=max(int(unwrapped(self.model).stride.max()), 32),
-            fraction=fraction_of(self.args, split),
             stretch=self.stretch,
             folder=self.save_dir,
         )

@@ -17,7 +17,8 @@ from ultralytics.utils import LOGGER, RANK, ops
 import yolo_attn
 from yolo_attn.coco.dataset import CocoDataset
 from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
-from yolo_attn.engine.data import build_dataset, fraction_of, write_data_yaml
+from yolo_attn.coco.report import Examined
+from yolo_attn.engine.data import build_dataset, fraction_of, look_through, write_data_yaml
 from yolo_attn.engine.frame import Frame
 from yolo_attn.engine.metrics import COCO_KEYS, set_coco
 from yolo_attn.files import write_json
@@ -82,12 +83,14 @@ class CocoValidator(RunValidator):
         stretch: Whether the model takes pictures stretched to a square.
         coco: COCO's numbers of the last validation; None on other data.
         splits: Splits that data.yaml describes; None for the validated one alone.
+        examined: The validated split, where it was looked through before.
     """
 
     kind = "bbox"
     stretch = False
     coco: CocoScores | None = None
     splits: Sequence[str] | None = None
+    examined: Examined | None = None
     detections: Detections
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
@@ -103,20 +106,23 @@ class CocoValidator(RunValidator):
     def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> Any:
         if not self.data.get("annotations"):
             return super().build_dataset(img_path, mode, batch)
-        split, fraction = self.args.split or "val", self.args.fraction
+        split = self.args.split or "val"
         return build_dataset(
             self.args,
             self.data,
             split,
-            self.names or AutoBackend(self._model, device=self.device).names,  # early 8.3 does not know them yet
+            self.examined or self._look_through(split),
             train=False,
             batch=batch or 1,
             rect=False,
             stride=self.stride,
-            fraction=fraction_of(self.args, split) if isinstance(fraction, (list, tuple)) else fraction,
             stretch=self.stretch,
             folder=self.save_dir,
         )
+
+    def _look_through(self, split: str) -> Examined:
+        names = self.names or AutoBackend(self._model, device=self.device).names  # early 8.3 does not know them yet
+        return look_through(self.args, self.data, split, names, fraction_of(self.args, split, alone=True))
 
     @property
     def on_coco(self) -> bool:
