@@ -147,6 +147,42 @@ def test_pictures_of_any_shape(make_coco, tmp_path, size):
         assert 500 < max(picture.size) < 2 * drawing.SIDES[1]
 
 
+EDGES = {
+    "corners": ((64, 48), [(x, y, 9, 9) for x in (-5, 60, 1e6) for y in (-5, 45, 1e6)]),
+    "one behind the other": ((64, 48), [(-n, -5, 30, 30) for n in range(1, 20)]),
+    "all at one place": ((64, 48), [(1e6, 1e6, 5, 5)] * 40),
+    "high": ((3, 2000), [(-5, -5, 1e5, 30), (-9, -9, 1, 1), (1, 500, 5, 9)]),
+    "wide": ((2000, 3), [(-5, -5, 1e5, 30), (-9, -9, 1, 1), (1500, 1, 5, 9)]),
+    "a dot": ((1, 1), [(-5, -5, 40, 30), (-9, -9, 1, 1)]),
+}
+
+
+@pytest.mark.parametrize("case", EDGES)
+def test_numbers_are_whole(make_coco, tmp_path, monkeypatch, case):
+    """Each lies inside its picture, behind no other and behind no box."""
+    size, boxes = EDGES[case]
+    folder = make_coco([(1, "a.png")], [box(1, 7, *b) for b in boxes])
+    Image.new("RGB", size).save(folder / "images/val/a.png")
+    rectangle, drawn = drawing.cv2.rectangle, []
+
+    def seen(canvas, a, b, colour, thickness):
+        drawn.append((thickness, *a, *b, *canvas.shape[1::-1]))
+        return rectangle(canvas, a, b, colour, thickness)
+
+    monkeypatch.setattr(drawing.cv2, "rectangle", seen)
+    assert draw(check(folder, "detect"), tmp_path / "out") == 1
+    numbers = np.array([facts for facts in drawn if facts[0] == -1])
+    assert len(numbers) == (len(boxes) if len(boxes) <= drawing.MOST_LINES else drawing.MOST_LINES - 1)
+    assert [facts[0] for facts in drawn[-len(numbers) :]] == [-1] * len(numbers)
+    _, left, top, right, bottom, width, height = numbers.T
+    assert (left >= 0).all()
+    assert (top >= 0).all()
+    assert (right < width).all()
+    assert (bottom < height).all()
+    apart = (left[:, None] > right) | (left > right[:, None]) | (top[:, None] > bottom) | (top > bottom[:, None])
+    assert (apart | np.eye(len(numbers), dtype=bool)).all()
+
+
 def test_a_picture_that_went_is_not_drawn(three, tmp_path):
     found = check(three, "detect")
     (three / "images/val/b.jpg").unlink()

@@ -1,8 +1,10 @@
 """Pictures of the boxes that were left out or clipped."""
 
+import itertools
+import math
 import re
-from collections.abc import Mapping
-from itertools import chain, zip_longest
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -27,6 +29,9 @@ MARGIN = 0.5
 COLOURS = ((60, 150, 255), (255, 90, 255), (0, 240, 255))
 """Blue, green, red of each reason."""
 
+SMALLEST = 80
+"""Pixels that the shorter side has at least, so that numbers have room."""
+
 LINE, BACKGROUND = 20, 40
 PLAIN: tuple[int, ...] = (230, 230, 230)
 FONT, TEXT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
@@ -46,7 +51,11 @@ def draw(examined: Mapping[str, Examined], folder: Path) -> int:
     drawn = 0
     for split, found in examined.items():
         index = found.labels.source
-        rows = [r for r in chain(*zip_longest(*(rows.tolist() for rows in found.suspect.values()))) if r is not None]
+        rows = [
+            r
+            for r in itertools.chain(*itertools.zip_longest(*(rows.tolist() for rows in found.suspect.values())))
+            if r is not None
+        ]
         images = list(dict.fromkeys(index.image_of[rows].tolist()))[: MOST_PICTURES // len(examined)]
         for n, image in enumerate(images, 1):
             picture = _drawn(split, found, image)
@@ -79,7 +88,7 @@ def _drawn(split: str, found: Examined, image: int) -> NDArray[np.uint8] | None:
         x, y = ((point - low) * scale).round().astype(int).tolist()
         return x, y
 
-    canvas = np.full((*(np.ceil(extent * scale).astype(int)[::-1] + 1), 3), BACKGROUND, np.uint8)
+    canvas = np.full((*np.maximum(np.ceil(extent * scale).astype(int)[::-1] + 1, SMALLEST), 3), BACKGROUND, np.uint8)
     (left, top), (right, bottom) = place(np.zeros(2)), place(size)
     area = max(right - left, 1), max(bottom - top, 1)
     canvas[top : top + area[1], left : left + area[0]] = cv2.resize(pixels, area, interpolation=cv2.INTER_AREA)
@@ -87,28 +96,48 @@ def _drawn(split: str, found: Examined, image: int) -> NDArray[np.uint8] | None:
     for a, b in corners[~suspect]:
         cv2.rectangle(canvas, place(a), place(b), PLAIN, 1)
     lines = [(f"{split}, {index.image_text(image)}, {size[0]} x {size[1]} pixels", PLAIN)]
-    names = list(found.suspect)
-    for number, (row, (a, b)) in enumerate(zip(own[suspect].tolist(), corners[suspect], strict=True), 1):
+    names, rows = list(found.suspect), own[suspect].tolist()
+    told = len(rows) if len(rows) <= MOST_LINES else MOST_LINES - 1
+    numbers = []
+    for number, (row, (a, b)) in enumerate(zip(rows, corners[suspect], strict=True), 1):
         colour = COLOURS[reasons[row] % len(COLOURS)]
-        _mark(canvas, place(a), place(b), str(number), colour)
-        lines.append((f"{number}  {_box_text(index, row)}: {names[reasons[row]]}", colour))
-    if len(lines) > MOST_LINES + 1:
-        lines[MOST_LINES:] = [(f"... and {len(lines) - MOST_LINES} more", PLAIN)]
+        _mark(canvas, place(a), place(b), colour)
+        if number <= told:
+            numbers.append((place(np.minimum(a, b)), colour))
+            lines.append((f"{number}  {_box_text(index, row)}: {names[reasons[row]]}", colour))
+    _number(canvas, numbers)
+    if told < len(rows):
+        lines.append((f"... and {len(rows) - told} more", PLAIN))
     return _with_text(canvas, lines)
 
 
-def _mark(
-    canvas: NDArray[np.uint8], a: tuple[int, int], b: tuple[int, int], text: str, colour: tuple[int, ...]
-) -> None:
-    """A box, also if it has no area, with a number at its upper left corner."""
+def _mark(canvas: NDArray[np.uint8], a: tuple[int, int], b: tuple[int, int], colour: tuple[int, ...]) -> None:
+    """A box, also if it has no area."""
     cv2.rectangle(canvas, a, b, colour, 3)
     if min(abs(a[0] - b[0]), abs(a[1] - b[1])) < 8:
         cv2.drawMarker(canvas, ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2), colour, cv2.MARKER_CROSS, 24, 2)
-    (width, height), _ = cv2.getTextSize(text, FONT, TEXT_SIZE, 1)
-    x = min(max(min(a[0], b[0]), 0), canvas.shape[1] - width - 6)
-    y = min(max(min(a[1], b[1]), 0), canvas.shape[0] - height - 8)
-    cv2.rectangle(canvas, (x, y), (x + width + 6, y + height + 8), colour, -1)
-    cv2.putText(canvas, text, (x + 3, y + height + 4), FONT, TEXT_SIZE, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _number(canvas: NDArray[np.uint8], corners: Sequence[tuple[tuple[int, int], tuple[int, ...]]]) -> None:
+    """Numbers from 1 at corners of given colours, each inside the canvas and as near as it hides no other."""
+    labels: list[tuple[int, int, int, int]] = []
+    for number, ((x, y), _) in enumerate(corners, 1):
+        (width, height), _ = cv2.getTextSize(str(number), FONT, TEXT_SIZE, 1)
+        width, height = width + 6, height + 8
+        right, bottom = canvas.shape[1] - width, canvas.shape[0] - height
+        near = min(max(x, 0), right), min(max(y, 0), bottom)
+        places = itertools.product(
+            range(near[0] % width, right + 1, width), range(near[1] % height, bottom + 1, height)
+        )
+        free = [
+            (a, b)
+            for a, b in places
+            if not any(a < c + w and c < a + width and b < d + h and d < b + height for c, d, w, h in labels)
+        ]
+        labels.append((*min(free, key=partial(math.dist, near), default=near), width, height))
+    for number, ((_, colour), (x, y, width, height)) in enumerate(zip(corners, labels, strict=True), 1):
+        cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), colour, -1)
+        cv2.putText(canvas, str(number), (x + 3, y + height - 4), FONT, TEXT_SIZE, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def _box_text(index: CocoIndex, row: int) -> str:
