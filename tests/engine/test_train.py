@@ -168,6 +168,30 @@ def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tm
     assert len({line.count(",") for line in lines}) == 1
 
 
+def test_results_that_a_full_disk_left_empty_are_begun_anew(small_coco, tmp_path):
+    """With a header; what is written is the caller's own still."""
+    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
+    written = []
+
+    class Cut(DetectionTrainer):
+        def save_metrics(self, metrics):
+            if self.epoch == 1:
+                raise KeyboardInterrupt
+            written.append((metrics, dict(metrics)))
+            super().save_metrics(metrics)
+
+    with pytest.raises(KeyboardInterrupt):
+        Cut(overrides={**overrides, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "cut"}).train()
+    ((metrics, before),) = written
+    assert list(metrics.items()) == list(before.items())
+    assert {"lr/pg0", "metrics/COCO_AP"} <= metrics.keys()
+    header = (tmp_path / "cut/results.csv").read_text().splitlines()[0]
+    (tmp_path / "cut/results.csv").write_bytes(b"")
+    assert main(["train", "--resume", str(tmp_path / "cut/weights/last.pt"), "plots=False"]) == 0
+    assert (tmp_path / "cut/results.csv").read_text().splitlines()[0] == header
+    assert [row["epoch"] for row in results_rows(tmp_path / "cut")] == [2, 3]
+
+
 def test_resumed_epochs_take_the_pictures_in_another_order_than_the_first(small_coco, tmp_path):
     """Ultralytics' loader begins again as in epoch 1; the losses of that epoch would be seen twice."""
     overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 4}

@@ -112,16 +112,15 @@ class RunFiles(BaseTrainer):
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv: always the same columns, learning rates last."""
-        rates = {key: metrics.pop(key) for key in [k for k in metrics if k.startswith("lr/")]}
-        metrics = {**metrics, **rates}
-        if self._has_rows():
-            header = self.csv.read_text(encoding="utf-8").splitlines()[0].split(",")
+        metrics = dict(sorted(metrics.items(), key=lambda item: item[0].startswith("lr/")))
+        file, begun = self.csv, self._has_rows()
+        if begun:
+            header = file.read_text(encoding="utf-8").splitlines()[0].split(",")
             columns = [column.strip() for column in header if column.strip() not in {"epoch", "time"}]
             metrics = {column: metrics.get(column, 0.0) for column in columns}
-        with whole_files(self.csv.parent) as scratch, _replaced(self, csv=scratch / self.csv.name):
-            before = scratch.parent / self.csv.name
-            if before.exists():
-                shutil.copyfile(before, self.csv)
+        with whole_files(file.parent) as scratch, _replaced(self, csv=scratch / file.name):
+            if begun:
+                shutil.copyfile(file, self.csv)
             super().save_metrics(metrics)
 
     def final_eval(self) -> None:

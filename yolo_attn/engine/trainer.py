@@ -221,8 +221,9 @@ class CocoTrainer(RunTrainer):
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv with COCO's columns after Ultralytics' own metrics and losses."""
-        coco = {key: metrics.pop(key, 0.0) for key in COCO_KEYS} if self.data.get("annotations") else {}
-        super().save_metrics({**metrics, **coco})
+        coco = {key: metrics.get(key, 0.0) for key in COCO_KEYS} if self.data.get("annotations") else {}
+        others = {key: value for key, value in metrics.items() if key not in coco}
+        super().save_metrics({**others, **coco})
 
 
 class DetectionTrainer(CocoTrainer, yolo.detect.DetectionTrainer):
