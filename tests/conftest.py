@@ -1,6 +1,7 @@
 """One scratch home for everything that Ultralytics and we keep, set before either is imported."""
 
 import os
+import signal
 import tempfile
 
 SCRATCH = tempfile.mkdtemp(prefix="yolo_attn_tests_")
@@ -12,6 +13,8 @@ os.environ.update(
     MPLBACKEND="Agg",
     OMP_NUM_THREADS="1",
 )
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background has it ignored
 
 import json
 import logging

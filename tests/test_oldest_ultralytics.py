@@ -57,6 +57,7 @@ print(ultralytics.__version__, type(model.trainer).__module__)
 """
 
 TUNE = """
+import os
 import yolo_attn
 from ultralytics import YOLO
 

@@ -270,6 +270,12 @@ def test_stop_reaches_every_process(small_coco, tmp_path, sent):
     check_sound(tmp_path / "train")
 
 
+def test_a_training_into_a_folder_that_is_there_begins_its_results_anew(small_coco, tmp_path):
+    for epochs in (2, 1):
+        assert run(*training(small_coco, tmp_path, "--name", "exp", "exist_ok=True", "plots=False", epochs=epochs)) == 0
+        check_sound(tmp_path / "exp", epochs=epochs)
+
+
 def kill_at_random(data, home, kills, epochs, longest, seed):
     """Kill trainings, resuming each, until so many kills are spent; the last one finishes."""
     rng, number, left = random.Random(seed), 0, kills

@@ -54,6 +54,7 @@ class RunFiles(BaseTrainer):
             remove_parts(weights.parent)
         elif RANK in {-1, 0} and not self.resume:
             self.made = claim(self.args)
+            Path(self.args.save_dir, "results.csv").unlink(missing_ok=True)  # early 8.3 would write on in it
 
     def join(self) -> None:
         """Meet the other processes of this training, before the run folder is made."""
