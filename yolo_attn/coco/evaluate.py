@@ -147,13 +147,12 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
     detections = detections.countable(index)
     truth = _truth(index, detections)
     found = detections.array() if kind == "bbox" else list(detections.rows())
-    evaluation = hotcoco.COCOeval(truth, truth.loadRes(found), kind)
+    keypoints = COCO_KEYPOINTS if index.keypoints is None else index.keypoints.shape[1]
+    evaluation = new_evaluation(truth, truth.loadRes(found), kind, keypoints)
     text = f"hotcoco {hotcoco.__version__}, COCO {kind} evaluation, at most {evaluation.params.maxDets[-1]} detections"
     text += " an image and category"
-    number = COCO_KEYPOINTS if index.keypoints is None else index.keypoints.shape[1]
-    if kind == "keypoints" and number != COCO_KEYPOINTS:
-        evaluation.params.kpt_oks_sigmas = [1 / number] * number
-        text += f", OKS sigma 1/{number} for each of {number} keypoints"
+    if kind == "keypoints" and keypoints != COCO_KEYPOINTS:
+        text += f", OKS sigma 1/{keypoints} for each of {keypoints} keypoints"
     evaluation.evaluate()
     evaluation.accumulate()
     with contextlib.redirect_stdout(None), warnings.catch_warnings():
@@ -170,9 +169,18 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
     return CocoScores(text, {name: float(values[name]) for name in names}, per_class)
 
 
+<<<<<<< HEAD
 def write_truth(file: Path, index: CocoIndex) -> None:
     """Write what `evaluate` holds detections against as a COCO JSON of its own."""
     write_bytes(file, msgspec.json.encode(_truth(index, Detections()).dataset))
+=======
+def new_evaluation(truth: hotcoco.COCO, found: hotcoco.COCO, kind: str, keypoints: int) -> hotcoco.COCOeval:
+    """An evaluation to be run, with a number of keypoints that need not be COCO's."""
+    evaluation = hotcoco.COCOeval(truth, found, kind)
+    if kind == "keypoints" and keypoints != COCO_KEYPOINTS:
+        evaluation.params.kpt_oks_sigmas = [1 / keypoints] * keypoints
+    return evaluation
+>>>>>>> fda3bb5 (The report of a comparison: statistics over seeds, bootstrap over images, kinds of errors, charts, page)
 
 
 def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:

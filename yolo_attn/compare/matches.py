@@ -1,0 +1,151 @@
+"""A run's detections held against the ground truth, image by image, and what kinds of errors are among them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hotcoco
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_attn.coco.evaluate import new_evaluation
+from yolo_attn.errors import UserError, one_line
+
+CHUNK = 250
+"""Images whose matches are Python objects at a time."""
+
+ERRORS = {
+    "Cls": "right place, wrong class",
+    "Loc": "right class, wrong place",
+    "Both": "wrong place and class",
+    "Dupe": "an object found again",
+    "Bkg": "background taken for an object",
+    "Miss": "objects not found",
+}
+"""TIDE's kinds of errors (Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, 2020)."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The matches of one category and range of areas, detections in descending order of their scores.
+
+    Attributes:
+        image: (D,) position of each detection's image.
+        right: (T, D) whether it is right, at each of T IoU thresholds.
+        counted: (T, D) whether it is right or wrong; the others are ignored.
+        truth_image: (G,) position of the image of each object to be found.
+    """
+
+    image: NDArray[np.int32]
+    right: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+    truth_image: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One of COCO's average precisions: its range of areas, and its IoU threshold's position, None for all."""
+
+    name: str
+    area: str
+    threshold: int | None
+
+
+@dataclass(frozen=True)
+class Matches:
+    """A run's matches.
+
+    Attributes:
+        images: Images of the ground truth, those without objects included.
+        metrics: COCO's average precisions of the task.
+        groups: By the name of the range of areas: for each category, by its id, its matches.
+        objects: By the name of the category: objects to be found.
+        errors: By TIDE's kinds: how much AP50 would gain without such errors, a fraction of 1.
+    """
+
+    images: int
+    metrics: tuple[Metric, ...]
+    groups: dict[str, dict[int, Group]]
+    objects: dict[str, int]
+    errors: dict[str, float]
+
+
+def match(truth: Path, predictions: Path, kind: str) -> Matches:
+    """Hold a run's detections against the ground truth as COCO does, once for each image, class, area range and IoU.
+
+    Args:
+        truth: COCO JSON.
+        predictions: COCO results with its ids.
+        kind: "bbox", "segm" or "keypoints".
+
+    Raises:
+        UserError: If a file cannot be read, or is not what it should be.
+    """
+    try:
+        known = hotcoco.COCO(str(truth))
+        found = known.loadRes(str(predictions))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{predictions}: cannot be held against {truth.name}: {one_line(error)}") from error
+    categories = known.loadCats(known.getCatIds())
+    keypoints = max((len(category.get("keypoints") or ()) for category in categories), default=0)
+    evaluation = new_evaluation(known, found, kind, keypoints)
+    evaluation.evaluate()
+    errors = evaluation.tide_errors()["delta_ap"]
+    metrics = tuple(
+        Metric(d["name"], d["area"], d["iou_thr"] and evaluation.params.iouThrs.index(d["iou_thr"]))
+        for d in evaluation.metric_defs()
+        if d["ap"]
+    )
+    ids = sorted(known.getImgIds())
+    groups = _groups(evaluation, ids)
+    objects = {c["name"]: len(groups["all"][c["id"]].truth_image) for c in categories if c["id"] in groups["all"]}
+    return Matches(len(ids), metrics, groups, objects, {name: errors[name] for name in ERRORS})
+
+
+def _groups(evaluation: Any, ids: list[int]) -> dict[str, dict[int, Group]]:
+    places = {image_id: place for place, image_id in enumerate(ids)}
+    labels = dict(zip(map(tuple, evaluation.params.areaRng), evaluation.params.areaRngLbl, strict=True))
+    found: dict[str, dict[int, _Found]] = {label: {} for label in labels.values()}
+    for each in _images(evaluation, ids):
+        of_category = found[labels[tuple(each["aRng"])]].setdefault(each["category_id"], _Found())
+        of_category.add(places[each["image_id"]], each)
+    return {label: {i: each.group() for i, each in by_id.items()} for label, by_id in found.items()}
+
+
+class _Found:
+    """The matches of one category and range of areas as they come, as plain lists: small arrays take far longer."""
+
+    def __init__(self) -> None:
+        self.scores: list[float] = []
+        self.image: list[int] = []
+        self.truth_image: list[int] = []
+        self.matched: list[list[bool]] = []
+        self.ignored: list[list[bool]] = []
+
+    def add(self, place: int, each: dict[str, Any]) -> None:
+        self.scores += each["dtScores"]
+        self.image += [place] * len(each["dtScores"])
+        self.truth_image += [place] * sum(each["gtInDenominator"])
+        for flags, name in ((self.matched, "dtMatched"), (self.ignored, "dtIgnore")):
+            flags.extend([] for _ in range(len(each[name]) - len(flags)))
+            for so_far, more in zip(flags, each[name], strict=True):
+                so_far += more
+
+    def group(self) -> Group:
+        order = np.argsort(-np.array(self.scores, dtype=np.float64), kind="stable")
+        counted = ~np.array(self.ignored, dtype=bool)[:, order]
+        return Group(
+            image=np.array(self.image, dtype=np.int32)[order],
+            right=np.array(self.matched, dtype=bool)[:, order] & counted,
+            counted=counted,
+            truth_image=np.array(self.truth_image, dtype=np.int32),
+        )
+
+
+def _images(evaluation: Any, ids: list[int]) -> Iterator[dict[str, Any]]:
+    """Each image's matches, the images in the order of their ids."""
+    for start in range(0, len(ids), CHUNK):
+        evaluation.params.imgIds = ids[start : start + CHUNK]
+        evaluation.evaluate()
+        yield from filter(None, evaluation.evalImgs)

@@ -1,0 +1,160 @@
+"""What a few seeds can tell: paired differences, their intervals, and how many seeds a difference would take.
+
+Student's t, central and not, comes from one integral over the distribution of the estimated spread (Johnson, Kotz and
+Balakrishnan, Continuous Univariate Distributions 2, chapter 31), the correction for several verdicts from Holm, A
+simple sequentially rejective multiple test procedure, 1979.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import torch
+
+LEVEL = 0.05
+"""How often, at most, a report says gain or loss of anything where there is neither; intervals cover 1 - LEVEL."""
+
+POWER = 0.8
+"""How often as many seeds as `seeds_needed` tells show the difference."""
+
+MOST_SEEDS = 1000
+"""Beyond as many, `seeds_needed` does not look."""
+
+SAME = 1e-12
+"""Spread of differences, as fractions of 1, below which all are the same number."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Numbers of several seeds: their mean, and their standard deviation (n - 1), None of one alone."""
+
+    mean: float
+    deviation: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one model's numbers are above another's, seed by seed.
+
+    Attributes:
+        by_seed: The difference of each seed that both have.
+        mean: Their mean.
+        deviation: Their standard deviation; None of one seed.
+        half: Half of the t-interval around the mean that covers 95 %; None where there is no spread to judge by.
+        p: Two-sided p-value of the paired t-test; None where there is no spread to judge by.
+    """
+
+    by_seed: Mapping[int, float]
+    mean: float
+    deviation: float | None
+    half: float | None
+    p: float | None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation of at least one number."""
+    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+
+
+def difference(base: Mapping[int, float], variant: Mapping[int, float]) -> Difference | None:
+    """Hold a variant's numbers against the base's, paired by the seeds that both have.
+
+    The interval is mean ± t(0.975, n - 1) · s / √n, the p-value 2 · P(T > |mean| √n / s), with s the standard deviation
+    of the n differences. One seed has no spread, and seeds that differ alike to the last bit made no difference
+    themselves: of these, the mean alone is given, but for 0 throughout, which is no difference at p = 1.
+
+    Returns:
+        None where no seed is common.
+    """
+    by_seed = {seed: variant[seed] - base[seed] for seed in base if seed in variant}
+    if not by_seed:
+        return None
+    found, n = spread(list(by_seed.values())), len(by_seed)
+    if found.deviation is None:
+        return Difference(by_seed, found.mean, None, None, None)
+    if found.deviation < SAME:
+        none = abs(found.mean) < SAME
+        return Difference(by_seed, found.mean, 0.0, 0.0 if none else None, 1.0 if none else None)
+    error = found.deviation / math.sqrt(n)
+    half = t_quantile(1 - LEVEL / 2, n - 1) * error
+    return Difference(by_seed, found.mean, found.deviation, half, min(1.0, 2 * t_above(abs(found.mean) / error, n - 1)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values corrected for their number: below LEVEL, all of them together err at most as often as LEVEL."""
+    adjusted, highest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = highest
+    return adjusted
+
+
+def seeds_needed(gain: float, deviation: float, verdicts: int = 1) -> int | None:
+    """The least number of seeds that shows a gain with a probability of POWER.
+
+    It is the least n with P(T > t(1 - LEVEL / (2 verdicts), n - 1)) ≥ POWER, T of n - 1 degrees of freedom and
+    non-centrality gain · √n / deviation: the paired t-test at the strictest level that Holm's correction has.
+
+    Args:
+        gain: The true difference, above 0.
+        deviation: Standard deviation of the paired differences, above 0.
+        verdicts: How many verdicts are corrected for.
+
+    Returns:
+        At least 2; None where MOST_SEEDS do not suffice.
+    """
+
+    def power(n: int) -> float:
+        shift = gain * math.sqrt(n) / deviation
+        return t_above(t_quantile(1 - LEVEL / (2 * verdicts), n - 1), n - 1, shift)
+
+    if power(MOST_SEEDS) < POWER:
+        return None
+    few, enough = 1, 2
+    while power(enough) < POWER:
+        few, enough = enough, min(2 * enough, MOST_SEEDS)
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if power(middle) >= POWER else (middle, enough)
+    return enough
+
+
+def largest_deviation(deviation: float, seeds: int, level: float = 0.8) -> float:
+    """The spread that the true one is below with probability `level`: s · √((n - 1) / χ²(1 - level, n - 1))."""
+    half = (seeds - 1) / 2
+    below = functools.partial(_chi_below, half)
+    return deviation * math.sqrt(half / _solve(below, 1 - level, 0.0, half))
+
+
+@functools.cache
+def t_quantile(level: float, degrees: int) -> float:
+    """The value that Student's t is below with probability `level`, above 1/2."""
+    return _solve(lambda t: 1 - t_above(t, degrees), level, 0.0, 1e9)
+
+
+def t_above(value: float, degrees: int, shift: float = 0.0) -> float:
+    """P(T > value) of Student's t with `degrees` of freedom and non-centrality `shift`.
+
+    T = (Z + shift) / S with Z normal and S² = χ²/degrees, so P(T > value) = ∫ Φ(shift - value · s) f(s) ds. In log s
+    the integrand falls off on both sides at least exponentially, where the trapezoidal rule is accurate to rounding.
+    """
+    grid = torch.arange(-64, 12, 0.02, dtype=torch.float64) / math.sqrt(2 * degrees)
+    s, half = grid.exp(), degrees / 2
+    density = (degrees * grid - half * s**2 + half * math.log(half) - math.lgamma(half)).exp() * 2
+    return float((torch.special.ndtr(shift - value * s) * density).sum() * (grid[1] - grid[0]))
+
+
+def _chi_below(half: float, x: float) -> float:
+    """P(χ² < 2 x) with 2 `half` degrees of freedom."""
+    return float(torch.special.gammainc(torch.tensor(half, dtype=torch.float64), torch.tensor(x, dtype=torch.float64)))
+
+
+def _solve(rising: Callable[[float], float], level: float, low: float, high: float) -> float:
+    """Where a rising function reaches a level, between two values, by halving."""
+    while high - low > 1e-13 * max(1.0, low):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < level else (low, middle)
+    return (low + high) / 2

@@ -1,0 +1,191 @@
+"""A comparison's results in words and in numbers as people read them."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, SOUGHT, UNTOLD, Comparison, Results
+from yolo_attn.compare.statistics import LEVEL, MOST_SEEDS, POWER, Difference
+
+NONE = "–"
+"""What stands where there is no number."""
+
+
+def points(fraction: float | None, sign: bool = False) -> str:
+    """A fraction of 1 on the scale of 0 to 100, with two decimals; a difference with its sign."""
+    if fraction is None:
+        return NONE
+    text = f"{100 * fraction:+.2f}" if sign else f"{100 * fraction:.2f}"
+    return text.replace("-", "−") if float(text) else "0.00"
+
+
+def fixed(value: float | None, digits: int = 0) -> str:
+    """A number that is no score, with so many decimals."""
+    return NONE if value is None else f"{value:,.{digits}f}"
+
+
+def interval(difference: Difference | None) -> str:
+    """A difference, and half of its 95 % interval where there is one."""
+    if difference is None:
+        return NONE
+    mean = points(difference.mean, sign=True)
+    return mean if difference.half is None else f"{mean} ± {points(difference.half)}"
+
+
+def verdict(comparison: Comparison, metric: str) -> str:
+    """A comparison's verdict in words, its numbers and their seeds."""
+    if comparison.main is None:
+        return f"{UNTOLD}: no seed of which both have finished"
+    return f"{comparison.verdict}: {interval(comparison.main)} {metric}, {_seeds(len(comparison.main.by_seed))}"
+
+
+def headline(results: Results) -> str:
+    """Whether it helped, in a sentence; controls of equal cost are not what is asked about."""
+    base = results.study.base.label
+    tried = [c for c in results.comparisons if c.against == results.study.base and not c.variant.control_for]
+    if not tried:
+        return f"Nothing but {base} was trained: there is nothing to hold against it."
+    of = {kind: [c.variant.label for c in tried if c.verdict == kind] for kind in (GAIN, LOSS, NO_EVIDENCE, UNTOLD)}
+    if len(of[UNTOLD]) == len(tried):
+        return f"Whether it helped cannot be told: no spread over seeds to judge {results.main} by."
+    lost = f" {_listed(of[LOSS])} lost." if of[LOSS] else ""
+    if of[GAIN]:
+        return f"Yes, by this budget: {_listed(of[GAIN])} gained {results.main} over {base}.{lost}"
+    which = tried[0].variant.label if len(tried) == 1 else f"any of {len(tried)} variants"
+    return f"There is no evidence that {which} gained {results.main} over {base}.{lost}"
+
+
+def shown(results: Results) -> Iterator[str]:
+    """What the numbers show, a sentence or two for each comparison."""
+    tested = sum(each.p is not None for each in results.comparisons)
+    for each in results.comparisons:
+        text = f"{each.variant.label} against {each.against.label}: {verdict(each, results.main)}."
+        if each.main is None or each.p is None:
+            yield text
+            continue
+        p = "p < 0.001" if each.p < 0.001 else f"p = {each.p:.3f}"
+        corrected = f" after Holm's correction for {tested} verdicts" if tested > 1 else ""
+        if each.verdict == NO_EVIDENCE:
+            half = each.main.half or 0.0
+            ends = [points(end, sign=True) for end in (each.main.mean - half, each.main.mean + half)]
+            text += f" That is not evidence of no effect: anything from {ends[0]} to {ends[1]} agrees with it ({p}"
+        else:
+            text += f" It is more than the spread between seeds explains ({p}"
+        yield f"{text}{corrected}). {_of_images(each, results)}".strip()
+
+
+def not_shown(results: Results) -> Iterator[str]:
+    """What the numbers do not show."""
+    manifest = results.study.manifest
+    yield (
+        f"Anything beyond this budget and this data: {manifest.epochs} epochs on {manifest.data.path}. Attention that "
+        "helps a short training may not help a long one, and the other way round."
+    )
+    yield (
+        "What a model reaches on images that nobody chose by: each training's best epoch was chosen on the same "
+        "validation images, so all numbers are somewhat high, those of the base too."
+    )
+    yield (
+        "Single lines of the tables by metric, size, class and kind of error: they are not corrected for their number, "
+        f"and of 95 % intervals one in twenty misses the truth. Only verdicts are corrected, for {results.main} alone."
+    )
+    yield (
+        "Whether differences between seeds are spread normally, which the t-interval supposes and a few seeds cannot "
+        "tell."
+    )
+    if any(each.cost.latency_ms is not None for each in results.variants):
+        yield "What latency is elsewhere: it was measured on one machine, one image at a time."
+
+
+def seeds_needed(comparison: Comparison) -> str:
+    """How many seeds a difference of 0.5 would take, in words."""
+    if comparison.needed is None:
+        return NONE
+    counts = [comparison.needed.measured, comparison.needed.at_most]
+    least, most = (f"more than {MOST_SEEDS}" if count is None else str(count) for count in counts)
+    return least if least == most else f"{least} (at most {most})"
+
+
+def problems(results: Results) -> Iterator[str]:
+    """What a reader should know of how the numbers came about, a line each."""
+    study = results.study
+    missing = [run for run in study.runs if not run.done]
+    if missing:
+        yield f"{len(missing)} of {len(study.runs)} trainings failed or are missing: numbers are of the others alone."
+    records = [run.record for run in study.runs if run.done and run.record]
+    names = sorted({name for record in records for name in record.versions})
+    for name in names:
+        yield from _mixed(f"versions of {name}", (record.versions.get(name, "unknown") for record in records))
+    yield from _mixed("machines", (record.machine for record in records))
+    yield from _mixed("devices", (record.device for record in records))
+    yield from _mixed("evaluators", (run.evaluator for run in study.runs if run.done))
+    yield from _mixed("numbers of epochs", (str(record.epochs) for record in records))
+    unmeasured = [each.variant.label for each in results.variants if each.cost.latency_ms is None]
+    if unmeasured:
+        yield f"The cost was not measured of {_listed(unmeasured)}."
+    if records and not study.truth.exists():
+        yield (
+            "There is no ground_truth.json, as where the data is not COCO's: nothing is said of the choice of images "
+            "and of kinds of errors."
+        )
+    yield from results.images.problems
+
+
+def rules(results: Results) -> Iterator[tuple[str, str]]:
+    """How each number comes about."""
+    yield "Mean ± standard deviation", "Over a variant's finished seeds; the standard deviation divides by n − 1."
+    yield (
+        "Difference ± interval",
+        "The variant's number minus the base's under the same seed, averaged over the n seeds that both have, "
+        "± t(0.975, n − 1) · s / √n, with s the standard deviation of the n differences.",
+    )
+    yield (
+        "Verdict",
+        f"Gain or loss where the paired t-test of {results.main} has p < {LEVEL} after Holm's correction for all "
+        "verdicts of this report: where nothing helps or harms, at most one report in twenty says gain or loss of anything. "
+        "No evidence where p is not below. One seed, or seeds that all differ by the same number, tell "
+        "nothing.",
+    )
+    yield (
+        "Seeds for 0.5",
+        f"The fewest with which that test, at its strictest level, shows a true difference of {points(SOUGHT)} with a "
+        f"probability of {POWER:.0%}, by the noncentral t: at the measured standard deviation, and in brackets at the "
+        "largest that it is below with a probability of 80 %.",
+    )
+    if results.images.number:
+        yield (
+            "Images",
+            f"The {results.images.number} validation images are drawn anew {results.images.resamples} times, with "
+            "repetition, the same ones for both models, and COCO's AP is computed on each draw from the matches within "
+            "images. ± is 1.96 standard deviations of the difference, averaged over seeds. It holds the trainings "
+            "fixed, as the interval over seeds holds the images fixed.",
+        )
+        yield (
+            "Kinds of errors",
+            "TIDE's: AP50 with the errors of one kind mended, minus AP50. They do not add up to 100 − AP50.",
+        )
+
+
+def _of_images(each: Comparison, results: Results) -> str:
+    half = each.images.get(results.main)
+    if half is None or each.main is None:
+        return ""
+    left = f"The choice of the {results.images.number} validation images leaves ± {points(half)} open"
+    if each.verdict == NO_EVIDENCE:
+        return f"{left} besides."
+    held = "more than the difference: it need not hold on others" if half >= abs(each.main.mean) else "less than it"
+    return f"{left}, {held}."
+
+
+def _mixed(what: str, values: Iterable[str]) -> Iterator[str]:
+    found = Counter(values)
+    if len(found) > 1:
+        told = ", ".join(f"{value} ({number} trainings)" for value, number in found.most_common())
+        yield f"The trainings differ in their {what}: {told}."
+
+
+def _listed(labels: list[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+
+
+def _seeds(number: int) -> str:
+    return "1 seed" if number == 1 else f"{number} seeds"
