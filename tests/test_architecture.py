@@ -14,7 +14,11 @@ MAY_IMPORT = {
     "coco": {"coco", "errors", "files"},
     "engine": {"engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files"},
     "compare": {"compare", "engine", "plugin", "coco", "errors", "files"},
-    "cli": {"cli", "compare", "engine", "plugin", "coco", "editing", "kernels", "environment", "errors", "files"},
+    "maps": {"maps", "engine", "plugin", "coco", "layers", "errors", "files"},
+    "cli": {
+        *("cli", "compare", "maps", "engine", "plugin", "coco", "editing", "kernels"),
+        *("environment", "errors", "files"),
+    },
 }
 
 

@@ -4,9 +4,10 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,27 @@ def check_output_folder(folder: Path, option: str, force: bool) -> None:
     check_writable(folder, option)
     if folder.exists() and any(folder.iterdir()) and not force:
         raise UserError(f"{option} {folder}: it holds files already; choose another folder, or --force to add to them")
+
+
+def check_apart(folder: Path, option: str, places: Iterable[Path]) -> None:
+    """Make sure that what is written does not come to lie among the user's data.
+
+    Args:
+        folder: The folder to write into.
+        option: The option that chooses it.
+        places: Folders of the data.
+
+    Raises:
+        UserError: If it is one of them or lies in one.
+    """
+    for place in places:
+        if folder.resolve().is_relative_to(place.resolve()):
+            raise UserError(f"{option} {folder}: it is among the data, in {place}; choose a folder elsewhere")
+
+
+def plain_stem(name: str) -> str:
+    """The stem of a file's name, in letters that every file system takes, of at most 60 characters."""
+    return re.sub(r"[^\w.-]+", "_", Path(name).stem, flags=re.ASCII)[:60]
 
 
 @contextlib.contextmanager

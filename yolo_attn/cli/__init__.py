@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from yolo_attn import __version__
-from yolo_attn.cli import check_data, compare, doctor, export, insert, layers, migrate, remove, train, val
+from yolo_attn.cli import check_data, compare, doctor, export, insert, layers, maps, migrate, remove, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
 from yolo_attn.errors import Terminated, UserError
@@ -21,6 +21,7 @@ COMMANDS = {
     "train": train,
     "val": val,
     "check-data": check_data,
+    "attention-maps": maps,
     "export": export,
     "compare": compare,
     "insert": insert,
@@ -41,6 +42,7 @@ start here:
   yolo-attn train --cfg yolov8n-gam.yaml --data path/to/coco    your own COCO-format folder
   yolo-attn check-data path/to/coco --pictures suspects         what would be left out or clipped, drawn
   yolo-attn val --weights runs/detect/train/weights/best.pt     COCO's numbers of a checkpoint
+  yolo-attn attention-maps --weights best.pt --source pictures  what its attention does there, drawn
   yolo-attn export --weights best.pt --format onnx              an ONNX file, held against the model
   yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml
   yolo-attn compare --base yolov8n.yaml --layers SimAM,NAM,GAM --data path/to/coco    did it help?

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from yolo_attn.coco.report import Examined, SplitReport, examine
 from yolo_attn.coco.source import Data, Split, load_source, parts_of, splits_of
-from yolo_attn.errors import UserError
+from yolo_attn.files import check_apart
 
 WIDEST = 60
 """Characters of an item in a table."""
@@ -31,15 +31,9 @@ def check(data: Data, task: str, output: Path | None = None) -> dict[str, Examin
     if output:
         places = [folder for split in splits.values() for folder in split.folders]
         places += [file.parent for split in splits.values() for file in split.index.files]
-        _check_apart(output, [*places, *(part for part in parts if part.is_dir())])
+        check_apart(output, "--pictures", [*places, *(part for part in parts if part.is_dir())])
     names = next(iter(splits.values())).index.category_names
     return {name: examine(split.index, split.folders, names) for name, split in splits.items()}
-
-
-def _check_apart(output: Path, places: Iterable[Path]) -> None:
-    for place in places:
-        if output.resolve().is_relative_to(place.resolve()):
-            raise UserError(f"--pictures {output}: it is among the data, in {place}; choose a folder elsewhere")
 
 
 def problem_count(reports: Iterable[SplitReport]) -> int:
@@ -53,7 +47,7 @@ def tables(reports: Mapping[str, SplitReport]) -> list[str]:
         [split, *(f"{n:,}" for n in (r.images, r.usable, r.boxes, r.crowds, problem_count([r])))]
         for split, r in reports.items()
     ]
-    lines = _aligned([["split", "images", "usable", "boxes", "crowds", "problems"], *rows])
+    lines = aligned([["split", "images", "usable", "boxes", "crowds", "problems"], *rows])
     problems = [
         [split, f"{count:,}", kind, _cut(report.problems.items(kind)[0])]
         for split, report in reports.items()
@@ -63,10 +57,10 @@ def tables(reports: Mapping[str, SplitReport]) -> list[str]:
     lines += ["", "There is no box to learn from in train."] if empty else []
     if not problems:
         return lines if empty else [*lines, "", "No problem was found."]
-    return [*lines, "", *_aligned([["split", "count", "problem", "first item"], *problems])]
+    return [*lines, "", *aligned([["split", "count", "problem", "first item"], *problems])]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines; what begins with a digit stands on the right, with its heading."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from ultralytics.utils.patches import imread
 
 from yolo_attn.coco.index import CocoIndex
 from yolo_attn.coco.report import FILE_NAME, Examined
-from yolo_attn.files import write_bytes, write_json
+from yolo_attn.files import plain_stem, write_bytes, write_json
 
 MOST_PICTURES = 200
 MOST_LINES = 24
@@ -60,7 +59,7 @@ def draw(examined: Mapping[str, Examined], folder: Path) -> int:
         for n, image in enumerate(images, 1):
             picture = _drawn(split, found, image)
             if picture is not None:
-                stem = re.sub(r"[^\w.-]+", "_", Path(index.file_names[image]).stem, flags=re.ASCII)[:60]
+                stem = plain_stem(index.file_names[image])
                 encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
                 write_bytes(folder / f"{split}-{n:03d}-{stem}.jpg", encoded.tobytes())
                 drawn += 1

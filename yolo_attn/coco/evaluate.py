@@ -169,18 +169,17 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
     return CocoScores(text, {name: float(values[name]) for name in names}, per_class)
 
 
-<<<<<<< HEAD
 def write_truth(file: Path, index: CocoIndex) -> None:
     """Write what `evaluate` holds detections against as a COCO JSON of its own."""
     write_bytes(file, msgspec.json.encode(_truth(index, Detections()).dataset))
-=======
+
+
 def new_evaluation(truth: hotcoco.COCO, found: hotcoco.COCO, kind: str, keypoints: int) -> hotcoco.COCOeval:
     """An evaluation to be run, with a number of keypoints that need not be COCO's."""
     evaluation = hotcoco.COCOeval(truth, found, kind)
     if kind == "keypoints" and keypoints != COCO_KEYPOINTS:
         evaluation.params.kpt_oks_sigmas = [1 / keypoints] * keypoints
     return evaluation
->>>>>>> fda3bb5 (The report of a comparison: statistics over seeds, bootstrap over images, kinds of errors, charts, page)
 
 
 def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:

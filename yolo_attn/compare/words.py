@@ -141,7 +141,8 @@ def rules(results: Results) -> Iterator[tuple[str, str]]:
     yield (
         "Verdict",
         f"Gain or loss where the paired t-test of {results.main} has p < {LEVEL} after Holm's correction for all "
-        "verdicts of this report: where nothing helps or harms, at most one report in twenty says gain or loss of anything. "
+        "verdicts of this report: where nothing helps or harms, at most one report in twenty says gain or loss of "
+        "anything. "
         "No evidence where p is not below. One seed, or seeds that all differ by the same number, tell "
         "nothing.",
     )

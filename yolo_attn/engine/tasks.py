@@ -1,9 +1,11 @@
-"""The tasks: which heads, models, trainers and validators belong together."""
+"""The tasks: which heads, models, trainers, validators and predictors belong together."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from ultralytics.engine.predictor import BasePredictor
+from ultralytics.models import rtdetr, yolo
 from ultralytics.nn import tasks
 
 from yolo_attn.engine import trainer, validator
@@ -21,6 +23,7 @@ class Task:
         model: Ultralytics' class of the whole model.
         trainer: Our trainer.
         validator: Our validator.
+        predictor: Ultralytics' predictor.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Task:
     model: type[nn.Module]
     trainer: type[RunTrainer]
     validator: type[RunValidator]
+    predictor: type[BasePredictor]
 
 
 TASKS = (
@@ -37,6 +41,7 @@ TASKS = (
         tasks.DetectionModel,
         trainer.DetectionTrainer,
         validator.DetectionValidator,
+        yolo.detect.DetectionPredictor,
     ),
     Task(
         "detect",
@@ -44,6 +49,7 @@ TASKS = (
         tasks.RTDETRDetectionModel,
         trainer.RTDETRTrainer,
         validator.RTDETRValidator,
+        rtdetr.RTDETRPredictor,
     ),
     Task(
         "segment",
@@ -51,15 +57,31 @@ TASKS = (
         tasks.SegmentationModel,
         trainer.SegmentationTrainer,
         validator.SegmentationValidator,
+        yolo.segment.SegmentationPredictor,
     ),
-    Task("pose", ("Pose", "Pose26"), tasks.PoseModel, trainer.PoseTrainer, validator.PoseValidator),
-    Task("obb", ("OBB", "OBB26"), tasks.OBBModel, trainer.OBBTrainer, validator.OBBValidator),
+    Task(
+        "pose",
+        ("Pose", "Pose26"),
+        tasks.PoseModel,
+        trainer.PoseTrainer,
+        validator.PoseValidator,
+        yolo.pose.PosePredictor,
+    ),
+    Task(
+        "obb",
+        ("OBB", "OBB26"),
+        tasks.OBBModel,
+        trainer.OBBTrainer,
+        validator.OBBValidator,
+        yolo.obb.OBBPredictor,
+    ),
     Task(
         "classify",
         ("Classify",),
         tasks.ClassificationModel,
         trainer.ClassificationTrainer,
         validator.ClassificationValidator,
+        yolo.classify.ClassificationPredictor,
     ),
 )
 

@@ -19,6 +19,7 @@ from yolo_attn.coco.report import Examined
 from yolo_attn.engine import distributed
 from yolo_attn.engine.data import build_dataset, fraction_of, look_through, write_data_yaml
 from yolo_attn.engine.frozen import FREEZE_VARIABLE, KEY, FrozenBase
+from yolo_attn.engine.gates import trained_gates
 from yolo_attn.engine.identity import IDENTITY_VARIABLE, PICTURES, random_state_kept
 from yolo_attn.engine.metrics import COCO_KEYS
 from yolo_attn.engine.run_files import RunFiles
@@ -168,6 +169,9 @@ class RunTrainer(RunFiles):
         super().final_eval()
         if RANK in {-1, 0}:
             print_training(self)
+            line = trained_gates(self)
+            if line:
+                LOGGER.info(line)
 
 
 class CocoTrainer(RunTrainer):

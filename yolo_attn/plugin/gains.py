@@ -14,16 +14,13 @@ from torch import Tensor, nn
 
 from yolo_attn.editing.text import SECTIONS
 from yolo_attn.plugin.blocks import WHERE
+from yolo_attn.plugin.forward import run_rows
 from yolo_attn.plugin.registry import split_name
 from yolo_attn.plugin.rows import options_of
 
 OPTION = "gain"
 DIGITS = 4
 """Significant digits of a gain; more would only fill the YAML."""
-
-
-class _EnoughError(Exception):
-    """Ends a forward pass behind the last row of interest."""
 
 
 def calibrate(model: Any, batches: Iterable[Tensor], rows: Iterable[int] | None = None) -> dict[int, float]:
@@ -143,24 +140,10 @@ def _measure(model: Any, layers: dict[int, list[Any]], batches: Iterable[Tensor]
 
         hooks += [member.register_forward_hook(compensate) for member in members]
 
-    def stop(*_: Any) -> None:
-        raise _EnoughError
-
-    hooks.append(model.model[max(layers)].register_forward_hook(stop))
-    modes = {module: module.training for module in model.modules()}
-    first = next(model.parameters())
     try:
-        model.eval()
-        with torch.no_grad():
-            for pictures in batches:
-                try:
-                    model.predict(pictures.to(first.device, first.dtype))
-                except _EnoughError:
-                    continue
+        run_rows(model, batches, max(layers))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes.items():
-            module.training = training
     ratios = {index: before / after if after else math.nan for index, (before, after) in sums.items()}
     return {index: float(f"{r:.{DIGITS}g}") for index, r in ratios.items() if 0 < r < math.inf}

@@ -1,0 +1,1 @@
+"""What attention does over pictures: gates drawn, and their statistics."""

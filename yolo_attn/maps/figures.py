@@ -1,0 +1,123 @@
+"""Figures: a gate over a picture, and the gates of a whole model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from yolo_attn.maps.view import GateView, widened
+from yolo_attn.plugin.gate_statistics import DEAD, HIGH, LOW, GateStatistics
+
+COLOURS = "viridis"
+"""A colour map that is read alike by the colour-blind and in grey."""
+
+ALIVE, DEAD_COLOUR = "#31688e", "#bbbbbb"
+PARTS = {"channels": "#440154", "pictures": "#21918c", "positions": "#fde725"}
+DPI = 100
+LONGEST = 960
+"""Pixels of the longer side of a picture with detections."""
+
+OPACITY = 0.55
+
+
+def draw_gate(picture: NDArray[np.float32], view: GateView, title: str, file: Path) -> None:
+    """Draw a layer's gate over a picture.
+
+    From left to right: the mean over the channels, over the picture as the model sees it; the strongest channels; the
+    mean of each channel; the histogram of all values.
+
+    Args:
+        picture: Grey values in 0 … 1, (H, W), at the size of the model's input.
+        view: The gate.
+        title: What stands above.
+        file: The PNG to write.
+    """
+    figure = Figure(figsize=(13, 2.9), layout="constrained")
+    figure.suptitle(title, x=0.005, ha="left", fontsize=11)
+    axes: Any = figure.subplots(
+        1, 3 + len(view.maps), gridspec_kw={"width_ratios": [1.25, *[1] * len(view.maps), 1, 1]}
+    )
+    height, width = picture.shape
+    place = {"extent": (0, width, height, 0), "interpolation": "nearest"}
+    axes[0].imshow(picture, cmap="gray", vmin=0, vmax=1, **place)
+    _map(figure, axes[0], [axes[0]], view.mean, widened(view.mean), alpha=OPACITY, **place)
+    axes[0].set_title("mean over channels", fontsize=9)
+    limits = widened(view.maps)
+    for axis, channel, values in zip(axes[1:], view.strongest, view.maps, strict=False):
+        last = channel == view.strongest[-1]
+        _map(figure, axis, [axis] if last else [], values, limits, **place)
+        axis.set_title(f"channel {channel}", fontsize=9)
+    bars, histogram = axes[-2:]
+    bars.bar(np.arange(len(view.channels)), view.channels, width=1, color=ALIVE)
+    bars.set_title("mean of each channel", fontsize=9)
+    edges = np.linspace(*view.range, len(view.counts) + 1)
+    histogram.bar(edges[:-1], view.counts / max(view.counts.sum(), 1), np.diff(edges), align="edge", color=ALIVE)
+    histogram.set_title("share of all values", fontsize=9)
+    for axis in (bars, histogram):
+        axis.tick_params(labelsize=8)
+    figure.savefig(file, dpi=DPI)
+
+
+def draw_statistics(found: Mapping[str, GateStatistics], file: Path) -> None:
+    """Draw how far each gate is from a constant, across what it varies, and its histogram.
+
+    Args:
+        found: Statistics by what each layer is called.
+        file: The PNG to write.
+    """
+    gates, rows = list(found.values()), np.arange(len(found))
+    figure = Figure(figsize=(13, 1.6 + 0.36 * len(found)), layout="constrained")
+    axes: Any = figure.subplots(1, 3, sharey=True)
+    deviations = [100 * gate.deviation if np.isfinite(gate.deviation) else np.nan for gate in gates]
+    colours = [DEAD_COLOUR if gate.dead else ALIVE for gate in gates]
+    axes[0].barh(rows, np.maximum(deviations, 1e-3), color=colours)
+    axes[0].set_xscale("log")
+    axes[0].set_xlim(1e-3, max(100.0, *(2 * d for d in deviations if d == d), 0.0))
+    axes[0].axvline(100 * DEAD, color="black", linestyle="--", linewidth=1)
+    axes[0].set_title(f"deviation from a constant, % (dead under {100 * DEAD:g} %)", fontsize=10)
+    axes[0].set_yticks(rows, list(found))
+    left = np.zeros(len(gates))
+    for part, colour in PARTS.items():
+        share = np.nan_to_num([100 * gate.shares[part] for gate in gates])
+        axes[1].barh(rows, share, left=left, color=colour, edgecolor="black", linewidth=0.4, label=f"across {part}")
+        left += share
+    axes[1].set_xlim(0, 100)
+    axes[1].set_title("its variation, %", fontsize=10)
+    axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.3 / (0.36 * len(gates) + 0.5)), ncol=3, fontsize=8)
+    counts = np.array([gate.counts.numpy() / max(gate.values, 1) for gate in gates])
+    shown = axes[2].imshow(
+        np.ma.masked_less_equal(counts, 0),
+        extent=(LOW, HIGH, len(gates) - 0.5, -0.5),
+        aspect="auto",
+        interpolation="nearest",
+        cmap=COLOURS,
+        norm=LogNorm(1e-5, 1),
+    )
+    axes[2].set_xlim(LOW, HIGH if any(gate.high > HIGH / 2 for gate in gates) else HIGH / 2)
+    figure.colorbar(shown, ax=axes[2]).ax.tick_params(labelsize=8)
+    axes[2].set_title("histogram of the gate, share of its values", fontsize=10)
+    for axis in axes:
+        axis.tick_params(labelsize=8)
+    axes[0].set_ylim(len(gates) - 0.5, -0.5)
+    figure.savefig(file, dpi=DPI)
+
+
+def save_picture(pixels: NDArray[np.uint8], file: Path) -> None:
+    """Write pixels, (H, W, 3), blue first, as a PNG of at most LONGEST pixels a side."""
+    height, width = pixels.shape[:2]
+    scale = min(LONGEST / max(height, width), 1.0)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
+    file.write_bytes(cv2.imencode(".png", small)[1].tobytes())
+
+
+def _map(figure: Figure, axis: Any, bar_at: list[Any], values: Any, limits: tuple[float, float], **how: Any) -> None:
+    shown = axis.imshow(values, cmap=COLOURS, vmin=limits[0], vmax=limits[1], **how)
+    axis.set_axis_off()
+    for place in bar_at:
+        figure.colorbar(shown, ax=place, fraction=0.05).ax.tick_params(labelsize=8)

@@ -1,0 +1,184 @@
+"""A checkpoint's attention over pictures: drawn, and measured."""
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import ultralytics
+from numpy.typing import NDArray
+from ultralytics.utils import TQDM
+from ultralytics.utils.files import increment_path
+
+import yolo_attn
+from yolo_attn.coco.check import aligned
+from yolo_attn.engine.checks import check_settings, load_weights
+from yolo_attn.errors import UserError
+from yolo_attn.files import check_apart, check_output_folder, plain_stem, whole_files, write_json, write_text
+from yolo_attn.maps.figures import draw_gate, draw_statistics, save_picture
+from yolo_attn.maps.look import Look, Looker
+from yolo_attn.maps.page import Section, write_page
+from yolo_attn.maps.source import find_pictures, read_picture, spread
+from yolo_attn.plugin.gate_statistics import DEAD, GateStatistics, percent
+from yolo_attn.plugin.gates import attention_layers
+
+FOLDER = Path("runs/attention-maps")
+"""Where pictures go unless a folder is given; numbered like Ultralytics' run folders."""
+
+PREDICT = {"mode": "predict", "rect": True, "batch": 1, "save": False, "verbose": False}
+"""Ultralytics' settings of its own `predict`, which writes nothing by itself."""
+
+PAGE, NUMBERS, PLOT = "index.html", "gates.json", "gates.png"
+
+HEADING = ("layer", "mean", "min", "max", "deviation", "across channels", "pictures", "positions", "verdict")
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What was drawn and measured.
+
+    Attributes:
+        folder: Where it lies.
+        measured: How many pictures the statistics are of.
+        drawn: How many pictures were drawn.
+        found: Statistics of each gate by what its layer is called.
+    """
+
+    folder: Path
+    measured: int
+    drawn: int
+    found: dict[str, GateStatistics]
+
+    def lines(self) -> list[str]:
+        """The statistics as lines of a table."""
+        return aligned(_table(self.found))
+
+
+def attention_maps(
+    weights: str,
+    sources: Sequence[Path],
+    output: Path | None = None,
+    base: str | None = None,
+    settings: dict[str, Any] | None = None,
+    drawn: int = 8,
+    limit: int = 256,
+    safe: bool = False,
+    force: bool = False,
+) -> Maps:
+    """Draw what the attention of a checkpoint does to pictures, and measure its gates on them.
+
+    Pictures pass one at a time; what is kept of them all are running statistics.
+
+    Args:
+        weights: The checkpoint.
+        sources: Pictures, and folders with pictures anywhere below.
+        output: Folder for PNGs, index.html and gates.json; None takes a new one under runs/.
+        base: A checkpoint of the same task whose detections are drawn beside.
+        settings: Ultralytics' settings `imgsz`, `device` and `conf`. `imgsz` defaults to the checkpoint's.
+        drawn: How many pictures are drawn, evenly spread.
+        limit: How many pictures the gates are measured on, evenly spread.
+        safe: Whether checkpoints are read without executing their pickle.
+        force: Whether `output` may hold files already.
+
+    Raises:
+        UserError: If a checkpoint cannot be used or has no attention, there is no picture, or the folder is not one to
+            write in.
+    """
+    lookers, size = _lookers(weights, base, settings or {}, safe)
+    files = find_pictures(sources)
+    folder = output or increment_path(FOLDER.absolute())
+    check_apart(folder, "--output", [source for source in sources if source.is_dir()])
+    check_output_folder(folder, "--output", force)
+    chosen = [files[i] for i in spread(len(files), limit)]
+    readable = _readable(chosen)
+    first = next(readable, None)
+    if first is None:
+        raise UserError(f"--source: of {len(chosen):,} pictures none can be read, the first is {chosen[0]}")
+    found, due, measured = lookers[weights].found, spread(len(chosen), drawn), 0
+    sections: list[Section] = []
+    with whole_files(folder) as scratch:
+        for number, file, pixels in chain([first], readable):
+            measured += 1
+            if len(sections) == len(due) or number < due[len(sections)]:
+                lookers[weights].measure(pixels)
+            else:
+                looks = {name: looker.look(pixels) for name, looker in lookers.items()}
+                stem = f"{len(sections) + 1:03d}-{plain_stem(file.name)}"
+                sections.append(_drawn(stem, str(file), looks, scratch))
+        draw_statistics(found, scratch / PLOT)
+        looked = {"weights": weights, "base": base, "source": [*map(str, sources)], "imgsz": size, "pictures": measured}
+        write_json(scratch / NUMBERS, {**looked, **_numbers(lookers[weights])})
+        facts = [f"weights: {weights}", *([f"base: {base}"] if base else []), *(f"pictures: {s}" for s in sources)]
+        facts.append(f"gates measured on {measured:,} of {len(files):,} pictures at {size} px")
+        page = write_page(f"Attention of {Path(weights).name}", facts, _table(found), PLOT, sections)
+        write_text(scratch / PAGE, page)
+    return Maps(folder, measured, len(sections), found)
+
+
+def _lookers(weights: str, base: str | None, given: dict[str, Any], safe: bool) -> tuple[dict[str, Looker], int]:
+    """What looks at the pictures, the checkpoint first, by the files' names; and the size that they get."""
+    model, checkpoint, task = load_weights(weights, safe=safe)
+    if not attention_layers(model):
+        raise UserError(f"--weights {weights}: it has no attention layer, so there is no gate to look at")
+    models = {weights: (model, task)}
+    if base:
+        other, _, kind = load_weights(base, "--base", task.name, safe)
+        models[base] = (other, kind)
+    for name, (network, _) in models.items():
+        channels = network.yaml.get("channels", 3)
+        if channels != 3:
+            raise UserError(f"{name}: it takes pictures of {channels} channels, expected 3")
+    trained = (checkpoint.get("train_args") or {}).get("imgsz")
+    settings = {"imgsz": trained or 640, **given, "model": weights, "task": task.name, **PREDICT}
+    args = vars(check_settings(settings))
+    return {name: Looker(network, kind, args) for name, (network, kind) in models.items()}, args["imgsz"]
+
+
+def _readable(files: Sequence[Path]) -> Iterator[tuple[int, Path, NDArray[np.uint8]]]:
+    """Number, file and pixels of the pictures that can be read."""
+    for number, file in enumerate(TQDM(files, desc="pictures")):
+        pixels = read_picture(file)
+        if pixels is not None:
+            yield number, file, pixels
+
+
+def _drawn(stem: str, title: str, looks: Mapping[str, Look], folder: Path) -> Section:
+    """Write a picture's PNGs, and return what the page shows of it; the first look's gates are drawn."""
+    detections, gates = [], []
+    for kind, (name, look) in zip(("detections", "base"), looks.items(), strict=False):
+        detections.append((f"{stem}-{kind}.png", name))
+        save_picture(look.detections, folder / detections[-1][0])
+    look = next(iter(looks.values()))
+    for label, view in look.gates.items():
+        gates.append(f"{stem}-{label.replace(' ', '-')}.png")
+        draw_gate(look.picture, view, label, folder / gates[-1])
+    return Section(title, detections, gates)
+
+
+def _table(found: Mapping[str, GateStatistics]) -> list[list[str]]:
+    """Statistics as cells, the heading first."""
+    return [list(HEADING), *(_row(label, gate) for label, gate in found.items())]
+
+
+def _row(label: str, gate: GateStatistics) -> list[str]:
+    if not gate.values:
+        return [label, *["-"] * (len(HEADING) - 2), "no finite gate"]
+    numbers = [f"{value:.3f}" for value in (gate.mean, gate.low, gate.high)]
+    parts = [f"{100 * share:.0f} %" for share in gate.shares.values()]
+    return [label, *numbers, percent(gate.deviation), *parts, "dead" if gate.dead else "alive"]
+
+
+def _numbers(looker: Looker) -> dict[str, Any]:
+    """What gates.json holds of the gates."""
+    layers = [{"layer": label, "gain": looker.gains[label], **gate.as_json()} for label, gate in looker.found.items()]
+    versions = {
+        "yolo_attn": yolo_attn.__version__,
+        "ultralytics": ultralytics.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    return {"dead_below": DEAD, "layers": layers, "versions": versions}

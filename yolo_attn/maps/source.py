@@ -1,0 +1,52 @@
+"""The pictures to look at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ultralytics.data.utils import IMG_FORMATS
+from ultralytics.utils import LOGGER
+from ultralytics.utils.patches import imread
+
+from yolo_attn.errors import UserError, one_line
+
+
+def find_pictures(sources: Sequence[Path]) -> list[Path]:
+    """The picture files among and below these files and folders, by name, in the order of the sources.
+
+    Raises:
+        UserError: If a source is not there, is a file of another kind, or has no picture below it.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        if not source.exists():
+            raise UserError(f"--source {source}: no such file or folder")
+        files = [source] if source.is_file() else sorted(file for file in source.rglob("*") if file.is_file())
+        pictures = [file for file in files if file.suffix[1:].lower() in IMG_FORMATS]
+        if not pictures:
+            kinds = ", ".join(f".{kind}" for kind in sorted(IMG_FORMATS))
+            raise UserError(f"--source {source}: no picture there; expected files ending with {kinds}")
+        found |= dict.fromkeys(pictures)
+    return list(found)
+
+
+def read_picture(file: Path) -> NDArray[np.uint8] | None:
+    """A picture as Ultralytics reads it, (H, W, 3), blue first; None, and a warning, where that cannot be done."""
+    reason = "not readable as a picture"
+    try:
+        pixels: Any = imread(str(file))
+    except Exception as error:  # whatever a decoder raises
+        pixels, reason = None, one_line(error)
+    if pixels is not None and (pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8):
+        pixels, reason = None, f"{pixels.dtype} of shape {pixels.shape}, expected three channels of eight bits"
+    if pixels is None:
+        LOGGER.warning(f"{file}: {reason}, left out")
+    return pixels
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Up to `most` of the numbers below `count`, evenly spread, ascending."""
+    taken = min(count, most)
+    return [n * count // taken for n in range(taken)]
