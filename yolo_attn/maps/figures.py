@@ -79,7 +79,7 @@ def draw_statistics(found: Mapping[str, GateStatistics], file: Path) -> None:
     axes[0].set_xscale("log")
     axes[0].set_xlim(1e-3, max(100.0, *(2 * d for d in deviations if d == d), 0.0))
     axes[0].axvline(100 * DEAD, color="black", linestyle="--", linewidth=1)
-    axes[0].set_title(f"deviation from a constant, % (dead under {100 * DEAD:g} %)", fontsize=10)
+    axes[0].set_title(f"deviation from a constant, % (grey: dead, under {100 * DEAD:g} %)", fontsize=10)
     axes[0].set_yticks(rows, list(found))
     left = np.zeros(len(gates))
     for part, colour in PARTS.items():

@@ -150,7 +150,7 @@ def _drawn(stem: str, title: str, looks: Mapping[str, Look], folder: Path) -> Se
     """Write a picture's PNGs, and return what the page shows of it; the first look's gates are drawn."""
     detections, gates = [], []
     for kind, (name, look) in zip(("detections", "base"), looks.items(), strict=False):
-        detections.append((f"{stem}-{kind}.png", name))
+        detections.append((f"{stem}-{kind}.png", f"{kind}: {name}"))
         save_picture(look.detections, folder / detections[-1][0])
     look = next(iter(looks.values()))
     for label, view in look.gates.items():

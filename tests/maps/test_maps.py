@@ -1,0 +1,333 @@
+"""`yolo-attn attention-maps`: pictures, page and numbers of checkpoints of every task; mistakes."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support import contents, enliven, save_noise, script
+from ultralytics.nn import tasks
+
+from yolo_attn.cli import main
+from yolo_attn.maps.source import spread
+from yolo_attn.maps.view import GateView
+from yolo_attn.plugin.gates import measure_gates
+
+NAMES = {0: "triangle", 1: "$круг$", 2: "star"}
+
+
+ROWS = [
+    [-1, 1, "Conv", [16, 3, 2]],
+    [-1, 1, "Conv", [32, 3, 2]],
+    [-1, 1, "C2f_NAM", [32, True]],
+    [-1, 1, "Conv", [32, 3, 2]],
+    [-1, 1, "CBAM", []],
+]
+SMALL = {"nc": 3, "backbone": ROWS, "head": [[[2, 4], 1, "Detect", ["nc"]]]}
+
+
+def save_model(file, cfg, task="Detection"):
+    """A checkpoint of a model whose output depends on the picture."""
+    torch.manual_seed(0)
+    model = enliven(getattr(tasks, f"{task}Model")(cfg, nc=3, verbose=False))
+    model.names = NAMES
+    torch.save({"model": model, "train_args": {"imgsz": 64}}, file)
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("weights") / "best.pt", SMALL)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    rows = [*ROWS[:2], [-1, 1, "C2f", [32, True]], ROWS[3], ROWS[3]]
+    return save_model(tmp_path_factory.mktemp("weights") / "base.pt", {**SMALL, "backbone": rows})
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Two pictures, one in a folder of its own, with names that HTML and file systems mind."""
+    folder = tmp_path / "pictures"
+    save_noise(folder / 'a <b> & "c" %20.png', (80, 48))
+    save_noise(folder / "below/größe.JPG", (40, 64))
+    return folder
+
+
+def run(weights, source, out, *more):
+    return main(["attention-maps", "--weights", weights, "--source", str(source), "--output", str(out), *more])
+
+
+class Page(HTMLParser):
+    """What a page shows."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.pictures, self.cells, self.text, self.tags = [], [], [], []
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag == "img":
+            self.pictures.append(unquote(dict(attributes)["src"]))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_pictures_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
+    before, out = contents(source), tmp_path / "out"
+    assert run(checkpoint, source, out, "--base", base, "--device", "cpu", "--conf", "0.01") == 0
+    told = capsys.readouterr()
+    assert not told.err.replace("\r", "").count("Traceback")
+    assert told.out.splitlines()[-1] == f"{out / 'index.html'}: 2 pictures drawn, gates measured on 2"
+    assert contents(source) == before
+    numbers = json.loads((out / "gates.json").read_text())
+    labels = [layer["layer"] for layer in numbers["layers"]]
+    assert labels == ["row 2 C2f_NAM m.0.cv2", "row 4 CBAM"]
+    page = Page(out / "index.html")
+    stems = ["001-a_b_c_20", "002-gr_e"]
+    assert sorted(page.pictures) == sorted(
+        ["gates.png"]
+        + [f"{stem}-{kind}.png" for stem in stems for kind in ("detections", "base")]
+        + [f"{stem}-{label.replace(' ', '-')}.png" for stem in stems for label in labels]
+    )
+    assert {f.name for f in out.iterdir()} == {*page.pictures, "index.html", "gates.json"}
+    for name in page.pictures:
+        with Image.open(out / name) as picture:
+            assert picture.format == "PNG"
+            assert np.asarray(picture.convert("RGB")).std() > 1
+    with Image.open(out / f"{stems[0]}-detections.png") as picture:
+        assert picture.size == (80, 48)
+    text = " ".join(page.text)
+    assert str(source / 'a <b> & "c" %20.png') in text
+    assert f"base: {base}" in text
+    assert not {"script", "link", "iframe", "b"} & set(page.tags)
+    assert "http" not in (out / "index.html").read_text()
+    assert all(gate["pictures"] == 2 and gate["gain"] == 1 for gate in numbers["layers"])
+    assert (numbers["pictures"], numbers["weights"], numbers["base"]) == (2, checkpoint, base)
+    for gate in numbers["layers"]:
+        assert re.search(rf"^{re.escape(gate['layer'])} +{gate['mean']:.3f} ", told.out, re.MULTILINE)
+
+
+def test_numbers_are_those_of_the_model_on_its_input(checkpoint, tmp_path):
+    """A picture that is already as the model takes it; fused or not, the gates are the same."""
+    save_noise(tmp_path / "p/a.png", (64, 64))
+    assert run(checkpoint, tmp_path / "p", tmp_path / "out", "--device", "cpu") == 0
+    found = json.loads((tmp_path / "out/gates.json").read_text())["layers"]
+    model = torch.load(checkpoint, weights_only=False)["model"]
+    with Image.open(tmp_path / "p/a.png") as picture:
+        x = torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1)[None] / 255
+    expected = measure_gates(model, [x]).values()
+    for ours, gate in zip(found, expected, strict=True):
+        assert [ours["mean"], ours["std"]] == pytest.approx([gate.mean, gate.std], rel=1e-4)
+        assert sum(ours["histogram"]["counts"]) == ours["values"] == gate.values
+
+
+KINDS = {
+    "yolov8n-seg-gam.yaml": ("Segmentation", {}),
+    "yolov8n-pose-gam.yaml": ("Pose", {}),
+    "yolov8n-obb-gam.yaml": ("OBB", {}),
+    "yolov8n-cls-gam.yaml": ("Classification", {}),
+    "yolo11n-triplet.yaml": ("Detection", {}),
+    "yolo26n-ema.yaml": ("Detection", {}),
+    "rtdetr-l-gam.yaml": ("RTDETRDetection", {}),
+}
+
+
+@pytest.mark.parametrize("cfg", KINDS)
+def test_every_task_and_family(cfg, tmp_path):
+    weights = save_model(tmp_path / "best.pt", cfg, KINDS[cfg][0])
+    save_noise(tmp_path / "p/a.png", (80, 48))
+    assert run(weights, tmp_path / "p", tmp_path / "out", "--device", "cpu", "--conf", "0.01", "--safe") == 0
+    layers = json.loads((tmp_path / "out/gates.json").read_text())["layers"]
+    assert len(list((tmp_path / "out").glob("001-a-row*.png"))) == len(layers) > 0
+    assert all(layer["values"] for layer in layers)
+
+
+def test_gain_is_told_and_no_part_of_the_gate(tmp_path):
+    save_noise(tmp_path / "p/a.png")
+    means = []
+    for gain in (1, 4):
+        body = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "SimAM", [{"gain": gain}]]]
+        head = [[-1, 1, "Classify", ["nc"]]]
+        torch.manual_seed(0)
+        model = tasks.ClassificationModel({"nc": 3, "backbone": body, "head": head}, verbose=False)
+        torch.save({"model": model, "train_args": {}}, tmp_path / f"{gain}.pt")
+        out = tmp_path / f"out{gain}"
+        assert run(str(tmp_path / f"{gain}.pt"), tmp_path / "p", out, "--device", "cpu", "--imgsz", "64") == 0
+        (layer,) = json.loads((out / "gates.json").read_text())["layers"]
+        assert layer["gain"] == gain
+        means.append(layer["mean"])
+    assert means[0] == pytest.approx(means[1])
+    assert 0.62 < means[0] < 1
+
+
+def test_unreadable_pictures_are_told_and_left_out(checkpoint, source, tmp_path, caplog):
+    """The next one is drawn in its place; other files are none."""
+    (source / "000.png").write_bytes(b"no picture")
+    (source / "notes.txt").write_text("no picture")
+    (source / "folder.png").mkdir()
+    out = tmp_path / "out"
+    assert run(checkpoint, source, out, "--pictures", "1", "--device", "cpu") == 0
+    assert [r.message for r in caplog.records if "000.png" in r.message] == [
+        f"{source / '000.png'}: not readable as a picture, left out"
+    ]
+    assert [f.name for f in out.glob("*detections.png")] == ["001-a_b_c_20-detections.png"]
+    assert json.loads((out / "gates.json").read_text())["pictures"] == 2
+
+
+def test_limits(checkpoint, tmp_path):
+    for i in range(9):
+        save_noise(tmp_path / f"p/{i}.png", (32 + 8 * i, 48))
+    assert run(checkpoint, tmp_path / "p", tmp_path / "out", "--pictures", "2", "--limit", "4", "--device", "cpu") == 0
+    assert json.loads((tmp_path / "out/gates.json").read_text())["pictures"] == 4
+    assert sorted(f.name for f in (tmp_path / "out").glob("*detections.png")) == [
+        "001-0-detections.png",
+        "002-4-detections.png",
+    ]
+
+
+SPREAD = [(9, 4, [0, 2, 4, 6]), (3, 8, [0, 1, 2]), (100, 64, None), (0, 3, [])]
+
+
+@pytest.mark.parametrize(("count", "most", "taken"), SPREAD)
+def test_spread(count, most, taken):
+    found = spread(count, most)
+    assert found == sorted(set(found))
+    assert len(found) == min(count, most)
+    assert taken is None or found == taken
+    assert not found or max(np.diff([*found, count])) <= -(-count // len(found))
+
+
+def test_folders(checkpoint, source, tmp_path, capsys, monkeypatch):
+    """A folder is numbered unless it is given; one that holds files is written into only by force."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--pictures", "1", "--device", "cpu"]
+    for number in ("", "2"):
+        assert main(["attention-maps", "--weights", checkpoint, "--source", str(source), *small]) == 0
+        assert (tmp_path / f"runs/attention-maps{number}/index.html").exists()
+    kept = tmp_path / "runs/attention-maps"
+    (kept / "mine.txt").write_text("mine")
+    before = contents(kept)
+    assert run(checkpoint, source, kept, *small) == 2
+    assert "it holds files already; choose another folder, or --force" in capsys.readouterr().err
+    assert contents(kept) == before
+    assert run(checkpoint, source, kept, *small, "--force") == 0
+    assert (kept / "mine.txt").read_text() == "mine"
+
+
+MISTAKES = [
+    (["--weights", "{base}"], "base.pt: it has no attention layer, so there is no gate to look at"),
+    (["--weights", "missing.pt"], "--weights missing.pt: no such file"),
+    (["--base", "missing.pt"], "--base missing.pt: no such file"),
+    (["--base", "{other}"], "Classify, is of the task classify, expected detect"),
+    (["--source", "{tmp}/missing"], "--source {tmp}/missing: no such file or folder"),
+    (["--source", "{tmp}/empty"], "--source {tmp}/empty: no picture there; expected files ending with"),
+    (["--source", "{tmp}/broken"], "--source: of 2 pictures none can be read, the first is {tmp}/broken/a.jpg"),
+    (["--output", "{tmp}/pictures/out"], "--output {tmp}/pictures/out: it is among the data"),
+    (["--output", "{tmp}/empty/notes.txt"], "--output {tmp}/empty/notes.txt: it is a file"),
+    (["--pictures", "0"], "expected a whole number above 0, found '0'"),
+    (["--conf", "2"], "expected a share above 0"),
+    (["--device", "7"], "--device 7: no such device here"),
+    (["--epochs", "3"], "'--epochs': unknown to attention-maps"),
+]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    head = [[-1, 1, "Classify", ["nc"]]]
+    return save_model(tmp_path_factory.mktemp("weights") / "other.pt", {**SMALL, "head": head}, "Classification")
+
+
+@pytest.mark.parametrize(("arguments", "told"), MISTAKES, ids=[told[:40] for _, told in MISTAKES])
+def test_mistakes(arguments, told, checkpoint, base, other, source, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("empty", "broken"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "empty/notes.txt").write_text("none")
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / "broken" / name).write_bytes(b"none")
+    names = {"tmp": tmp_path, "base": base, "other": other}
+    given = {"--weights": checkpoint, "--source": str(source), "--output": str(tmp_path / "out"), "--device": "cpu"}
+    given |= {arguments[0]: arguments[1].format(**names)}
+    before = contents(tmp_path)
+    assert main(["attention-maps", *(part for pair in given.items() for part in pair)]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("yolo-attn: error: ")
+    assert told.format(**names) in line
+    assert contents(tmp_path) == before
+
+
+def test_model_of_other_channels_is_refused(source, tmp_path, capsys):
+    weights = tmp_path / "grey.pt"
+    d = {**tasks.yaml_model_load("yolov8n-gam.yaml"), "channels": 1}
+    torch.save({"model": tasks.DetectionModel(d, ch=1, verbose=False), "train_args": {}}, weights)
+    assert run(str(weights), source, tmp_path / "out", "--device", "cpu") == 2
+    assert "it takes pictures of 1 channels, expected 3" in capsys.readouterr().err
+
+
+def test_stopped_run_leaves_no_picture(checkpoint, source, tmp_path, monkeypatch):
+    """Ctrl-C in the middle of drawing."""
+    import yolo_attn.maps.run as module
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "draw_statistics", stop)
+    assert run(checkpoint, source, tmp_path / "out", "--device", "cpu") == 130
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_script(checkpoint, source, tmp_path):
+    arguments = ["--weights", checkpoint, "--source", source, "--pictures", "1", "--device", "cpu"]
+    result = script("attention_maps.py", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs/attention-maps/index.html").exists()
+    assert [f.name for f in tmp_path.glob("runs/*")] == ["attention-maps"]
+
+
+def test_view_of_holes_and_constants():
+    gate = torch.rand(1, 6, 4, 5)
+    gate[0, 2] = torch.nan
+    gate[0, :, 0, 0] = torch.nan
+    gate[0, 3, 1, 1] = torch.inf
+    gate[0, 4] += 1
+    view = GateView.of(gate)
+    known = gate[0].where(gate[0].isfinite(), torch.nan).numpy()
+    assert view.strongest[0] == 4
+    assert 2 not in view.strongest
+    assert np.isnan(view.mean[0, 0])
+    assert np.isnan(view.channels[2])
+    expected = np.nanmean(known.reshape(6, -1)[[0, 1, 3, 4, 5]], 1)
+    np.testing.assert_allclose(view.channels[[0, 1, 3, 4, 5]], expected, rtol=1e-5)
+    np.testing.assert_array_equal(view.maps, known[view.strongest].astype(np.float32))
+    assert view.counts.sum() == np.isfinite(known).sum()
+    flat = GateView.of(torch.full((1, 2, 3, 3), 0.5))
+    assert flat.range == pytest.approx((0.495, 0.505))
+    nothing = GateView.of(torch.full((1, 2, 3, 3), torch.nan))
+    assert nothing.counts.sum() == 0
+
+
+def test_unusual_pictures_and_gates_are_drawn(tmp_path):
+    """One pixel wide, grey, with transparency, 16 bits; a layer without any gate, since its input is 0."""
+    rows = {"backbone": [ROWS[0], [-1, 1, "SE", []]], "head": [[-1, 1, "Classify", ["nc"]]]}
+    model = tasks.ClassificationModel({"nc": 3, **rows}, verbose=False)
+    model.model[0].act = torch.nn.ReLU()
+    torch.nn.init.constant_(model.model[0].bn.bias, -100)
+    torch.save({"model": model, "train_args": {"imgsz": 32}}, tmp_path / "best.pt")
+    folder = tmp_path / "p"
+    save_noise(folder / "thin.png", (1, 90))
+    for mode in ("L", "RGBA", "I;16"):
+        Image.new(mode, (40, 30), 99 if mode != "RGBA" else (9, 9, 9, 9)).save(folder / f"{mode[0]}.png")
+    shutil.copy(folder / "L.png", folder / "L.tif")
+    assert run(str(tmp_path / "best.pt"), folder, tmp_path / "out", "--device", "cpu") == 0
+    numbers = json.loads((tmp_path / "out/gates.json").read_text())
+    assert [layer["mean"] for layer in numbers["layers"]] == [None]
+    assert len(list((tmp_path / "out").glob("*-row-1-SE.png"))) == numbers["pictures"] >= 4
