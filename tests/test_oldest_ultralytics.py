@@ -13,6 +13,7 @@ def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     result = script("train_det.py", *arguments, "val=False", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"Ultralytics {OLDEST}" in result.stdout + result.stderr
+    assert "attention, 8 pictures of val: row 22 GAM " in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
     lines = (run / "results.csv").read_text().splitlines()
     assert len(lines) == 4
@@ -97,6 +98,10 @@ def test_pictures_that_change_are_left_out(on_oldest):
 @pytest.mark.slow
 def test_faults(on_oldest):
     run_tests("tests/engine/test_faults.py", "-m", "not slow")
+
+
+def test_attention_maps(on_oldest):
+    run_tests("tests/maps/test_maps.py", "-k", "pictures_page or seg or cls or rtdetr")
 
 
 def test_attention_is_inserted(on_oldest):

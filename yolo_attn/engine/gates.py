@@ -26,7 +26,13 @@ def trained_gates(trainer: "RunTrainer") -> str | None:
     model: Any = AutoBackend(str(file), device=trainer.device, fuse=False, verbose=False).model
     validator, loader = trainer.validator, trainer.validator.dataloader
     data = loader.dataset
-    chosen = range(0, len(data), max(len(data) // PICTURES, 1))[:PICTURES]
+    chosen = spread(len(data), PICTURES)
     batches = (validator.preprocess(loader.collate_fn([data[i]]))["img"] for i in chosen)
     found = {label_of(model, name): gate for name, gate in measure_gates(model, batches).items()}
     return f"attention, {len(chosen)} pictures of {trainer.args.split or 'val'}: {gates_line(found)}"
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Up to `most` of the numbers below `count`, evenly spread, ascending."""
+    taken = min(count, most)
+    return [n * count // taken for n in range(taken)]

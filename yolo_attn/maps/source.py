@@ -44,9 +44,3 @@ def read_picture(file: Path) -> NDArray[np.uint8] | None:
     if pixels is None:
         LOGGER.warning(f"{file}: {reason}, left out")
     return pixels
-
-
-def spread(count: int, most: int) -> list[int]:
-    """Up to `most` of the numbers below `count`, evenly spread, ascending."""
-    taken = min(count, most)
-    return [n * count // taken for n in range(taken)]
