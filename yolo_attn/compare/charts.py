@@ -8,13 +8,16 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from yolo_attn.compare.matches import ERRORS
 from yolo_attn.compare.results import Comparison, Result, Results
+from yolo_attn.compare.statistics import Difference
 from yolo_attn.engine.validator import plain_text
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -58,9 +61,9 @@ def cost_chart(results: Results, axis: str, cost: Callable[[Result], Sequence[fl
             value, 100 * score.mean, upright, across, **_style(n), linestyle="", capsize=3, label=_short(each)
         )
     front: list[tuple[float, float]] = []
-    for value, score in sorted((values[0], -100 * each.scores[results.main].mean) for _, each, values in points):
-        if not front or -score > front[-1][1]:
-            front.append((value, -score))
+    for value, below in sorted((values[0], -100 * each.scores[results.main].mean) for _, each, values in points):
+        if not front or -below > front[-1][1]:
+            front.append((value, -below))
     axes.plot(*zip(*front, strict=True), color="#999999", linestyle=":", drawstyle="steps-post", label="Pareto front")
     return _finish(figure, axes, axis, f"{results.main} (0–100)")
 
@@ -78,7 +81,7 @@ def curve_chart(results: Results) -> str | None:
         style = {**_style(n), "linestyle": LINES[n % len(LINES)], "markevery": max(1, len(epochs) // 8)}
         axes.plot(epochs, [sum(v) / len(v) for v in values], **style, label=_short(each))
         axes.fill_between(epochs, list(map(min, values)), list(map(max, values)), color=style["color"], alpha=0.15)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _finish(figure, axes, "epoch", f"{results.main} (0–100)")
 
 
@@ -105,7 +108,9 @@ def error_chart(results: Results) -> str | None:
     return _dots(list(ERRORS), series, "AP50 lost by errors of this kind (0–100)")
 
 
-def _differences(results: Results, rows: Sequence[str], of: Callable[[Comparison], Mapping[str, object]]) -> str | None:
+def _differences(
+    results: Results, rows: Sequence[str], of: Callable[[Comparison], Mapping[str, Difference]]
+) -> str | None:
     series: list[Series] = []
     for n, each in enumerate(results.variants):
         compared = results.against_base(each.variant)
@@ -143,7 +148,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _style(n: int) -> dict[str, object]:
+def _style(n: int) -> dict[str, Any]:
     return {"color": COLOURS[n % len(COLOURS)], "marker": MARKS[n % len(MARKS)], "markersize": 6}
 
 
