@@ -116,7 +116,7 @@ def _differences(
         compared = results.against_base(each.variant)
         if compared:
             found = [of(compared).get(row) for row in rows]
-            series.append((n, _short(each), [d and (d.mean, d.half or 0.0) for d in found]))
+            series.append((n, _short(each), [(d.mean, d.half or 0.0) if d else None for d in found]))
     return _dots([_cut(row) for row in rows], series, f"difference of {results.main} to the base (0–100)", centred=True)
 
 
