@@ -117,34 +117,33 @@ def _of_class(result: Result, name: str, metric: str) -> float | None:
 
 
 def _table(results: Results) -> str:
-    """results.csv: a line for each variant, scores as fractions of 1."""
+    """results.csv: a line for each training, scores as fractions of 1."""
+    study = results.study
     rows = []
-    for each in results.variants:
-        cost, compared = each.cost, results.against_base(each.variant)
+    for run in study.runs:
+        variant = next(each for each in study.manifest.variants if each.name == run.variant)
+        cost, record = study.costs.variants.get(run.variant, Cost()), run.record
         row: dict[str, Any] = {
-            "variant": each.variant.name,
-            "label": each.variant.label,
-            "control_for": each.variant.control_for,
-            "seeds": len(each.runs),
-            "verdict": compared.verdict if compared else None,
-            "p_holm": compared.p if compared else None,
+            "variant": variant.name,
+            "label": variant.label,
+            "layer": variant.layer,
+            "at": variant.at,
+            "options": json.dumps(variant.options) if variant.options else None,
+            "control_for": variant.control_for,
+            "seed": run.seed,
+            "error": run.error,
+            **{name: run.scores.get(name) for name in results.metrics},
             "parameters": cost.parameters,
             "gflops": cost.gflops,
             "latency_ms": cost.latency_ms,
-            "training_s": each.seconds.mean if each.seconds else None,
-            "memory_mb": each.memory_mb,
         }
-        for name in results.metrics:
-            score = each.scores.get(name)
-            found = compared.metrics.get(name) if compared else None
-            row[f"{name}_mean"] = score.mean if score else None
-            row[f"{name}_sd"] = score.deviation if score else None
-            row[f"{name}_difference"] = found.mean if found else None
-            row[f"{name}_half_interval"] = found.half if found else None
-            row[f"{name}_half_interval_images"] = compared.images.get(name) if compared else None
+        names = ("epochs", "seconds", "memory_mb", "device", "machine", "finished")
+        row |= {name: getattr(record, name) if record else None for name in names}
+        row |= record.versions if record else {}
         rows.append(row)
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, rows[0].keys(), lineterminator="\n")
+    columns = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
