@@ -44,6 +44,9 @@ def run(command, cwd):
         command = command.replace("epochs=100", "epochs=1 batch=8") + " imgsz=64 device=cpu"
     elif "train" in command.split("--")[0] and "ls" not in command:
         command = LARGE.sub("", command) + f" --epochs 1 --batch 8 {SMALL}"
+    elif "compare" in command:
+        command = LARGE.sub("", command).replace("SimAM,NAM,GAM,CBAM", "SimAM").replace("SimAM,NAM,GAM", "SimAM")
+        command = command.replace("0,1,2", "0") + f" --epochs 1 --batch 8 {SMALL}"
     elif "val_det" in command or "attn val" in command:
         command += f" {SMALL}"
     environment = {**os.environ, "PATH": path}
@@ -70,7 +73,7 @@ def test_quick_start_runs_in_its_order(small_coco, tmp_path):
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     (tmp_path / "path/to/coco").symlink_to(small_coco)
     ours = [command for command in commands() if not command.startswith(("make ", "pip "))]
-    assert len(ours) == 11
+    assert len(ours) == 12
     for command in ours:
         run(command, tmp_path)
     assert (tmp_path / "runs/detect/val/predictions.json").exists()
@@ -97,6 +100,14 @@ def test_commands_of_the_data_page_run(small_coco, tmp_path):
         run(command.replace("person", "circle").replace("car", "star"), tmp_path)
     assert (tmp_path / "suspects/data_report.json").exists()
     assert len(list(tmp_path.glob("runs/detect/*/data_report.json"))) == 6
+
+
+def test_command_of_the_comparison_page_runs(small_coco, tmp_path):
+    (tmp_path / "path/to").mkdir(parents=True)
+    (tmp_path / "path/to/bccd").symlink_to(small_coco)
+    (command,) = commands((ROOT / "docs/compare.md").read_text())
+    run(command, tmp_path)
+    assert (tmp_path / "runs/compare/yolov8n/report.html").exists()
 
 
 def test_commands_of_the_export_page_run(small_coco, tmp_path, monkeypatch):
