@@ -76,22 +76,24 @@ def results_rows(run):
     return [dict(zip(names, row, strict=True)) for row in table]
 
 
-def pycocotools_scores(truth, results, kind="bbox", sigmas=None):
-    """COCO's numbers of two files, and AP and AP50 of each category."""
+def pycocotools_scores(truth, results, kind="bbox", **params):
+    """COCO's numbers of a JSON and results, listed or in a file, and AP and AP50 of each category.
+
+    Parameters are pycocotools' own, such as `catIds`.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO(str(truth))
-        evaluation = COCOeval(gt, gt.loadRes(str(results)), kind)
-        if sigmas is not None:
-            evaluation.params.kpt_oks_sigmas = sigmas
+        evaluation = COCOeval(gt, gt.loadRes(results if isinstance(results, list) else str(results)), kind)
+        vars(evaluation.params).update(params)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     per_class = {}
-    for k, category in enumerate(evaluation.params.catIds):
+    for k, category in enumerate(evaluation.params.catIds if evaluation.params.useCats else ()):
         both = [p[p > -1] for p in (precision[:, :, k], precision[0, :, k])]
         per_class[gt.cats[category]["name"]] = [p.mean() if p.size else -1 for p in both]
     return evaluation.stats, per_class

@@ -1,13 +1,10 @@
 """Several JSONs as one, and parts of one, scored as pycocotools scores the same choice."""
 
-import contextlib
-import io
 import json
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from support import pycocotools_scores
 
 from yolo_attn.coco.choose import join, only_classes, single_class, subset
 from yolo_attn.coco.evaluate import Detections, evaluate
@@ -64,18 +61,8 @@ def collect(results, image=lambda i: i, category=lambda i: i):
     return detections
 
 
-def pycocotools_stats(truth, results, **params):
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(gt := COCO(str(truth)), gt.loadRes(results), "bbox")
-        for name, value in params.items():
-            setattr(evaluation.params, name, value)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats
-
-
-def assert_scores(index, detections, expected):
+def assert_scores(index, detections, truth, results, **params):
+    expected, _ = pycocotools_scores(truth, results, **params)
     np.testing.assert_allclose(list(evaluate(index, detections).metrics.values()), expected, rtol=0, atol=1e-9)
 
 
@@ -95,7 +82,7 @@ def test_only_some_classes(drawn):
     assert index.category_ids.tolist() == [3, 40]
     assert len(index.image_ids) == 10
     kept = [d for d in results if d["category_id"] != 9]
-    assert_scores(index, collect(kept), pycocotools_stats(file, results, catIds=[3, 40]))
+    assert_scores(index, collect(kept), file, results, catIds=[3, 40])
 
 
 def test_all_classes_as_one(drawn):
@@ -103,7 +90,7 @@ def test_all_classes_as_one(drawn):
     index = single_class(read_index(file))
     assert index.category_names == ["item"]
     detections = collect(results, category=lambda _: int(index.category_ids[0]))
-    assert_scores(index, detections, pycocotools_stats(file, results, useCats=0))
+    assert_scores(index, detections, file, results, useCats=0)
 
 
 def test_a_subset_keeps_the_shares_of_classes(tmp_path):
@@ -139,7 +126,7 @@ def test_a_subset_is_scored_as_these_images(drawn):
     assert [part.file_names[i] for i in range(4)] == [f"{i - 1}.jpg" for i in ids]
     assert len(part.boxes) == sum(a["image_id"] in ids for a in content["annotations"])
     kept = [d for d in results if d["image_id"] in ids]
-    assert_scores(part, collect(kept), pycocotools_stats(file, results, imgIds=ids))
+    assert_scores(part, collect(kept), file, results, imgIds=ids)
 
 
 def test_several_files_are_joined_by_name_and_scored_as_one(tmp_path):
@@ -169,7 +156,7 @@ def test_several_files_are_joined_by_name_and_scored_as_one(tmp_path):
     (tmp_path / "merged.json").write_text(json.dumps(merged))
     together = [moved(k, d) for k, ds in enumerate(results) for d in ds]
     detections = collect(together)
-    assert_scores(index, detections, pycocotools_stats(tmp_path / "merged.json", together))
+    assert_scores(index, detections, tmp_path / "merged.json", together)
 
     detections.save(tmp_path / "predictions.json", index)
     for k, expected in enumerate(results, 1):
@@ -239,7 +226,7 @@ def test_ids_as_text_stay_text_in_the_predictions(tmp_path):
     texts = [f"picture {i}" for i in range(1, 11)]
     categories = sorted(CATEGORIES)
     detections = collect(results, lambda i: 1 + texts.index(i), lambda i: 1 + categories.index(i))
-    assert_scores(index, detections, pycocotools_stats(tmp_path / "a.json", results))
+    assert_scores(index, detections, tmp_path / "a.json", results)
     detections.save(tmp_path / "predictions.json", index)
     saved = json.loads((tmp_path / "predictions.json").read_text())
     assert {d["image_id"] for d in saved} == {d["image_id"] for d in results}

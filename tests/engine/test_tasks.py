@@ -46,8 +46,8 @@ def model_yaml(folder, task):
     return file
 
 
-def coco_stats(truth, results, kind, sigmas=None):
-    return pycocotools_scores(truth, results, kind, sigmas)[0]
+def coco_stats(truth, results, kind, **params):
+    return pycocotools_scores(truth, results, kind, **params)[0]
 
 
 def train_and_validate(task, data, tmp_path, *more):
@@ -92,7 +92,7 @@ def test_pose(small_poses, tmp_path):
     truth, results = small_poses / "annotations/person_keypoints_val.json", val / "predictions.json"
     metrics = json.loads((val / "metrics.json").read_text())
     assert "OKS sigma 1/5 for each of 5 keypoints" in metrics["evaluator"]
-    stats = coco_stats(truth, results, "keypoints", np.ones(5) / 5)
+    stats = coco_stats(truth, results, "keypoints", kpt_oks_sigmas=np.ones(5) / 5)
     np.testing.assert_allclose([metrics[m] for m in KEYPOINT_METRICS], stats, rtol=0, atol=1e-9)
     found = json.loads(results.read_text())
     assert found
