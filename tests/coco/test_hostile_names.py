@@ -1,0 +1,80 @@
+"""Names of pictures as they should not be: found where they lead, and only in their folder."""
+
+import pytest
+from hostile import BASE, OUTSIDE, pictures, read, told_of
+from support import save_noise
+
+from yolo_attn.coco import OUTSIDE_VARIABLE
+from yolo_attn.errors import UserError
+
+OTHERWISE = {"picture found under another spelling of its file_name": 1}
+
+NAMES = {
+    "in a folder": ("sub/x.jpg", "sub/x.jpg", {}),
+    "through a folder and back": ("sub/../x.jpg", "x.jpg", {}),
+    "doubled slash": ("sub//x.jpg", "sub/x.jpg", {}),
+    "backslash": ("sub\\x.jpg", "sub/x.jpg", OTHERWISE),
+    "other case": ("sub/X.JPG", "sub/x.jpg", OTHERWISE),
+    "other case, accents": ("É.JPG", "é.jpg", OTHERWISE),
+    "percent-encoded": ("a%20b%2Bc.jpg", "a b+c.jpg", OTHERWISE),
+    "percent as it is": ("a%20b.jpg", "a%20b.jpg", {}),
+    "link": ("https://host.example/some/x%20y.jpg?size=3#top", "x y.jpg", OTHERWISE),
+    "broken link": ("http://[host/x.jpg", None, {"picture missing": 1}),
+    "absolute, inside": ("{images}/x.jpg", "x.jpg", {}),
+    "absolute, outside": ("{images}/../secret.jpg", "../secret.jpg", OUTSIDE),
+    "upwards": ("../secret.jpg", "../secret.jpg", OUTSIDE),
+    "upwards, encoded": ("..%2Fsecret.jpg", "../secret.jpg", OUTSIDE),
+    "upwards, backslashes": ("..\\secret.jpg", "../secret.jpg", OUTSIDE),
+    "upwards, nothing there": ("../nothing.jpg", None, {"picture missing": 1}),
+    "device": ("/dev/zero", None, OUTSIDE),
+    "home": ("~/x.jpg", None, {"picture missing": 1}),
+    "dots alone": ("..", None, {"picture that is no file": 1}),
+    "line break": ("a\nb.jpg", "a\nb.jpg", {}),
+    "Windows path": ("C:\\pictures\\x.jpg", None, {"picture missing": 1}),
+}
+"""A file name, where the picture lies in the image folder, and what is told."""
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_file_name(written, case):
+    name, place, told = NAMES[case]
+    images = (written(BASE) / "images/val").resolve()
+    if place:
+        save_noise(images / place)
+    (images / "sub").mkdir(exist_ok=True)
+    _, examined = read(written(pictures("1.jpg", name.format(images=images))))
+    assert told_of(examined) == told
+    assert examined.report.usable == (2 if place and told != OUTSIDE else 1)
+
+
+def test_the_same_name_in_two_folders(written):
+    images = written(BASE) / "images/val"
+    save_noise(images / "a/x.jpg", (30, 20))
+    save_noise(images / "b/x.jpg", (20, 30))
+    _, examined = read(written(pictures("a/x.jpg", "b/x.jpg")))
+    assert [label["shape"] for label in examined.labels] == [(20, 30), (30, 20)]
+    assert told_of(examined) == {}
+
+
+def test_symbolic_links(written, tmp_path, monkeypatch):
+    """Those that leave the folder are refused, in a line that says what helps; the folder itself may be one."""
+    images = written(BASE) / "images/val"
+    save_noise(tmp_path / "elsewhere/x.jpg")
+    (images / "x.jpg").symlink_to(tmp_path / "elsewhere/x.jpg")
+    (images / "folder").symlink_to(tmp_path / "elsewhere")
+    (images / "inside.jpg").symlink_to("1.jpg")
+    (images / "nowhere.jpg").symlink_to("gone.jpg")
+    (images / "circle.jpg").symlink_to("circle.jpg")
+    names = ["1.jpg", "x.jpg", "folder/x.jpg", "inside.jpg", "nowhere.jpg", "circle.jpg"]
+    _, examined = read(written(pictures(*names)))
+    assert told_of(examined) == {"picture outside its image folder": 2, "picture missing": 2}
+    assert "--allow-outside takes it" in " ".join(examined.report.problems.lines())
+    with pytest.raises(UserError, match=r"in none of the places tried: .*; found: .*--allow-outside takes it"):
+        read(written(pictures("x.jpg")))
+    monkeypatch.setenv(OUTSIDE_VARIABLE, "1")
+    _, examined = read(written(pictures(*names)))
+    assert told_of(examined) == {"picture missing": 2}
+    monkeypatch.delenv(OUTSIDE_VARIABLE)
+    images.rename(tmp_path / "pictures")
+    images.symlink_to(tmp_path / "pictures")
+    assert told_of(read(written(BASE))[1]) == {}
