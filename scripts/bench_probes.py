@@ -68,9 +68,9 @@ def build(kind: str, folder: Path, imgsz: int, train: bool = True) -> Any:
 
 def start(kind: str, folder: Path) -> Cost:
     """Build a data set for training."""
-    import ultralytics.data  # noqa: F401
+    import ultralytics.data  # noqa: F401  before the time starts
 
-    import yolo_attn.engine.data  # noqa: F401
+    import yolo_attn.engine.data  # noqa: F401  likewise
 
     with Cost() as cost:
         build(kind, folder, 640)

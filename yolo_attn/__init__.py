@@ -81,7 +81,7 @@ class _RegisterAfter(MetaPathFinder):
                 execute(module)
                 register()
 
-            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]  # of this import alone
         return spec
 
 

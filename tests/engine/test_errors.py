@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib import import_module
 
 import pytest
 import torch
@@ -146,7 +147,7 @@ def test_missing_package_that_no_checkpoint_names(told, small_coco, monkeypatch)
     """It holds no layer of the user's."""
 
     def lacking(self):
-        import no_such_package  # noqa: F401
+        import_module("no_such_package")
 
     monkeypatch.setattr("yolo_attn.engine.trainer.DetectionTrainer._setup_train", lacking)
     line = told("train", "--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK)

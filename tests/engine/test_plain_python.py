@@ -13,7 +13,7 @@ from support import listing, pycocotools_scores, run_python, txt_data
 from ultralytics import RTDETR, YOLO
 from ultralytics.models import rtdetr, yolo
 
-import yolo_attn  # noqa: F401
+import yolo_attn  # noqa: F401  registers the row names
 from yolo_attn.coco.evaluate import METRICS
 from yolo_attn.engine import trainer, validator
 from yolo_attn.errors import UserError

@@ -243,7 +243,7 @@ def test_what_cannot_be_registered(layer, error, message):
 
 
 def test_names_with_underscores_and_errors_of_any_kind():
-    class My_Layer(nn.Identity):  # noqa: N801
+    class My_Layer(nn.Identity):  # noqa: N801  such a name is what is tested
         def __init__(self, channels, *, k=1):
             super().__init__()
             assert k == 1, "k is 1"

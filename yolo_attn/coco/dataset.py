@@ -95,7 +95,8 @@ class CocoDataset(YOLODataset):
         """Sort pictures by shape, as Ultralytics does; labels stay in their arrays."""
         made = self.labels
         shapes = made.sizes[:, ::-1].astype(int).tolist()
-        self.labels = [{"shape": tuple(shape), "row": row} for row, shape in enumerate(shapes)]  # type: ignore[assignment]
+        rows: Any = [{"shape": tuple(shape), "row": row} for row, shape in enumerate(shapes)]
+        self.labels = rows
         super().set_rectangle()
         self.labels = made.take([label["row"] for label in self.labels])
 

@@ -182,11 +182,12 @@ class Finder:
 
     def _list(self, folder: str) -> dict[str, str]:
         """Names in a folder inside the root, by their lower-case form."""
-        path = os.path.join(self.root, folder)  # noqa: PTH118
+        path = Path(self.root, folder)
         try:
-            return {n.casefold(): n for n in sorted(os.listdir(path))} if self._inside(path) else {}  # noqa: PTH208
+            names = sorted(file.name for file in path.iterdir()) if self._inside(str(path)) else []
         except (OSError, ValueError):
             return {}
+        return {name.casefold(): name for name in names}
 
 
 def displayed_size(file: str | Path) -> tuple[int, int]:

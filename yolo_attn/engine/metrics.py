@@ -27,7 +27,7 @@ class CocoMetrics:
     @property
     def results_dict(self) -> dict[str, float]:
         """Ultralytics' own numbers, COCO's AP and AP50, and the fitness."""
-        own: dict[str, float] = super().results_dict  # type: ignore[misc]
+        own: dict[str, float] = super().results_dict  # type: ignore[misc]  # of the class that this is mixed into
         return {**own, **{key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}}
 
 

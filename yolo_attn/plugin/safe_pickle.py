@@ -52,7 +52,8 @@ _lock = threading.Lock()
 class LeftOut:
     """Stands for an object of the training's, such as its loss."""
 
-    def __new__(cls, *args: Any) -> "LeftOut":  # noqa: D102
+    def __new__(cls, *args: Any) -> "LeftOut":
+        """An object, whatever it was made of."""
         return super().__new__(cls)
 
     def __setstate__(self, state: Any) -> None:
@@ -119,7 +120,7 @@ def _entry(name: str) -> list[Any]:
 def _class(module: str, attribute: str) -> type | None:
     """The class that a checkpoint may have objects of; a module that is not imported is not imported for it."""
     if module.startswith("torchvision."):
-        import torchvision  # noqa: F401
+        import torchvision  # noqa: F401  so that its classes are found
     found = vars(sys.modules.get(module, object)).get(attribute)  # not getattr, which a module may answer by importing
     own = {AttendedConv, *(part for layer in LAYERS.values() for part in parts_of(layer))}
     if module == "torchvision.transforms.transforms":

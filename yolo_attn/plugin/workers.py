@@ -51,7 +51,7 @@ def tune(run_tuning: Callable[..., Any], model: Any, /, *args: Any, **kwargs: An
             command = [sys.executable, "-c", first_lines() + COMMAND, *command[command.index("train") :]]
         return run(command, *args, **kwargs)
 
-    subprocess.run = run_with_layers  # type: ignore[assignment]
+    subprocess.run = run_with_layers  # type: ignore[assignment]  # one signature for all of its own
     try:
         return run_tuning(model, *args, **kwargs)
     finally:
