@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def measure(jobs: Mapping[str, Job], size: int, device: str) -> Costs:
     with torch.inference_mode():
         for _ in range(WARM_UP + ROUNDS):
             for name, model in models.items():
-                times[name].append(_milliseconds(lambda model=model: model(picture), place))  # type: ignore[misc]
+                times[name].append(_milliseconds(partial(model, picture), place))
     costs = {}
     for name, taken in times.items():
         low, middle, high = statistics.quantiles(taken[WARM_UP:], n=4)
