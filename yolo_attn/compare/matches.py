@@ -1,6 +1,8 @@
 """A run's detections held against the ground truth, image by image, and what kinds of errors are among them."""
 
-from collections.abc import Iterator
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,28 +91,74 @@ def match(truth: Path, predictions: Path, kind: str) -> Matches:
         raise UserError(f"{predictions}: cannot be held against {truth.name}: {one_line(error)}") from error
     categories = known.loadCats(known.getCatIds())
     keypoints = max((len(category.get("keypoints") or ()) for category in categories), default=0)
-    evaluation = new_evaluation(known, found, kind, keypoints)
-    evaluation.evaluate()
-    errors = evaluation.tide_errors()["delta_ap"]
+    whole = new_evaluation(known, found, kind, keypoints)
+    whole.evaluate()
+    errors = whole.tide_errors()["delta_ap"]
     metrics = tuple(
-        Metric(d["name"], d["area"], d["iou_thr"] and evaluation.params.iouThrs.index(d["iou_thr"]))
-        for d in evaluation.metric_defs()
+        Metric(d["name"], d["area"], d["iou_thr"] and whole.params.iouThrs.index(d["iou_thr"]))
+        for d in whole.metric_defs()
         if d["ap"]
     )
-    ids = sorted(known.getImgIds())
-    groups = _groups(evaluation, ids)
+    with _uncollected():
+        groups = _groups(known, found, lambda near: new_evaluation(known, near, kind, keypoints))
     objects = {c["name"]: len(groups["all"][c["id"]].truth_image) for c in categories if c["id"] in groups["all"]}
-    return Matches(len(ids), metrics, groups, objects, {name: errors[name] for name in ERRORS})
+    return Matches(len(known.getImgIds()), metrics, groups, objects, {name: errors[name] for name in ERRORS})
 
 
-def _groups(evaluation: Any, ids: list[int]) -> dict[str, dict[int, Group]]:
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Within it, cyclic garbage is not looked for: of millions of small lists that takes longer than all else."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _groups(
+    known: hotcoco.COCO, found: hotcoco.COCO, evaluation_of: Callable[[hotcoco.COCO], hotcoco.COCOeval]
+) -> dict[str, dict[int, Group]]:
+    """The matches by range of areas and category.
+
+    The evaluator makes Python objects of matches, which takes far longer than matching. So it is given only detections
+    of classes that their image has; those of others match nothing, which needs no evaluator to know.
+    """
+    ids = sorted(known.getImgIds())
     places = {image_id: place for place, image_id in enumerate(ids)}
+    labelled = {(a["image_id"], a["category_id"]) for a in known.loadAnns(known.getAnnIds())}
+    near: list[dict[str, Any]] = []
+    far: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for each in found.loadAnns(found.getAnnIds()):
+        key = each["image_id"], each["category_id"]
+        if key in labelled:
+            near.append(each)
+        elif key[0] in places:
+            far.setdefault(key, []).append(each)
+    evaluation: Any = evaluation_of(known.loadRes(near))
     labels = dict(zip(map(tuple, evaluation.params.areaRng), evaluation.params.areaRngLbl, strict=True))
-    found: dict[str, dict[int, _Found]] = {label: {} for label in labels.values()}
+    matched: dict[str, dict[int, _Found]] = {label: {} for label in labels.values()}
     for each in _images(evaluation, ids):
-        of_category = found[labels[tuple(each["aRng"])]].setdefault(each["category_id"], _Found())
+        of_category = matched[labels[tuple(each["aRng"])]].setdefault(each["category_id"], _Found())
         of_category.add(places[each["image_id"]], each)
-    return {label: {i: each.group() for i, each in by_id.items()} for label, by_id in found.items()}
+    for (image_id, category_id), detections in far.items():
+        for area, label in labels.items():
+            if category_id in matched[label]:
+                matched[label][category_id].add(places[image_id], _unmatched(detections, area, evaluation.params))
+    return {label: {i: each.group() for i, each in by_id.items()} for label, by_id in matched.items()}
+
+
+def _unmatched(detections: list[dict[str, Any]], area: tuple[float, ...], params: Any) -> dict[str, Any]:
+    """What the evaluator has of an image without an object of a category: those of the range's areas are wrong."""
+    kept = sorted(detections, key=lambda each: -each["score"])[: params.maxDets[-1]]
+    thresholds = len(params.iouThrs)
+    return {
+        "dtScores": [each["score"] for each in kept],
+        "dtMatched": [[False] * len(kept)] * thresholds,
+        "dtIgnore": [[not area[0] <= each["area"] <= area[1] for each in kept]] * thresholds,
+        "gtInDenominator": [],
+    }
 
 
 class _Found:
@@ -133,7 +181,7 @@ class _Found:
                 so_far += more
 
     def group(self) -> Group:
-        order = np.argsort(-np.array(self.scores, dtype=np.float64), kind="stable")
+        order = np.lexsort((self.image, -np.array(self.scores, dtype=np.float64)))
         counted = ~np.array(self.ignored, dtype=bool)[:, order]
         return Group(
             image=np.array(self.image, dtype=np.int32)[order],
