@@ -133,6 +133,8 @@ def _dots(rows: Sequence[str], series: Sequence[Series], axis: str, centred: boo
             axes.errorbar(value, [v / 100 for v in y], xerr=half, **_style(n), linestyle="", capsize=3, label=name)
     if centred:
         axes.axvline(0, color="#999999", linewidth=1)
+    for between in range(len(rows) - 1):
+        axes.axhline(between + 0.5, color="#dddddd", linewidth=0.6)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)

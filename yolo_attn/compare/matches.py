@@ -101,7 +101,8 @@ def match(truth: Path, predictions: Path, kind: str) -> Matches:
     )
     with _uncollected():
         groups = _groups(known, found, lambda near: new_evaluation(known, near, kind, keypoints))
-    objects = {c["name"]: len(groups["all"][c["id"]].truth_image) for c in categories if c["id"] in groups["all"]}
+    number = {i: len(group.truth_image) for i, group in groups["all"].items()}
+    objects = {category["name"]: number.get(category["id"], 0) for category in categories}
     return Matches(len(known.getImgIds()), metrics, groups, objects, {name: errors[name] for name in ERRORS})
 
 
@@ -181,10 +182,11 @@ class _Found:
                 so_far += more
 
     def group(self) -> Group:
-        order = np.lexsort((self.image, -np.array(self.scores, dtype=np.float64)))
+        image = np.array(self.image, dtype=np.int32)
+        order = np.lexsort((image, -np.array(self.scores, dtype=np.float64)))
         counted = ~np.array(self.ignored, dtype=bool)[:, order]
         return Group(
-            image=np.array(self.image, dtype=np.int32)[order],
+            image=image[order],
             right=np.array(self.matched, dtype=bool)[:, order] & counted,
             counted=counted,
             truth_image=np.array(self.truth_image, dtype=np.int32),

@@ -74,7 +74,7 @@ class Comparison:
         per_class: By class, the difference of the main metric.
         images: By metric, half of the 95 % interval that the choice of images leaves open.
         p: p-value of the main metric, corrected by Holm for all verdicts of the report; None where there is none.
-        needed: Seeds that a difference of SOUGHT takes; None where there is no spread to tell by.
+        verdicts: For how many verdicts it is corrected.
     """
 
     variant: Variant
@@ -84,7 +84,7 @@ class Comparison:
     per_class: Mapping[str, Difference]
     images: Mapping[str, float]
     p: float | None
-    needed: Needed | None
+    verdicts: int
 
     @property
     def verdict(self) -> str:
@@ -94,6 +94,13 @@ class Comparison:
         if self.p >= LEVEL:
             return NO_EVIDENCE
         return GAIN if self.main.mean > 0 else LOSS
+
+    def needed(self) -> Needed | None:
+        """Seeds that a difference of SOUGHT takes; None where there is no spread to tell by."""
+        if self.main is None or not self.main.deviation:
+            return None
+        largest = largest_deviation(self.main.deviation, len(self.main.by_seed))
+        return Needed(*(seeds_needed(SOUGHT, each, self.verdicts) for each in (self.main.deviation, largest)))
 
 
 @dataclass(frozen=True)
@@ -199,7 +206,7 @@ def _compared(study: Study, main: str, images: Images, pairs: Sequence[tuple[Var
                 _paired(*(_of_classes(study.done(v.name), main) for v in (variant, against))),
                 {name: half for name, half in halves.items() if half is not None},
                 None if own_p is None else next(corrected),
-                _needed(found[main], len(tested)) if main in found else None,
+                len(tested),
             )
         )
     return compared
@@ -221,10 +228,3 @@ def _paired(
         if each:
             found[name] = each
     return found
-
-
-def _needed(found: Difference, verdicts: int) -> Needed | None:
-    if not found.deviation:
-        return None
-    largest = largest_deviation(found.deviation, len(found.by_seed))
-    return Needed(seeds_needed(SOUGHT, found.deviation, verdicts), seeds_needed(SOUGHT, largest, verdicts))

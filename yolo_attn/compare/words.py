@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, SOUGHT, UNTOLD, Comparison, Results
+from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, SOUGHT, UNTOLD, Comparison, Needed, Results
 from yolo_attn.compare.statistics import LEVEL, MOST_SEEDS, POWER, Difference
 
 NONE = "–"
@@ -23,6 +23,11 @@ def fixed(value: float | None, digits: int = 0) -> str:
     return NONE if value is None else f"{value:,.{digits}f}"
 
 
+def p_value(p: float | None) -> str:
+    """A p-value."""
+    return NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def interval(difference: Difference | None) -> str:
     """A difference, and half of its 95 % interval where there is one."""
     if difference is None:
@@ -35,7 +40,9 @@ def verdict(comparison: Comparison, metric: str) -> str:
     """A comparison's verdict in words, its numbers and their seeds."""
     if comparison.main is None:
         return f"{UNTOLD}: no seed of which both have finished"
-    return f"{comparison.verdict}: {interval(comparison.main)} {metric}, {_seeds(len(comparison.main.by_seed))}"
+    return (
+        f"{comparison.verdict}: {interval(comparison.main)} {metric}, {_counted(len(comparison.main.by_seed), 'seed')}"
+    )
 
 
 def headline(results: Results) -> str:
@@ -54,6 +61,14 @@ def headline(results: Results) -> str:
     return f"There is no evidence that {which} gained {results.main} over {base}.{lost}"
 
 
+def budget(results: Results) -> str:
+    """What all models were given."""
+    manifest = results.study.manifest
+    images = f" ({manifest.data.images} validation images)" if manifest.data.images else ""
+    seeds = f"seed{'s' * (len(manifest.seeds) > 1)} {', '.join(map(str, manifest.seeds))}"
+    return f"{_counted(manifest.epochs, 'epoch')}, {seeds}, {manifest.data.path}{images}"
+
+
 def shown(results: Results) -> Iterator[str]:
     """What the numbers show, a sentence or two for each comparison."""
     tested = sum(each.p is not None for each in results.comparisons)
@@ -62,7 +77,7 @@ def shown(results: Results) -> Iterator[str]:
         if each.main is None or each.p is None:
             yield text
             continue
-        p = "p < 0.001" if each.p < 0.001 else f"p = {each.p:.3f}"
+        p = f"p {p_value(each.p)}" if each.p < 0.001 else f"p = {p_value(each.p)}"
         corrected = f" after Holm's correction for {tested} verdicts" if tested > 1 else ""
         if each.verdict == NO_EVIDENCE:
             half = each.main.half or 0.0
@@ -75,10 +90,9 @@ def shown(results: Results) -> Iterator[str]:
 
 def not_shown(results: Results) -> Iterator[str]:
     """What the numbers do not show."""
-    manifest = results.study.manifest
     yield (
-        f"Anything beyond this budget and this data: {manifest.epochs} epochs on {manifest.data.path}. Attention that "
-        "helps a short training may not help a long one, and the other way round."
+        f"Anything beyond this budget and this data: {budget(results)}. Attention that helps a short training may "
+        "not help a long one, and the other way round."
     )
     yield (
         "What a model reaches on images that nobody chose by: each training's best epoch was chosen on the same "
@@ -96,12 +110,11 @@ def not_shown(results: Results) -> Iterator[str]:
         yield "What latency is elsewhere: it was measured on one machine, one image at a time."
 
 
-def seeds_needed(comparison: Comparison) -> str:
+def seeds_needed(needed: Needed | None) -> str:
     """How many seeds a difference of 0.5 would take, in words."""
-    if comparison.needed is None:
+    if needed is None:
         return NONE
-    counts = [comparison.needed.measured, comparison.needed.at_most]
-    least, most = (f"more than {MOST_SEEDS}" if count is None else str(count) for count in counts)
+    least, most = (f"more than {MOST_SEEDS}" if n is None else str(n) for n in (needed.measured, needed.at_most))
     return least if least == most else f"{least} (at most {most})"
 
 
@@ -188,5 +201,5 @@ def _listed(labels: list[str]) -> str:
     return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 
-def _seeds(number: int) -> str:
-    return "1 seed" if number == 1 else f"{number} seeds"
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -1,0 +1,56 @@
+"""Comparisons' folders as the runner leaves them, without the trainings."""
+
+import csv
+import json
+
+from yolo_attn.compare.study import read_study, run_folder
+
+VERSIONS = {"yolo_attn": "0.1.0", "ultralytics": "8.4.0", "torch": "2.1.0", "python": "3.11.0"}
+
+
+def write_study(folder, scores, **changes):
+    """A comparison, read back.
+
+    Args:
+        folder: Where it is written.
+        scores: By variant, by seed: AP, a fraction of 1, or all of metrics.json; None for a training that is missing,
+            or why it failed.
+        changes: Parts of manifest.json; "labels" and "controls" by variant.
+    """
+    labels, controls = changes.pop("labels", {}), changes.pop("controls", {})
+    variants = [{"name": n, "label": labels.get(n, n), "control_for": controls.get(n)} for n in scores]
+    seeds = list(dict.fromkeys(seed for runs in scores.values() for seed in runs))
+    manifest = {"base": "yolov8n.yaml", "variants": variants, "seeds": seeds, "epochs": 2, "data": {"path": "bccd"}}
+    _write(folder / "manifest.json", {**manifest, "command": "yolo-attn compare", **changes})
+    for variant, runs in scores.items():
+        for seed, found in runs.items():
+            _write_run(run_folder(folder, variant, seed), variant, seed, found)
+    return read_study(folder)
+
+
+def _write_run(folder, variant, seed, found):
+    if found is None:
+        return
+    if isinstance(found, str):
+        _write(folder / "failed.json", {"error": found})
+        return
+    record = {
+        "variant": variant,
+        "seed": seed,
+        "epochs": 2,
+        "seconds": 60.0 + seed,
+        "memory_mb": 900.0,
+        "device": "cpu",
+    }
+    _write(folder / "run.json", {**record, "machine": "a CPU", "versions": VERSIONS, "finished": "2026-11-24"})
+    metrics = found if isinstance(found, dict) else {"AP": found, "AP50": min(1.0, found + 0.2), "evaluator": "hotcoco"}
+    _write(folder / "metrics.json", metrics)
+    main = "COCO_AP" if "AP" in metrics else next((n for n in metrics.get("ultralytics", ()) if "50-95" in n), "AP")
+    value = {**metrics.get("ultralytics", {}), "COCO_AP": metrics.get("AP")}.get(main) or 0.0
+    with (folder / "results.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["epoch", f"metrics/{main}"], [1, value / 2], [2, value]])
+
+
+def _write(file, content):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))

@@ -1,0 +1,87 @@
+"""Kinds of errors on images where each is the only one, and files that are no detections."""
+
+import json
+
+import pytest
+
+from yolo_attn.compare.matches import ERRORS, match
+from yolo_attn.errors import UserError
+
+CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+FIRST, SECOND, AWAY = [0, 0, 40, 40], [100, 100, 40, 40], [300, 300, 40, 40]
+BESIDE = [120, 100, 40, 40]
+"""It overlaps SECOND by a third."""
+
+HALF = 51 / 101
+"""AP50 of one object of two, found before anything wrong: precision 1 at the recalls from 0 to 0.5."""
+
+CASES = {
+    # objects, detections in descending order of their scores, and AP50 that is lost: by hand, for two classes or one
+    "Miss": ([(1, FIRST), (1, SECOND)], [(1, FIRST)], 1 - HALF),
+    "Loc": ([(1, FIRST), (1, SECOND)], [(1, FIRST), (1, BESIDE)], 1 - HALF),
+    "Cls": ([(1, FIRST), (2, SECOND)], [(1, FIRST), (1, SECOND)], 1 - (1 + 0) / 2),
+    "Both": ([(1, FIRST), (2, SECOND)], [(1, BESIDE), (1, FIRST), (2, SECOND)], 1 - (1 / 2 + 1) / 2),
+    "Bkg": ([(1, FIRST)], [(1, AWAY), (1, FIRST)], 1 - 1 / 2),
+    "Dupe": ([(1, FIRST), (1, SECOND)], [(1, FIRST), (1, FIRST), (1, SECOND)], 1 - (HALF + 50 / 101 * 2 / 3)),
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes objects and detections, (class, box) each, of one image; returns both files."""
+
+    def make(objects, detections):
+        image = {"id": 5, "width": 640, "height": 480}
+        annotations = [
+            {"id": n, "image_id": 5, "category_id": c, "bbox": b, "area": b[2] * b[3], "iscrowd": 0}
+            for n, (c, b) in enumerate(objects, 1)
+        ]
+        found = [
+            {"image_id": 5, "category_id": c, "bbox": b, "score": 0.9 - n / 100} for n, (c, b) in enumerate(detections)
+        ]
+        truth, predictions = tmp_path / "truth.json", tmp_path / "predictions.json"
+        truth.write_text(json.dumps({"images": [image], "categories": CATEGORIES, "annotations": annotations}))
+        predictions.write_text(json.dumps(found))
+        return truth, predictions
+
+    return make
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_each_kind_of_error_costs_what_it_costs_by_hand(kind, write):
+    objects, detections, lost = CASES[kind]
+    found = match(*write(objects, detections), "bbox").errors
+    assert found == pytest.approx({**dict.fromkeys(ERRORS, 0.0), kind: lost}, abs=1e-9)
+
+
+def test_objects_are_counted_by_class(write):
+    assert match(*write([(1, FIRST), (1, SECOND)], [(2, AWAY)]), "bbox").objects == {"cat": 2, "dog": 0}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":', '[{"image_id": 5}]', '[{"image_id": 5, "category_id": "x"}]', "", None]
+)
+def test_files_that_are_no_detections_are_told_in_a_line(text, write):
+    truth, predictions = write([(1, FIRST)], [])
+    if text is None:
+        predictions.unlink()
+    else:
+        predictions.write_text(text)
+    with pytest.raises(UserError, match=r"predictions\.json: cannot be held against truth\.json: "):
+        match(truth, predictions, "bbox")
+
+
+def test_a_ground_truth_that_is_none_is_told_in_a_line(write):
+    truth, predictions = write([(1, FIRST)], [(1, FIRST)])
+    truth.write_text("[")
+    with pytest.raises(UserError, match=r"truth\.json"):
+        match(truth, predictions, "bbox")
+
+
+def test_detections_of_images_and_classes_that_are_not_there_count_nowhere(write):
+    truth, predictions = write([(1, FIRST)], [(1, FIRST)])
+    one = json.loads(predictions.read_text())[0]
+    strange = [{**one, "image_id": 6, "score": 1.0}, {**one, "category_id": 9, "score": 1.0}]
+    predictions.write_text(json.dumps([*strange, one]))
+    (group,) = match(truth, predictions, "bbox").groups["all"].values()
+    assert group.right[0].tolist() == [True]

@@ -1,0 +1,180 @@
+"""Statistics over seeds against SciPy's, and how often verdicts are right on drawn results."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from studies import write_study
+
+from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, UNTOLD, results_of
+from yolo_attn.compare.statistics import (
+    LEVEL,
+    POWER,
+    difference,
+    holm,
+    largest_deviation,
+    seeds_needed,
+    spread,
+    t_above,
+    t_quantile,
+)
+
+DRAWS = 4000
+SPREAD = 0.006
+"""Standard deviation of a seed's AP that is not shared by base and variant."""
+
+
+def within(found, draws, rate):
+    """Whether a count may be that of events at a rate, but for one test in ten thousand."""
+    low, high = stats.binom.ppf([0.00005, 0.99995], draws, rate)
+    return low <= found <= high
+
+
+def drawn_scores(rng, seeds, gain=0.0):
+    """AP of a base and a variant by seed; a seed's luck is partly the same for both."""
+    shared = rng.normal(0.35, 0.01, seeds)
+    base, variant = shared + rng.normal(0, SPREAD, (2, seeds)) / np.sqrt(2)
+    return dict(enumerate(base)), dict(enumerate(variant + gain))
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 29, 99, 999])
+def test_students_t_is_scipys(degrees):
+    for value, shift in itertools.product((0, 0.3, 1, 2, 4.3, 12.7, 200), (0, 0.5, 3, 20)):
+        expected = stats.nct.sf(value, degrees, shift) if shift else stats.t.sf(value, degrees)
+        assert t_above(value, degrees, shift) == pytest.approx(expected, abs=1e-10)
+    for level in (0.9, 0.975, 0.995, 0.99975):
+        assert t_quantile(level, degrees) == pytest.approx(stats.t.ppf(level, degrees), rel=1e-9)
+    largest = np.sqrt(degrees / stats.chi2.ppf(0.2, degrees))
+    assert largest_deviation(2.0, degrees + 1) == pytest.approx(2 * largest, rel=1e-9)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 20])
+def test_a_difference_is_scipys_paired_t_test(seeds):
+    base, variant = drawn_scores(np.random.default_rng(seeds), seeds, gain=0.004)
+    expected = stats.ttest_rel(list(variant.values()), list(base.values()))
+    low, high = expected.confidence_interval(0.95)
+    found = difference(base, variant)
+    assert found.mean == pytest.approx((low + high) / 2, rel=1e-9)
+    assert found.half == pytest.approx((high - low) / 2, rel=1e-9)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert spread(list(base.values())).deviation == pytest.approx(np.std(list(base.values()), ddof=1))
+
+
+def test_differences_are_of_the_seeds_that_both_have():
+    found = difference({0: 0.1, 1: 0.2, 2: 0.3, 7: 0.9}, {1: 0.25, 2: 0.37, 3: 0.5, 0: 0.11})
+    assert found.by_seed == pytest.approx({0: 0.01, 1: 0.05, 2: 0.07})
+    assert difference({0: 0.1}, {1: 0.1}) is None
+
+
+def test_without_spread_nothing_is_told_but_that_nothing_differs():
+    alone = difference({3: 0.1}, {3: 0.4})
+    assert (alone.mean, alone.deviation, alone.half, alone.p) == (pytest.approx(0.3), None, None, None)
+    alike = difference({0: 0.1, 1: 0.2}, {0: 0.3, 1: 0.4})
+    assert (alike.deviation, alike.half, alike.p) == (0, None, None)
+    same = difference({0: 0.1, 1: 0.2}, {0: 0.1, 1: 0.2})
+    assert (same.mean, same.half, same.p) == (0, 0, 1)
+
+
+@given(st.lists(st.floats(0, 1), max_size=7))
+def test_holm_rejects_as_its_step_down_does(p):
+    """By the definition: the k-th smallest of m is rejected if it and all before it are below LEVEL / (m - k + 1)."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    rejected = set(itertools.takewhile(lambda i: p[i] * (len(p) - order.index(i)) < LEVEL, order))
+    assert {i for i, each in enumerate(holm(p)) if each < LEVEL} == rejected
+    assert all(adjusted >= own for adjusted, own in zip(holm(p), p, strict=True))
+
+
+def test_holms_p_values():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_intervals_cover_the_truth_as_often_as_they_say(seeds):
+    rng, truth = np.random.default_rng(seeds), 0.004
+    found = [difference(*drawn_scores(rng, seeds, truth)) for _ in range(DRAWS)]
+    covered = sum(abs(each.mean - truth) <= each.half for each in found)
+    false = sum(each.p < LEVEL for each in (difference(*drawn_scores(rng, seeds)) for _ in range(DRAWS)))
+    print(f"{seeds} seeds: intervals cover {covered / DRAWS:.2%}, a null difference has p < 0.05 {false / DRAWS:.2%}")
+    assert within(covered, DRAWS, 1 - LEVEL)
+    assert within(false, DRAWS, LEVEL)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("ratio", [2, 4])
+def test_a_real_difference_is_found_as_often_as_its_power_says(seeds, ratio):
+    rng, gain = np.random.default_rng(seeds), ratio * SPREAD
+    quantile = stats.t.ppf(1 - LEVEL / 2, seeds - 1)
+    power = stats.nct.sf(quantile, seeds - 1, ratio * np.sqrt(seeds))
+    found = [difference(*drawn_scores(rng, seeds, gain)) for _ in range(DRAWS)]
+    seen = sum(each.p < LEVEL and each.mean > 0 for each in found)
+    print(f"{seeds} seeds, a gain of {ratio} standard deviations: found {seen / DRAWS:.2%}, power {power:.2%}")
+    assert within(seen, DRAWS, power)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_reports_of_nothing_say_gain_or_loss_at_most_one_time_in_twenty(seeds, tmp_path):
+    """Whole comparisons of three variants that do nothing: one base for all, one correction for all."""
+    rng, draws, wrong, by_chance = np.random.default_rng(seeds), 400, 0, 0
+    for _ in range(draws):
+        shared = rng.normal(0.35, 0.01, seeds)
+        scores = {v: dict(enumerate(shared + rng.normal(0, SPREAD, seeds))) for v in ("base", "a", "b", "c")}
+        compared = results_of(write_study(tmp_path, scores)).comparisons
+        assert {each.verdict for each in compared} <= {GAIN, LOSS, NO_EVIDENCE}
+        wrong += any(each.verdict != NO_EVIDENCE for each in compared)
+        by_chance += any(each.main.p < LEVEL for each in compared)
+    rates = f"{wrong / draws:.2%}, uncorrected {by_chance / draws:.2%}"
+    print(f"{seeds} seeds, three null variants: reports that say gain or loss {rates}")
+    assert wrong <= stats.binom.ppf(0.9999, draws, LEVEL)
+    assert by_chance > wrong
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_reports_tell_a_gain_from_a_loss_and_from_nothing(seeds, tmp_path):
+    rng, told = np.random.default_rng(seeds), {"better": [], "worse": [], "same": []}
+    for _ in range(200):
+        shared = rng.normal(0.35, 0.01, seeds)
+        shifts = {"base": 0, "better": 12 * SPREAD, "worse": -12 * SPREAD, "same": 0}
+        scores = {v: dict(enumerate(shared + shift + rng.normal(0, SPREAD, seeds))) for v, shift in shifts.items()}
+        for each in results_of(write_study(tmp_path, scores)).comparisons:
+            told[each.variant.name].append(each.verdict)
+    assert told["better"].count(GAIN) > 0.8 * 200
+    assert told["worse"].count(LOSS) > 0.8 * 200
+    assert told["better"].count(LOSS) + told["worse"].count(GAIN) == 0
+    assert told["same"].count(NO_EVIDENCE) > 0.9 * 200
+
+
+@pytest.mark.parametrize("deviation", [0.001, 0.003, 0.005, 0.012])
+@pytest.mark.parametrize("verdicts", [1, 4])
+def test_the_seeds_that_are_needed_are_the_fewest_with_that_power(deviation, verdicts):
+    def power(n):
+        return stats.nct.sf(stats.t.ppf(1 - LEVEL / 2 / verdicts, n - 1), n - 1, 0.005 / deviation * np.sqrt(n))
+
+    needed = seeds_needed(0.005, deviation, verdicts)
+    assert power(needed) >= POWER
+    assert needed == 2 or power(needed - 1) < POWER
+    differences = np.random.default_rng(0).normal(0.005, deviation, (DRAWS, needed))
+    found = stats.ttest_1samp(differences, 0, axis=1)
+    seen = (found.pvalue < LEVEL / verdicts) & (found.statistic > 0)
+    assert within(seen.sum(), DRAWS, power(needed))
+
+
+def test_too_many_seeds_to_need_are_not_counted():
+    assert seeds_needed(0.005, 0.0001) == 2
+    assert seeds_needed(0.005, 0.05) is not None
+    assert seeds_needed(0.005, 0.2) is None
+
+
+def test_a_verdict_is_about_common_seeds_and_one_seed_tells_nothing(tmp_path):
+    scores = {
+        "base": {0: 0.3, 1: 0.31, 2: 0.29},
+        "a": {0: 0.4, 1: 0.41, 2: None},
+        "b": {0: 0.5, 1: None, 2: "it broke"},
+    }
+    a, b = results_of(write_study(tmp_path, scores)).comparisons
+    assert sorted(a.main.by_seed) == [0, 1]
+    assert a.verdict == UNTOLD  # both seeds are 0.1 above the base
+    assert (b.verdict, b.main.half, b.p) == (UNTOLD, None, None)
+    assert b.needed() is None
