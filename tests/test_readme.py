@@ -145,6 +145,24 @@ def test_commands_of_the_pretrained_page_run(small_coco, tmp_path, monkeypatch):
     exec(code, {})
 
 
+def test_commands_of_the_maps_page_run(small_coco, tmp_path, monkeypatch):
+    page = (ROOT / "docs/maps.md").read_text()
+    (tmp_path / "path/to").mkdir(parents=True)
+    (tmp_path / "path/to/bccd").symlink_to(small_coco)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    for file, cfg in {"runs/detect/train/weights/best.pt": "yolov8n-simam.yaml", "base.pt": "yolov8n.yaml"}.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"model": DetectionModel(cfg, nc=3, verbose=False), "train_args": {"imgsz": 64}}, tmp_path / file)
+    for command in commands(page):
+        run(f"{command} --pictures 1 --device cpu", tmp_path)
+    for folder in ("runs/attention-maps", "maps"):
+        told = set(re.findall(r"`(index.html|gates.\w+)`", page))
+        assert told == {f.name for f in (tmp_path / folder).iterdir() if not f.name.startswith("001-")}
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python", page)
+    exec(code, {})
+
+
 def test_commands_of_the_editing_page_run(tmp_path, monkeypatch):
     page = (ROOT / "docs/editing.md").read_text()
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")

@@ -86,7 +86,7 @@ def test_pictures_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
     assert run(checkpoint, source, out, "--base", base, "--device", "cpu", "--conf", "0.01") == 0
     told = capsys.readouterr()
     assert not told.err.replace("\r", "").count("Traceback")
-    assert told.out.splitlines()[-1] == f"{out / 'index.html'}: 2 pictures drawn, gates measured on 2"
+    assert told.out.splitlines()[-1] == f"{out / 'index.html'}: pictures drawn: 2; gates measured on: 2"
     assert contents(source) == before
     numbers = json.loads((out / "gates.json").read_text())
     labels = [layer["layer"] for layer in numbers["layers"]]

@@ -57,4 +57,4 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
         args.force,
     )
     print(*found.lines(), sep="\n")
-    print(f"\n{found.folder / PAGE}: {found.drawn:,} pictures drawn, gates measured on {found.measured:,}")
+    print(f"\n{found.folder / PAGE}: pictures drawn: {found.drawn:,}; gates measured on: {found.measured:,}")
