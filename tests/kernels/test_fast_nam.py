@@ -69,13 +69,13 @@ def test_only_what_is_asked_for_has_a_gradient(frozen, training):
 
 @every_mode
 def test_gradcheck(training):
-    vectors = [torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    vectors = [torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(3 if training else 2)]
     statistics = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
 
-    def gate(x, scale, shift):
+    def gate(x, *vectors):
         if training:
-            return batch_norm_gate(x, scale, shift, *(s.clone() for s in statistics), 0.1, 1e-5)
-        return affine_gate(x, scale, shift)
+            return batch_norm_gate(x, *vectors, *(s.clone() for s in statistics), 0.1, 1e-5)
+        return affine_gate(x, *vectors)
 
     for x in list(layouts((2, 3, 4, 3), torch.float64))[:4]:
         assert torch.autograd.gradcheck(gate, (x.detach().requires_grad_(), *vectors))

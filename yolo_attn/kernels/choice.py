@@ -34,7 +34,7 @@ def runs_fast(x: Tensor) -> bool:
 
 def runs_triton(x: Tensor) -> bool:
     """Whether the Triton kernels may take an x that a fast form may take."""
-    return kernels_mode() == "1" and x.is_cuda and x.dtype != torch.float64 and has_triton()
+    return x.is_cuda and x.dtype != torch.float64 and kernels_mode() == "1" and has_triton()
 
 
 @functools.cache

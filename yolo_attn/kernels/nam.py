@@ -29,20 +29,21 @@ def affine_gate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def batch_norm_gate(
-    x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
+    x: Tensor, w: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
 ) -> Tensor:
-    """Return x · σ(BN(x; scale, shift)) with the batch's statistics, in the dtype of scale; x has elements.
+    """Return x · σ(w · BN(x)) with the batch's statistics, in the dtype of w; x has elements.
 
     Args:
-        x: (B, C, H, W), of scale's dtype or a narrower one.
-        scale: (C,), of float32 or float64.
-        shift: (C,), likewise.
+        x: (B, C, H, W), of w's dtype or a narrower one.
+        w: (C,), of float32 or float64.
+        gamma: (C,), likewise; the batch norm's scale.
+        beta: (C,), likewise; the batch norm's shift.
         mean: (C,), likewise; moved towards the batch's.
         var: (C,), likewise.
         momentum: by which the two are moved.
         eps: added to the variance.
     """
-    return _BatchNormGate.apply(x, scale, shift, mean, var, momentum, eps)
+    return _BatchNormGate.apply(x, w, gamma, beta, mean, var, momentum, eps)
 
 
 class _AffineGate(torch.autograd.Function):
@@ -64,33 +65,52 @@ class _AffineGate(torch.autograd.Function):
 
 
 class _BatchNormGate(torch.autograd.Function):
-    """Batch norm is PyTorch's own in both directions, by the backend that it would take itself."""
+    """Batch norm is PyTorch's own, by the backend that it would take itself; on CPUs its forward pass is not always."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
+        ctx: Any, x: Tensor, w: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, *options: float
     ) -> Tensor:
-        z = x.to(scale.dtype)
-        y, batch_mean, inverse, reserved, ctx.backend = torch._batch_norm_impl_index(
-            z, scale, shift, mean, var, True, momentum, eps, torch.backends.cudnn.enabled
-        )
-        ctx.save_for_backward(x, scale, shift, batch_mean, inverse, reserved)
-        ctx.eps = eps
+        z = x.to(w.dtype)
+        batch_norm = _batch_norm_on_cpu if z.device.type == "cpu" and z.is_contiguous() else _batch_norm
+        y, batch_mean, inverse, reserved, ctx.backend = batch_norm(z, w * gamma, w * beta, mean, var, *options)
+        ctx.save_for_backward(x, w, gamma, beta, batch_mean, inverse, reserved)
+        ctx.eps = options[-1]
         return y.sigmoid_().mul_(z)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, scale, shift, mean, inverse, reserved = ctx.saved_tensors
-        z = x.to(scale.dtype)
+        x, w, gamma, beta, mean, inverse, reserved = ctx.saved_tensors
+        z, scale = x.to(w.dtype), w * gamma
         factor = scale * inverse
-        gs, q = _parts(grad, z, factor, shift - factor * mean)
+        gs, q = _parts(grad, z, factor, w * beta - factor * mean)
         dx, dscale, dshift = torch.ops.aten._batch_norm_impl_index_backward(
-            ctx.backend, z, q, scale, None, None, mean, inverse, True, ctx.eps, ctx.needs_input_grad[:3], reserved
+            ctx.backend, z, q, scale, None, None, mean, inverse, True, ctx.eps, [True] * 3, reserved
         )
-        if dx is not None:
-            dx = dx.add_(gs).to(x.dtype)
-        return dx, dscale, dshift, None, None, None, None
+        dw = gamma * dscale + beta * dshift if ctx.needs_input_grad[1] else None
+        return dx.add_(gs).to(x.dtype), dw, w * dscale, w * dshift, None, None, None, None
+
+
+def _batch_norm(z: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float) -> Any:
+    """Return BN(z), the batch's mean and 1 / √(v + ε), and what the backward pass asks for: reserved and backend."""
+    return torch._batch_norm_impl_index(z, scale, shift, mean, var, True, momentum, eps, torch.backends.cudnn.enabled)
+
+
+def _batch_norm_on_cpu(
+    z: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
+) -> Any:
+    """Return what `_batch_norm` does; several times as fast as PyTorch's own where z is contiguous."""
+    count = z.numel() // z.shape[1]
+    batch_mean = z.mean((0, 2, 3))
+    y = torch.ops.aten.mse_loss(z, _wide(batch_mean), 0)  # (z − μ)² in one pass
+    batch_var = y.mean((0, 2, 3))
+    mean.lerp_(batch_mean, momentum)
+    var.lerp_(batch_var * (count / max(count - 1, 1)), momentum)
+    inverse = (batch_var + eps).rsqrt_()
+    factor = scale * inverse
+    y = torch.mul(z, _wide(factor), out=y).add_(_wide(shift - factor * batch_mean))
+    return y, batch_mean, inverse, z.new_empty(0, dtype=torch.uint8), 0
 
 
 def _affine_gate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

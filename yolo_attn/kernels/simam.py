@@ -9,6 +9,7 @@ simam_triton.py has the same two functions for GPUs.
 """
 
 import importlib
+import math
 from typing import Any
 
 import torch
@@ -56,10 +57,13 @@ def forward(x: Tensor, e_lambda: float, gain: float) -> tuple[Tensor, Tensor, Te
     z = x.to(torch.promote_types(x.dtype, torch.float32))
     n = max(x.shape[2] * x.shape[3] - 1, 1)
     mean = z.mean((2, 3), keepdim=True)
-    y = (z - mean).square_()
+    y = torch.ops.aten.mse_loss(z, mean, 0)  # (z − μ)² in one pass
     e_lambda = max(e_lambda, torch.finfo(z.dtype).tiny)
     inverse = y.sum((2, 3), keepdim=True).mul_(4 / n).add_(4 * e_lambda).reciprocal_()
-    out = y.mul_(inverse).add_(0.5).sigmoid_().mul_(z)
+    # z · σ(y + ½) as z / (1 + e^−½ · 2^(−y · log₂e)): exp2 is the quickest way to σ on a CPU, and ½ takes no pass.
+    power = y.mul_(inverse * -math.log2(math.e)).exp2_()
+    out = torch.add(z.new_ones(()), power, alpha=math.exp(-0.5), out=power)
+    torch.div(z, out, out=out)
     if gain != 1:
         out.mul_(gain)
     return out.to(x.dtype), mean, inverse
@@ -70,12 +74,12 @@ def backward(grad: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, gain: float
     z, g = x.to(mean.dtype), grad.to(mean.dtype)
     n = max(x.shape[2] * x.shape[3] - 1, 1)
     d = z - mean
-    s = d.square().mul_(inverse).add_(0.5).sigmoid_()
+    s = (d * inverse).mul_(d).add_(0.5).sigmoid_()
     gs = s * g
-    ad = torch.addcmul(gs, gs, s, value=-1).mul_(z).mul_(d)
+    ad = torch.addcmul(gs, gs, s, value=-1, out=s).mul_(z).mul_(d)
     first = ad.mean((2, 3), keepdim=True)
-    second = torch.mul(ad, d, out=s).sum((2, 3), keepdim=True).mul_(4 / n).mul_(inverse)
-    dx = ad.sub_(d.mul_(second).add_(first)).mul_(2 * inverse).add_(gs)
+    second = (ad * d).sum((2, 3), keepdim=True).mul_(4 / n).mul_(inverse)
+    dx = gs.addcmul_(ad.addcmul_(d, second, value=-1).sub_(first), inverse, value=2)
     if gain != 1:
         dx.mul_(gain)
     return dx.to(x.dtype)
