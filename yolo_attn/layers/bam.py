@@ -28,7 +28,7 @@ Where this differs, and why:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, gated, mean
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, cast, check_positive_ints, gated, mean
 
 
 class BAMChannel(nn.Module):
@@ -43,7 +43,7 @@ class BAMChannel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attention in float32 at least, before the sigmoid."""
-        y = self.fc1(mean(x, (2, 3)).to(self.fc1.weight.dtype))
+        y = self.fc1(cast(mean(x, (2, 3)), self.fc1.weight.dtype))
         return at_least_float32(self.fc2(self._norm(y).relu()))
 
     def _norm(self, y: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from yolo_attn.layers.common import (
     AttentionLayer,
     MaxMeanGate,
     at_least_float32,
+    cast,
     check_kernel_size,
     check_positive_ints,
     gated,
@@ -47,7 +48,7 @@ class CBAMChannel(nn.Module):
 
     def mlp(self, pooled: Tensor) -> Tensor:
         """Return the attention of (B, C) means or maxima, in float32 at least."""
-        return at_least_float32(self.fc2(self.fc1(pooled.to(self.fc1.weight.dtype)).relu()))
+        return at_least_float32(self.fc2(self.fc1(cast(pooled, self.fc1.weight.dtype)).relu()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""

@@ -48,9 +48,14 @@ def divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return x in a dtype: x itself where it has it, because a graph that is traced would keep a cast to the same."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Return x in float32, or as it is if its dtype is wider."""
-    return x.to(_wide(x))
+    return cast(x, _wide(x))
 
 
 def gated(x: Tensor, *gates: Tensor, gain: float = 1.0) -> Tensor:
@@ -59,7 +64,7 @@ def gated(x: Tensor, *gates: Tensor, gain: float = 1.0) -> Tensor:
     *others, last = gates
     for gate in (*others, scaled(last, gain)):
         out = out * gate  # promotes a narrower x on the fly, and keeps x itself for the backward
-    return out.to(x.dtype)
+    return cast(out, x.dtype)
 
 
 def scaled(x: Tensor, gain: float) -> Tensor:
@@ -72,7 +77,8 @@ def mean(x: Tensor, dim: int | Iterable[int], *, keepdim: bool = False) -> Tenso
 
     Stands for average pooling to size 1: the backward of adaptive pooling is not deterministic on CUDA.
     """
-    return x.mean(dim if isinstance(dim, int) else tuple(dim), keepdim=keepdim, dtype=_wide(x))
+    dtype = None if x.dtype == _wide(x) else _wide(x)
+    return x.mean(dim if isinstance(dim, int) else tuple(dim), keepdim=keepdim, dtype=dtype)
 
 
 def max_and_mean(x: Tensor, dim: int) -> Tensor:
@@ -96,7 +102,7 @@ class MaxMeanGate(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return the attention map in float32 at least."""
-        return at_least_float32(self.bn(self.conv(pooled.to(self.conv.weight.dtype))))
+        return at_least_float32(self.bn(self.conv(cast(pooled, self.conv.weight.dtype))))
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, gated, mean
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, cast, check_positive_ints, gated, mean
 
 
 class CoordAtt(AttentionLayer):
@@ -50,7 +50,7 @@ class CoordAtt(AttentionLayer):
         """Return the gated x, of x's shape and dtype."""
         height = x.shape[2]
         strips = torch.cat((mean(x, 3), mean(x, 2)), 2)[..., None]
-        f = F.hardswish(self.bn1(self.conv1(strips.to(self.conv1.weight.dtype))))
+        f = F.hardswish(self.bn1(self.conv1(cast(strips, self.conv1.weight.dtype))))
         rows = at_least_float32(self.conv_h(f[:, :, :height])).sigmoid()
         columns = at_least_float32(self.conv_w(f[:, :, height:])).sigmoid()
         return gated(x, columns.transpose(2, 3), rows, gain=self.gain)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.common import (
     AttentionLayer,
     at_least_float32,
+    cast,
     check_kernel_size,
     check_positive_ints,
     gated,
@@ -56,5 +57,5 @@ class ECA(AttentionLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        attention = self.conv(mean(x, (2, 3)).to(self.conv.weight.dtype)[:, None])
+        attention = self.conv(cast(mean(x, (2, 3)), self.conv.weight.dtype)[:, None])
         return gated(x, at_least_float32(attention).sigmoid().transpose(1, 2)[..., None], gain=self.gain)

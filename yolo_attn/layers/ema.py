@@ -23,7 +23,7 @@ Where this differs, and why:
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, divisors, gated, mean
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, cast, check_positive_ints, divisors, gated, mean
 
 
 class EMA(AttentionLayer):
@@ -52,19 +52,20 @@ class EMA(AttentionLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        height, width = x.shape[2:]
-        u = x.reshape(-1, self.conv1x1.in_channels, height, width)
+        each, (height, width) = self.conv1x1.in_channels, x.shape[2:]
+        u = x.reshape(-1, each, height, width)
         strips = torch.cat((mean(u, 3), mean(u, 2)), 2)[..., None]
-        a = at_least_float32(self.conv1x1(strips.to(self.conv1x1.weight.dtype))).sigmoid()
+        a = at_least_float32(self.conv1x1(cast(strips, self.conv1x1.weight.dtype))).sigmoid()
         p = u * a[:, :, :height] * a[:, :, height:].transpose(2, 3)
-        scale, shift = self.gn.weight.to(p.dtype), self.gn.bias.to(p.dtype)
+        scale, shift = cast(self.gn.weight, p.dtype), cast(self.gn.bias, p.dtype)
         # The module's own forward refuses a single value, for which the formula gives the bias.
         p = torch.group_norm(p, self.gn.num_groups, scale, shift, self.gn.eps)
         q = self.conv3x3(u)
         # Sums of products and not matrix products, which autocast would round. The weights are float32, so these are.
         s = (q * shift.softmax(0)[:, None, None] + p * mean(q, (2, 3), keepdim=True).softmax(1)).sum(1)
         gate = s.reshape(-1, self.groups, 1, height, width).sigmoid()
-        return gated(x.unflatten(1, (self.groups, -1)), gate, gain=self.gain).flatten(1, 2)
+        out = gated(x.reshape(-1, self.groups, each, height, width), gate, gain=self.gain)
+        return out.reshape(-1, self.groups * each, height, width)
 
     def extra_repr(self) -> str:
         """Show the number of groups that was taken."""

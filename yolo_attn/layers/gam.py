@@ -66,7 +66,9 @@ class GAMSpatial(nn.Module):
         """Return the gated u, of u's shape and dtype."""
         s = self.bn1(self.conv1(u)).relu()
         if self.groups > 1:
-            s = s.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+            channels, (height, width) = self.conv1.out_channels, s.shape[2:]
+            s = s.reshape(-1, self.groups, channels // self.groups, height, width).transpose(1, 2)
+            s = s.reshape(-1, channels, height, width)
         return gated(u, at_least_float32(self.bn2(self.conv2(s))).sigmoid())
 
     def fuse(self) -> None:

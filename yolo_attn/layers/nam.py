@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from yolo_attn.kernels.choice import runs_fast
 from yolo_attn.kernels.nam import affine_gate, batch_norm_gate
-from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, scaled
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, cast, check_positive_ints, scaled
 from yolo_attn.layers.norms import FoldedNorm, batch_norm, keep, may_be_bypassed, scale_and_shift
 from yolo_attn.layers.resize import resize
 
@@ -70,7 +70,7 @@ class NAMChannel(nn.Module):
     def weights(self, dtype: torch.dtype) -> Tensor:
         """Return w, of shape (C,): |γ| over its sum, or over its mean."""
         scale = self.bn.weight.detach() if self.detach_weights else self.bn.weight
-        scale = scale.to(dtype).abs()
+        scale = cast(scale, dtype).abs()
         return _shares(scale, scale.sum(), self.bn.num_features if self.weight_norm == "mean" else 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class NAMChannel(nn.Module):
         if not bn.training:
             return affine_gate(x, *scale_and_shift(bn, w))
         mean, var = bn.running_mean.to(dtype), bn.running_var.to(dtype)
-        out = batch_norm_gate(x, w * bn.weight.to(dtype), w * bn.bias.to(dtype), mean, var, bn.momentum, bn.eps)
+        out = batch_norm_gate(x, w, bn.weight.to(dtype), bn.bias.to(dtype), mean, var, bn.momentum, bn.eps)
         keep(bn, mean, var)
         return out
 
@@ -160,11 +160,12 @@ class NAMSpatial(nn.Module):
         else:
             held = (bn.weight, bn.bias, bn.running_mean, bn.running_var)
             scale, shift, mean, var = self._resized(held, size, z.dtype)
-        y = (z - mean) * (scale * (var + bn.eps).rsqrt()) + shift
-        return (z * (self.weights(scale) * y).sigmoid()).to(x.dtype)
+        w = self.weights(scale)
+        y = (z - mean) * (w * scale * (var + bn.eps).rsqrt()) + w * shift
+        return cast(z * y.sigmoid(), x.dtype)
 
     def _resized(self, held: Sequence[Tensor], size: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, ...]:
-        return resize(torch.stack([t.to(dtype).reshape(self.grid) for t in held]), size).unbind()
+        return resize(torch.stack([cast(t, dtype).reshape(self.grid) for t in held]), size).unbind()
 
     @torch.no_grad()
     def _update(self, mean: Tensor, var: Tensor) -> None:
@@ -247,7 +248,7 @@ class NAM(AttentionLayer):
         out = self.channel(x)
         if self.spatial is not None:
             out = self.spatial(out)
-        return scaled(out, self.gain).to(x.dtype)  # rounded once
+        return cast(scaled(out, self.gain), x.dtype)  # rounded once
 
     def fuse(self) -> None:
         """Fold the channel part's weights and batch norm into two numbers a channel, in place, for inference.

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from yolo_attn.layers.common import cast
+
 
 def may_be_bypassed(bn: Any) -> bool:
     """Whether bn's own forward may be left out: nobody listens to it, and no other rank has a part in it."""
@@ -50,7 +52,7 @@ class FoldedNorm(nn.Module):
 
     def vectors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return scale and shift in a dtype."""
-        return self.get_buffer("scale").to(dtype), self.get_buffer("shift").to(dtype)
+        return cast(self.get_buffer("scale"), dtype), cast(self.get_buffer("shift"), dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scale · x + shift in x's dtype."""
@@ -64,7 +66,7 @@ class FoldedNorm(nn.Module):
 
 def scale_and_shift(bn: Any, w: Tensor) -> tuple[Tensor, Tensor]:
     """Return a, b of w · BN(x) = a · x + b with bn's running statistics, in w's dtype."""
-    gamma, beta, mean, var = (t.to(w.dtype) for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var))
+    gamma, beta, mean, var = (cast(t, w.dtype) for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var))
     scale = w * gamma * (var + bn.eps).rsqrt()
     return scale, w * beta - scale * mean
 

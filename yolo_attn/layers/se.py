@@ -16,7 +16,7 @@ Where this differs, and why:
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.common import AttentionLayer, at_least_float32, check_positive_ints, gated, mean
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, cast, check_positive_ints, gated, mean
 
 
 class SE(AttentionLayer):
@@ -43,5 +43,5 @@ class SE(AttentionLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        attention = self.fc2(self.fc1(mean(x, (2, 3)).to(self.fc1.weight.dtype)).relu())
+        attention = self.fc2(self.fc1(cast(mean(x, (2, 3)), self.fc1.weight.dtype)).relu())
         return gated(x, at_least_float32(attention).sigmoid()[:, :, None, None], gain=self.gain)

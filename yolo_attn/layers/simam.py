@@ -27,7 +27,7 @@ from torch import Tensor
 
 from yolo_attn.kernels.choice import runs_fast
 from yolo_attn.kernels.simam import simam
-from yolo_attn.layers.common import AttentionLayer, at_least_float32, scaled
+from yolo_attn.layers.common import AttentionLayer, at_least_float32, cast, scaled
 
 # mean 1, x − μ 1, square 1, Σd 1, division 1, + 0.5 1, σ 3 (exp, add, divide), · x 1
 _FLOPS_PER_ELEMENT = 10
@@ -71,14 +71,14 @@ class SimAM(AttentionLayer):
         if runs_fast(x):
             return simam(x, self.e_lambda, self.gain)
         z = at_least_float32(x)
-        others = x.shape[-2] * x.shape[-1] - 1
+        count: Any = x.shape[-2] * x.shape[-1]
         # Sizes are tensors under torch.jit.trace, where max() would freeze the size that was traced.
-        n: Any = others.clamp(min=1) if isinstance(others, Tensor) else torch.sym_max(others, 1)
+        n = count - (count > 1).long() if isinstance(count, Tensor) else torch.sym_max(count - 1, 1)
         d = (z - z.mean((-2, -1), keepdim=True)).square()
         # A λ that z's dtype rounds to zero would make a constant plane 0/0.
         e_lambda = max(self.e_lambda, torch.finfo(z.dtype).tiny)
         y = d / (4 * (d.sum((-2, -1), keepdim=True) / n + e_lambda)) + 0.5
-        return scaled(z * y.sigmoid(), self.gain).to(x.dtype)
+        return cast(scaled(z * y.sigmoid(), self.gain), x.dtype)
 
     def flops(self, x: Tensor) -> int:
         """Count the elementwise operations on x, which counters that look for submodules do not see.
