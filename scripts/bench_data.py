@@ -20,25 +20,21 @@ are few enough to stay there. The printed medians have four digits, the JSON has
 """
 
 import argparse
-import datetime
 import json
 import multiprocessing
 import os
-import platform
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import bench_probes as probes
 import numpy as np
 from bench_generate import Split, generate, write_json
+from bench_machine import machine
 from bench_probes import MB, START_METHOD, TRAIN, Cost
 
 PACKAGES = ("torch", "ultralytics", "numpy", "msgspec", "hotcoco", "pycocotools")
@@ -190,26 +186,6 @@ def _size(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / MB
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured with."""
-    cpu = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
-    return {
-        "command": " ".join(sys.argv),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "workers are started by": START_METHOD,
-        "cpus": len(os.sched_getaffinity(0)),
-        "cpu": models[0] if models else platform.machine(),
-        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MB,
-    }
-
-
 def main() -> None:
     """Read the arguments, measure, print each row when it is there, write them all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -236,7 +212,11 @@ def main() -> None:
         elif not args.folder or not (args.folder / "splits.json").is_file():
             parser.error("folder: expected one that scripts/bench_generate.py wrote")
         bench.forget()
-        report = {**machine(), "settings": {k: v for k, v in vars(args).items() if k not in {"folder", "out"}}}
+        report = {
+            **machine(PACKAGES),
+            "workers are started by": START_METHOD,
+            "settings": {k: v for k, v in vars(args).items() if k not in {"folder", "out"}},
+        }
         report["splits"] = json.loads((bench.folder / "splits.json").read_text())
         print(json.dumps(report, indent=2))
         rows = []

@@ -1,113 +1,97 @@
-"""Times SimAM, NAM and GAM on a CPU against the code of papers and blogs: medians of interleaved runs, one thread.
+"""How fast the layers are: each form of them, whole models, exported models.
 
-python scripts/bench_layers.py [runs]
+    python scripts/bench_layers.py --out measured
+    python scripts/bench_layers.py --sections layers --rounds 15
+    python scripts/bench_layers.py --show measured/performance.json
+    python scripts/bench_layers.py --smoke
+
+models    pictures a second of a training step and of fused inference of YOLOv8, plain and with each attention
+exports   time of a picture in onnxruntime and OpenVINO, and nodes of the ONNX file, likewise
+layers    SimAM, NAM and GAM as papers and blogs write them, and ours: the formula, the fast form, fused, compiled
+
+What is compared is timed in turn, in every round, and ratios are those of a round: median and quartiles. On a CUDA
+device times are the device's, by replays of graphs; without one, a CPU's on one thread. The CUDA half is untried.
+
+--out gets performance.json, which has a case's rows as soon as it is measured, performance.md and performance.png.
 """
 
-import copy
-import statistics
-import sys
+import argparse
+import itertools
+import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false")
 
 import torch
-from torch import Tensor, nn
+from bench import exports, layers, models, report
+from bench.timing import steady
+from bench_machine import machine
 
-import yolo_attn
-from yolo_attn.layers import GAM, NAM, SimAM
+from yolo_attn.files import write_text
 
-SHAPES = [(2, 64, 80, 80), (2, 128, 40, 40), (2, 256, 20, 20)]
-
-
-class NaiveSimAM(nn.Module):
-    """As it is usually written."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        d = (x - x.mean((2, 3), keepdim=True)).pow(2)
-        n = x.shape[2] * x.shape[3] - 1
-        return x * torch.sigmoid(d / (4 * (d.sum((2, 3), keepdim=True) / n + 1e-4)) + 0.5)
+SECTIONS = {"models": models.measure, "exports": exports.measure, "layers": layers.measure}
+PACKAGES = ("torch", "ultralytics", "onnx", "onnxruntime", "openvino", "triton")
 
 
-class NaiveNAM(nn.Module):
-    """As it is usually written, with the weights along the last dimension."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.bn = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        scale = self.bn.weight.detach().abs()
-        z = self.bn(x).permute(0, 2, 3, 1).contiguous() * (scale / scale.sum())
-        return torch.sigmoid(z.permute(0, 3, 1, 2).contiguous()) * x
-
-
-class NaiveGAM(nn.Module):
-    """As it is usually written, with linear layers between permutes."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        middle = channels // 4
-        self.mlp = nn.Sequential(nn.Linear(channels, middle), nn.ReLU(inplace=True), nn.Linear(middle, channels))
-        first, second = (nn.Conv2d(*c, 7, padding=3) for c in ((channels, middle), (middle, channels)))
-        norms = nn.BatchNorm2d(middle), nn.BatchNorm2d(channels)
-        self.space = nn.Sequential(first, norms[0], nn.ReLU(inplace=True), second, norms[1])
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        batch, channels, height, width = x.shape
-        attention = self.mlp(x.permute(0, 2, 3, 1).reshape(batch, -1, channels)).view(batch, height, width, channels)
-        u = x * attention.permute(0, 3, 1, 2).sigmoid()
-        return u * self.space(u).sigmoid()
+def measured(args: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    """The rows of the sections, those of a case together, until the time is up."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    end = time.monotonic() + 60 * args.minutes
+    sections = (SECTIONS[name](device, args.smoke, args.rounds) for name in args.sections)
+    for rows in itertools.chain.from_iterable(sections):
+        yield rows
+        if time.monotonic() > end:
+            print(f"{args.minutes:g} minutes are over: what remains is left out", flush=True)
+            return
 
 
-def competitors(name: str, channels: int, inference: bool) -> dict[str, tuple[str, nn.Module]]:
-    """The forms of a layer, each with the switch's value."""
-    naive = {"SimAM": lambda c: NaiveSimAM(), "NAM": NaiveNAM, "GAM": NaiveGAM}[name](channels)
-    layer: nn.Module = {"SimAM": SimAM, "NAM": NAM, "GAM": GAM}[name](channels)
-    forms = {"naive": ("0", naive), "formula": ("0", layer)}
-    if name != "GAM":
-        forms["fast"] = ("auto", copy.deepcopy(layer))
-    if inference and name != "SimAM":
-        forms["fused"] = ("auto", copy.deepcopy(layer))
-        forms["fused"][1].fuse()  # type: ignore[operator]
-    return {key: (mode, module.train(not inference)) for key, (mode, module) in forms.items()}
+def written(content: dict[str, Any]) -> str:
+    """A report as JSON, with a line for each row."""
+    head = json.dumps({key: value for key, value in content.items() if key != "rows"}, indent=1)
+    rows = ",\n  ".join(map(json.dumps, content["rows"]))
+    return f'{head[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
 
 
-def measure(name: str, shape: tuple[int, ...], layout: torch.memory_format, inference: bool, runs: int) -> str:
-    """A row: the time of the naive code, and how many times as fast the others are."""
-    forms = competitors(name, shape[1], inference)
-    x = torch.randn(shape).to(memory_format=layout).requires_grad_(not inference)
-    grad = torch.randn(shape).to(memory_format=layout)
-    times: dict[str, list[float]] = {key: [] for key in forms}
-    for _ in range(runs + 3):
-        for key, (mode, module) in forms.items():
-            yolo_attn.set_kernels(mode)
-            times[key].append(timed(module.to(memory_format=layout), x, None if inference else grad))
-    medians = {key: statistics.median(values[3:]) for key, values in times.items()}
-    ratios = [
-        f"{medians['naive'] / medians[key]:.2f}" if key in medians else "" for key in ("formula", "fast", "fused")
-    ]
-    kind, order = "inference" if inference else "training", "NCHW" if layout == torch.contiguous_format else "NHWC"
-    return " | ".join(
-        [f"| {name}", "×".join(map(str, shape)), order, kind, f"{medians['naive'] * 1e3:.2f}", *ratios, ""]
-    )
+def show(content: dict[str, Any], folder: Path) -> None:
+    """Write tables and plot of a report into a folder, and print the tables."""
+    text = report.tables(content["rows"])
+    print(text)
+    write_text(folder / "performance.md", text + "\n")
+    versions = ", ".join(f"{name} {content['versions'][name]}" for name in ("torch", "ultralytics"))
+    if any(row["section"] == "layers" for row in content["rows"]):
+        title = f"{content['device']}, {versions}, {content['date'][:10]}"
+        report.plot(content["rows"], title, folder / "performance.png")
 
 
-def timed(call: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor | None) -> float:
-    """Seconds of a forward pass, with its backward pass where a gradient is given."""
-    start = time.perf_counter()
-    with torch.set_grad_enabled(grad is not None):
-        out = call(x)
-    if grad is not None:
-        out.backward(grad)
-        x.grad = None
-    return time.perf_counter() - start
+def main() -> None:
+    """Read the arguments, measure and write, or show what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("measured"), help="folder; default: measured")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="default: all")
+    parser.add_argument("--rounds", type=int, default=21, help="of GAM and of whole models a third; default: 21")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which it ends; default: never")
+    parser.add_argument("--smoke", action="store_true", help="a few tiny cases, to see that everything runs")
+    parser.add_argument("--show", type=Path, help="JSON of an earlier run: its tables and plot, into its folder")
+    args = parser.parse_args()
+    if args.smoke:
+        args.rounds = 2
+    if args.show:
+        show(json.loads(args.show.read_text()), args.show.parent)
+        return
+    steady()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, one thread"
+    content = {**machine(PACKAGES), "device": device, "rounds": args.rounds, "rows": []}
+    for rows in measured(args):
+        for row in rows:
+            print(*(row[key] for key in ("section", "way", "form", "shape")), f"{row['ratio'][0]:.2f}", flush=True)
+        content["rows"] += rows
+        write_text(args.out / "performance.json", written(content))
+    show(content, args.out)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 51
-    print("| layer | x | layout | | naive, ms | formula | fast | fused |\n|---|---|---|---|---|---|---|---|")
-    for layer in ("SimAM", "NAM", "GAM"):
-        for size in SHAPES if layer != "GAM" else SHAPES[1:]:
-            for memory in (torch.contiguous_format, torch.channels_last):
-                for mode in (True, False):
-                    print(measure(layer, size, memory, mode, count if layer != "GAM" else count // 5), flush=True)
+    main()

@@ -47,6 +47,16 @@ def test_same_as_the_formula_in_float64(size, options, dtype, training, monkeypa
             assert relative(a, b) <= TOLERANCES[dtype] * (30 if x.stride(0) == 0 else 3)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_statistics_of_maps_far_from_zero(memory_format):
+    x = (1000 + torch.randn(3, 4, 31, 17)).to(memory_format=memory_format)
+    got, want = NAM(4, momentum=1.0).train(), nn.BatchNorm2d(4, momentum=1.0).double()
+    got(x)
+    want(x.double())
+    torch.testing.assert_close(got.channel.bn.running_mean.double(), want.running_mean, rtol=1e-6, atol=0)
+    torch.testing.assert_close(got.channel.bn.running_var.double(), want.running_var, rtol=1e-5, atol=0)
+
+
 @every_mode
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_norm_of_half_precision(dtype, training, monkeypatch):

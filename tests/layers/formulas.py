@@ -1,7 +1,11 @@
 """The building blocks of the formulas in numpy, in the tests' own words, and layers with no neutral start value."""
 
+import copy
+import pickle
+
 import numpy as np
 import torch
+from torch import nn
 
 
 def randomised(layer, seed=0):
@@ -28,6 +32,21 @@ def sample(channels, size, batch=2):
 def assert_same(layer, x, want):
     got = layer(torch.from_numpy(x)).detach().numpy()
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11)
+
+
+def check_fuse(layer, x, tolerance):
+    """After fuse() the layer gives the same, has no BatchNorm2d left, and can be fused again, copied and pickled."""
+    want = layer(x)
+    layer.fuse()
+    assert not [m for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
+    out = layer(x)
+    assert out.dtype == x.dtype
+    torch.testing.assert_close(out, want, rtol=tolerance, atol=tolerance)
+    assert {t.dtype for t in layer.state_dict().values() if t.is_floating_point()} == {x.dtype}
+
+    layer.fuse()
+    twins = [layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
+    assert all(torch.equal(twin(x), out) for twin in twins)
 
 
 def sigmoid(a):

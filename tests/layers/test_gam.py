@@ -1,25 +1,18 @@
 """GAM against its formula in the test's own words, its fold, and its messages."""
 
 import copy
-import pickle
 
 import numpy as np
 import pytest
 import torch
-from formulas import conv, norm, sigmoid
+from formulas import check_fuse, conv, norm, randomised, sigmoid
 from torch import nn
 
 from yolo_attn.layers import GAM
 
 
-def randomised(channels, dtype=torch.float64, **options):
-    torch.manual_seed(0)
-    layer = GAM(channels, **options)
-    for bn in (layer.spatial.bn1, layer.spatial.bn2):
-        for value in (bn.weight.data, bn.bias.data, bn.running_mean):
-            value.normal_()
-        bn.running_var.uniform_(0.5, 2)
-    return layer.to(dtype)
+def made(channels, dtype=torch.float64, **options):
+    return randomised(GAM(channels, **options)).to(dtype)
 
 
 def by_hand(x, layer, training, groups, channel_act):
@@ -53,14 +46,14 @@ def by_hand(x, layer, training, groups, channel_act):
 )
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 5), (31, 17)])
 def test_formula(size, channels, options, training):
-    layer = randomised(channels, **options).train(training)
+    layer = made(channels, **options).train(training)
     x = np.random.default_rng(1).normal(0.5, 2, (2, channels, *size))
     want = by_hand(x, layer, training, options.get("groups", 1), options.get("channel_act", "sigmoid"))
     np.testing.assert_allclose(layer(torch.from_numpy(x)).detach().numpy(), want, rtol=1e-9, atol=1e-11)
 
 
 def test_shuffle_lets_every_output_see_every_group():
-    layer = randomised(16, ratio=2, groups=2).eval()
+    layer = made(16, ratio=2, groups=2).eval()
     x = torch.randn(1, 16, 5, 5, dtype=torch.float64, requires_grad=True)
     for channel in (0, 15):
         (grad,) = torch.autograd.grad(layer.spatial(x)[0, channel].sum(), x)
@@ -99,23 +92,11 @@ OPTIONS = [{}, {"groups": 2}, {"channel_act": "none", "kernel_size": 3}]
 )
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_fuse(options, dtype, tolerance):
-    layer = randomised(8, dtype, **options).eval()
-    x = torch.randn(2, 8, 7, 5).to(dtype)
-    want = layer(x)
-    layer.fuse()
-    assert not [m for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
-    out = layer(x)
-    assert out.dtype == dtype
-    torch.testing.assert_close(out, want, rtol=tolerance, atol=tolerance)
-    assert {p.dtype for p in layer.parameters()} == {dtype}
-
-    layer.fuse()
-    twins = [layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
-    assert all(torch.equal(twin(x), out) for twin in twins)
+    check_fuse(made(8, dtype, **options).eval(), torch.randn(2, 8, 7, 5).to(dtype), tolerance)
 
 
 def test_fuse_rounds_once():
-    layer = randomised(8, torch.float16)
+    layer = made(8, torch.float16)
     conv, bn = layer.spatial.conv1, layer.spatial.bn1
     factor = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
     weight = conv.weight.double() * factor[:, None, None, None]
@@ -126,7 +107,7 @@ def test_fuse_rounds_once():
 
 
 def test_fuse_then_half():
-    layer = randomised(8, torch.float32).eval()
+    layer = made(8, torch.float32).eval()
     x = torch.randn(2, 8, 7, 5)
     want = layer(x)
     folded = copy.deepcopy(layer)
@@ -136,7 +117,7 @@ def test_fuse_then_half():
 
 
 def test_fuse_keeps_layout_and_trainability():
-    layer = randomised(8, torch.float32).to(memory_format=torch.channels_last)
+    layer = made(8, torch.float32).to(memory_format=torch.channels_last)
     layer.spatial.conv1.requires_grad_(False)
     layer.fuse()
     assert layer.spatial.conv1.weight.is_contiguous(memory_format=torch.channels_last)

@@ -2,12 +2,11 @@
 
 import copy
 import io
-import pickle
 
 import onnxruntime
 import pytest
 import torch
-from formulas import randomised
+from formulas import check_fuse, randomised
 from torch import nn
 
 from yolo_attn.layers import NAM
@@ -23,19 +22,7 @@ every_form = pytest.mark.parametrize("mode", ["auto", "0"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_fuse(options, dtype, tolerance, mode, monkeypatch):
     monkeypatch.setenv("YOLO_ATTN_KERNELS", mode)
-    layer = randomised(NAM(8, **options)).to(dtype).eval()
-    x = torch.randn(2, 8, 7, 5).to(dtype)
-    want = layer(x)
-    layer.fuse()
-    assert not [m for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
-    out = layer(x)
-    assert out.dtype == dtype
-    torch.testing.assert_close(out, want, rtol=tolerance, atol=tolerance)
-    assert {t.dtype for t in layer.channel.state_dict().values()} == {dtype}
-
-    layer.fuse()
-    twins = [layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
-    assert all(torch.equal(twin(x), out) for twin in twins)
+    check_fuse(randomised(NAM(8, **options)).to(dtype).eval(), torch.randn(2, 8, 7, 5).to(dtype), tolerance)
 
 
 def test_what_it_folds_to():

@@ -76,6 +76,19 @@ def forward_kernel(
 
 
 @triton.jit
+def _parts(x_base, grad_base, i, rows, count, xp, gp, mean, inverse, gain, ROWS: tl.constexpr, TILE: tl.constexpr):
+    """Return g · s, a · d and d of a tile."""
+    at, mask = _tile(x_base, i, rows, count, xp, ROWS, TILE)
+    x = tl.load(at, mask=mask, other=0.0).to(tl.float32)
+    at, mask = _tile(grad_base, i, rows, count, gp, ROWS, TILE)
+    g = tl.load(at, mask=mask, other=0.0).to(tl.float32) * gain
+    d = x - mean
+    s = _sigmoid(d * d * inverse + 0.5)
+    gs = g * s
+    return gs, gs * (1.0 - s) * x * d, d  # the first two are 0 outside of the mask, where g is
+
+
+@triton.jit
 def backward_kernel(
     x_ptr, grad_ptr, dx_ptr, mean_ptr, inverse_ptr, planes, channels, count, n, gain,
     xb, xc, xp, gb, gc, gp, db, dc, dp,
@@ -90,28 +103,14 @@ def backward_kernel(
     first = tl.zeros((ROWS,), tl.float32)
     second = tl.zeros((ROWS,), tl.float32)
     for i in range(TILES):
-        at, mask = _tile(x_base, i, rows, count, xp, ROWS, TILE)
-        x = tl.load(at, mask=mask, other=0.0).to(tl.float32)
-        at, mask = _tile(grad_base, i, rows, count, gp, ROWS, TILE)
-        g = tl.load(at, mask=mask, other=0.0).to(tl.float32) * gain
-        d = x - mean
-        s = _sigmoid(d * d * inverse + 0.5)
-        gs = g * s
-        ad = gs * (1.0 - s) * x * d  # 0 outside of the mask, where g is
+        gs, ad, d = _parts(x_base, grad_base, i, rows, count, xp, gp, mean, inverse, gain, ROWS, TILE)
         first += tl.sum(ad, 1)
         second += tl.sum(ad * d, 1)
         if TILES == 1:
             _store(dx_base, 0, rows, count, dp, gs, ad, d, first, second, inverse, n, dx_ptr, ROWS, TILE)
     if TILES > 1:
         for i in range(TILES):
-            at, mask = _tile(x_base, i, rows, count, xp, ROWS, TILE)
-            x = tl.load(at, mask=mask, other=0.0).to(tl.float32)
-            at, mask = _tile(grad_base, i, rows, count, gp, ROWS, TILE)
-            g = tl.load(at, mask=mask, other=0.0).to(tl.float32) * gain
-            d = x - mean
-            s = _sigmoid(d * d * inverse + 0.5)
-            gs = g * s
-            ad = gs * (1.0 - s) * x * d
+            gs, ad, d = _parts(x_base, grad_base, i, rows, count, xp, gp, mean, inverse, gain, ROWS, TILE)
             _store(dx_base, i, rows, count, dp, gs, ad, d, first, second, inverse, n, dx_ptr, ROWS, TILE)
 
 
