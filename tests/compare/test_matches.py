@@ -58,9 +58,7 @@ def test_objects_are_counted_by_class(write):
     assert match(*write([(1, FIRST), (1, SECOND)], [(2, AWAY)]), "bbox").objects == {"cat": 2, "dog": 0}
 
 
-@pytest.mark.parametrize(
-    "text", ['{"a":', '[{"image_id": 5}]', '[{"image_id": 5, "category_id": "x"}]', "", None]
-)
+@pytest.mark.parametrize("text", ['{"a":', '[{"image_id": 5}]', '[{"image_id": 5, "category_id": "x"}]', "", None])
 def test_files_that_are_no_detections_are_told_in_a_line(text, write):
     truth, predictions = write([(1, FIRST)], [])
     if text is None:

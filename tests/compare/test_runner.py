@@ -135,7 +135,7 @@ def test_a_training_that_fails_does_not_stop_the_rest_and_is_tried_again(small_c
     failed = tmp_path / "study/runs/faulty-neck/seed-0/failed.json"
     assert json.loads(failed.read_text()) == {"error": "RuntimeError: no luck today"}
     assert (tmp_path / "study/runs/simam-neck/seed-0/run.json").exists()
-    assert "no luck today" in (tmp_path / "study/report.md").read_text()
+    assert "no luck today" in (tmp_path / "study/report.html").read_text()
     assert subprocess.run(command, cwd=tmp_path, env=env, capture_output=True).returncode == 0
     assert not failed.exists()
     assert len(accuracy(tmp_path / "study")) == 3
