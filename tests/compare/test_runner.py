@@ -11,18 +11,13 @@ import sys
 
 import psutil
 import pytest
+from commands import BASE, arguments
 from filelock import FileLock
 from support import ROOT, Command
 
 from yolo_attn.cli import main
 
-BASE = ["compare", "--base", "yolov8n.yaml", "--epochs", "1", "--imgsz", "64", "--batch", "8", "--device", "cpu"]
 VARIANTS = ["base", "simam-neck"]
-
-
-def arguments(data, output, *more, layers="SimAM", seeds="0,1"):
-    given = ["--layers", layers, "--seeds", seeds, "--data", data, "--output", output, "workers=0", *more]
-    return [*BASE, *map(str, given)]
 
 
 def accuracy(output):
@@ -37,14 +32,6 @@ def accuracy(output):
 def workers(pid):
     """The trainings that a comparison has started."""
     return [p for p in psutil.Process(pid).children() if "yolo_attn.compare.worker" in p.cmdline()]
-
-
-@pytest.fixture(scope="module")
-def whole(small_coco, tmp_path_factory):
-    """A comparison that nothing interrupted."""
-    output = tmp_path_factory.mktemp("whole") / "study"
-    assert main(arguments(small_coco, output)) == 0
-    return output
 
 
 def test_all_is_trained_and_reported(whole):

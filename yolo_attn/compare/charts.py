@@ -37,6 +37,7 @@ Series = tuple[int, str, Sequence[tuple[float, float] | None]]
 """A model's number, which chooses its colour and mark, its name, and a value and its half interval for each row."""
 
 
+@plain_text()
 def cost_chart(results: Results, axis: str, cost: Callable[[Result], Sequence[float] | None]) -> str | None:
     """AP against a cost, with the spread of both, and the front that nothing is better and cheaper than.
 
@@ -68,6 +69,7 @@ def cost_chart(results: Results, axis: str, cost: Callable[[Result], Sequence[fl
     return _finish(figure, axes, axis, f"{results.main} (0–100)")
 
 
+@plain_text()
 def curve_chart(results: Results) -> str | None:
     """The main metric after each epoch: mean over the seeds, and a band from the lowest to the highest."""
     if not any(each.curve for each in results.variants):
@@ -85,12 +87,14 @@ def curve_chart(results: Results) -> str | None:
     return _finish(figure, axes, "epoch", f"{results.main} (0–100)")
 
 
+@plain_text()
 def size_chart(results: Results) -> str | None:
     """Differences to the base over all objects and by their size."""
     rows = [name for name in SIZES if name in results.shown]
     return _differences(results, rows, lambda each: each.metrics) if len(rows) > 1 else None
 
 
+@plain_text()
 def class_chart(results: Results) -> str | None:
     """Differences to the base by class: of many, those with the most objects."""
     names = list(dict.fromkeys(name for each in results.comparisons for name in each.per_class))
@@ -98,6 +102,7 @@ def class_chart(results: Results) -> str | None:
     return _differences(results, names[:MOST_CLASSES], lambda each: each.per_class)
 
 
+@plain_text()
 def error_chart(results: Results) -> str | None:
     """What each of TIDE's kinds of errors costs each model."""
     series: list[Series] = [
@@ -160,7 +165,7 @@ def _finish(figure: Figure, axes: Axes, across: str, upright: str) -> str:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0)
     stream = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": "yolo_attn"}
-    with plain_text(), matplotlib.rc_context(settings), warnings.catch_warnings():
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that the measuring font lacks, and browsers' do not
         figure.savefig(stream, format="svg", metadata={"Date": None})
     svg = stream.getvalue()

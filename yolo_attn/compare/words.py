@@ -193,7 +193,7 @@ def _of_images(each: Comparison, results: Results) -> str:
 def _mixed(what: str, values: Iterable[str]) -> Iterator[str]:
     found = Counter(values)
     if len(found) > 1:
-        told = ", ".join(f"{value} ({number} trainings)" for value, number in found.most_common())
+        told = ", ".join(f"{value} ({_counted(number, 'training')})" for value, number in found.most_common())
         yield f"The trainings differ in their {what}: {told}."
 
 

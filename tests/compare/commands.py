@@ -1,0 +1,8 @@
+"""What a user types for a comparison that a test can wait for."""
+
+BASE = ["compare", "--base", "yolov8n.yaml", "--epochs", "1", "--imgsz", "64", "--batch", "8", "--device", "cpu"]
+
+
+def arguments(data, output, *more, layers="SimAM", seeds="0,1"):
+    given = ["--layers", layers, "--seeds", seeds, "--data", data, "--output", output, "workers=0", *more]
+    return [*BASE, *map(str, given)]
