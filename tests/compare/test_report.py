@@ -108,6 +108,12 @@ def test_one_seed_has_no_interval_and_says_so(tmp_path):
     assert re.search(r"cannot be told: \+[12]\.\d\d AP, 1 seed\b", page.text)
 
 
+def test_trainings_that_learnt_nothing(tmp_path):
+    page, _ = report(write_study(tmp_path, {"base": {0: 0.0, 1: 0.0}, "gam": {0: 0.0, 1: 0.0}}))
+    assert "AP is 0 throughout: so short a training tells nothing." in page.text
+    assert "no evidence of a gain: 0.00 ± 0.00 AP, 2 seeds. Both have the same numbers." in page.text
+
+
 def test_base_alone(tmp_path):
     page, markdown = report(write_study(tmp_path, {"base": {0: 0.3, 1: 0.31}}))
     assert "Nothing but base was trained: there is nothing to hold against it." in page.text

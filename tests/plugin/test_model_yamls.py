@@ -276,7 +276,10 @@ def test_wheel_and_sdist_carry_the_yamls(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("*.whl")  # build makes it from the sdist
     shutil.rmtree(source)
     with zipfile.ZipFile(wheel) as archive:
-        names = {n for n in archive.namelist() if n.endswith(".yaml")}
+        held = set(archive.namelist())
+    names = {n for n in held if n.endswith(".yaml")}
+    templates = ROOT / "yolo_attn/compare/templates"
+    assert {f"yolo_attn/compare/templates/{file.name}" for file in templates.iterdir()} <= held
     assert names == {f"yolo_attn/model_yamls/{f.name}" for f in MODEL_YAMLS.glob("*.yaml")}
     for package in (wheel, sdist):
         home = tmp_path / package.suffix

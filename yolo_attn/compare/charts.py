@@ -83,7 +83,7 @@ def curve_chart(results: Results) -> str | None:
         style = {**_style(n), "linestyle": LINES[n % len(LINES)], "markevery": max(1, len(epochs) // 8)}
         axes.plot(epochs, [sum(v) / len(v) for v in values], **style, label=_short(each))
         axes.fill_between(epochs, list(map(min, values)), list(map(max, values)), color=style["color"], alpha=0.15)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return _finish(figure, axes, "epoch", f"{results.main} (0–100)")
 
 

@@ -74,8 +74,8 @@ def shown(results: Results) -> Iterator[str]:
     tested = sum(each.p is not None for each in results.comparisons)
     for each in results.comparisons:
         text = f"{each.variant.label} against {each.against.label}: {verdict(each, results.main)}."
-        if each.main is None or each.p is None:
-            yield text
+        if each.main is None or each.p is None or each.main.deviation == 0:
+            yield text + " Both have the same numbers." * (each.p is not None)
             continue
         p = f"p {p_value(each.p)}" if each.p < 0.001 else f"p = {p_value(each.p)}"
         corrected = f" after Holm's correction for {tested} verdicts" if tested > 1 else ""
@@ -132,6 +132,9 @@ def problems(results: Results) -> Iterator[str]:
     yield from _mixed("devices", (record.device for record in records))
     yield from _mixed("evaluators", (run.evaluator for run in study.runs if run.done))
     yield from _mixed("numbers of epochs", (str(record.epochs) for record in records))
+    reached = [each.scores[results.main].mean for each in results.variants if results.main in each.scores]
+    if reached and not any(reached):
+        yield f"{results.main} is 0 throughout: so short a training tells nothing."
     unmeasured = [each.variant.label for each in results.variants if each.cost.latency_ms is None]
     if unmeasured:
         yield f"The cost was not measured of {_listed(unmeasured)}."
