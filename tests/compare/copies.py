@@ -20,5 +20,6 @@ def scores_of_copies(truth, predictions, counts, folder, kind="bbox", sigmas=Non
     files = folder / "truth.json", folder / "predictions.json"
     files[0].write_text(json.dumps({**content, "images": images, "annotations": annotations}))
     files[1].write_text(json.dumps(detections))
-    stats, _ = pycocotools_scores(*files, kind, sigmas)
+    params = {} if sigmas is None else {"kpt_oks_sigmas": sigmas}
+    stats, _ = pycocotools_scores(*files, kind, **params)
     return stats[: 5 if kind == "keypoints" else 6]
