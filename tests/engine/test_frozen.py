@@ -9,6 +9,7 @@ from ultralytics import YOLO
 from yolo_attn.cli import main
 from yolo_attn.engine import checks, run
 from yolo_attn.engine.frozen import KEY
+from yolo_attn.engine.run import Training
 from yolo_attn.engine.trainer import DetectionTrainer
 from yolo_attn.plugin.registry import LAYERS
 from yolo_attn.plugin.yamls import MODEL_YAMLS
@@ -29,9 +30,15 @@ def settings(small_coco, epochs, **more):
 
 def test_the_base_stays_bit_for_bit(base, small_coco, tmp_path, caplog):
     """Its parameters and statistics, in the model and in its moving average; the attention trains meanwhile."""
-    trainer = run.train(
-        "yolov8n-gam.yaml", str(tmp_path), str(base), settings(small_coco, 2), freeze_base=2, identity_init=False
+    told = Training(
+        "yolov8n-gam.yaml",
+        settings(small_coco, 2),
+        str(tmp_path),
+        str(base),
+        freeze_base=2,
+        identity_init=False,
     )
+    trainer = run.train(told)
     assert changed(base, trainer.model) == set()
     assert changed(base, trainer.ema.ema) == set()
     assert trainer.frozen is not None
@@ -61,7 +68,7 @@ def test_statistics_of_a_new_layer_train_without_parameters_beside_them(base, sm
     monkeypatch.setitem(LAYERS, "Normed", Normed)
     cfg = tmp_path / "yolov8n-normed.yaml"
     cfg.write_text((MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Normed, []"))
-    trainer = run.train(str(cfg), str(tmp_path / "runs"), str(base), settings(small_coco, 1), freeze_base=1)
+    trainer = run.train(Training(str(cfg), settings(small_coco, 1), str(tmp_path / "runs"), str(base), freeze_base=1))
     for model in (trainer.model, trainer.ema.ema):
         assert changed(base, model) == set()
         assert all(model.model[row].norm.running_mean.abs().sum() > 0 for row in (22, 23, 24))  # they began at 0
@@ -69,7 +76,7 @@ def test_statistics_of_a_new_layer_train_without_parameters_beside_them(base, sm
 
 def test_then_everything_trains_and_own_freeze_holds(base, small_coco, tmp_path, caplog):
     more = settings(small_coco, 2, save_period=1, freeze=2)
-    trainer = run.train("yolov8n-gam.yaml", str(tmp_path), str(base), more, freeze_base=1)
+    trainer = run.train(Training("yolov8n-gam.yaml", more, str(tmp_path), str(base), freeze_base=1))
     first = YOLO(tmp_path / "train/weights/epoch0.pt").model
     assert changed(base, first) == set()
     assert first.yaml[KEY]["epochs"] == 1
@@ -97,7 +104,11 @@ def test_a_cut_training_goes_on_frozen(base, small_coco, tmp_path, monkeypatch):
 
     monkeypatch.setattr(DetectionTrainer, "save_model", save_and_cut)
     with pytest.raises(CutError):
-        run.train("yolov8n-gam.yaml", str(tmp_path), str(base), settings(small_coco, 3, save_period=1), freeze_base=2)
+        run.train(
+            Training(
+                "yolov8n-gam.yaml", settings(small_coco, 3, save_period=1), str(tmp_path), str(base), freeze_base=2
+            )
+        )
     monkeypatch.undo()
     last = tmp_path / "train/weights/last.pt"
     assert YOLO(last).model.yaml[KEY]["epochs"] == 2
@@ -110,7 +121,7 @@ def test_a_cut_training_goes_on_frozen(base, small_coco, tmp_path, monkeypatch):
 
 
 def test_a_new_training_from_a_frozen_checkpoint_is_not_frozen(base, small_coco, tmp_path):
-    run.train("yolov8n-nam.yaml", str(tmp_path), str(base), settings(small_coco, 1), freeze_base=1)
+    run.train(Training("yolov8n-nam.yaml", settings(small_coco, 1), str(tmp_path), str(base), freeze_base=1))
     model = YOLO(tmp_path / "train/weights/last.pt")
     assert KEY in model.model.yaml
     model.train(**settings(small_coco, 1), project=str(tmp_path), name="again")

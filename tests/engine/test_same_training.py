@@ -9,6 +9,7 @@ import pytest
 from support import results_rows
 
 from yolo_attn.engine import run
+from yolo_attn.engine.run import Training
 from yolo_attn.layers import nam, simam
 
 SETTINGS = {"batch": 8, "device": "cpu", "plots": False, "val": False, "epochs": 3, "workers": 0}
@@ -16,7 +17,7 @@ SETTINGS = {"batch": 8, "device": "cpu", "plots": False, "val": False, "epochs":
 
 def losses(cfg, data, home, mode, monkeypatch, imgsz):
     monkeypatch.setenv("YOLO_ATTN_KERNELS", mode)
-    run.train(cfg, str(home / mode), None, {**SETTINGS, "data": str(data), "imgsz": imgsz})
+    run.train(Training(cfg, {**SETTINGS, "data": str(data), "imgsz": imgsz}, str(home / mode)))
     (file,) = (home / mode).rglob("results.csv")
     rows = results_rows(file.parent)
     assert len(rows) == 3
