@@ -69,7 +69,7 @@ def test_a_log_gets_a_line_as_each_begins_and_ends_and_none_twice(jobs):
         progress([])
     assert out.getvalue().splitlines() == [
         "GAM [x] at neck, seed 0: begins",
-        "GAM [x] at neck, seed 0: 10 epochs in 1.0 min, AP 100.0 in the last",
+        "GAM [x] at neck, seed 0: 10 epochs in 1.0 min, 100.0 in the last",
     ]
 
 

@@ -146,6 +146,23 @@ def test_another_budget_is_refused(more, told, whole, small_coco, capfd):
     assert (whole / "manifest.json").read_text() == before
 
 
+def test_other_weights_are_another_budget(whole, small_coco, capfd):
+    weights = whole / "runs/base/seed-0/weights/best.pt"
+    assert main(arguments(small_coco, whole, "--weights", weights)) == 2
+    assert f"weights is None there and {weights} now" in capfd.readouterr().err
+
+
+def test_strict_refuses_data_in_which_anything_is_clipped(small_coco, tmp_path, capfd):
+    data = shutil.copytree(small_coco, tmp_path / "data")
+    file = data / "annotations/instances_train.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"][2] = 9999
+    file.write_text(json.dumps(content))
+    assert main(arguments(data, tmp_path / "study", "--strict")) == 2
+    assert "--strict: " in capfd.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
 def test_other_data_under_the_same_name_is_refused(whole, small_coco, tmp_path, capfd):
     data = shutil.copytree(small_coco, tmp_path / "data")
     assert main(arguments(data, whole)) == 2
@@ -165,6 +182,7 @@ def test_one_process_at_a_time_works_on_a_comparison(whole, small_coco, capfd):
         (["compare", "--base", "yolov8n.yaml"], "compare needs --layers"),
         (["compare", "--report-only"], "--report-only needs --output"),
         (["compare", "--report-only", "--output", "nowhere"], "manifest.json: not found"),
+        (["compare", "--report-only", "--output", "nowhere", "lr0=1"], "'lr0=1': unknown to compare --report-only"),
         ([*BASE, "--layers", "GEM"], "no such layer"),
         ([*BASE, "--layers", "GAM@"], "expected LAYER:option=value@PLACE"),
         ([*BASE, "--layers", "GAM", "--seeds", "1,1"], "expected each seed once"),

@@ -8,6 +8,7 @@ from typing import Any
 from yolo_attn.cli.arguments import (
     add_data_options,
     add_import_option,
+    no_more,
     not_empty,
     option,
     path,
@@ -78,12 +79,13 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     if args.report_only:
         if output is None:
             raise UserError("--report-only needs --output, the folder of a comparison")
+        no_more("compare --report-only", further)
         print(report_only(output))
         return
     if not args.base or not args.layers:
         raise UserError(f"compare needs --{'layers' if args.base else 'base'}; see yolo-attn compare --help")
-    devices = args.device.split(",") if args.device else []
-    args.device = None
+    shared = settings(args, further)
+    device = shared.pop("device", None)
     wanted = [Wanted(name, at or args.at, options) for name, options, at in args.layers]
     with reader_options(args):
         report = compare(
@@ -91,11 +93,12 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
                 args.base,
                 wanted,
                 args.seeds,
-                settings(args, further),
+                shared,
                 output,
                 args.weights,
-                devices,
+                device.split(",") if device else (),
                 args.parallel,
+                args.strict,
                 args.equal_gflops,
                 args.modules,
                 shlex.join(["yolo-attn", *args.typed]),

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from yolo_attn.compare.matches import ERRORS
-from yolo_attn.compare.results import Comparison, Result, Results
+from yolo_attn.compare.results import Contrast, Result, Results
 from yolo_attn.compare.statistics import Difference
 from yolo_attn.engine.validator import plain_text
 
@@ -114,7 +114,7 @@ def error_chart(results: Results) -> str | None:
 
 
 def _differences(
-    results: Results, rows: Sequence[str], of: Callable[[Comparison], Mapping[str, Difference]]
+    results: Results, rows: Sequence[str], of: Callable[[Contrast], Mapping[str, Difference]]
 ) -> str | None:
     series: list[Series] = []
     for n, each in enumerate(results.variants):

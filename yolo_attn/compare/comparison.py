@@ -22,7 +22,7 @@ from yolo_attn.engine.run import Training, check_training
 from yolo_attn.errors import RunError, UserError
 from yolo_attn.files import check_writable, write_json, write_text
 
-BUDGET = ("base", "epochs", "data", "settings")
+BUDGET = ("base", "weights", "epochs", "data", "settings")
 """What all trainings of a comparison share, and no later call may change."""
 
 UNEQUAL = {"patience": 0}
@@ -43,6 +43,7 @@ class Comparison:
         weights: Checkpoint that all models start from; None trains from scratch.
         devices: Devices, each of which trains some of the models; empty takes Ultralytics' choice.
         parallel: Trainings at once on each device.
+        strict: Whether data is refused if anything of it is left out, clipped or doubted.
         equal_gflops: Whether a variant that needs more operations than the base gets a wider base of as many beside it.
         modules: Modules that register layers of the user's own.
         command: What was typed, for the report.
@@ -56,6 +57,7 @@ class Comparison:
     weights: str | None = None
     devices: Sequence[str] = ()
     parallel: int = 1
+    strict: bool = False
     equal_gflops: bool = False
     modules: Sequence[str] = ()
     command: str = ""
@@ -87,7 +89,8 @@ def compare(comparison: Comparison) -> Path:
         seeds=tuple(comparison.seeds),
         epochs=args.epochs,
         data=data,
-        settings={**settings, **({"weights": comparison.weights} if comparison.weights else {})},
+        settings=settings,
+        weights=comparison.weights,
         command=comparison.command,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -130,17 +133,23 @@ def _checked(comparison: Comparison) -> tuple[SimpleNamespace, dict[str, Any]]:
         raise UserError(f"time={comparison.settings['time']}: the budget of a comparison is in epochs; give --epochs")
     device = {"device": comparison.devices[0]} if comparison.devices else {}
     given = {**UNEQUAL, **comparison.settings, **device}
-    _, args, _ = check_training(Training(comparison.base, given, str(comparison.folder), comparison.weights))
+    told = Training(comparison.base, given, str(comparison.folder), comparison.weights, strict=comparison.strict)
+    _, args, _ = check_training(told)
     kept = {"imgsz", "batch", *UNEQUAL, *comparison.settings, *(() if "data" in comparison.settings else DEMO_TRAINING)}
     return args, {key: getattr(args, key) for key in sorted(kept - {"data", "epochs"})}
 
 
 def _training(comparison: Comparison, manifest: Manifest, variant: Variant, seed: int) -> Training:
     folder = comparison.folder
-    settings = {key: value for key, value in manifest.settings.items() if key != "weights"}
     own = {"data": manifest.data.path, "epochs": manifest.epochs, "seed": seed, "name": f"seed-{seed}"}
     cfg = str(_model_file(folder, manifest.base, variant))
-    return Training(cfg, {**settings, **own}, str(folder / "runs" / variant.name), comparison.weights)
+    return Training(
+        cfg,
+        {**manifest.settings, **own},
+        str(folder / "runs" / variant.name),
+        manifest.weights,
+        strict=comparison.strict,
+    )
 
 
 def _model_file(folder: Path, base: str, variant: Variant) -> Path:
@@ -188,11 +197,11 @@ def _run(jobs: Sequence[Job], comparison: Comparison, progress: Progress) -> lis
 
 def _measure(folder: Path, jobs: Sequence[Job], size: int, comparison: Comparison) -> None:
     """Measure all models anew if one has come in since they were, so that they are compared in one run."""
-    finished: dict[str, Job] = {}
+    best: dict[str, Path] = {}
     for job in jobs:
         if job.finished:
-            finished.setdefault(job.variant.name, job)
-    if finished.keys() - read_study(folder).costs.variants.keys():
-        LOGGER.info(f"timing {len(finished)} models, one picture at a time")
-        costs = measure(finished, size, (*comparison.devices, "")[0])
+            best.setdefault(job.variant.name, job.folder / "weights" / "best.pt")
+    if best.keys() - read_study(folder).costs.variants.keys():
+        LOGGER.info(f"timing {len(best)} models, one picture at a time")
+        costs = measure(best, size, (*comparison.devices, "")[0])
         write_json(folder / "costs.json", asdict(costs))

@@ -1,17 +1,17 @@
 """What the models of a comparison cost on this machine: parameters, operations, and time for a picture."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from ultralytics.utils.torch_utils import select_device
+from ultralytics.utils.torch_utils import get_cpu_info, select_device
 
-from yolo_attn.compare.runner import Job
 from yolo_attn.compare.study import Cost, Costs
-from yolo_attn.compare.worker import hardware
 from yolo_attn.engine.checks import read_checkpoint
 from yolo_attn.engine.cost import cost_of
 
@@ -22,21 +22,27 @@ WARM_UP = 3
 """Rounds before these."""
 
 
-def measure(jobs: Mapping[str, Job], size: int, device: str) -> Costs:
+def hardware(device: torch.device) -> dict[str, str]:
+    """The kind of device, and the processor in words."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else get_cpu_info()
+    return {"device": device.type, "machine": f"{name}, {os.cpu_count()} CPU cores"}
+
+
+def measure(checkpoints: Mapping[str, Path], size: int, device: str) -> Costs:
     """Measure trained models, fused as they are deployed, one picture at a time.
 
     All are timed in one process and in turn, so that whatever else the machine does meets them alike.
 
     Args:
-        jobs: For each variant's name a finished training.
+        checkpoints: For each variant's name a trained model.
         size: Height and width of the pictures, pixels.
         device: As Ultralytics names it.
     """
     place = select_device(device, verbose=False)
     picture = torch.rand(1, 3, size, size, device=place)
     models, sizes = {}, {}
-    for name, job in jobs.items():
-        model: Any = read_checkpoint(str(job.folder / "weights" / "best.pt"))[0]
+    for name, file in checkpoints.items():
+        model: Any = read_checkpoint(str(file))[0]
         sizes[name] = cost_of(model.yaml, size)
         models[name] = model.float().to(place).eval().fuse(verbose=False)
     times: dict[str, list[float]] = {name: [] for name in models}

@@ -60,7 +60,7 @@ def plan(base: str, wanted: Iterable[Wanted], equal_gflops: int | None = None) -
     for each in wanted:
         edited = insert(text, Path(base).name, each.layer, each.at, each.options, scale)
         name = layer_named(each.layer) or each.layer
-        variant = Variant(slug(name, each), label(name, each), name, each.at, dict(each.options))
+        variant = Variant(_slug(name, each), _label(name, each), name, each.at, dict(each.options))
         if variant.name in {model.variant.name for model in models}:
             raise UserError(f"--layers: {variant.label} is there twice")
         models.append(Model(variant, edited.text))
@@ -69,13 +69,13 @@ def plan(base: str, wanted: Iterable[Wanted], equal_gflops: int | None = None) -
     return models
 
 
-def label(layer: str, wanted: Wanted) -> str:
+def _label(layer: str, wanted: Wanted) -> str:
     """What a variant is called: GAM (ratio=8) at neck."""
     options = ", ".join(f"{name}={value}" for name, value in wanted.options.items())
     return f"{layer}{f' ({options})' if options else ''} at {wanted.at}"
 
 
-def slug(layer: str, wanted: Wanted) -> str:
+def _slug(layer: str, wanted: Wanted) -> str:
     """The same as the name of a file: gam-neck-ratio8."""
     parts = [layer, wanted.at, *(f"{name}{value}" for name, value in wanted.options.items())]
     return "-".join(re.sub(r"[^a-z0-9.]+", "_", part.lower()).strip("_") for part in parts)

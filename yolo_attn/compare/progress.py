@@ -87,8 +87,8 @@ class Progress:
         if state == "training":
             return "begins"
         epoch, seconds, score = progress_of(job.folder)
-        last = "" if score is None else f", AP {100 * score:.1f} in the last"
-        return f"{epoch} epochs in {seconds / 60:.1f} min{last}"
+        reached = "" if score is None else f", {100 * score:.1f} in the last"
+        return f"{epoch} epochs in {seconds / 60:.1f} min{reached}"
 
     def _time_left(self, running: Sequence[Job]) -> str:
         """From the seconds that the epochs so far have taken, the same variant's where it has any."""

@@ -63,7 +63,7 @@ class Needed:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Contrast:
     """What one variant is above another.
 
     Attributes:
@@ -122,10 +122,10 @@ class Results:
     main: str
     shown: tuple[str, ...]
     variants: tuple[Result, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Contrast, ...]
     images: Images
 
-    def against_base(self, variant: Variant) -> Comparison | None:
+    def against_base(self, variant: Variant) -> Contrast | None:
         """A variant held against the base; None for the base."""
         return next((c for c in self.comparisons if c.variant == variant and c.against == self.study.base), None)
 
@@ -189,7 +189,7 @@ def _curve(run: Run, main: str) -> dict[int, float]:
     return curve
 
 
-def _compared(study: Study, main: str, images: Images, pairs: Sequence[tuple[Variant, Variant]]) -> list[Comparison]:
+def _compared(study: Study, main: str, images: Images, pairs: Sequence[tuple[Variant, Variant]]) -> list[Contrast]:
     differences = [_paired(*({s: r.scores for s, r in study.done(v.name).items()} for v in pair)) for pair in pairs]
     p = [found[main].p if main in found else None for found in differences]
     tested = [each for each in p if each is not None]
@@ -198,7 +198,7 @@ def _compared(study: Study, main: str, images: Images, pairs: Sequence[tuple[Var
     for (variant, against), found, own_p in zip(pairs, differences, p, strict=True):
         halves = {name: images.half(name, variant.name, against.name, d.by_seed) for name, d in found.items()}
         compared.append(
-            Comparison(
+            Contrast(
                 variant,
                 against,
                 found.get(main),

@@ -55,6 +55,7 @@ class Manifest:
     epochs: int
     data: Data
     settings: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
     command: str = ""
     created: str = ""
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, SOUGHT, UNTOLD, Comparison, Needed, Results
+from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, SOUGHT, UNTOLD, Contrast, Needed, Results
 from yolo_attn.compare.statistics import LEVEL, MOST_SEEDS, POWER, Difference
 
 NONE = "–"
@@ -36,7 +36,7 @@ def interval(difference: Difference | None) -> str:
     return mean if difference.half is None else f"{mean} ± {points(difference.half)}"
 
 
-def verdict(comparison: Comparison, metric: str) -> str:
+def verdict(comparison: Contrast, metric: str) -> str:
     """A comparison's verdict in words, its numbers and their seeds."""
     if comparison.main is None:
         return f"{UNTOLD}: no seed of which both have finished"
@@ -182,7 +182,7 @@ def rules(results: Results) -> Iterator[tuple[str, str]]:
         )
 
 
-def _of_images(each: Comparison, results: Results) -> str:
+def _of_images(each: Contrast, results: Results) -> str:
     half = each.images.get(results.main)
     if half is None or each.main is None:
         return ""

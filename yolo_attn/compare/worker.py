@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
-from ultralytics.utils.torch_utils import get_cpu_info
 
+from yolo_attn.compare.costs import hardware
 from yolo_attn.engine.run import Training, train
 from yolo_attn.engine.validator import versions
 from yolo_attn.errors import UserError
@@ -45,12 +45,6 @@ def main() -> int:
     }
     write_json(Path(trainer.save_dir, "run.json"), record)
     return 0
-
-
-def hardware(device: torch.device) -> dict[str, str]:
-    """The kind of device, and the processor in words."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else get_cpu_info()
-    return {"device": device.type, "machine": f"{name}, {os.cpu_count()} CPU cores"}
 
 
 def peak_memory(device: torch.device) -> float | None:
