@@ -18,8 +18,6 @@ from yolo_attn.compare.statistics import (
     largest_deviation,
     seeds_needed,
     spread,
-    t_above,
-    t_quantile,
 )
 
 DRAWS = 4000
@@ -40,15 +38,11 @@ def drawn_scores(rng, seeds, gain=0.0):
     return dict(enumerate(base)), dict(enumerate(variant + gain))
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 29, 99, 999])
-def test_students_t_is_scipys(degrees):
-    for value, shift in itertools.product((0, 0.3, 1, 2, 4.3, 12.7, 200), (0, 0.5, 3, 20)):
-        expected = stats.nct.sf(value, degrees, shift) if shift else stats.t.sf(value, degrees)
-        assert t_above(value, degrees, shift) == pytest.approx(expected, abs=1e-10)
-    for level in (0.9, 0.975, 0.995, 0.99975):
-        assert t_quantile(level, degrees) == pytest.approx(stats.t.ppf(level, degrees), rel=1e-9)
-    largest = np.sqrt(degrees / stats.chi2.ppf(0.2, degrees))
-    assert largest_deviation(2.0, degrees + 1) == pytest.approx(2 * largest, rel=1e-9)
+@pytest.mark.parametrize("seeds", [2, 3, 5, 20])
+def test_the_true_spread_is_below_the_largest_as_often_as_its_level_says(seeds):
+    measured = np.random.default_rng(seeds).normal(0, SPREAD, (DRAWS, seeds)).std(1, ddof=1)
+    covered = sum(largest_deviation(each, seeds) >= SPREAD for each in measured)
+    assert within(covered, DRAWS, 0.8)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 20])

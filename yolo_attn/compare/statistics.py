@@ -1,17 +1,15 @@
 """What a few seeds can tell: paired differences, their intervals, and how many seeds a difference would take.
 
-Student's t, central and not, comes from one integral over the distribution of the estimated spread (Johnson, Kotz and
-Balakrishnan, Continuous Univariate Distributions 2, chapter 31), the correction for several verdicts from Holm, A
-simple sequentially rejective multiple test procedure, 1979.
+The distributions are SciPy's; the correction for several verdicts is Holm's, A simple sequentially rejective multiple
+test procedure, 1979.
 """
 
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-import torch
+from scipy import stats
 
 LEVEL = 0.05
 """How often, at most, a report says gain or loss of anything where there is neither; intervals cover 1 - LEVEL."""
@@ -79,8 +77,9 @@ def difference(base: Mapping[int, float], variant: Mapping[int, float]) -> Diffe
         none = abs(found.mean) < SAME
         return Difference(by_seed, found.mean, 0.0, 0.0 if none else None, 1.0 if none else None)
     error = found.deviation / math.sqrt(n)
-    half = t_quantile(1 - LEVEL / 2, n - 1) * error
-    return Difference(by_seed, found.mean, found.deviation, half, min(1.0, 2 * t_above(abs(found.mean) / error, n - 1)))
+    half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * error
+    p = 2 * float(stats.t.sf(abs(found.mean) / error, n - 1))
+    return Difference(by_seed, found.mean, found.deviation, half, p)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -109,7 +108,7 @@ def seeds_needed(gain: float, deviation: float, verdicts: int = 1) -> int | None
 
     def power(n: int) -> float:
         shift = gain * math.sqrt(n) / deviation
-        return t_above(t_quantile(1 - LEVEL / (2 * verdicts), n - 1), n - 1, shift)
+        return float(stats.nct.sf(stats.t.ppf(1 - LEVEL / (2 * verdicts), n - 1), n - 1, shift))
 
     if power(MOST_SEEDS) < POWER:
         return None
@@ -124,37 +123,5 @@ def seeds_needed(gain: float, deviation: float, verdicts: int = 1) -> int | None
 
 def largest_deviation(deviation: float, seeds: int, level: float = 0.8) -> float:
     """The spread that the true one is below with probability `level`: s · √((n - 1) / χ²(1 - level, n - 1))."""
-    half = (seeds - 1) / 2
-    below = functools.partial(_chi_below, half)
-    return deviation * math.sqrt(half / _solve(below, 1 - level, 0.0, half))
-
-
-@functools.cache
-def t_quantile(level: float, degrees: int) -> float:
-    """The value that Student's t is below with probability `level`, above 1/2."""
-    return _solve(lambda t: 1 - t_above(t, degrees), level, 0.0, 1e9)
-
-
-def t_above(value: float, degrees: int, shift: float = 0.0) -> float:
-    """P(T > value) of Student's t with `degrees` of freedom and non-centrality `shift`.
-
-    T = (Z + shift) / S with Z normal and S² = χ²/degrees, so P(T > value) = ∫ Φ(shift - value · s) f(s) ds. In log s
-    the integrand falls off on both sides at least exponentially, where the trapezoidal rule is accurate to rounding.
-    """
-    grid = torch.arange(-64, 12, 0.02, dtype=torch.float64) / math.sqrt(2 * degrees)
-    s, half = grid.exp(), degrees / 2
-    density = (degrees * grid - half * s**2 + half * math.log(half) - math.lgamma(half)).exp() * 2
-    return float((torch.special.ndtr(shift - value * s) * density).sum() * (grid[1] - grid[0]))
-
-
-def _chi_below(half: float, x: float) -> float:
-    """P(χ² < 2 x) with 2 `half` degrees of freedom."""
-    return float(torch.special.gammainc(torch.tensor(half, dtype=torch.float64), torch.tensor(x, dtype=torch.float64)))
-
-
-def _solve(rising: Callable[[float], float], level: float, low: float, high: float) -> float:
-    """Where a rising function reaches a level, between two values, by halving."""
-    while high - low > 1e-13 * max(1.0, low):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < level else (low, middle)
-    return (low + high) / 2
+    degrees = seeds - 1
+    return deviation * math.sqrt(degrees / float(stats.chi2.ppf(1 - level, degrees)))
