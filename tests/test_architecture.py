@@ -11,10 +11,10 @@ MAY_IMPORT = {
     "layers": {"layers", "kernels"},
     "editing": {"editing", "errors"},
     "plugin": {"plugin", "editing", "layers", "errors"},
-    "coco": {"coco", "errors", "files"},
+    "coco": {"coco", "errors", "files", "tables"},
     "engine": {"engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files"},
     "compare": {"compare", "engine", "plugin", "coco", "errors", "files"},
-    "maps": {"maps", "engine", "plugin", "coco", "layers", "errors", "files"},
+    "maps": {"maps", "engine", "plugin", "layers", "errors", "files", "tables"},
     "cli": {
         *("cli", "compare", "maps", "engine", "plugin", "coco", "editing", "kernels"),
         *("environment", "errors", "files"),

@@ -1,11 +1,12 @@
 """Looking through a data set before it is trained on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from yolo_attn.coco.report import Examined, SplitReport, examine
 from yolo_attn.coco.source import Data, Split, load_source, parts_of, splits_of
 from yolo_attn.files import check_apart
+from yolo_attn.tables import aligned
 
 WIDEST = 60
 """Characters of an item in a table."""
@@ -58,19 +59,6 @@ def tables(reports: Mapping[str, SplitReport]) -> list[str]:
     if not problems:
         return lines if empty else [*lines, "", "No problem was found."]
     return [*lines, "", *aligned([["split", "count", "problem", "first item"], *problems])]
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines; what begins with a digit stands on the right, with its heading."""
-    columns = list(zip(*rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    right = [all(cell[0].isdigit() for cell in column[1:]) for column in columns]
-    return [
-        "  ".join(
-            f"{cell:{'>' if at else '<'}{width}}" for cell, width, at in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _cut(text: str) -> str:

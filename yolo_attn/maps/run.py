@@ -1,6 +1,5 @@
 """A checkpoint's attention over pictures: drawn, and measured."""
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -8,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import ultralytics
 from numpy.typing import NDArray
 from ultralytics.utils import TQDM
 from ultralytics.utils.files import increment_path
 
-import yolo_attn
-from yolo_attn.coco.check import aligned
 from yolo_attn.engine.checks import check_settings, load_weights
 from yolo_attn.engine.gates import spread
+from yolo_attn.engine.validator import versions
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_apart, check_output_folder, plain_stem, whole_files, write_json, write_text
 from yolo_attn.maps.figures import draw_gate, draw_statistics, save_picture
@@ -26,6 +22,7 @@ from yolo_attn.maps.page import Section, write_page
 from yolo_attn.maps.source import find_pictures, read_picture
 from yolo_attn.plugin.gate_statistics import DEAD, GateStatistics, percent
 from yolo_attn.plugin.gates import attention_layers
+from yolo_attn.tables import aligned
 
 FOLDER = Path("runs/attention-maps")
 """Where pictures go unless a folder is given; numbered like Ultralytics' run folders."""
@@ -176,10 +173,4 @@ def _row(label: str, gate: GateStatistics) -> list[str]:
 def _numbers(looker: Looker) -> dict[str, Any]:
     """What gates.json holds of the gates."""
     layers = [{"layer": label, "gain": looker.gains[label], **gate.as_json()} for label, gate in looker.found.items()]
-    versions = {
-        "yolo_attn": yolo_attn.__version__,
-        "ultralytics": ultralytics.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    return {"dead_below": DEAD, "layers": layers, "versions": versions}
+    return {"dead_below": DEAD, "layers": layers, "versions": versions()}
