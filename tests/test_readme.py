@@ -281,6 +281,11 @@ def test_excerpt_of_the_model_table():
     assert f"seven of {len(list((ROOT / 'model_yamls').glob('*.yaml')))};" in README
 
 
+def test_pages_are_finished():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        assert not re.search(r"\b(MEASURED|TODO|TBD|FIXME|XXX)\b|@@", page.read_text()), page
+
+
 def test_links_lead_to_files():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!http)(.*?)\)", page.read_text()):

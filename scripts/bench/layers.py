@@ -122,7 +122,7 @@ def _modules(case: Case, device: str) -> dict[str, tuple[str, nn.Module]]:
         forms["formula"] = ("0", copy.deepcopy(layer))
     if case.way == PASSES[0] and not isinstance(layer, SimAM):
         forms["fused"] = ("auto", copy.deepcopy(layer))
-        forms["fused"][1].fuse()  # type: ignore[operator]
+        forms["fused"][1].fuse()
     if case.layer == "SimAM" and device == "cuda":
         forms["Triton"] = ("1", copy.deepcopy(layer))
     for name in ("naive", "ours") if case.compiled else ():

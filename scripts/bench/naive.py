@@ -9,7 +9,8 @@ from yolo_attn.layers import GAM, NAM, SimAM
 class NaiveSimAM(nn.Module):
     """The gate from plain operations."""
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gated x."""
         d = (x - x.mean((2, 3), keepdim=True)).pow(2)
         n = x.shape[2] * x.shape[3] - 1
         return x * torch.sigmoid(d / (4 * (d.sum((2, 3), keepdim=True) / n + 1e-4)) + 0.5)
@@ -22,7 +23,8 @@ class NaiveNAM(nn.Module):
         super().__init__()
         self.bn = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gated x."""
         scale = self.bn.weight.detach().abs()
         z = self.bn(x).permute(0, 2, 3, 1).contiguous() * (scale / scale.sum())
         return torch.sigmoid(z.permute(0, 3, 1, 2).contiguous()) * x
@@ -39,7 +41,8 @@ class NaiveGAM(nn.Module):
         norms = nn.BatchNorm2d(middle), nn.BatchNorm2d(channels)
         self.space = nn.Sequential(first, norms[0], nn.ReLU(inplace=True), second, norms[1])
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gated x."""
         batch, channels, height, width = x.shape
         attention = self.mlp(x.permute(0, 2, 3, 1).reshape(batch, -1, channels)).view(batch, height, width, channels)
         u = x * attention.permute(0, 3, 1, 2).sigmoid()

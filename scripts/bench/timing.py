@@ -161,7 +161,7 @@ def peak(form: Form, device: str) -> int:
         return torch.cuda.max_memory_allocated() - before
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         form.call()
-    found = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
+    found = profile.profiler.kineto_results.events()
     return max(itertools.accumulate((e.nbytes() for e in found if e.name() == "[memory]"), initial=0))
 
 

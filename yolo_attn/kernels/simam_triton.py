@@ -5,6 +5,8 @@ one tile stays in registers and is read once. Tensors come with a stride for bat
 serves NCHW, channels_last and views. Arithmetic is float32; each tile's variance is taken about its own mean, and tiles
 are merged by Chan's formula. No two programs write to one place, so a result is the same each time. The formulas are
 those of kernels/simam.py.
+
+The kernels' arguments stay in lines by kind: pointers and sizes, strides, constants.
 """
 
 import contextlib
