@@ -2,7 +2,7 @@
 
 A training multiplies differences in the last bit. On the blood cells, adding one unit in the last place to each
 output of the plain formula moves losses by up to 0.3 % in the first epoch and 1.1 % in the third; taking the fast form
-moves them by up to 0.4 % and 0.7 %.
+moves them by up to 0.04 % in the first, 0.9 % in the second and 0.7 % in the third.
 """
 
 import pytest
