@@ -278,8 +278,8 @@ def test_wheel_and_sdist_carry_the_yamls(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     names = {n for n in held if n.endswith(".yaml")}
-    templates = ROOT / "yolo_attn/compare/templates"
-    assert {f"yolo_attn/compare/templates/{file.name}" for file in templates.iterdir()} <= held
+    templates = [file for part in ("compare", "maps") for file in (ROOT / "yolo_attn" / part / "templates").iterdir()]
+    assert {str(file.relative_to(ROOT)) for file in templates} <= held
     assert names == {f"yolo_attn/model_yamls/{f.name}" for f in MODEL_YAMLS.glob("*.yaml")}
     for package in (wheel, sdist):
         home = tmp_path / package.suffix
