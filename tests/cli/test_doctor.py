@@ -19,7 +19,7 @@ def test_healthy(tmp_path):
     for text in (torch.__version__, ultralytics.__version__, str(USED), sys.executable):
         assert text in result.stdout
     assert "self-test passed" in result.stdout
-    assert "kernels      fast PyTorch forms of SimAM and NAM (YOLO_ATTN_KERNELS=auto)" in result.stdout
+    assert "kernels      fast PyTorch forms of SimAM, NAM and GAM (YOLO_ATTN_KERNELS=auto)" in result.stdout
     assert result.stdout.endswith("Nothing is wrong.\n")
 
 

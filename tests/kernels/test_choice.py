@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
 
 from yolo_attn.kernels import choice
 from yolo_attn.kernels import simam as fast_simam
@@ -54,9 +55,9 @@ class Marked(torch.Tensor):
 
 @pytest.mark.parametrize(
     "x",
-    [torch.ones(0, 2, 3, 3), torch.ones(1, 2, 0, 3), torch.ones(1, 2, 3, 3).as_subclass(Marked)]
+    [torch.ones(0, 2, 3, 3), torch.ones(1, 2, 0, 3), torch.ones(2, 3, 3), torch.ones(1, 2, 3, 3).as_subclass(Marked)]
     + [torch.ones(1, 2, 3, 3, dtype=dtype) for dtype in (torch.int32, torch.complex64)],
-    ids=["no batch", "no pixels", "subclass", "int", "complex"],
+    ids=["empty batch", "no pixels", "no batch", "subclass", "int", "complex"],
 )
 def test_tensors_that_take_the_formula(x):
     assert not runs_fast(x)
@@ -136,6 +137,36 @@ def test_second_derivative(name, training, monkeypatch):
     (plain,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
     torch.testing.assert_close(grad, plain, rtol=1e-12, atol=1e-12)
     assert torch.autograd.grad(plain.sum(), x)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@every_layer
+def test_batches_of_gradients(name, training, monkeypatch):
+    """As torch.autograd.functional and torch.func hand them in."""
+    layer, x = LAYERS[name]().double().train(training), torch.randn(2, 4, 2, 2, dtype=torch.float64, requires_grad=True)
+    out, batch = layer(x), torch.randn(3, 2, 4, 2, 2, dtype=torch.float64)
+
+    def gradient(grad):
+        return torch.autograd.grad(out, x, grad, retain_graph=True)[0]
+
+    with pytest.raises(RuntimeError, match=r'not take a batch of gradients.*set_kernels\("0"\)'):
+        torch.autograd.functional.jacobian(layer, x, vectorize=True)
+    with pytest.raises(RuntimeError, match=r'not take a batch of gradients.*set_kernels\("0"\)'):
+        torch.func.vmap(gradient)(batch)
+    want = torch.stack([gradient(grad) for grad in batch])
+    monkeypatch.setenv("YOLO_ATTN_KERNELS", "0")
+    (got,) = torch.autograd.grad(layer(x), x, batch, is_grads_batched=True)
+    torch.testing.assert_close(got, want)
+
+
+@every_layer
+def test_activation_checkpoints(name):
+    layer, x = LAYERS[name]().double(), torch.randn(2, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    (want,) = torch.autograd.grad(layer(x).square().sum(), x)
+    for create_graph in (False, True):
+        out = checkpoint(layer, x, use_reentrant=False)
+        (got,) = torch.autograd.grad(out.square().sum(), x, create_graph=create_graph)
+        torch.testing.assert_close(got, want)
 
 
 @every_layer

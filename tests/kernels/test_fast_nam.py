@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_fast_simam import SIZES, TOLERANCES, layouts, relative
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from yolo_attn.kernels.nam import affine_gate, batch_norm_gate
 from yolo_attn.layers import NAM, nam
@@ -114,17 +115,24 @@ def never(monkeypatch):
 def test_norms_that_are_asked_themselves():
     x = torch.randn(2, 4, 5, 3)
 
-    heard = []
-    layer = NAM(4)
-    layer.channel.bn.register_forward_hook(lambda *_: heard.append(1))
-    layer(x)
-    assert heard
+    for register in ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"):
+        heard, layer = [], NAM(4)
+        getattr(layer.channel.bn, f"register_{register}")(lambda *_, heard=heard: heard.append(1))
+        layer(x.clone().requires_grad_()).sum().backward()
+        assert heard, register
+
+    with register_module_forward_hook(lambda *_: heard.append(2)):
+        NAM(4)(x)
+    assert 2 in heard
 
     layer = NAM(4)
     layer.channel.bn.momentum = None  # a cumulative average, as torch.optim.swa_utils.update_bn wants it
     layer(x)
     layer(x + 1)
     torch.testing.assert_close(layer.channel.bn.running_mean, (x.mean((0, 2, 3)) + 0.5))
+
+    layer = torch.func.replace_all_batch_norm_modules_(NAM(4))
+    torch.testing.assert_close(layer(x), x * (nn.functional.batch_norm(x, None, None, training=True) / 4).sigmoid())
 
     layer = nn.SyncBatchNorm.convert_sync_batchnorm(NAM(4))
     with contextlib.suppress(RuntimeError, ValueError):  # older PyTorch has it on GPUs alone

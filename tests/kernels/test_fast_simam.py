@@ -11,11 +11,11 @@ TOLERANCES = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 7e-4, to
 every_dtype = pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 
 
-def layouts(shape, dtype, scale=2.0, offset=0.5):
+def layouts(shape, dtype, scale=2.0, offset=0.5, device="cpu"):
     """One input in several layouts: as it comes, channels last, a slice of a larger one, transposed, expanded."""
-    x = (torch.randn(*shape) * scale + offset).to(dtype)
+    x = (torch.randn(*shape) * scale + offset).to(device, dtype)
     batch, channels, height, width = shape
-    wide = torch.zeros(batch, channels + 1, height + 2, 2 * width, dtype=dtype)
+    wide = torch.zeros(batch, channels + 1, height + 2, 2 * width, dtype=dtype, device=device)
     wide[:, 1:, 2:, ::2] = x
     yield x
     yield x.to(memory_format=torch.channels_last)
@@ -91,6 +91,12 @@ def test_extreme_values(scale, e_lambda, monkeypatch):
         want = results(SimAM(e_lambda=e_lambda), x, torch.ones_like(x), "0", monkeypatch)
         assert all(t.isfinite().all() for t in got)
         torch.testing.assert_close(got[0], want[0], rtol=1e-5, atol=0)
+
+
+def test_without_a_batch():
+    """The formula takes the (C, H, W) of one picture, and so must the layer in any mode."""
+    x = torch.randn(3, 7, 5)
+    torch.testing.assert_close(SimAM()(x), SimAM()(x[None])[0])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 5)], ids=str)

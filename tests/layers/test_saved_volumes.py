@@ -45,8 +45,9 @@ def test_under_autocast_too(dtype):
             assert saved_volumes(layer, sample(dtype)) <= 1.01
 
 
-def test_gam():
-    assert saved_volumes(GAM(32), sample()) <= 5.75 * 1.001
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_gam(dtype):
+    assert saved_volumes(GAM(32).to(dtype), sample(dtype)) <= 5.75 * 1.001
 
 
 def test_spatial_part_of_nam():

@@ -1,4 +1,4 @@
-"""Backward passes that are written out, and differentiable once."""
+"""Backward passes that are written out: differentiable once, and for one gradient at a time."""
 
 import functools
 from collections.abc import Callable
@@ -9,23 +9,26 @@ from torch import Tensor
 
 from yolo_attn.kernels.switch import VARIABLE
 
-Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
+Grads = tuple[Tensor | None, ...]
 
 
-def once_differentiable(backward: Backward) -> Backward:
-    """Let gradients that a backward pass returns raise a clear error when they are differentiated themselves.
+def once_differentiable(backward: Callable[[Any, tuple[Tensor, ...], Tensor], Grads]) -> Callable[[Any, Tensor], Grads]:
+    """Make a Function's backward of one that also takes the saved tensors, with clear errors for what it cannot.
 
-    PyTorch's decorator of this name does the same, with an error that knows no way out.
+    A gradient that it returns raises an error when it is differentiated itself, and so does a batch of gradients that
+    comes in as one. PyTorch's decorator of this name does the first, with an error that knows no way out.
     """
 
     @functools.wraps(backward)
-    def wrapper(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def wrapper(ctx: Any, grad: Tensor) -> Grads:
+        if "Batched" in str(torch._C._dispatch_keys(grad)):  # by torch.func, or by the older way of torch.autograd
+            raise _refusal("do not take a batch of gradients")
+        saved = ctx.saved_tensors  # read once: activation checkpoints hand them out no second time
         with torch.no_grad():
-            grads = backward(ctx, grad)
+            grads = backward(ctx, saved, grad)
         if not torch.is_grad_enabled():
             return grads
-        inputs = (grad, *ctx.saved_tensors)
-        return tuple(g if g is None else _Refusal.apply(g, *inputs) for g in grads)
+        return tuple(g if g is None else _Refusal.apply(g, grad, *saved) for g in grads)
 
     return wrapper
 
@@ -39,7 +42,11 @@ class _Refusal(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        raise RuntimeError(
-            "the fast forms of attention layers have no second derivative, their plain formulas have: "
-            f'set {VARIABLE}=0 or call yolo_attn.set_kernels("0")'
-        )
+        raise _refusal("have no second derivative")
+
+
+def _refusal(what: str) -> RuntimeError:
+    return RuntimeError(
+        f"the fast forms of attention layers {what}; for that their plain formulas are: "
+        f'set {VARIABLE}=0 or call yolo_attn.set_kernels("0")'
+    )

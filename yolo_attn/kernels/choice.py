@@ -17,13 +17,14 @@ def runs_fast(x: Tensor) -> bool:
     """Whether a fast form may take x; else the plain formula must.
 
     The formula runs where others read, transform or rewrite it: under torch.compile, tracing, export, functorch's
-    transforms and forward-mode differentiation, and on tensor subclasses; on tensors of no element or of an unusual
-    dtype; and where it was chosen.
+    transforms and forward-mode differentiation, and on tensor subclasses; on tensors of no element, of an unusual dtype
+    or without a batch; and where it was chosen.
     """
     return not (
         _is_compiling()  # first: what follows is not for the compiler
         or torch.jit.is_tracing()
         or type(x) not in (Tensor, nn.Parameter)
+        or x.dim() != 4
         or x.dtype not in DTYPES
         or not x.numel()
         or torch._C._are_functorch_transforms_active()
@@ -55,7 +56,7 @@ def described() -> str:
     """
     if kernels_mode() == "0":
         return f"plain formulas only ({VARIABLE}=0)"
-    text = f"fast PyTorch forms of SimAM and NAM ({VARIABLE}={kernels_mode()})"
+    text = f"fast PyTorch forms of SimAM, NAM and GAM ({VARIABLE}={kernels_mode()})"
     if kernels_mode() == "auto":
         return f"{text}; Triton kernels off, they are untried on a GPU"
     if not has_triton():

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_attn.kernels.autograd import once_differentiable
+from yolo_attn.kernels.autograd import Grads, once_differentiable
 
 
 def affine_gate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -54,8 +54,8 @@ class _AffineGate(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, scale, shift = ctx.saved_tensors
+    def backward(ctx: Any, saved: tuple[Tensor, ...], grad: Tensor) -> Grads:
+        x, scale, shift = saved
         z = x.to(scale.dtype)
         gs, q = _parts(grad, z, scale, shift)
         dscale = (q * z).sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
@@ -80,8 +80,8 @@ class _BatchNormGate(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, w, gamma, beta, mean, inverse, reserved = ctx.saved_tensors
+    def backward(ctx: Any, saved: tuple[Tensor, ...], grad: Tensor) -> Grads:
+        x, w, gamma, beta, mean, inverse, reserved = saved
         z, scale = x.to(w.dtype), w * gamma
         factor = scale * inverse
         gs, q = _parts(grad, z, factor, w * beta - factor * mean)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_attn.kernels.autograd import once_differentiable
+from yolo_attn.kernels.autograd import Grads, once_differentiable
 from yolo_attn.kernels.choice import runs_triton
 
 
@@ -42,9 +42,8 @@ class _SimAM(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, inverse = ctx.saved_tensors
-        return ctx.form.backward(grad, x, mean, inverse, ctx.gain), None, None
+    def backward(ctx: Any, saved: tuple[Tensor, ...], grad: Tensor) -> Grads:
+        return ctx.form.backward(grad, *saved, ctx.gain), None, None
 
 
 def _form(x: Tensor) -> Any:

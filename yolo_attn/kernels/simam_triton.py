@@ -45,7 +45,7 @@ def forward_kernel(
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     rows = row < planes
-    b, c = (row // channels).to(tl.int64), row % channels
+    b, c = (row // channels).to(tl.int64), (row % channels).to(tl.int64)
     x_base, out_base = x_ptr + b * xb + c * xc, out_ptr + b * ob + c * oc
     at, mask = _tile(x_base, 0, rows, count, xp, ROWS, TILE)
     x = tl.load(at, mask=mask, other=0.0).to(tl.float32)
@@ -98,7 +98,7 @@ def backward_kernel(
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     rows = row < planes
-    b, c = (row // channels).to(tl.int64), row % channels
+    b, c = (row // channels).to(tl.int64), (row % channels).to(tl.int64)
     x_base, grad_base, dx_base = x_ptr + b * xb + c * xc, grad_ptr + b * gb + c * gc, dx_ptr + b * db + c * dc
     mean = tl.load(mean_ptr + row, mask=rows, other=0.0)[:, None]
     inverse = tl.load(inverse_ptr + row, mask=rows, other=0.0)[:, None]

@@ -21,8 +21,11 @@ Where this differs, and why:
 - The batch norms are plain BatchNorm2d: inside Ultralytics they get its eps 1e-3 and momentum 0.03, as all of its own.
 """
 
+import torch
 from torch import Tensor, nn
 
+from yolo_attn.kernels.choice import runs_fast
+from yolo_attn.kernels.gam import sigmoid_gate
 from yolo_attn.layers.common import (
     AttentionLayer,
     at_least_float32,
@@ -46,8 +49,8 @@ class GAMChannel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated x, of x's shape and dtype."""
-        attention = at_least_float32(self.fc2(self.fc1(x).relu()))
-        return gated(x, attention.sigmoid() if self.channel_act == "sigmoid" else attention)
+        attention = self.fc2(self.fc1(x).relu())
+        return _sigmoid_gated(x, attention) if self.channel_act == "sigmoid" else gated(x, at_least_float32(attention))
 
 
 class GAMSpatial(nn.Module):
@@ -69,7 +72,7 @@ class GAMSpatial(nn.Module):
             channels, (height, width) = self.conv1.out_channels, s.shape[2:]
             s = s.reshape(-1, self.groups, channels // self.groups, height, width).transpose(1, 2)
             s = s.reshape(-1, channels, height, width)
-        return gated(u, at_least_float32(self.bn2(self.conv2(s))).sigmoid())
+        return _sigmoid_gated(u, self.bn2(self.conv2(s)))
 
     def fuse(self) -> None:
         """Fold both batch norms into their convolutions."""
@@ -139,6 +142,13 @@ class GAM(AttentionLayer):
     def extra_repr(self) -> str:
         """Show what the convolutions below do not."""
         return f"channel_act={self.channel.channel_act!r}"
+
+
+def _sigmoid_gated(x: Tensor, attention: Tensor) -> Tensor:
+    """Return x · σ(attention) in x's dtype, by a gate in float32 at least."""
+    if attention.dtype in (torch.float16, torch.bfloat16) and runs_fast(x):
+        return sigmoid_gate(x, attention)
+    return gated(x, at_least_float32(attention).sigmoid())
 
 
 def _listed(n: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from yolo_attn.layers.common import cast
@@ -12,9 +13,14 @@ from yolo_attn.layers.common import cast
 
 def may_be_bypassed(bn: Any) -> bool:
     """Whether bn's own forward may be left out: nobody listens to it, and no other rank has a part in it."""
-    if bn._forward_hooks or bn._forward_pre_hooks:
+    hooks = (bn._forward_hooks, bn._forward_pre_hooks, bn._backward_hooks, bn._backward_pre_hooks)
+    if any(hooks) or _has_any_global_hook():
         return False
-    return not bn.training or isinstance(bn, FoldedNorm) or (isinstance(bn, nn.BatchNorm2d) and bn.momentum is not None)
+    if isinstance(bn, FoldedNorm):
+        return True
+    if bn.running_mean is None:  # torch.func.replace_all_batch_norm_modules_
+        return False
+    return not bn.training or (isinstance(bn, nn.BatchNorm2d) and bn.momentum is not None)
 
 
 def batch_norm(bn: Any, z: Tensor) -> Tensor:

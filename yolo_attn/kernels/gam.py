@@ -1,0 +1,41 @@
+"""GAM's gates in half precision, x · σ(a), with a backward pass that keeps x and a and forms the gate again.
+
+Autograd would keep the gate, which is float32 and so twice as large as a. In float32 they are of one size.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from yolo_attn.kernels.autograd import Grads, once_differentiable
+
+
+def sigmoid_gate(x: Tensor, a: Tensor) -> Tensor:
+    """Return x · σ(a), of x's dtype; gate and product are float32.
+
+    Args:
+        x: of float16, bfloat16 or float32.
+        a: of x's shape, of float16 or bfloat16.
+    """
+    return _SigmoidGate.apply(x, a)
+
+
+class _SigmoidGate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor) -> Tensor:
+        ctx.save_for_backward(x, a)
+        return _gate(a).mul_(x).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, saved: tuple[Tensor, ...], grad: Tensor) -> Grads:
+        x, a = saved
+        s = _gate(a)
+        gs = s * grad
+        da = torch.addcmul(gs, gs, s, value=-1, out=s).mul_(x)
+        return gs.to(x.dtype), da.to(a.dtype)
+
+
+def _gate(a: Tensor) -> Tensor:
+    return a.float().sigmoid_()
