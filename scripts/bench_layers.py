@@ -16,9 +16,9 @@ device times are the device's, by replays of graphs; without one, a CPU's on one
 """
 
 import argparse
-import itertools
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="fals
 
 import torch
 from bench import exports, layers, models, report
-from bench.timing import steady
+from bench.timing import steady, told
 from bench_machine import machine
 
 from yolo_attn.files import write_text
@@ -41,12 +41,21 @@ def measured(args: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     """The rows of the sections, those of a case together, until the time is up."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     end = time.monotonic() + 60 * args.minutes
-    sections = (SECTIONS[name](device, args.smoke, args.rounds) for name in args.sections)
-    for rows in itertools.chain.from_iterable(sections):
-        yield rows
-        if time.monotonic() > end:
-            print(f"{args.minutes:g} minutes are over: what remains is left out", flush=True)
-            return
+    for section in args.sections:
+        try:
+            for rows in SECTIONS[section](device, args.smoke, args.rounds):
+                yield rows
+                if time.monotonic() > end:
+                    print(f"{args.minutes:g} minutes are over: what remains is left out", flush=True)
+                    return
+        except Exception as error:  # whatever keeps a section from its cases
+            yield [{"section": section, "failure": told(error)}]
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row in a line."""
+    names = (str(row[key]) for key in ("section", "layer", "way", "form", "layout", "dtype", "shape") if key in row)
+    return f"{' '.join(names)}: {row['failure'] if 'failure' in row else format(row['ratio'][0], '.2f')}"
 
 
 def written(content: dict[str, Any]) -> str:
@@ -84,13 +93,14 @@ def main() -> None:
         return
     steady()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, one thread"
-    content = {**machine(PACKAGES), "device": device, "rounds": args.rounds, "rows": []}
+    content = {**machine(PACKAGES), "device": device, "rounds": args.rounds, "failures": [], "rows": []}
     for rows in measured(args):
+        print(*map(line, rows), sep="\n", flush=True)
         for row in rows:
-            print(*(row[key] for key in ("section", "way", "form", "shape")), f"{row['ratio'][0]:.2f}", flush=True)
-        content["rows"] += rows
+            content["failures" if "failure" in row else "rows"].append(row)
         write_text(args.out / "performance.json", written(content))
     show(content, args.out)
+    sys.exit(bool(content["failures"]))
 
 
 if __name__ == "__main__":

@@ -5,21 +5,47 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from support import ROOT
 
 COMPILED = {"compiled naive", "compiled ours"}
 FORMS = {
-    "SimAM": {"naive", "formula", "ours", "copy", *COMPILED},
+    "SimAM": {"naive", "formula", "ours", "copy", *COMPILED, *["Triton"] * torch.cuda.is_available()},
     "NAM": {"naive", "formula", "ours", "fused", "copy"},
     "GAM": {"naive", "ours", "fused", "copy"},
 }
+BROKEN = """
+import runpy, sys
+import torch
+from yolo_attn.kernels import nam, simam
+script = sys.argv[1]
+sys.path.insert(0, script.rpartition("/")[0])
+import bench.naive
+
+def zeros(x, e_lambda, gain):
+    return torch.zeros_like(x), x.mean((2, 3), True), x.mean((2, 3), True)
+
+def doubled(*args, parts=nam._parts):
+    return tuple(2 * part for part in parts(*args))
+
+def failing(self, x):
+    raise RuntimeError("out of memory\\nand a long story")
+
+simam.forward, nam._parts, bench.naive.NaiveGAM.forward = zeros, doubled, failing
+del sys.argv[0]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def call(cwd, *arguments):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def run(cwd, *arguments):
-    command = [sys.executable, ROOT / "scripts/bench_layers.py", *map(str, arguments)]
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    result = call(cwd, ROOT / "scripts/bench_layers.py", *arguments)
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +55,15 @@ def measured(tmp_path_factory):
 
 
 def test_every_form_gives_its_rows(measured):
-    report = json.loads((measured[0] / "performance.json").read_text())
-    rows = report["rows"]
+    folder, result = measured
+    report = json.loads((folder / "performance.json").read_text())
+    rows, failed = report["rows"], {row["form"] for row in report["failures"]}
+    assert failed in (set(), COMPILED)  # a machine may have no compiler
+    assert result.returncode == bool(failed)
     assert {row["section"] for row in rows} == {"models", "exports", "layers"}
     for layer, forms in FORMS.items():
         found = {row["form"] for row in rows if row.get("layer") == layer}
-        assert found in (forms, forms - COMPILED)  # a machine may have no compiler
+        assert found == forms - failed
     assert all(row["ratio"][1] <= row["ratio"][0] <= row["ratio"][2] for row in rows)
     saved = {(row["layer"], row["form"]): row["saved volumes"] for row in rows if "saved volumes" in row}
     assert saved["SimAM", "naive"] > 3.9
@@ -43,20 +72,50 @@ def test_every_form_gives_its_rows(measured):
     assert report["versions"]["torch"]
 
 
+def test_what_fails_is_left_out_and_told(tmp_path):
+    """SimAM's output and NAM's gradients are wrong, and naive GAM raises."""
+    (tmp_path / "broken.py").write_text(BROKEN)
+    script = ROOT / "scripts/bench_layers.py"
+    result = call(tmp_path, "broken.py", script, "--smoke", "--sections", "layers", "--out", tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr, result.stderr
+    report = json.loads((tmp_path / "performance.json").read_text())
+    forward, training = "forward", "forward + backward"
+    failures = {(row["layer"], row["way"], row["form"]): row["failure"] for row in report["failures"]}
+    assert failures.keys() >= {
+        ("SimAM", forward, "ours"),
+        ("SimAM", training, "ours"),
+        ("NAM", training, "ours"),
+        ("GAM", forward, "naive"),
+        ("GAM", training, "naive"),
+    }
+    assert "output off by 1.0e+00" in failures["SimAM", forward, "ours"]
+    assert "gradient of x off by" in failures["NAM", training, "ours"]
+    assert failures["GAM", forward, "naive"] == "RuntimeError: out of memory"
+    rows = {(row["layer"], row["way"], row["form"]) for row in report["rows"]}
+    assert rows >= {(layer, way, "formula") for layer in ("SimAM", "NAM") for way in (forward, training)}
+    assert ("NAM", forward, "ours") in rows
+    assert not rows & failures.keys()
+    assert "GAM" not in {layer for layer, _, _ in rows}
+    assert "RuntimeError: out of memory" in result.stdout
+    assert (tmp_path / "performance.md").exists()
+    assert (tmp_path / "performance.png").exists()
+
+
 def test_table_and_plot_are_made_again_from_the_rows(measured):
-    folder, output = measured
+    folder, result = measured
     text, image = (folder / "performance.md").read_text(), (folder / "performance.png").read_bytes()
-    assert text in output
+    assert text in result.stdout
     assert {line.split(" |")[0][2:] for line in text.splitlines()} >= {"SimAM", "NAM", "GAM", "none", "ECA"}
     assert image.startswith(b"\x89PNG")
     (folder / "performance.md").unlink()
-    assert run(folder, "--show", folder / "performance.json").strip() == text.strip()
+    assert run(folder, "--show", folder / "performance.json").stdout.strip() == text.strip()
     assert (folder / "performance.md").read_text() == text
     assert (folder / "performance.png").stat().st_size == len(image)
 
 
 def test_time_that_is_up(tmp_path):
-    output = run(tmp_path, "--smoke", "--sections", "models", "--minutes", 0, "--out", tmp_path)
-    assert "0 minutes are over" in output
+    result = run(tmp_path, "--smoke", "--sections", "models", "--minutes", 0, "--out", tmp_path)
+    assert "0 minutes are over" in result.stdout
     rows = json.loads((tmp_path / "performance.json").read_text())["rows"]
     assert {row["way"] for row in rows} == {"training step"}

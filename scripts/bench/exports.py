@@ -13,7 +13,7 @@ import numpy as np
 from ultralytics import YOLO
 
 from bench.models import MODELS, attended
-from bench.timing import CallClock, Form, compared, interleaved
+from bench.timing import CallClock, Form, Forms, compared, interleaved
 from yolo_attn.engine.export import export
 
 
@@ -49,16 +49,18 @@ def measure(device: str, smoke: bool, rounds: int) -> Iterator[list[dict[str, An
             if not find_spec(runtime):
                 print(f"{runtime} is not installed: its rows are left out")
                 continue
-            files = {name: _exported(file, fmt, size) for name, file in checkpoints.items()}
-            forms = {name: Form(call(file, x)) for name, file in files.items()}
-            times = interleaved(forms, rounds, partial(CallClock, block=0))
+            forms, nodes = Forms(), {}
+            for name, checkpoint in checkpoints.items():
+                with forms.attempt(name):
+                    file = _exported(checkpoint, fmt, size)
+                    forms[name] = Form(call(file, x))
+                    nodes[name] = {"nodes": _nodes(file)} if fmt == "onnx" else {}
+            times = interleaved(forms, "none", rounds, partial(CallClock, block=0))
             about = {"section": "exports", "way": runtime, "scale": "n", "shape": x.shape}
             yield [
-                about
-                | {"form": name, **({"nodes": _nodes(files[name])} if fmt == "onnx" else {})}
-                | compared(times["none"], taken, "cpu")
+                about | {"form": name, **nodes[name]} | compared(times["none"], taken, "cpu")
                 for name, taken in times.items()
-            ]
+            ] + forms.failed(about)
 
 
 def _checkpoint(model: Any, file: Path) -> Path:

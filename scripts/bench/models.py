@@ -13,7 +13,7 @@ from ultralytics.cfg import get_cfg
 
 import yolo_attn  # noqa: F401  so that the names of the attended models are known
 from bench.naive import with_naive
-from bench.timing import CallClock, Form, interleaved, ratio, spread
+from bench.timing import CallClock, Form, Forms, interleaved, ratio, spread
 
 MODELS = {"none": "yolov8{}.yaml"} | {
     name: f"yolov8{{}}-{name.removesuffix('Attention').lower()}.yaml"
@@ -43,17 +43,20 @@ def measure(device: str, smoke: bool, rounds: int) -> Iterator[list[dict[str, An
         plan = [("n", 2, 640, tuple(MODELS))]
     for scale, batch, size, names in plan:
         x = torch.rand(batch, 3, size, size, device=device)
-        models = {name: model.to(device) for name, model in attended(scale, names)}
+        models = dict(attended(scale, names))
         for way, prepare in (("training step", _training), ("fused inference", _inference)):
-            forms = {name: Form(prepare(model, x)) for name, model in models.items()}
-            times = interleaved(forms, max(2, rounds // 3), partial(CallClock, block=0))
+            forms = Forms()
+            for name, model in models.items():
+                with forms.attempt(name):
+                    forms[name] = Form(prepare(model.to(device), x))
+            times = interleaved(forms, "none", max(2, rounds // 3), partial(CallClock, block=0))
             about = {"section": "models", "way": way, "scale": scale, "shape": tuple(x.shape)}
             yield [
                 about
                 | {"form": name, "images/s": spread([batch / t for t in taken.device])}
                 | {"ratio": ratio(times["none"].device, taken.device)}
                 for name, taken in times.items()
-            ]
+            ] + forms.failed(about)
 
 
 def _training(model: Any, x: Tensor) -> Callable[[], None]:

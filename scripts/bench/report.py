@@ -32,19 +32,18 @@ def _layers(rows: Rows) -> Iterable[str]:
     memory = ("saved", "peak", *["host"] * host)
     yield from _head("layer", "x", "layout", "dtype", "", "naive, ms", *forms, "floor", *memory)
     for case in _cases(rows):
-        first, ours = case["naive"], case["ours"]
+        first, ours = case["naive"], case.get("ours", {})
         shape = "×".join(map(str, first["shape"]))
         cells = [first["layer"], shape, first["layout"], first["dtype"], first["way"], f"{first['ms'][0]:.3g}"]
         for form in forms:
-            median, *quartiles = case[form]["ratio"] if form in case else ("",)
-            cells.append(f"{median:.2f}" if form in case else "")
-            if form == "ours":
-                cells[-1] += " ({:.2f}–{:.2f})".format(*quartiles)
-        cells.append(f"{case['copy']['ratio at the floor']:.1f}" if "ratio at the floor" in case["copy"] else "")
+            median, low, high = case.get(form, {}).get("ratio", (None,) * 3)
+            quartiles = f" ({low:.2f}–{high:.2f})" if form == "ours" and median else ""
+            cells.append(f"{median:.2f}{quartiles}" if median else "")
+        cells.append(f"{floor:.3g}" if (floor := _floor(case)) else "")
         for key in ("saved volumes", "peak volumes"):
-            cells.append(f"{first[key]:.2f} → {ours[key]:.2f}" if key in first else "")
+            cells.append(f"{first[key]:.2f} → {ours[key]:.2f}" if key in ours else "")
         if host:
-            cells.append(f"{first['host ms'][0] / ours['host ms'][0]:.2f}")
+            cells.append(f"{first['host ms'][0] / ours['host ms'][0]:.2f}" if ours else "")
         yield _line(cells)
 
 
@@ -89,8 +88,8 @@ def plot(rows: Rows, title: str, file: Path) -> None:
                 place = at - 0.4 + (i + 0.5) * width
                 axis.bar(place, median - 1, width, bottom=1, color=COLOURS[form], label=form)
                 axis.plot([place, place], [low, high], color="black", linewidth=0.8)
-            if "ratio at the floor" in case["copy"]:
-                axis.hlines(case["copy"]["ratio at the floor"], at - 0.45, at + 0.45, color="black", label="floor")
+            if floor := _floor(case):
+                axis.hlines(floor, at - 0.45, at + 0.45, color="black", label="floor")
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set_yscale("log", base=2)
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -114,6 +113,11 @@ def _cases(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, dict[str, Any]]
         key = (*(row[name] for name in ("layer", "layout", "dtype", "way")), *row["shape"])
         cases.setdefault(key, {})[row["form"]] = row
     return cases.values()
+
+
+def _floor(case: dict[str, dict[str, Any]]) -> float | None:
+    """How many times as fast as naive what cannot be left out is."""
+    return case.get("copy", {}).get("ratio at the floor")
 
 
 def _head(*cells: str) -> list[str]:

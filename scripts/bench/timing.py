@@ -1,20 +1,19 @@
-"""Time and memory of calls, in turn.
+"""Time of calls, in turn.
 
 The CUDA half was written where no GPU was at hand, and is untried.
 """
 
 import ctypes
 import gc
-import itertools
 import os
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
 
 import yolo_attn
 
@@ -27,6 +26,35 @@ class Form(NamedTuple):
 
     call: Callable[[], Any]
     mode: str = "auto"
+
+
+class Forms(dict[str, Form]):
+    """Forms by name. One that fails, in whatever way, is taken out, and what it failed of is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: dict[str, str] = {}
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Make, run or judge a form, in its mode."""
+        yolo_attn.set_kernels(self[name].mode if name in self else "auto")
+        try:
+            yield
+        except Exception as error:  # whatever compilers, devices and full memories raise
+            self.pop(name, None)
+            self.failures[name] = told(error)
+        finally:
+            yolo_attn.set_kernels("auto")
+
+    def failed(self, about: dict[str, Any]) -> list[dict[str, Any]]:
+        """A row for each form that failed."""
+        return [about | {"form": name, "failure": failure} for name, failure in self.failures.items()]
+
+
+def told(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class Times(NamedTuple):
@@ -68,26 +96,31 @@ class Clock(Protocol):
         """Seconds of a call on the device, and until it has returned on the host."""
 
 
-def interleaved(forms: dict[str, Form], rounds: int, clock: Callable[[Callable[[], Any]], Clock]) -> dict[str, Times]:
-    """Time all forms once in each round, in an order of its own, so that what else the machine does meets all alike."""
+def interleaved(
+    forms: Forms, reference: str, rounds: int, clock: Callable[[Callable[[], Any]], Clock]
+) -> dict[str, Times]:
+    """Time all forms once in each round, in an order of its own, so that what else the machine does meets all alike.
+
+    Those that fail are not among the times; there are none if the reference fails.
+    """
     clocks, times = {}, {name: Times([], []) for name in forms}
-    order, shuffle = list(forms), random.Random(0).shuffle
+    for name in list(forms):
+        with forms.attempt(name):
+            clocks[name] = clock(forms[name].call)
+    draw = random.Random(0)
+    gc.disable()
+    gc.freeze()  # else each collection below would go through all that was ever imported
     try:
-        for name, form in forms.items():
-            yolo_attn.set_kernels(form.mode)
-            clocks[name] = clock(form.call)
-        gc.disable()
         for _ in range(rounds):
-            shuffle(order)
-            for name in order:
-                yolo_attn.set_kernels(forms[name].mode)
-                for values, seconds in zip(times[name], clocks[name].tick(), strict=True):
-                    values.append(seconds)
+            for name in draw.sample(list(forms), len(forms)):
+                with forms.attempt(name):
+                    for values, seconds in zip(times[name], clocks[name].tick(), strict=True):
+                        values.append(seconds)
             gc.collect()
     finally:
+        gc.unfreeze()
         gc.enable()
-        yolo_attn.set_kernels("auto")
-    return times
+    return {name: times[name] for name in forms} if reference in forms else {}
 
 
 class CallClock:
@@ -148,38 +181,6 @@ class CudaClock:
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def peak(form: Form, device: str) -> int:
-    """Bytes that a call holds at its fullest, beyond what was held before."""
-    yolo_attn.set_kernels(form.mode)
-    form.call()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        form.call()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        form.call()
-    found = profile.profiler.kineto_results.events()
-    return max(itertools.accumulate((e.nbytes() for e in found if e.name() == "[memory]"), initial=0))
-
-
-def saved(forward: Callable[[], Tensor], mode: str, parameters: list[Tensor]) -> int:
-    """Bytes that a forward pass keeps for its backward pass, each storage once, the parameters' apart."""
-    own, kept = {p.untyped_storage().data_ptr() for p in parameters}, {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    yolo_attn.set_kernels(mode)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = forward()
-    assert out.requires_grad
-    return sum(kept.values())
 
 
 def steady() -> None:

@@ -1,0 +1,86 @@
+"""The forms of SimAM, NAM and GAM, how one is run, and whether it computes what the naive one does."""
+
+import copy
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.naive import naive
+from bench.timing import Form, Forms
+from yolo_attn.layers import GAM, NAM, SimAM
+
+KINDS = ("output", "gradient of x", "gradients of the parameters")
+
+
+class Pass:
+    """A pass through a module: forward in inference, or forward and backward; of half precision under autocast.
+
+    Args:
+        module: a form of a layer.
+        x: its input.
+        grad: of the output, for a pass with a backward one.
+    """
+
+    def __init__(self, module: nn.Module, x: Tensor, grad: Tensor | None) -> None:
+        self.module, self.x, self.grad = module, x, grad
+        self.half = x.dtype if x.dtype != torch.float32 else None
+        self.wanted = [x, *module.parameters()]
+
+    def forward(self) -> Tensor:
+        """Return the output."""
+        with torch.autocast(self.x.device.type, self.half) if self.half else nullcontext():
+            return self.module(self.x)
+
+    def __call__(self) -> tuple[Tensor, ...]:
+        """Return the output, and the gradients of x and of the parameters where there is a backward pass."""
+        if self.grad is None:
+            with torch.no_grad():
+                return (self.forward(),)
+        out = self.forward()
+        self.grad = self.grad.to(out.dtype)  # by the first call alone; naive code widens half precision
+        return (out.detach(), *torch.autograd.grad(out, self.wanted, self.grad))
+
+
+def layer_forms(layer: SimAM | NAM | GAM, x: Tensor, grad: Tensor | None, compiled: bool) -> Forms:
+    """The forms of a layer on an input, with equal weights; compiled ones too if asked for."""
+    modules: dict[str, nn.Module] = {"naive": naive(layer), "ours": copy.deepcopy(layer)}
+    modes = {"formula": "0", "Triton": "1"}
+    if not isinstance(layer, GAM):  # which has no other
+        modules["formula"] = copy.deepcopy(layer)
+    if isinstance(layer, SimAM):
+        if x.is_cuda:
+            modules["Triton"] = copy.deepcopy(layer)
+    elif grad is None:
+        fused = modules["fused"] = copy.deepcopy(layer)
+        fused.fuse()
+    for name in ("naive", "ours") if compiled else ():
+        forward: Any = torch.compile(copy.deepcopy(modules[name]), dynamic=False)
+        modules[f"compiled {name}"] = forward
+    layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+    forms = Forms()
+    for name, module in modules.items():
+        module.to(x.device, memory_format=layout).train(grad is not None)
+        forms[name] = Form(Pass(module, x, grad), modes.get(name, "auto"))
+    return forms
+
+
+def check(forms: Forms, tolerance: float) -> None:
+    """Take out the forms that are off by more than a share of the naive form's largest value of the kind.
+
+    All parameters are of one kind: the biases before GAM's batch norms have no gradient but rounding.
+    """
+    expected = _by_kind(forms["naive"].call())
+    for name in list(forms):
+        with forms.attempt(name):
+            for kind, values in _by_kind(forms[name].call()).items():
+                off = ((values - expected[kind]).abs().max() / expected[kind].abs().max()).item()
+                if not off <= tolerance:
+                    raise ValueError(f"{kind} off by {off:.1e} of the naive form's largest")
+
+
+def _by_kind(found: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """Output and gradients as vectors, since forms keep their parameters in different shapes."""
+    parts = zip(KINDS, (found[:1], found[1:2], found[2:]), strict=True)
+    return {kind: torch.cat([t.float().flatten() for t in tensors]) for kind, tensors in parts if tensors}
