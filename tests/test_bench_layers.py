@@ -8,7 +8,7 @@ import pytest
 import torch
 from support import ROOT
 
-COMPILED = {"compiled naive", "compiled ours"}
+COMPILED = {"compiled naive", "compiled ours", "compiled closed form"}
 FORMS = {
     "SimAM": {"naive", "formula", "ours", "copy", *COMPILED, *["Triton"] * torch.cuda.is_available()},
     "NAM": {"naive", "formula", "ours", "fused", "copy"},

@@ -9,9 +9,41 @@ from torch import Tensor, nn
 
 from bench.naive import naive
 from bench.timing import Form, Forms
+from yolo_attn.kernels import simam
 from yolo_attn.layers import GAM, NAM, SimAM
 
+simam_forward: Any = torch.compile(simam.forward, dynamic=False)
+simam_backward: Any = torch.compile(simam.backward, dynamic=False)
+
 KINDS = ("output", "gradient of x", "gradients of the parameters")
+
+
+class _ClosedForm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, e_lambda: float, gain: float) -> Tensor:
+        out, mean, inverse = simam_forward(x, e_lambda, gain)
+        ctx.gain = gain
+        ctx.save_for_backward(x, mean, inverse)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return simam_backward(grad, *ctx.saved_tensors, ctx.gain), None, None
+
+
+class CompiledClosedForm(nn.Module):
+    """SimAM with its two passes in closed form, each compiled: what kernels written by hand have to beat.
+
+    Under torch.compile the layer itself takes the plain formula, so "compiled ours" is another form.
+    """
+
+    def __init__(self, layer: SimAM) -> None:
+        super().__init__()
+        self.numbers = layer.e_lambda, layer.gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gated x."""
+        return _ClosedForm.apply(x, *self.numbers)
 
 
 class Pass:
@@ -58,6 +90,8 @@ def layer_forms(layer: SimAM | NAM | GAM, x: Tensor, grad: Tensor | None, compil
     for name in ("naive", "ours") if compiled else ():
         forward: Any = torch.compile(copy.deepcopy(modules[name]), dynamic=False)
         modules[f"compiled {name}"] = forward
+    if compiled and isinstance(layer, SimAM):
+        modules["compiled closed form"] = CompiledClosedForm(layer)
     layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
     forms = Forms()
     for name, module in modules.items():

@@ -25,6 +25,9 @@ FLOOR = {
 }
 """How often a map must be read or written at least, if statistics of the batch take a pass of their own."""
 
+HALF_TOLERANCE = {"SimAM": 0.03, "NAM": 0.03, "GAM": 0.1}
+"""How far forms may be apart in half precision, in which GAM's convolutions round what its ReLU then cuts."""
+
 
 class Case(NamedTuple):
     """What the forms of a layer are run on. The forward pass alone is that of inference, in eval mode."""
@@ -54,7 +57,7 @@ def cases(device: str, smoke: bool) -> Iterator[Case]:
     """The cases, the more telling ones first; to compile one takes seconds, so not all are."""
     if smoke:
         for layer, way in itertools.product(LAYERS, PASSES):
-            yield Case(layer, "n", "P5", "NHWC", torch.float32, way, 1, (layer, way) == ("SimAM", PASSES[0]))
+            yield Case(layer, "n", "P5", "NHWC", torch.float32, way, 1, (layer, way) == ("SimAM", PASSES[1]))
         return
     both = (LAYOUTS, LAYERS, PASSES)
     if device == "cuda":
@@ -91,7 +94,7 @@ def _rows(case: Case, device: str, rounds: int) -> list[dict[str, Any]]:
     source, target, grad = x.clone(), torch.empty_like(x), torch.randn_like(x) if backward else None
     x.requires_grad_(backward)
     forms = layer_forms(LAYERS[case.layer](case.shape[1]), x, grad, case.compiled)
-    check(forms, 1e-3 if case.dtype == torch.float32 else 3e-2)
+    check(forms, 1e-3 if case.dtype == torch.float32 else HALF_TOLERANCE[case.layer])
     volumes = _volumes(forms, device)
     forms["copy"] = Form(lambda: target.copy_(source))
     times = interleaved(forms, "naive", rounds, CudaClock if device == "cuda" else CallClock)

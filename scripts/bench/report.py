@@ -14,6 +14,7 @@ COLOURS = {
     "Triton": "#009E73",
     "compiled naive": "#E69F00",
     "compiled ours": "#D55E00",
+    "compiled closed form": "#CC79A7",
 }
 """The forms beside the naive one, as they stand in tables and plots."""
 
