@@ -12,7 +12,7 @@ COMPILED = {"compiled naive", "compiled ours", "compiled closed form"}
 FORMS = {
     "SimAM": {"naive", "formula", "ours", "copy", *COMPILED, *["Triton"] * torch.cuda.is_available()},
     "NAM": {"naive", "formula", "ours", "fused", "copy"},
-    "GAM": {"naive", "ours", "fused", "copy"},
+    "GAM": {"naive", "ours", "fused", "copy", "convolutions"},
 }
 BROKEN = """
 import runpy, sys
@@ -69,6 +69,10 @@ def test_every_form_gives_its_rows(measured):
     assert saved["SimAM", "naive"] > 3.9
     assert max(saved["SimAM", "ours"], saved["NAM", "ours"]) < 1.1
     assert all(row["peak volumes"] >= 1 for row in rows if "peak volumes" in row)
+    assert all(row["GB/s"][0] > 0 for row in rows if row["form"] == "copy")
+    bounds = {(row["layer"], row["form"]) for row in rows if "ratio at the floor" in row}
+    assert bounds == {("SimAM", "copy"), ("NAM", "copy"), ("GAM", "convolutions")}
+    assert {row["rounds"] for row in rows} == {2}
     assert report["versions"]["torch"]
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bench.forms import check, layer_forms
+from bench.forms import Pass, check, convolutions, layer_forms
 from bench.memory import peak, saved
-from bench.timing import CallClock, CudaClock, Form, Forms, compared, interleaved, ratio, told
+from bench.timing import CallClock, CudaClock, Form, Forms, compared, interleaved, ratio, spread, told
 from yolo_attn.layers import GAM, NAM, SimAM
 
 LAYERS: dict[str, Callable[[int], SimAM | NAM | GAM]] = {"SimAM": SimAM, "NAM": NAM, "GAM": GAM}
@@ -18,12 +18,14 @@ LEVELS = ("P3", "P4", "P5")
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 PASSES = ("forward", "forward + backward")
 FLOOR = {
-    ("SimAM", "forward"): 2,
-    ("SimAM", "forward + backward"): 5,
-    ("NAM", "forward"): 2,
-    ("NAM", "forward + backward"): 8,
+    ("SimAM", PASSES[0]): ("copy", 1.0),
+    ("SimAM", PASSES[1]): ("copy", 2.5),
+    ("NAM", PASSES[0]): ("copy", 1.0),
+    ("NAM", PASSES[1]): ("copy", 4.0),
+    ("GAM", PASSES[0]): ("convolutions", 1.0),
+    ("GAM", PASSES[1]): ("convolutions", 1.0),
 }
-"""How often a map must be read or written at least, if statistics of the batch take a pass of their own."""
+"""What bounds a layer, and how often. A copy reads and writes a map; statistics of a batch take a pass of their own."""
 
 HALF_TOLERANCE = {"SimAM": 0.03, "NAM": 0.03, "GAM": 0.1}
 """How far forms may be apart in half precision, in which GAM's convolutions round what its ReLU then cuts."""
@@ -75,7 +77,7 @@ def cases(device: str, smoke: bool) -> Iterator[Case]:
 
 
 def measure(device: str, smoke: bool, rounds: int) -> Iterator[list[dict[str, Any]]]:
-    """The rows of each case: one for each form, and one for a copy of its map."""
+    """The rows of each case: one for each form, for a copy of its map, and for the convolutions of GAM alone."""
     for case in cases(device, smoke):
         few = max(2, rounds // 3) if case.layer == "GAM" else rounds
         try:
@@ -93,22 +95,25 @@ def _rows(case: Case, device: str, rounds: int) -> list[dict[str, Any]]:
     x = torch.randn(case.shape, device=device).to(case.dtype, memory_format=LAYOUTS[case.layout])
     source, target, grad = x.clone(), torch.empty_like(x), torch.randn_like(x) if backward else None
     x.requires_grad_(backward)
-    forms = layer_forms(LAYERS[case.layer](case.shape[1]), x, grad, case.compiled)
+    layer = LAYERS[case.layer](case.shape[1])
+    forms = layer_forms(layer, x, grad, case.compiled)
     check(forms, 1e-3 if case.dtype == torch.float32 else HALF_TOLERANCE[case.layer])
     volumes = _volumes(forms, device)
     forms["copy"] = Form(lambda: target.copy_(source))
+    if isinstance(layer, GAM):
+        forms["convolutions"] = Form(Pass(convolutions(layer), x, grad))
     times = interleaved(forms, "naive", rounds, CudaClock if device == "cuda" else CallClock)
-    passes = FLOOR.get((case.layer, case.way), 0)
-    floor = [passes / 2 * t for t in times["copy"].device] if "copy" in times else []
+    bound, often = FLOOR[case.layer, case.way]
+    floor = [often * t for t in times[bound].device] if bound in times else []
     rows = []
     for name, taken in times.items():
-        row = case.described() | {"form": name} | compared(times["naive"], taken, device)
-        if name in volumes:
-            row |= volumes[name]
-            if any(floor):
-                row["share of copy speed"] = ratio(floor, taken.device).median
-        elif any(floor):
+        row = case.described() | {"form": name} | compared(times["naive"], taken, device) | volumes.get(name, {})
+        if name == "copy":
+            row["GB/s"] = spread([2 * source.nbytes / 1e9 / t for t in taken.device])
+        if floor and name == bound:
             row["ratio at the floor"] = ratio(times["naive"].device, floor).median
+        elif floor and bound == "copy" and name in volumes:
+            row["share of copy speed"] = ratio(floor, taken.device).median
         rows.append(row)
     return rows + forms.failed(case.described())
 

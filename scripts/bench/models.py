@@ -13,7 +13,7 @@ from ultralytics.cfg import get_cfg
 
 import yolo_attn  # noqa: F401  so that the names of the attended models are known
 from bench.naive import with_naive
-from bench.timing import CallClock, Form, Forms, interleaved, ratio, spread
+from bench.timing import CallClock, Form, Forms, compared, interleaved, spread
 
 MODELS = {"none": "yolov8{}.yaml"} | {
     name: f"yolov8{{}}-{name.removesuffix('Attention').lower()}.yaml"
@@ -54,7 +54,7 @@ def measure(device: str, smoke: bool, rounds: int) -> Iterator[list[dict[str, An
             yield [
                 about
                 | {"form": name, "images/s": spread([batch / t for t in taken.device])}
-                | {"ratio": ratio(times["none"].device, taken.device)}
+                | compared(times["none"], taken, "cpu")
                 for name, taken in times.items()
             ] + forms.failed(about)
 

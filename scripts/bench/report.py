@@ -29,9 +29,9 @@ def tables(rows: Rows) -> str:
 def _layers(rows: Rows) -> Iterable[str]:
     """A line for each case: time of the naive form, how many times as fast the others are, memory naive → ours."""
     forms = [form for form in COLOURS if any(row["form"] == form for row in rows)]
-    host = any("host ms" in row for row in rows)
-    memory = ("saved", "peak", *["host"] * host)
-    yield from _head("layer", "x", "layout", "dtype", "", "naive, ms", *forms, "floor", *memory)
+    cuda = any("host ms" in row for row in rows)
+    more = ("host", "copy, GB/s", "share, ours", "share, Triton") if cuda else ()
+    yield from _head("layer", "x", "layout", "dtype", "", "naive, ms", *forms, "floor", "saved", "peak", *more)
     for case in _cases(rows):
         first, ours = case["naive"], case.get("ours", {})
         shape = "×".join(map(str, first["shape"]))
@@ -43,8 +43,11 @@ def _layers(rows: Rows) -> Iterable[str]:
         cells.append(f"{floor:.3g}" if (floor := _floor(case)) else "")
         for key in ("saved volumes", "peak volumes"):
             cells.append(f"{first[key]:.2f} → {ours[key]:.2f}" if key in ours else "")
-        if host:
+        if cuda:
             cells.append(f"{first['host ms'][0] / ours['host ms'][0]:.2f}" if ours else "")
+            cells.append(f"{case['copy']['GB/s'][0]:.0f}" if "copy" in case else "")
+            shares = [case.get(form, {}).get("share of copy speed") for form in ("ours", "Triton")]
+            cells += [f"{share:.2f}" if share else "" for share in shares]
         yield _line(cells)
 
 
@@ -117,8 +120,8 @@ def _cases(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, dict[str, Any]]
 
 
 def _floor(case: dict[str, dict[str, Any]]) -> float | None:
-    """How many times as fast as naive what cannot be left out is."""
-    return case.get("copy", {}).get("ratio at the floor")
+    """How many times as fast as naive the least is that a layer must do."""
+    return next((row["ratio at the floor"] for row in case.values() if "ratio at the floor" in row), None)
 
 
 def _head(*cells: str) -> list[str]:

@@ -83,9 +83,13 @@ def ratio(reference: list[float], taken: list[float]) -> Spread:
     return spread([a / b for a, b in zip(reference, taken, strict=True)])
 
 
-def compared(reference: Times, taken: Times, device: str) -> dict[str, Spread]:
-    """Milliseconds of a form, and how many times as fast as the reference it was; on a GPU the host's time too."""
-    found = {"ms": spread([1e3 * t for t in taken.device]), "ratio": ratio(reference.device, taken.device)}
+def compared(reference: Times, taken: Times, device: str) -> dict[str, Any]:
+    """Rounds, milliseconds of a form, how many times as fast as the reference it was; on a GPU the host's time too."""
+    found = {
+        "rounds": len(taken.device),
+        "ms": spread([1e3 * t for t in taken.device]),
+        "ratio": ratio(reference.device, taken.device),
+    }
     return found if device == "cpu" else found | {"host ms": spread([1e3 * t for t in taken.host])}
 
 
