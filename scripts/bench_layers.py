@@ -5,18 +5,21 @@
     python scripts/bench_layers.py --show measured/performance.json
     python scripts/bench_layers.py --smoke
 
+layers    SimAM, NAM and GAM as papers and blogs write them, and ours: the formula, the fast form, fused, compiled
 models    pictures a second of a training step and of fused inference of YOLOv8, plain and with each attention
 exports   time of a picture in onnxruntime and OpenVINO, and nodes of the ONNX file, likewise
-layers    SimAM, NAM and GAM as papers and blogs write them, and ours: the formula, the fast form, fused, compiled
 
 What is compared is timed in turn, in every round, and ratios are those of a round: median and quartiles. On a CUDA
 device times are the device's, by replays of graphs; without one, a CPU's on one thread. The CUDA half is untried.
+
+A form that fails or computes something else is left out and told, the rest is measured on, and the exit code is 1.
 
 --out gets performance.json, which has a case's rows as soon as it is measured, performance.md and performance.png.
 """
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -33,7 +36,7 @@ from bench_machine import machine
 
 from yolo_attn.files import write_text
 
-SECTIONS = {"models": models.measure, "exports": exports.measure, "layers": layers.measure}
+SECTIONS = {"layers": layers.measure, "models": models.measure, "exports": exports.measure}
 PACKAGES = ("torch", "ultralytics", "onnx", "onnxruntime", "openvino", "triton")
 
 
@@ -81,8 +84,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("measured"), help="folder; default: measured")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="default: all")
-    parser.add_argument("--rounds", type=int, default=21, help="of GAM and of whole models a third; default: 21")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which it ends; default: never")
+    parser.add_argument("--rounds", type=int, default=21, help="fewer of GAM and of whole models; default: 21")
+    minutes = 8 if torch.cuda.is_available() else math.inf
+    parser.add_argument("--minutes", type=float, default=minutes, help="after which it ends; default: 8 on CUDA")
     parser.add_argument("--smoke", action="store_true", help="a few tiny cases, to see that everything runs")
     parser.add_argument("--show", type=Path, help="JSON of an earlier run: its tables and plot, into its folder")
     args = parser.parse_args()
@@ -93,7 +97,8 @@ def main() -> None:
         return
     steady()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, one thread"
-    content = {**machine(PACKAGES), "device": device, "rounds": args.rounds, "failures": [], "rows": []}
+    settings = {"device": device, "tf32": torch.backends.cudnn.allow_tf32, "rounds": args.rounds}
+    content = {**machine(PACKAGES), **settings, "failures": [], "rows": []}
     for rows in measured(args):
         print(*map(line, rows), sep="\n", flush=True)
         for row in rows:

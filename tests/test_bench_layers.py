@@ -74,6 +74,7 @@ def test_every_form_gives_its_rows(measured):
     assert bounds == {("SimAM", "copy"), ("NAM", "copy"), ("GAM", "convolutions")}
     assert {row["rounds"] for row in rows} == {2}
     assert report["versions"]["torch"]
+    assert report["tf32"] is False
 
 
 def test_what_fails_is_left_out_and_told(tmp_path):

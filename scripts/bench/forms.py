@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bench.naive import naive
 from bench.timing import Form, Forms
 from yolo_attn.kernels import simam
+from yolo_attn.kernels.choice import has_triton
 from yolo_attn.layers import GAM, NAM, SimAM
 
 simam_forward: Any = torch.compile(simam.forward, dynamic=False)
@@ -84,7 +85,7 @@ def layer_forms(layer: SimAM | NAM | GAM, x: Tensor, grad: Tensor | None, compil
     if not isinstance(layer, GAM):  # which has no other
         modules["formula"] = copy.deepcopy(layer)
     if isinstance(layer, SimAM):
-        if x.is_cuda:
+        if x.is_cuda and has_triton():
             modules["Triton"] = copy.deepcopy(layer)
     elif grad is None:
         fused = modules["fused"] = copy.deepcopy(layer)

@@ -11,9 +11,9 @@ from torch import Tensor
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 
-import yolo_attn  # noqa: F401  so that the names of the attended models are known
 from bench.naive import with_naive
 from bench.timing import CallClock, Form, Forms, compared, interleaved, spread
+from yolo_attn.kernels.choice import has_triton  # whose package makes the names of the attended models known
 
 MODELS = {"none": "yolov8{}.yaml"} | {
     name: f"yolov8{{}}-{name.removesuffix('Attention').lower()}.yaml"
@@ -49,6 +49,8 @@ def measure(device: str, smoke: bool, rounds: int) -> Iterator[list[dict[str, An
             for name, model in models.items():
                 with forms.attempt(name):
                     forms[name] = Form(prepare(model.to(device), x))
+            if device == "cuda" and has_triton() and "SimAM" in forms:
+                forms["SimAM, Triton"] = Form(forms["SimAM"].call, "1")
             times = interleaved(forms, "none", max(2, rounds // 3), partial(CallClock, block=0))
             about = {"section": "models", "way": way, "scale": scale, "shape": tuple(x.shape)}
             yield [

@@ -151,19 +151,29 @@ class CallClock:
 
 
 class CudaClock:
-    """Times blocks of calls on a CUDA device, by replays of a graph, so that it never waits for the host."""
+    """Times blocks of calls on a CUDA device, by replays of a graph, so that it never waits for the host.
 
-    def __init__(self, call: Callable[[], Any], block: float = BLOCK) -> None:
-        self.call, self.calls, self.graph = call, 1, torch.cuda.CUDAGraph()
+    A graph holds several short calls, whose time would else be that of launching it.
+    """
+
+    def __init__(self, call: Callable[[], Any], block: float = BLOCK / 4) -> None:
+        self.call, self.graph, self.replays = call, torch.cuda.CUDAGraph(), 1
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
                 call()
         torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(self.graph):
-            call()
-        self.calls = max(1, min(200, int(block / self.tick()[0])))
+        _wait()
+        start = time.perf_counter()
+        call()
+        _wait()
+        self.calls = max(1, min(20, int(block / (time.perf_counter() - start))))
+        with torch.cuda.graph(self.graph, stream=side):  # where the libraries have their handles by now
+            for _ in range(self.calls):
+                call()
+        self.graph.replay()
+        self.replays = max(1, min(200, int(block / (self.calls * self.tick()[0]))))
 
     def tick(self) -> tuple[float, float]:
         """Seconds of a call on the device, and until it has returned on the host."""
@@ -175,11 +185,11 @@ class CudaClock:
         _wait()
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         first.record()
-        for _ in range(self.calls):
+        for _ in range(self.replays):
             self.graph.replay()
         last.record()
         _wait()
-        return first.elapsed_time(last) / 1e3 / self.calls, on_host / self.calls
+        return first.elapsed_time(last) / 1e3 / (self.calls * self.replays), on_host / self.calls
 
 
 def _wait() -> None:
@@ -188,12 +198,14 @@ def _wait() -> None:
 
 
 def steady() -> None:
-    """Prepare the process: one thread, and memory that is freed stays with it where the C library can be told so.
+    """Prepare the process: one thread, no TF32, and memory that is freed stays with it where the C library allows.
 
-    Else large maps are given back to the system after each operation and come back page by page, which takes longer
-    than the arithmetic, and by which the naive forms, with their many temporary maps, lose more than ours.
+    By default convolutions have TF32 and matrix products do not, and GAM's first two are either, by its form. Maps that
+    are given back to the system after each operation come back page by page, which takes longer than the arithmetic,
+    and by which the naive forms, with their many temporary maps, lose more than ours.
     """
     torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     os.environ["KINETO_LOG_LEVEL"] = "99"  # the profiler's chatter, for which Ultralytics sets a lower level
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
