@@ -124,3 +124,25 @@ def test_time_that_is_up(tmp_path):
     assert "0 minutes are over" in result.stdout
     rows = json.loads((tmp_path / "performance.json").read_text())["rows"]
     assert {row["way"] for row in rows} == {"training step"}
+
+
+def test_cases_that_are_missing_leave_their_places_in_the_plot_empty(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from bench import report
+
+    shown = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *_, **__: shown.append(figure))
+    cases = [("SimAM", "P3", "NCHW", 2.0), ("NAM", "P3", "NCHW", 4.0), ("NAM", "P3", "NHWC", 8.0)]
+    about = {"section": "layers", "scale": "n", "dtype": "float32", "way": "forward", "shape": [1, 8, 8, 8]}
+    rows = [
+        about | {"layer": layer, "level": level, "layout": layout, "form": form, "ratio": [value] * 3}
+        for layer, level, layout, ours in cases
+        for form, value in (("naive", 1.0), ("ours", ours))
+    ]
+    report.plot(rows, "", tmp_path / "plot.png")
+    first, second = shown[0].axes
+    assert [label.get_text() for label in second.get_xticklabels()] == ["SimAM\nP3", "NAM\nP3"]
+    places = [
+        [(round(bar.get_x() + bar.get_width() / 2, 6), bar.get_height()) for bar in a.patches] for a in (first, second)
+    ]
+    assert places == [[(0, 1), (1, 3)], [(1, 7)]]

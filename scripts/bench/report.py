@@ -79,12 +79,14 @@ def plot(rows: Rows, title: str, file: Path) -> None:
     rows = [row for row in rows if row["section"] == "layers"]
     rows = [row for row in rows if (row["scale"], row["dtype"]) == (rows[0]["scale"], rows[0]["dtype"])]
     ways, layouts, layers = (list(dict.fromkeys(row[key] for row in rows)) for key in ("way", "layout", "layer"))
+    places = sorted(
+        {(row["layer"], row["level"]) for row in rows}, key=lambda place: (layers.index(place[0]), place[1])
+    )
     size = {"figsize": (6.5 * len(layouts), 3.6 * len(ways)), "squeeze": False, "sharex": True, "sharey": "row"}
     figure, axes = plt.subplots(len(ways), len(layouts), layout="constrained", **size)
     for (way, layout), axis in zip(itertools.product(ways, layouts), axes.flat, strict=True):
-        cases = list(_cases(row for row in rows if (row["way"], row["layout"]) == (way, layout)))
-        cases.sort(key=lambda case: layers.index(case["naive"]["layer"]))
-        for at, case in enumerate(cases):
+        for case in _cases(row for row in rows if (row["way"], row["layout"]) == (way, layout)):
+            at = places.index((case["naive"]["layer"], case["naive"]["level"]))
             forms = [form for form in COLOURS if form in case]
             width = 0.8 / len(forms)
             for i, form in enumerate(forms):
@@ -98,7 +100,7 @@ def plot(rows: Rows, title: str, file: Path) -> None:
         axis.set_yscale("log", base=2)
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_title(f"{way}, {layout}", fontsize=10)
-        axis.set_xticks(range(len(cases)), [f"{case['naive']['layer']}\n{case['naive']['level']}" for case in cases])
+        axis.set_xticks(range(len(places)), map("\n".join, places))
         axis.grid(axis="y", alpha=0.3)
     for axis in axes[:, 0]:
         axis.set_ylabel("times as fast as naive")
