@@ -52,6 +52,19 @@ def test_plain_models_have_no_line(small_coco, tmp_path, caplog):
     assert not [r.message for r in caplog.records if r.message.startswith("attention")]
 
 
+def test_training_ends_well_though_its_gates_fail(small_coco, tmp_path, caplog, monkeypatch):
+    def fail(_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    monkeypatch.setattr("yolo_attn.engine.trainer.trained_gates", fail)
+    train("yolov8n-gam.yaml", small_coco, tmp_path)
+    (line,) = [r for r in caplog.records if r.message.startswith("attention")]
+    assert line.levelname == "WARNING"
+    assert line.message.startswith("attention: its gates were not measured, OutOfMemoryError: CUDA out of memory.")
+    assert "\n" not in line.message
+    assert (tmp_path / "run/weights/best.pt").exists()
+
+
 def test_attention_is_found_in_wrapped_models():
     model = tasks.DetectionModel("yolov8n-gam.yaml", verbose=False)
     assert len(attention_layers(torch.compile(model))) == len(attention_layers(model)) == 3

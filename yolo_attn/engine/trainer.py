@@ -34,6 +34,7 @@ from yolo_attn.engine.validator import (
     RunValidator,
     SegmentationValidator,
 )
+from yolo_attn.errors import one_line
 from yolo_attn.files import write_json
 from yolo_attn.plugin.gains import calibrate, gains_line, set_gains
 from yolo_attn.plugin.sparsity import KEY as SPARSITY_KEY
@@ -169,7 +170,15 @@ class RunTrainer(RunFiles):
         super().final_eval()
         if RANK in {-1, 0}:
             print_training(self)
+            self._tell_gates()
+
+    def _tell_gates(self) -> None:
+        """Log what the attention's gates do, or in a line why that is not known: the training has ended well."""
+        try:
             line = trained_gates(self)
+        except Exception as error:  # as without memory for a second model
+            LOGGER.warning(f"attention: its gates were not measured, {one_line(error)}")
+        else:
             if line:
                 LOGGER.info(line)
 
