@@ -50,14 +50,13 @@ def write_bytes(file: Path, content: bytes) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write `text` in UTF-8 as `write_bytes` does."""
-    write_bytes(file, text.encode())
+    """Write `text` in UTF-8 as `write_bytes` does; half characters, as paths may have them, as their escapes."""
+    write_bytes(file, text.encode(errors="backslashreplace"))
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write `value` as indented JSON; of half characters, as paths may have them, the escape is written."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(file, text.encode(errors="backslashreplace"))
+    """Write `value` as indented JSON as `write_text` does."""
+    write_text(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def check_output_folder(folder: Path, option: str, force: bool) -> None:

@@ -184,6 +184,17 @@ def test_unreadable_pictures_are_told_and_left_out(checkpoint, source, tmp_path,
     assert json.loads((out / "gates.json").read_text())["pictures"] == 2
 
 
+def test_names_that_are_no_text(checkpoint, tmp_path):
+    """A file system may hold names that are not UTF-8: the page shows their escapes, and all of its pictures."""
+    save_noise(tmp_path / "p/b.png")
+    (tmp_path / "p/b.png").rename(tmp_path / "p/a\udcff.png")
+    out = tmp_path / "out"
+    assert run(checkpoint, tmp_path / "p", out, "--device", "cpu") == 0
+    page = Page(out / "index.html")
+    assert f"{tmp_path}/p/a\\udcff.png" in page.text
+    assert {f.name for f in out.iterdir()} == {*page.pictures, "index.html", "gates.json"}
+
+
 def test_limits(checkpoint, tmp_path):
     for i in range(9):
         save_noise(tmp_path / f"p/{i}.png", (32 + 8 * i, 48))
