@@ -83,14 +83,17 @@ def check_apart(folder: Path, option: str, places: Iterable[Path]) -> None:
     Args:
         folder: The folder to write into.
         option: The option that chooses it.
-        places: Folders of the data.
+        places: Folders of the data, and single files of it.
 
     Raises:
-        UserError: If it is one of them or lies in one.
+        UserError: If it is one of the folders or lies in one, or is the folder of one of the files.
     """
+    target = folder.resolve()
     for place in places:
-        if folder.resolve().is_relative_to(place.resolve()):
-            raise UserError(f"{option} {folder}: it is among the data, in {place}; choose a folder elsewhere")
+        inside = target == place.parent.resolve() if place.is_file() else target.is_relative_to(place.resolve())
+        if inside:
+            home = place.parent if place.is_file() else place
+            raise UserError(f"{option} {folder}: it is among the data, in {home}; choose a folder elsewhere")
 
 
 def plain_stem(name: str) -> str:

@@ -223,6 +223,48 @@ def test_folders(checkpoint, source, tmp_path, capsys, monkeypatch):
     assert (kept / "mine.txt").read_text() == "mine"
 
 
+def test_folder_beside_a_picture(checkpoint, tmp_path, monkeypatch):
+    """Pictures and results in the same working folder, which a list of files may name."""
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        save_noise(tmp_path / f"{name}.png")
+    arguments = ["attention-maps", "--weights", checkpoint, "--source", "a.png", "b.png", "--device", "cpu", "--output"]
+    assert main([*arguments, "maps"]) == 0
+    before = contents(tmp_path)
+    assert main([*arguments, ".", "--force"]) == 2
+    assert main([*arguments, str(tmp_path)]) == 2
+    assert contents(tmp_path) == before
+
+
+STRANGERS = {
+    "gates.png": b"mine",
+    "index.html": b"mine",
+    "001-a_b_c_20-row-4-CBAM.png": b"mine",
+    "gates.json": b'{"files": 2}',
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_force_spares_what_no_run_wrote(name, checkpoint, source, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_bytes(STRANGERS[name])
+    before = contents(tmp_path)
+    assert run(checkpoint, source, out, "--device", "cpu", "--force") == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"--output {out}: {name} is not of an earlier attention-maps, so it is not written over; choose" in line
+    assert contents(tmp_path) == before
+
+
+def test_force_writes_over_all_earlier_runs(checkpoint, source, tmp_path):
+    out = tmp_path / "out"
+    for number in ("2", "1", "2"):
+        assert run(checkpoint, source, out, "--device", "cpu", "--pictures", number, "--force") == 0
+        files = {f.name for f in out.iterdir()}
+        assert {*json.loads((out / "gates.json").read_text())["files"]} == files
+    assert len([name for name in files if name.endswith("detections.png")]) == 2
+
+
 MISTAKES = [
     (["--weights", "{base}"], "base.pt: it has no attention layer, so there is no gate to look at"),
     (["--weights", "missing.pt"], "--weights missing.pt: no such file"),
@@ -232,6 +274,7 @@ MISTAKES = [
     (["--source", "{tmp}/empty"], "--source {tmp}/empty: no picture there; expected files ending with"),
     (["--source", "{tmp}/broken"], "--source: of 2 pictures none can be read, the first is {tmp}/broken/a.jpg"),
     (["--output", "{tmp}/pictures/out"], "--output {tmp}/pictures/out: it is among the data"),
+    (["--source", "{tmp}/pictures/below/größe.JPG", "--output", "{tmp}/pictures/below"], "below: it is among the data"),
     (["--output", "{tmp}/empty/notes.txt"], "--output {tmp}/empty/notes.txt: it is a file"),
     (["--pictures", "0"], "expected a whole number above 0, found '0'"),
     (["--conf", "2"], "expected a share above 0"),
@@ -256,7 +299,7 @@ def test_mistakes(arguments, told, checkpoint, base, other, source, tmp_path, ca
         (tmp_path / "broken" / name).write_bytes(b"none")
     names = {"tmp": tmp_path, "base": base, "other": other}
     given = {"--weights": checkpoint, "--source": str(source), "--output": str(tmp_path / "out"), "--device": "cpu"}
-    given |= {arguments[0]: arguments[1].format(**names)}
+    given |= {option: value.format(**names) for option, value in zip(arguments[::2], arguments[1::2], strict=True)}
     before = contents(tmp_path)
     assert main(["attention-maps", *(part for pair in given.items() for part in pair)]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]

@@ -23,7 +23,11 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--output", type=path, metavar="DIR", help="folder to write; default: runs/attention-maps, numbered"
     )
-    parser.add_argument("--force", action="store_true", help="write into DIR though it holds files already")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="write into DIR though it holds files already, over those of an earlier run",
+    )
     parser.add_argument("--pictures", type=positive, default=8, metavar="N", help="pictures to draw; default: 8")
     parser.add_argument(
         "--limit", type=positive, default=256, metavar="N", help="pictures to measure the gates on; default: 256"

@@ -1,5 +1,7 @@
 """A checkpoint's attention over pictures: drawn, and measured."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -31,6 +33,9 @@ PREDICT = {"mode": "predict", "rect": True, "batch": 1, "save": False, "verbose"
 """Ultralytics' settings of its own `predict`, which writes nothing by itself."""
 
 PAGE, NUMBERS, PLOT = "index.html", "gates.json", "gates.png"
+
+OURS = re.compile(rf"\d{{3,}}-.*\.png|{'|'.join(map(re.escape, (PAGE, NUMBERS, PLOT)))}", re.IGNORECASE)
+"""Names of files that a run writes."""
 
 HEADING = ("layer", "mean", "min", "max", "deviation", "across channels", "pictures", "positions", "verdict")
 
@@ -80,7 +85,7 @@ def attention_maps(
         drawn: How many pictures are drawn, evenly spread.
         limit: How many pictures the gates are measured on, evenly spread.
         safe: Whether checkpoints are read without executing their pickle.
-        force: Whether `output` may hold files already.
+        force: Whether `output` may hold files already; those of an earlier run are written over, no others.
 
     Raises:
         UserError: If a checkpoint cannot be used or has no attention, there is no picture, or the folder is not one to
@@ -89,8 +94,9 @@ def attention_maps(
     lookers, size = _lookers(weights, base, settings or {}, safe)
     files = find_pictures(sources)
     folder = output or increment_path(FOLDER.absolute())
-    check_apart(folder, "--output", [source for source in sources if source.is_dir()])
+    check_apart(folder, "--output", sources)
     check_output_folder(folder, "--output", force)
+    earlier = _written(folder)
     chosen = [files[i] for i in spread(len(files), limit)]
     readable = _readable(chosen)
     first = next(readable, None)
@@ -109,12 +115,32 @@ def attention_maps(
                 sections.append(_drawn(stem, str(file), looks, scratch))
         draw_statistics(found, scratch / PLOT)
         looked = {"weights": weights, "base": base, "source": [*map(str, sources)], "imgsz": size, "pictures": measured}
-        write_json(scratch / NUMBERS, {**looked, **_numbers(lookers[weights])})
+        written = sorted({PAGE, NUMBERS, *earlier, *(file.name for file in scratch.iterdir())})
+        write_json(scratch / NUMBERS, {**looked, **_numbers(lookers[weights]), "files": written})
         facts = [f"weights: {weights}", *([f"base: {base}"] if base else []), *(f"pictures: {s}" for s in sources)]
         facts.append(f"gates measured on {measured:,} of {len(files):,} pictures at {size} px")
         page = write_page(f"Attention of {Path(weights).name}", facts, _table(found), PLOT, sections)
         write_text(scratch / PAGE, page)
     return Maps(folder, measured, len(sections), found)
+
+
+def _written(folder: Path) -> set[str]:
+    """Names of the files that earlier runs wrote into a folder, as its gates.json has them.
+
+    Raises:
+        UserError: If it holds a file of somebody else's under a name such as this command gives.
+    """
+    try:
+        names = {*map(str, json.loads((folder / NUMBERS).read_bytes())["files"])}
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is not ours
+        names = set()
+    for file in sorted(folder.glob("*")):
+        if OURS.fullmatch(file.name) and file.name not in names:
+            raise UserError(
+                f"--output {folder}: {file.name} is not of an earlier attention-maps, so it is not written over; "
+                "choose another folder"
+            )
+    return names
 
 
 def _lookers(weights: str, base: str | None, given: dict[str, Any], safe: bool) -> tuple[dict[str, Looker], int]:
