@@ -1,17 +1,20 @@
 """What a training says of its attention at the end."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ultralytics import YOLO
+from ultralytics.models import rtdetr, yolo
 from ultralytics.nn import tasks
+from ultralytics.utils.patches import imread
 
-from yolo_attn.engine.gates import spread, trained_gates
+from yolo_attn.engine.gates import Area, GateMeter, spread, trained_gates
 from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.maps.run import attention_maps
 from yolo_attn.plugin.gate_statistics import gates_line
-from yolo_attn.plugin.gates import attention_layers, label_of, measure_gates
+from yolo_attn.plugin.gates import attention_layers
 
 
 def train(cfg, data, folder, **more):
@@ -22,15 +25,15 @@ def train(cfg, data, folder, **more):
 
 
 def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_path, caplog):
-    """Not of the last ones, which are others here; whole batches give the same."""
+    """Not of the last ones, which are others here; `attention-maps` has the same numbers of the same pictures."""
     trainer = train("yolov8n-nam.yaml", small_coco, tmp_path)
     (line,) = [r.message for r in caplog.records if r.message.startswith("attention, ")]
     for parameter in trainer.model.parameters():
         parameter.data.zero_()
     assert trained_gates(trainer) == line
-    model = YOLO(tmp_path / "run/weights/best.pt").model
-    batches = (trainer.validator.preprocess(batch)["img"] for batch in trainer.validator.dataloader)
-    found = {label_of(model, name): gate for name, gate in measure_gates(model, batches).items()}
+    pictures = [Path(file) for file in trainer.validator.dataloader.dataset.im_files]
+    best = str(tmp_path / "run/weights/best.pt")
+    found = attention_maps(best, pictures, tmp_path / "maps", settings={"device": "cpu"}, drawn=1).found
     assert {gate.pictures for gate in found.values()} == {8}
     assert line == f"attention, 8 pictures of val: {gates_line(found)}"
     assert re.search(r"row 22 NAM (dead, gate|gate) 0.\d\d", line)
@@ -39,11 +42,54 @@ def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_p
 def test_pictures_are_few_and_from_all_over_the_split(small_coco, tmp_path, monkeypatch):
     monkeypatch.setattr("yolo_attn.engine.gates.PICTURES", 3)
     trainer = train("yolov8n-simam.yaml", small_coco, tmp_path, split="train")
-    data, read = trainer.validator.dataloader.dataset, []
-    take = type(data).__getitem__
-    monkeypatch.setattr(type(data), "__getitem__", lambda self, i: read.append(i) or take(self, i))
+    files, read = sorted(trainer.validator.dataloader.dataset.im_files), []
+    monkeypatch.setattr("yolo_attn.engine.gates.imread", lambda file, flags: read.append(file) or imread(file, flags))
     assert trained_gates(trainer).startswith("attention, 3 pictures of train: row 22 SimAM ")
-    assert read == [0, 5, 10]
+    assert read == [files[i] for i in (0, 5, 10)]
+
+
+ROWS = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "SE", []], *[[-1, 1, "Conv", [16, 3, 2]]] * 2]
+LETTERBOX = tasks.DetectionModel, [[3], 1, "Detect", ["nc"]], yolo.detect.DetectionPredictor
+STRETCH = tasks.RTDETRDetectionModel, [[3], 1, "RTDETRDecoder", ["nc", 16, 30, 4, 4, 1, 32]], rtdetr.RTDETRPredictor
+CROP = tasks.ClassificationModel, [-1, 1, "Classify", ["nc"]], yolo.classify.ClassificationPredictor
+AREAS = [
+    (LETTERBOX, (40, 64), Area((64, 64), (12, 52), (0, 64))),
+    (LETTERBOX, (300, 100), Area((64, 32), (0, 64), (5, 26))),
+    (LETTERBOX, (64, 64), Area((64, 64), (0, 64), (0, 64))),
+    (STRETCH, (40, 64), Area((64, 64), (0, 64), (0, 64))),
+    (CROP, (40, 64), Area((64, 64), (0, 64), (0, 64))),
+]
+
+
+@pytest.mark.parametrize(("kind", "shape", "area"), AREAS)
+def test_area_of_a_picture_is_the_input_without_its_margin(kind, shape, area):
+    """Padded to a multiple of 32; RT-DETR's pictures are stretched, and those to classify cropped."""
+    model, head, predictor = kind
+    network = model({"nc": 3, "backbone": ROWS, "head": [head]}, verbose=False)
+    seen = []
+    meter = GateMeter(network, predictor, {"imgsz": 64, "device": "cpu"})
+    meter.measure(np.zeros((*shape, 3), np.uint8), lambda label, gate, found: seen.append(found))
+    assert seen == [area]
+
+
+CROPS = [
+    (Area((64, 64), (12, 52), (0, 64)), 8, slice(1, 6), slice(0, 8)),
+    (Area((64, 64), (12, 52), (0, 64)), 32, slice(0, 2), slice(0, 2)),
+    (Area((64, 96), (0, 64), (24, 73)), 16, slice(0, 4), slice(1, 5)),
+    (Area((64, 64), (0, 64), (32, 33)), 16, slice(0, 4), slice(2, 3)),
+    (Area((64, 64), (0, 64), (31, 32)), 64, slice(0, 1), slice(0, 1)),
+]
+
+
+@pytest.mark.parametrize(("area", "stride", "rows", "columns"), CROPS)
+def test_cells_on_a_picture_have_their_centres_there(area, stride, rows, columns):
+    height, width = (pixels // stride for pixels in area.size)
+    gate = torch.rand(2, 3, height, width)
+    assert torch.equal(area.crop(gate), gate[..., rows, columns])
+    image = gate.repeat_interleave(stride, 2).repeat_interleave(stride, 3)
+    under = area.under(gate, image)
+    assert torch.equal(under[..., ::stride, ::stride], area.crop(gate))
+    assert under.shape[2:] == tuple(stride * n for n in area.crop(gate).shape[2:])
 
 
 def test_plain_models_have_no_line(small_coco, tmp_path, caplog):

@@ -15,7 +15,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
 from yolo_attn.maps.view import GateView
-from yolo_attn.plugin.gates import measure_gates
+from yolo_attn.plugin.gates import attention_layers, measure_gates, watching
 
 NAMES = {0: "triangle", 1: "$круг$", 2: "star"}
 
@@ -128,6 +128,26 @@ def test_numbers_are_those_of_the_model_on_its_input(checkpoint, tmp_path):
     for ours, gate in zip(found, expected, strict=True):
         assert [ours["mean"], ours["std"]] == pytest.approx([gate.mean, gate.std], rel=1e-4)
         assert sum(ours["histogram"]["counts"]) == ours["values"] == gate.values
+
+
+def test_margins_are_left_out(checkpoint, tmp_path):
+    """Numbers and drawings are of the cells on the picture, which lies between twelve grey rows at both ends."""
+    save_noise(tmp_path / "p/a.png", (64, 40))
+    assert run(checkpoint, tmp_path / "p", tmp_path / "out", "--device", "cpu") == 0
+    found = json.loads((tmp_path / "out/gates.json").read_text())["layers"]
+    model = torch.load(checkpoint, weights_only=False)["model"].eval()
+    x = torch.full((1, 3, 64, 64), 114 / 255)
+    with Image.open(tmp_path / "p/a.png") as picture:
+        x[:, :, 12:52] = torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1) / 255
+    seen = []
+    with torch.no_grad(), watching(attention_layers(model), lambda _, gate: seen.append(gate)):
+        model(x)
+    for ours, gate, rows in zip(found, seen, (slice(3, 13), slice(1, 6)), strict=True):
+        inner = gate[:, :, rows]
+        assert ours["values"] == inner.numel()
+        assert [ours["mean"], ours["std"]] == pytest.approx(
+            [float(inner.mean()), float(inner.std(correction=0))], rel=1e-4
+        )
 
 
 KINDS = {

@@ -28,11 +28,11 @@ OPACITY = 0.55
 def draw_gate(picture: NDArray[np.float32], view: GateView, title: str, file: Path) -> None:
     """Draw a layer's gate over a picture.
 
-    From left to right: the mean over the channels, over the picture as the model sees it; the strongest channels; the
-    mean of each channel; the histogram of all values.
+    From left to right: the mean over the channels, over what the model sees under it; the strongest channels; the mean
+    of each channel; the histogram of all values.
 
     Args:
-        picture: Grey values in 0 … 1, (H, W), at the size of the model's input.
+        picture: Grey values in 0 … 1, (H, W), of what lies under the gate.
         view: The gate.
         title: What stands above.
         file: The PNG to write.

@@ -29,9 +29,6 @@ from yolo_attn.tables import aligned
 FOLDER = Path("runs/attention-maps")
 """Where pictures go unless a folder is given; numbered like Ultralytics' run folders."""
 
-PREDICT = {"mode": "predict", "rect": True, "batch": 1, "save": False, "verbose": False}
-"""Ultralytics' settings of its own `predict`, which writes nothing by itself."""
-
 PAGE, NUMBERS, PLOT = "index.html", "gates.json", "gates.png"
 
 OURS = re.compile(rf"\d{{3,}}-.*\.png|{'|'.join(map(re.escape, (PAGE, NUMBERS, PLOT)))}", re.IGNORECASE)
@@ -157,9 +154,9 @@ def _lookers(weights: str, base: str | None, given: dict[str, Any], safe: bool) 
         if channels != 3:
             raise UserError(f"{name}: it takes pictures of {channels} channels, expected 3")
     trained = (checkpoint.get("train_args") or {}).get("imgsz")
-    settings = {"imgsz": trained or 640, **given, "model": weights, "task": task.name, **PREDICT}
+    settings = {"imgsz": trained or 640, **given, "model": weights, "task": task.name}
     args = vars(check_settings(settings))
-    return {name: Looker(network, kind, args) for name, (network, kind) in models.items()}, args["imgsz"]
+    return {name: Looker(network, kind.predictor, args) for name, (network, kind) in models.items()}, args["imgsz"]
 
 
 def _readable(files: Sequence[Path]) -> Iterator[tuple[int, Path, NDArray[np.uint8]]]:
@@ -177,9 +174,9 @@ def _drawn(stem: str, title: str, looks: Mapping[str, Look], folder: Path) -> Se
         detections.append((f"{stem}-{kind}.png", f"{kind}: {name}"))
         save_picture(look.detections, folder / detections[-1][0])
     look = next(iter(looks.values()))
-    for label, view in look.gates.items():
+    for label, (picture, view) in look.gates.items():
         gates.append(f"{stem}-{label.replace(' ', '-')}.png")
-        draw_gate(look.picture, view, label, folder / gates[-1])
+        draw_gate(picture, view, label, folder / gates[-1])
     return Section(title, detections, gates)
 
 
