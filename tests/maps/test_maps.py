@@ -202,6 +202,20 @@ def test_unreadable_pictures_are_told_and_left_out(checkpoint, source, tmp_path,
     ]
     assert [f.name for f in out.glob("*detections.png")] == ["001-a_b_c_20-detections.png"]
     assert json.loads((out / "gates.json").read_text())["pictures"] == 2
+    assert f"left out, not to be read: {source / '000.png'}" in Page(out / "index.html").text
+
+
+def test_patterns_and_the_size_that_pictures_get(checkpoint, source, tmp_path):
+    """A pattern that no shell has expanded; sizes are multiples of the model's stride."""
+    save_noise(source / "b[1].png")
+    out = tmp_path / "out"
+    for pattern, number in ((f"{source}/*.png", 2), (f"{source}/**/*", 3), (f"{source}/b[1].png", 1)):
+        arguments = ["--imgsz", "50", "--device", "cpu", "--pictures", "1", "--force"]
+        assert run(checkpoint, pattern, out, *arguments) == 0
+        numbers = json.loads((out / "gates.json").read_text())
+        assert (numbers["pictures"], numbers["imgsz"]) == (number, 64)
+        assert "at 64 px" in (out / "index.html").read_text()
+    assert run(checkpoint, f"{source}/*.png", source, "--device", "cpu", "--force") == 2
 
 
 def test_names_that_are_no_text(checkpoint, tmp_path):

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("--weights", required=True, type=not_empty, help="checkpoint with attention")
     parser.add_argument(
-        "--source", required=True, nargs="+", type=path, help="pictures, and folders with pictures anywhere below"
+        "--source", required=True, nargs="+", type=path, help="pictures, patterns, and folders with pictures below"
     )
     parser.add_argument("--base", type=not_empty, help="checkpoint whose detections are drawn beside")
     parser.add_argument(

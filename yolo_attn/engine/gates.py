@@ -94,6 +94,11 @@ class GateMeter:
         self.found = {label: GateStatistics() for label in self._labels.values()}
         self.gains = {self._labels[name]: gain_of(layer) for name, layer in self._layers.items()}
 
+    @property
+    def size(self) -> int:
+        """The size in pixels that the last picture got, a multiple of the model's stride."""
+        return int(max(self._predictor.imgsz))
+
     def measure(self, pixels: NDArray[np.uint8], see: Callable[[str, Tensor, Area], None] | None = None) -> Any:
         """Take a picture, (H, W, C), blue first, into the statistics.
 

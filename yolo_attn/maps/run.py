@@ -1,6 +1,7 @@
 """A checkpoint's attention over pictures: drawn, and measured."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def attention_maps(
 
     Args:
         weights: The checkpoint.
-        sources: Pictures, and folders with pictures anywhere below.
+        sources: Pictures, folders with pictures anywhere below, and patterns such as `*.png`.
         output: Folder for PNGs, index.html and gates.json; None takes a new one under runs/.
         base: A checkpoint of the same task whose detections are drawn beside.
         settings: Ultralytics' settings `imgsz`, `device` and `conf`. `imgsz` defaults to the checkpoint's.
@@ -88,10 +89,11 @@ def attention_maps(
         UserError: If a checkpoint cannot be used or has no attention, there is no picture, or the folder is not one to
             write in.
     """
-    lookers, size = _lookers(weights, base, settings or {}, safe)
+    lookers = _lookers(weights, base, settings or {}, safe)
     files = find_pictures(sources)
     folder = output or increment_path(FOLDER.absolute())
-    check_apart(folder, "--output", sources)
+    homes = {file.parent: file for file in files}
+    check_apart(folder, "--output", [*filter(Path.is_dir, sources), *homes.values()])
     check_output_folder(folder, "--output", force)
     earlier = _written(folder)
     chosen = [files[i] for i in spread(len(files), limit)]
@@ -99,11 +101,12 @@ def attention_maps(
     first = next(readable, None)
     if first is None:
         raise UserError(f"--source: of {len(chosen):,} pictures none can be read, the first is {chosen[0]}")
-    found, due, measured = lookers[weights].found, spread(len(chosen), drawn), 0
+    found, due = lookers[weights].found, spread(len(chosen), drawn)
+    measured: list[Path] = []
     sections: list[Section] = []
     with whole_files(folder) as scratch:
         for number, file, pixels in chain([first], readable):
-            measured += 1
+            measured.append(file)
             if len(sections) == len(due) or number < due[len(sections)]:
                 lookers[weights].measure(pixels)
             else:
@@ -111,14 +114,16 @@ def attention_maps(
                 stem = f"{len(sections) + 1:03d}-{plain_stem(file.name)}"
                 sections.append(_drawn(stem, str(file), looks, scratch))
         draw_statistics(found, scratch / PLOT)
-        looked = {"weights": weights, "base": base, "source": [*map(str, sources)], "imgsz": size, "pictures": measured}
+        size, number, left = lookers[weights].size, len(measured), [*map(str, dict.fromkeys(chosen).keys() - measured)]
+        looked = {"weights": weights, "base": base, "source": [*map(str, sources)], "imgsz": size, "pictures": number}
         written = sorted({PAGE, NUMBERS, *earlier, *(file.name for file in scratch.iterdir())})
         write_json(scratch / NUMBERS, {**looked, **_numbers(lookers[weights]), "files": written})
         facts = [f"weights: {weights}", *([f"base: {base}"] if base else []), *(f"pictures: {s}" for s in sources)]
-        facts.append(f"gates measured on {measured:,} of {len(files):,} pictures at {size} px")
+        facts.append(f"gates measured on {number:,} of {len(files):,} pictures at {size} px")
+        facts += [f"left out, not to be read: {file}" for file in left]
         page = write_page(f"Attention of {Path(weights).name}", facts, _table(found), PLOT, sections)
         write_text(scratch / PAGE, page)
-    return Maps(folder, measured, len(sections), found)
+    return Maps(folder, number, len(sections), found)
 
 
 def _written(folder: Path) -> set[str]:
@@ -140,8 +145,8 @@ def _written(folder: Path) -> set[str]:
     return names
 
 
-def _lookers(weights: str, base: str | None, given: dict[str, Any], safe: bool) -> tuple[dict[str, Looker], int]:
-    """What looks at the pictures, the checkpoint first, by the files' names; and the size that they get."""
+def _lookers(weights: str, base: str | None, given: dict[str, Any], safe: bool) -> dict[str, Looker]:
+    """What looks at the pictures, the checkpoint first, by the files' names."""
     model, checkpoint, task = load_weights(weights, safe=safe)
     if not attention_layers(model):
         raise UserError(f"--weights {weights}: it has no attention layer, so there is no gate to look at")
@@ -156,7 +161,7 @@ def _lookers(weights: str, base: str | None, given: dict[str, Any], safe: bool) 
     trained = (checkpoint.get("train_args") or {}).get("imgsz")
     settings = {"imgsz": trained or 640, **given, "model": weights, "task": task.name}
     args = vars(check_settings(settings))
-    return {name: Looker(network, kind.predictor, args) for name, (network, kind) in models.items()}, args["imgsz"]
+    return {name: Looker(network, kind.predictor, args) for name, (network, kind) in models.items()}
 
 
 def _readable(files: Sequence[Path]) -> Iterator[tuple[int, Path, NDArray[np.uint8]]]:
@@ -189,7 +194,7 @@ def _row(label: str, gate: GateStatistics) -> list[str]:
     if not gate.values:
         return [label, *["-"] * (len(HEADING) - 2), "no finite gate"]
     numbers = [f"{value:.3f}" for value in (gate.mean, gate.low, gate.high)]
-    parts = [f"{100 * share:.0f} %" for share in gate.shares.values()]
+    parts = [f"{100 * share:.0f} %" if math.isfinite(share) else "-" for share in gate.shares.values()]
     return [label, *numbers, percent(gate.deviation), *parts, "dead" if gate.dead else "alive"]
 
 

@@ -1,6 +1,8 @@
 """The pictures to look at."""
 
+import glob
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,20 @@ from yolo_attn.errors import UserError, one_line
 
 
 def find_pictures(sources: Sequence[Path]) -> list[Path]:
-    """The picture files among and below these files and folders, by name, in the order of the sources.
+    """The picture files among and below these files, folders and patterns, by name, in the order of the sources.
 
     Raises:
         UserError: If a source is not there, is a file of another kind, or has no picture below it.
     """
     found: dict[Path, None] = {}
     for source in sources:
+        places = [source]
         if not source.exists():
+            places = sorted(map(Path, glob.glob(str(source), recursive=True)))  # noqa: PTH207  Path's takes none from /
+        if not places:
             raise UserError(f"--source {source}: no such file or folder")
-        files = [source] if source.is_file() else sorted(file for file in source.rglob("*") if file.is_file())
-        pictures = [file for file in files if file.suffix[1:].lower() in IMG_FORMATS]
+        files = chain.from_iterable([place] if place.is_file() else sorted(place.rglob("*")) for place in places)
+        pictures = [file for file in files if file.suffix[1:].lower() in IMG_FORMATS and file.is_file()]
         if not pictures:
             kinds = ", ".join(f".{kind}" for kind in sorted(IMG_FORMATS))
             raise UserError(f"--source {source}: no picture there; expected files ending with {kinds}")

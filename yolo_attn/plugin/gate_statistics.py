@@ -20,6 +20,9 @@ from torch import Tensor
 DEAD = 0.01
 """Deviation below which a gate is called dead: a constant factor would do as well."""
 
+CONSTANT = 1e-6
+"""Deviation up to which a gate is a constant, as far as float32 can tell."""
+
 LOW, HIGH, BINS = 0.0, 2.0, 200
 """Of the histogram; what lies outside counts in its first and last bin."""
 
@@ -98,9 +101,9 @@ class GateStatistics:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The parts as shares of the variance; 0 for a constant."""
-        parts = self.parts
-        return {name: value / (sum(parts.values()) or 1.0) for name, value in parts.items()}
+        """The parts as shares of the variance; NaN for a constant, whose variance is rounding."""
+        variance = math.nan if self.std <= CONSTANT * abs(self.mean) else self.std**2
+        return {name: value / variance for name, value in self.parts.items()}
 
     @property
     def deviation(self) -> float:
@@ -171,4 +174,4 @@ def percent(share: float) -> str:
     """A share as a percentage of two digits, or three."""
     if not math.isfinite(share) or share >= 0.0995:
         return f"{100 * share:.0f} %"
-    return f"{100 * share:.2g} %" if share >= 1e-6 else "0 %"
+    return f"{100 * share:.2g} %" if share >= CONSTANT else "0 %"
