@@ -148,7 +148,8 @@ def _sigmoid_gated(x: Tensor, attention: Tensor) -> Tensor:
     """Return x · σ(attention) in x's dtype, by a gate in float32 at least."""
     if attention.dtype in (torch.float16, torch.bfloat16) and runs_fast(x):
         return sigmoid_gate(x, attention)
-    return gated(x, at_least_float32(attention).sigmoid())
+    attention = at_least_float32(attention).sigmoid()
+    return gated(x, attention)
 
 
 def _listed(n: int) -> str:
