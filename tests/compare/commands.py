@@ -4,5 +4,5 @@ BASE = ["compare", "--base", "yolov8n.yaml", "--epochs", "1", "--imgsz", "64", "
 
 
 def arguments(data, output, *more, layers="SimAM", seeds="0,1"):
-    given = ["--layers", layers, "--seeds", seeds, "--data", data, "--output", output, "workers=0", *more]
-    return [*BASE, *map(str, given)]
+    given = ["--layers", layers, "--seeds", seeds, "--data", data, "--output", output, "workers=0", "conf=0.00001"]
+    return [*BASE, *map(str, [*given, *more])]

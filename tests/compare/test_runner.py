@@ -21,17 +21,21 @@ VARIANTS = ["base", "simam-neck"]
 
 
 def accuracy(output):
-    """All of results.csv that does not depend on the machine's speed."""
+    """All of results.csv that does not depend on the machine's speed, and each training's detections."""
     with (output / "results.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if re.match(r"variant$|seed$|AP|AR", name)]
-    assert len(names) > 12
-    return [[row[name] for name in names] for row in rows]
+    assert {"variant", "seed", "AP", "AP50", "AP75", "AR100"} <= set(names)
+    found = {str(file.relative_to(output)): file.read_bytes() for file in output.glob("runs/*/*/predictions.json")}
+    assert len(found) == len(rows)
+    return [[row[name] for name in names] for row in rows], found
 
 
 def workers(pid):
     """The trainings that a comparison has started."""
-    return [p for p in psutil.Process(pid).children() if "yolo_attn.compare.worker" in p.cmdline()]
+    return [
+        p for p in psutil.Process(pid).children() if any("yolo_attn.compare.worker" in word for word in p.cmdline())
+    ]
 
 
 def test_all_is_trained_and_reported(whole):
@@ -51,10 +55,10 @@ def test_all_is_trained_and_reported(whole):
     assert (whole / "report.html").exists()
 
 
-def test_the_same_command_again_trains_nothing(whole, small_coco):
+def test_the_same_command_again_trains_nothing(whole, easy_coco):
     files = {file: file.stat().st_mtime_ns for file in whole.glob("runs/*/*/run.json")}
     costs = (whole / "costs.json").read_text()
-    assert main(arguments(small_coco, whole)) == 0
+    assert main(arguments(easy_coco, whole)) == 0
     assert {file: file.stat().st_mtime_ns for file in whole.glob("runs/*/*/run.json")} == files
     assert (whole / "costs.json").read_text() == costs
 
@@ -67,11 +71,19 @@ def test_the_report_is_made_anew_from_the_folder_alone(whole, capfd):
     assert accuracy(whole)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_comparison_that_is_killed_goes_on_to_the_same_numbers(sent, whole, small_coco, tmp_path):
-    output, words = tmp_path / "study", arguments(small_coco, tmp_path / "study")
+@pytest.mark.parametrize(
+    ("sent", "moment", "finished"),
+    [
+        (signal.SIGTERM, "runs/base/seed-0.log", 0),
+        (signal.SIGKILL, "runs/simam-neck/seed-0/weights/last.pt", 1),
+        (signal.SIGINT, "runs/simam-neck/seed-1/run.json", 4),
+    ],
+    ids=["as the first begins", "amid a training", "before the report"],
+)
+def test_a_comparison_that_is_killed_goes_on_to_the_same_numbers(sent, moment, finished, whole, easy_coco, tmp_path):
+    output, words = tmp_path / "study", arguments(easy_coco, tmp_path / "study")
     command = Command(tmp_path, *words)
-    command.wait_for(lambda: (output / "runs/simam-neck/seed-0/weights/last.pt").exists())
+    command.wait_for((output / moment).exists)
     trained = workers(command.process.pid)
     os.kill(command.process.pid, sent)
     code, told = command.wait()
@@ -79,16 +91,17 @@ def test_a_comparison_that_is_killed_goes_on_to_the_same_numbers(sent, whole, sm
     if sent != signal.SIGKILL:
         assert told == "yolo-attn: stopped; the same command goes on with the trainings that are left"
     psutil.wait_procs(trained, timeout=30)
-    assert trained
     assert not any(p.is_running() for p in trained)
-    first = (output / "runs/base/seed-0/run.json").stat().st_mtime_ns
+    assert not (output / "report.html").exists()
+    before = {file: file.stat().st_mtime_ns for file in output.glob("runs/*/*/run.json")}
+    assert len(before) == finished
     assert main(words) == 0
-    assert (output / "runs/base/seed-0/run.json").stat().st_mtime_ns == first
+    assert {file: file.stat().st_mtime_ns for file in before} == before
     assert accuracy(output) == accuracy(whole)
 
 
-def test_two_at_once_on_a_device_give_the_same_numbers(whole, small_coco, tmp_path):
-    assert main(arguments(small_coco, tmp_path / "study", "--parallel", "2")) == 0
+def test_two_at_once_on_a_device_give_the_same_numbers(whole, easy_coco, tmp_path):
+    assert main(arguments(easy_coco, tmp_path / "study", "--parallel", "2")) == 0
     assert accuracy(tmp_path / "study") == accuracy(whole)
 
 
@@ -110,9 +123,9 @@ class Faulty(nn.Module):
 """
 
 
-def test_a_training_that_fails_does_not_stop_the_rest_and_is_tried_again(small_coco, tmp_path):
+def test_a_training_that_fails_does_not_stop_the_rest_and_is_tried_again(easy_coco, tmp_path):
     (tmp_path / "faulty.py").write_text(FAULTY)
-    words = arguments(small_coco, "study", "--import", "faulty", layers="Faulty,SimAM", seeds="0")
+    words = arguments(easy_coco, "study", "--import", "faulty", layers="Faulty,SimAM", seeds="0")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     command = [sys.executable, "-m", "yolo_attn", *words]
     ended = subprocess.run(command, cwd=tmp_path, env={**env, "FAULTY": "1"}, capture_output=True, text=True)
@@ -125,35 +138,32 @@ def test_a_training_that_fails_does_not_stop_the_rest_and_is_tried_again(small_c
     assert "no luck today" in (tmp_path / "study/report.html").read_text()
     assert subprocess.run(command, cwd=tmp_path, env=env, capture_output=True).returncode == 0
     assert not failed.exists()
-    assert len(accuracy(tmp_path / "study")) == 3
+    assert len(accuracy(tmp_path / "study")[0]) == 3
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
         (["--epochs", "2"], "epochs is 1 there and 2 now; choose another --output"),
-        (
-            ["lr0=0.02"],
-            "patience=0, workers=0 there and batch=8, imgsz=64, lr0=0.02, patience=0",
-        ),
+        (["lr0=0.02"], "patience=0, workers=0 there and batch=8, conf=1e-05, imgsz=64, lr0=0.02, patience=0"),
         (["--base", "yolov8s.yaml"], "base is yolov8n.yaml there and yolov8s.yaml now"),
     ],
 )
-def test_another_budget_is_refused(more, told, whole, small_coco, capfd):
+def test_another_budget_is_refused(more, told, whole, easy_coco, capfd):
     before = (whole / "manifest.json").read_text()
-    assert main(arguments(small_coco, whole, *more)) == 2
+    assert main(arguments(easy_coco, whole, *more)) == 2
     assert told in capfd.readouterr().err
     assert (whole / "manifest.json").read_text() == before
 
 
-def test_other_weights_are_another_budget(whole, small_coco, capfd):
+def test_other_weights_are_another_budget(whole, easy_coco, capfd):
     weights = whole / "runs/base/seed-0/weights/best.pt"
-    assert main(arguments(small_coco, whole, "--weights", weights)) == 2
+    assert main(arguments(easy_coco, whole, "--weights", weights)) == 2
     assert f"weights is None there and {weights} now" in capfd.readouterr().err
 
 
-def test_strict_refuses_data_in_which_anything_is_clipped(small_coco, tmp_path, capfd):
-    data = shutil.copytree(small_coco, tmp_path / "data")
+def test_strict_refuses_data_in_which_anything_is_clipped(easy_coco, tmp_path, capfd):
+    data = shutil.copytree(easy_coco, tmp_path / "data")
     file = data / "annotations/instances_train.json"
     content = json.loads(file.read_text())
     content["annotations"][0]["bbox"][2] = 9999
@@ -163,15 +173,15 @@ def test_strict_refuses_data_in_which_anything_is_clipped(small_coco, tmp_path, 
     assert not (tmp_path / "study").exists()
 
 
-def test_other_data_under_the_same_name_is_refused(whole, small_coco, tmp_path, capfd):
-    data = shutil.copytree(small_coco, tmp_path / "data")
+def test_other_data_under_the_same_name_is_refused(whole, easy_coco, tmp_path, capfd):
+    data = shutil.copytree(easy_coco, tmp_path / "data")
     assert main(arguments(data, whole)) == 2
     assert "data is" in capfd.readouterr().err
 
 
-def test_one_process_at_a_time_works_on_a_comparison(whole, small_coco, capfd):
+def test_one_process_at_a_time_works_on_a_comparison(whole, easy_coco, capfd):
     with FileLock(whole / ".lock"):
-        assert main(arguments(small_coco, whole)) == 2
+        assert main(arguments(easy_coco, whole)) == 2
     assert "another process works on this comparison" in capfd.readouterr().err
 
 
