@@ -17,9 +17,17 @@ class ExportError(UserError):
 
 
 class RunError(UserError):
-    """A training that something outside of it has stopped, such as a full disk, told in one line."""
+    """A training that something outside of it has stopped, such as a full disk, told in one line.
+
+    Attributes:
+        reason: What has stopped it, without the way on from there.
+    """
 
     exit_code = 1
+
+    def __init__(self, reason: str, way_on: str = "") -> None:
+        super().__init__(f"{reason}; {way_on}" if way_on else reason)
+        self.reason = reason
 
 
 class Terminated(KeyboardInterrupt):

@@ -75,16 +75,16 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
         else:
             train(
                 Training(
-                    args.cfg,
-                    given,
-                    args.project,
-                    args.weights,
-                    args.nam_sparsity,
-                    args.task,
-                    args.identity_init,
-                    args.freeze_base,
-                    args.strict,
-                    args.verbose,
+                    cfg=args.cfg,
+                    settings=given,
+                    project=args.project,
+                    weights=args.weights,
+                    nam_sparsity=args.nam_sparsity,
+                    task=args.task,
+                    identity_init=args.identity_init,
+                    freeze_base=args.freeze_base,
+                    strict=args.strict,
+                    verbose=args.verbose,
                 )
             )
 

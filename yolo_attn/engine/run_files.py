@@ -69,11 +69,11 @@ class RunFiles(BaseTrainer):
             if isinstance(error, KeyboardInterrupt):
                 error.args = (self._way_on(),)
             if isinstance(error, RunError):  # from a process that reads pictures it comes with that one's traceback
-                raise RunError(f"{str(error).rpartition('RunError: ')[2]}; {self._way_on()}") from error
+                raise RunError(str(error).rpartition("RunError: ")[2], self._way_on()) from error
             if isinstance(error, OSError) and error.errno is not None:
-                raise RunError(f"{told(error, self.made[0] if self.made else None)}; {self._way_on()}") from error
+                raise RunError(told(error, self.made[0] if self.made else None), self._way_on()) from error
             if isinstance(error, RuntimeError) and LOST_WORKER in str(error):
-                raise RunError(f"{one_line(error)}; {self._way_on()}") from error
+                raise RunError(one_line(error), self._way_on()) from error
             raise
 
     def _undo_folder(self) -> None:
