@@ -21,7 +21,15 @@ def trained(job, epochs, seconds_each=6.0):
     rows = [f"{n},{n * seconds_each},1.5,0.11,{0.1 * n}" for n in range(1, epochs + 1)]
     (job.folder / "results.csv").write_text("\n".join([HEADER, *rows]) + "\n")
     if epochs == EPOCHS:
-        (job.folder / "run.json").write_text("{}")
+        record = {"variant": job.variant.name, "seed": job.seed, "epochs": epochs, "seconds": epochs * seconds_each}
+        (job.folder / "run.json").write_text(json.dumps(record))
+        (job.folder / "metrics.json").write_text('{"AP": 0.5}')
+
+
+def failed(job):
+    """Leave what a training that failed has left."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / "failed.json").write_text(json.dumps({"error": "no"}))
 
 
 @pytest.fixture
@@ -31,45 +39,87 @@ def jobs(tmp_path):
     return [Job(tmp_path, variant, seed, told) for seed in (0, 1) for variant in variants]
 
 
-def shown(jobs, running, slots=1):
+def shown(jobs, running, waiting, slots=1):
     out = io.StringIO()
     console = Console(file=out, width=100)
-    console.print(Progress(jobs, slots, console).table(running))
+    console.print(Progress(jobs, slots, console).table(running, waiting))
     return out.getvalue()
+
+
+def lines(jobs, *looks):
+    """What a log gets: at each look some trainings run and some wait, and before it something happens."""
+    out = io.StringIO()
+    with Progress(jobs, 1, Console(file=out, width=200)) as progress:
+        for happens, running, waiting in looks:
+            happens()
+            progress(running, waiting)
+    return out.getvalue().splitlines()
+
+
+def nothing():
+    pass
 
 
 def test_the_table_has_a_row_for_each_variant_and_a_column_for_each_seed(jobs):
     trained(jobs[0], EPOCHS)
     trained(jobs[1], 4)
-    jobs[2].folder.mkdir(parents=True)
-    (jobs[2].folder / "failed.json").write_text(json.dumps({"error": "no"}))
-    lines = shown(jobs, [jobs[1]]).splitlines()
-    base, gam = (next(line for line in lines if label in line) for label in ("yolov8n", "GAM [x]"))
+    out = io.StringIO()
+    progress = Progress(jobs, 1, Console(file=out, width=100))
+    failed(jobs[2])
+    progress([jobs[1]], [jobs[3]])
+    progress.console.print(progress.table([jobs[1]], [jobs[3]]))
+    base, gam = (
+        [line for line in out.getvalue().splitlines() if label in line][-1] for label in ("yolov8n", "GAM [x]")
+    )
     assert "done  100.0" in base
     assert "failed" in base
     assert "4/10  40.0" in gam
     assert "waiting" in gam
+    assert "1 of 4 trainings" in out.getvalue()
 
 
 def test_the_time_left_goes_by_the_seconds_of_an_epoch_and_the_trainings_at_once(jobs):
-    assert "left" not in shown(jobs, [jobs[0]])
+    assert "left" not in shown(jobs, [jobs[0]], jobs[1:])
     trained(jobs[0], EPOCHS)  # a minute
     trained(jobs[1], 5, 12.0)  # a minute for the half of it
-    assert "1 of 4 trainings, about 4 min left" in shown(jobs, [jobs[1]])
-    assert "about 2 min left" in shown(jobs, [jobs[1]], slots=2)
+    assert "1 of 4 trainings, about 4 min left" in shown(jobs, [jobs[1]], jobs[2:])
+    assert "about 2 min left" in shown(jobs, [jobs[1]], jobs[2:], slots=2)
+
+
+def test_what_waits_for_another_try_has_all_its_epochs_before_it(jobs):
+    trained(jobs[0], EPOCHS)  # a minute
+    trained(jobs[2], 9, 600.0)  # cut off
+    failed(jobs[3])
+    assert "1 of 4 trainings, about 3 min left" in shown(jobs, [], jobs[1:])
+    assert "failed" not in shown(jobs, [], jobs[1:])
 
 
 def test_a_log_gets_a_line_as_each_begins_and_ends_and_none_twice(jobs):
-    out = io.StringIO()
     trained(jobs[0], EPOCHS)
-    with Progress(jobs, 1, Console(file=out, width=200)) as progress:
-        progress([jobs[1]])
-        trained(jobs[1], EPOCHS)
-        progress([])
-        progress([])
-    assert out.getvalue().splitlines() == [
+    looks = [
+        (nothing, [jobs[1]], jobs[2:]),
+        (lambda: trained(jobs[1], EPOCHS), [], jobs[2:]),
+        (nothing, [], jobs[2:]),
+    ]
+    assert lines(jobs, *looks) == [
         "GAM [x] at neck, seed 0: begins",
         "GAM [x] at neck, seed 0: 10 epochs in 1.0 min, 100.0 in the last",
+    ]
+
+
+def test_a_failure_is_told_when_it_happens_once_and_again_if_it_does(jobs):
+    failed(jobs[1])
+    looks = [
+        (nothing, [jobs[0]], [jobs[1]]),
+        (lambda: trained(jobs[0], EPOCHS), [jobs[1]], []),
+        (nothing, [], []),
+        (nothing, [], []),
+    ]
+    assert lines(jobs[:2], *looks) == [
+        "yolov8n, seed 0: begins",
+        "yolov8n, seed 0: 10 epochs in 1.0 min, 100.0 in the last",
+        "GAM [x] at neck, seed 0: begins",
+        f"GAM [x] at neck, seed 0: failed, see {jobs[1].log}",
     ]
 
 

@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--weights", type=not_empty, help="checkpoint that all start from; default: none, from scratch")
     parser.add_argument("--imgsz", type=positive, help="picture size, pixels; default: 640")
     parser.add_argument("--batch", type=positive, help="pictures a batch; default: 16")
-    parser.add_argument("--device", help="cpu, 0, or 0,1,2: each trains some models; default: a GPU if there is one")
+    parser.add_argument("--device", help="cpu, 0, or 0,1,2: each trains some models; default: all GPUs")
     parser.add_argument("--parallel", type=positive, default=1, metavar="N", help="trainings at once on each device")
     parser.add_argument(
         "--equal-gflops",
@@ -85,23 +85,26 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     if not args.base or not args.layers:
         raise UserError(f"compare needs --{'layers' if args.base else 'base'}; see yolo-attn compare --help")
     shared = settings(args, further)
-    device = shared.pop("device", None)
+    shared.pop("device", None)
+    devices = () if args.device is None else args.device.split(",")
+    if not all(device.strip() for device in devices):
+        raise UserError(f"--device {args.device!r}: expected devices with commas between, such as 0,1")
     wanted = [Wanted(name, at or args.at, options) for name, options, at in args.layers]
     with reader_options(args):
         report = compare(
             Comparison(
-                args.base,
-                wanted,
-                args.seeds,
-                shared,
-                output,
-                args.weights,
-                device.split(",") if device else (),
-                args.parallel,
-                args.strict,
-                args.equal_gflops,
-                args.modules,
-                shlex.join(["yolo-attn", *args.typed]),
+                base=args.base,
+                wanted=wanted,
+                seeds=args.seeds,
+                settings=shared,
+                output=output,
+                weights=args.weights,
+                devices=devices,
+                parallel=args.parallel,
+                strict=args.strict,
+                equal_gflops=args.equal_gflops,
+                modules=args.modules,
+                command=shlex.join(["yolo-attn", *args.typed]),
             )
         )
     print(report)

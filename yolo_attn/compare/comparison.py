@@ -1,6 +1,9 @@
 """A whole comparison: planned, checked, trained, measured, reported. The same call again does what is left of it."""
 
-from collections.abc import Sequence
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,14 +16,19 @@ from yolo_attn.coco.demo import DEMO_TRAINING
 from yolo_attn.coco.evaluate import write_truth
 from yolo_attn.compare.costs import measure
 from yolo_attn.compare.data import read_data
+from yolo_attn.compare.devices import alone, chosen, machines, visible_kept
 from yolo_attn.compare.plan import Model, Wanted, plan
+from yolo_attn.compare.processes import ask
 from yolo_attn.compare.progress import Progress
 from yolo_attn.compare.report import write_report
-from yolo_attn.compare.runner import Job, locked, run_all
-from yolo_attn.compare.study import Data, Manifest, Variant, read_study
+from yolo_attn.compare.runner import LOCK, Job, locked, run_all
+from yolo_attn.compare.study import Call, Data, Manifest, Variant, Weights, read_study
 from yolo_attn.engine.run import Training, check_training
+from yolo_attn.engine.validator import versions
 from yolo_attn.errors import RunError, UserError
-from yolo_attn.files import check_writable, write_json, write_text
+from yolo_attn.files import check_apart, check_writable, remove_parts, write_json, write_text
+
+MANIFEST = "manifest.json"
 
 BUDGET = ("base", "weights", "epochs", "data", "settings")
 """What all trainings of a comparison share, and no later call may change."""
@@ -41,7 +49,7 @@ class Comparison:
             and length.
         output: The comparison's folder; None takes runs/compare/ and the base's name.
         weights: Checkpoint that all models start from; None trains from scratch.
-        devices: Devices, each of which trains some of the models; empty takes Ultralytics' choice.
+        devices: Devices, each of which trains some of the models; empty takes all GPUs, or the CPU where there is none.
         parallel: Trainings at once on each device.
         strict: Whether data is refused if anything of it is left out, clipped or doubted.
         equal_gflops: Whether a variant that needs more operations than the base gets a wider base of as many beside it.
@@ -68,6 +76,16 @@ class Comparison:
         return self.output or Path("runs", "compare", Path(self.base).stem).absolute()
 
 
+@contextlib.contextmanager
+def _way_on_told() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.args = ("the same command goes on with what is left",)
+        raise
+
+
+@_way_on_told()
 def compare(comparison: Comparison) -> Path:
     """Train what is not trained yet, and report.
 
@@ -75,40 +93,48 @@ def compare(comparison: Comparison) -> Path:
         The report, an HTML file.
 
     Raises:
-        UserError: If anything given cannot be used, or the folder holds a comparison on another budget.
+        UserError: If anything given cannot be used, or the folder holds anything else than a comparison on this budget.
         RunError: If trainings failed; all others are done and reported by then.
     """
     folder = comparison.folder
     check_writable(folder, "--output")
+    _check_ours(folder)
+    devices = chosen(comparison.devices)
+    places = machines(devices)
     args, settings = _checked(comparison)
     models = plan(comparison.base, comparison.wanted, args.imgsz if comparison.equal_gflops else None)
-    data, index = read_data(args)
+    examined = read_data(args)
+    check_apart(folder, "--output", examined.folders)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = Manifest(
         base=comparison.base,
         variants=tuple(model.variant for model in models),
         seeds=tuple(comparison.seeds),
         epochs=args.epochs,
-        data=data,
+        data=examined.data,
         settings=settings,
-        weights=comparison.weights,
+        weights=_weights(comparison.weights),
+        modules=tuple(comparison.modules),
         command=comparison.command,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=now,
+        calls=(Call(comparison.command, now, places, comparison.parallel, versions()),),
     )
     with locked(folder):
         manifest = _joined(folder, manifest, models)
+        write_json(folder / MANIFEST, asdict(manifest))
+        remove_parts(folder)
         for model in models:
             write_text(_model_file(folder, comparison.base, model.variant), model.text)
-        if index and not index.origins:
-            write_truth(folder / "ground_truth.json", index)
-        write_json(folder / "manifest.json", asdict(manifest))
+        if examined.index:
+            write_truth(folder / "ground_truth.json", examined.index)
         jobs = [
-            Job(folder, variant, seed, _training(comparison, manifest, variant, seed), tuple(comparison.modules))
+            Job(folder, variant, seed, _training(comparison, manifest, variant, seed), manifest.modules)
             for seed in manifest.seeds
             for variant in manifest.variants
         ]
-        with Progress(jobs, max(len(comparison.devices), 1) * comparison.parallel) as progress:
-            failed = _run(jobs, comparison, progress)
-        _measure(folder, jobs, args.imgsz, comparison)
+        with Progress(jobs, len(devices) * comparison.parallel) as progress:
+            failed = run_all(jobs, devices, comparison.parallel, progress)
+        _measure(jobs, args.imgsz, devices[0], manifest)
         report = write_report(read_study(folder))
     if failed:
         raise RunError(
@@ -127,16 +153,44 @@ def report_only(folder: Path) -> Path:
     return write_report(read_study(folder))
 
 
+def _check_ours(folder: Path) -> None:
+    """Make sure that nothing of anybody else's is written over.
+
+    Raises:
+        UserError: If the folder holds files that are no comparison.
+    """
+    if (folder / MANIFEST).exists():
+        read_study(folder)
+        return
+    begun = (LOCK, f".{MANIFEST}.")  # a comparison that was killed at once leaves no more
+    if folder.exists() and not all(file.name.startswith(begun) for file in folder.iterdir()):
+        raise UserError(f"--output {folder}: it holds files already, and no {MANIFEST} of a comparison; choose another")
+
+
 def _checked(comparison: Comparison) -> tuple[SimpleNamespace, dict[str, Any]]:
     """All settings of the trainings, and those that are the comparison's own, once a training could begin."""
     if "time" in comparison.settings:
         raise UserError(f"time={comparison.settings['time']}: the budget of a comparison is in epochs; give --epochs")
-    device = {"device": comparison.devices[0]} if comparison.devices else {}
-    given = {**UNEQUAL, **comparison.settings, **device}
-    told = Training(comparison.base, given, str(comparison.folder), comparison.weights, strict=comparison.strict)
-    _, args, _ = check_training(told)
+    given = {**UNEQUAL, **comparison.settings, "device": "cpu"}
+    folder = str(comparison.folder)
+    with visible_kept():
+        told = Training(comparison.base, given, folder, weights=comparison.weights, strict=comparison.strict)
+        _, args, _ = check_training(told)
+    if args.patience and args.patience < args.epochs:
+        raise UserError(
+            f"patience={args.patience}: it would give some trainings fewer of the {args.epochs} epochs than others; "
+            "leave it out"
+        )
     kept = {"imgsz", "batch", *UNEQUAL, *comparison.settings, *(() if "data" in comparison.settings else DEMO_TRAINING)}
-    return args, {key: getattr(args, key) for key in sorted(kept - {"data", "epochs"})}
+    settings = {key: getattr(args, key) for key in sorted(kept - {"data", "epochs", "device"})}
+    return args, json.loads(json.dumps(settings))  # as they are read again
+
+
+def _weights(given: str | None) -> Weights | None:
+    if given is None:
+        return None
+    file = Path(given).absolute()
+    return Weights(str(file), hashlib.sha256(file.read_bytes()).hexdigest())
 
 
 def _training(comparison: Comparison, manifest: Manifest, variant: Variant, seed: int) -> Training:
@@ -146,8 +200,8 @@ def _training(comparison: Comparison, manifest: Manifest, variant: Variant, seed
     return Training(
         cfg,
         {**manifest.settings, **own},
-        str(folder / "runs" / variant.name),
-        manifest.weights,
+        project=str(folder / "runs" / variant.name),
+        weights=manifest.weights.path if manifest.weights else None,
         strict=comparison.strict,
     )
 
@@ -159,12 +213,12 @@ def _model_file(folder: Path, base: str, variant: Variant) -> Path:
 
 
 def _joined(folder: Path, manifest: Manifest, models: Sequence[Model]) -> Manifest:
-    """The comparison with the variants and seeds that the folder has already.
+    """The comparison with the variants, seeds, modules and calls that the folder has already.
 
     Raises:
         UserError: If what is there was made on another budget.
     """
-    file = folder / "manifest.json"
+    file = folder / MANIFEST
     if not file.exists():
         return manifest
     before = read_study(folder).manifest
@@ -177,31 +231,39 @@ def _joined(folder: Path, manifest: Manifest, models: Sequence[Model]) -> Manife
         if known.exists() and known.read_text(encoding="utf-8") != model.text:
             raise UserError(f"{known}: {manifest.base} gives another model by now; choose another --output")
     variants = {variant.name: variant for variant in (*before.variants, *manifest.variants)}
-    seeds = tuple(dict.fromkeys((*before.seeds, *manifest.seeds)))
-    return replace(manifest, variants=tuple(variants.values()), seeds=seeds, created=before.created)
+    return replace(
+        manifest,
+        variants=tuple(variants.values()),
+        seeds=tuple(dict.fromkeys((*before.seeds, *manifest.seeds))),
+        modules=tuple(dict.fromkeys((*before.modules, *manifest.modules))),
+        created=before.created,
+        calls=(*before.calls, *manifest.calls),
+    )
 
 
 def _told(value: Any) -> str:
-    if isinstance(value, Data):
+    if isinstance(value, (Data, Weights)):
         return f"{value.path} ({(value.sha256 or 'unknown')[:12]})"
     return ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
-def _run(jobs: Sequence[Job], comparison: Comparison, progress: Progress) -> list[Job]:
-    try:
-        return run_all(jobs, comparison.devices, comparison.parallel, progress)
-    except KeyboardInterrupt as stop:
-        stop.args = ("the same command goes on with the trainings that are left",)
-        raise
-
-
-def _measure(folder: Path, jobs: Sequence[Job], size: int, comparison: Comparison) -> None:
+def _measure(jobs: Sequence[Job], size: int, device: str, manifest: Manifest) -> None:
     """Measure all models anew if one has come in since they were, so that they are compared in one run."""
-    best: dict[str, Path] = {}
+    folder = jobs[0].study
+    best: dict[str, str] = {}
     for job in jobs:
-        if job.finished:
-            best.setdefault(job.variant.name, job.folder / "weights" / "best.pt")
-    if best.keys() - read_study(folder).costs.variants.keys():
-        LOGGER.info(f"timing {len(best)} models, one picture at a time")
-        costs = measure(best, size, (*comparison.devices, "")[0])
-        write_json(folder / "costs.json", asdict(costs))
+        file = job.folder / "weights" / "best.pt"
+        if file.exists() and job.finished:
+            best.setdefault(job.variant.name, str(file))
+    known = read_study(folder).costs
+    if not best.keys() - known.variants.keys():
+        return
+    LOGGER.info(f"timing {len(best)} models, one picture at a time")
+    environment, name = alone(device)
+    told = {"checkpoints": best, "size": size, "device": name, "modules": manifest.modules}
+    try:
+        costs: Mapping[str, Any] = ask(measure, told, environment, manifest.modules)
+    except RunError as error:
+        LOGGER.warning(f"the models could not be timed: {error}")
+        costs = asdict(replace(known, error=str(error)))
+    write_json(folder / "costs.json", costs)

@@ -3,9 +3,9 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from ultralytics.utils.torch_utils import get_cpu_info, select_device
 from yolo_attn.compare.study import Cost, Costs
 from yolo_attn.engine.checks import read_checkpoint
 from yolo_attn.engine.cost import cost_of
+from yolo_attn.plugin.registry import import_modules
 
 ROUNDS = 30
 """How often each model is timed, the models in turn."""
@@ -28,21 +29,26 @@ def hardware(device: torch.device) -> dict[str, str]:
     return {"device": device.type, "machine": f"{name}, {os.cpu_count()} CPU cores"}
 
 
-def measure(checkpoints: Mapping[str, Path], size: int, device: str) -> Costs:
+def measure(checkpoints: Mapping[str, str], size: int, device: str, modules: Sequence[str]) -> dict[str, Any]:
     """Measure trained models, fused as they are deployed, one picture at a time.
 
     All are timed in one process and in turn, so that whatever else the machine does meets them alike.
 
     Args:
-        checkpoints: For each variant's name a trained model.
+        checkpoints: For each variant's name the file of a trained model.
         size: Height and width of the pictures, pixels.
         device: As Ultralytics names it.
+        modules: Modules that register layers of the user's own.
+
+    Returns:
+        What costs.json holds.
     """
+    import_modules(modules)
     place = select_device(device, verbose=False)
     picture = torch.rand(1, 3, size, size, device=place)
     models, sizes = {}, {}
     for name, file in checkpoints.items():
-        model: Any = read_checkpoint(str(file))[0]
+        model: Any = read_checkpoint(file)[0]
         sizes[name] = cost_of(model.yaml, size)
         models[name] = model.float().to(place).eval().fuse(verbose=False)
     times: dict[str, list[float]] = {name: [] for name in models}
@@ -55,7 +61,7 @@ def measure(checkpoints: Mapping[str, Path], size: int, device: str) -> Costs:
         low, middle, high = statistics.quantiles(taken[WARM_UP:], n=4)
         parameters, gflops = sizes[name]
         costs[name] = Cost(parameters, round(gflops, 3), round(middle, 3), (round(low, 3), round(high, 3)))
-    return Costs(**hardware(place), imgsz=size, variants=costs)
+    return asdict(Costs(**hardware(place), imgsz=size, variants=costs))
 
 
 def _milliseconds(call: Callable[[], Any], device: torch.device) -> float:

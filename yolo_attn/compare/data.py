@@ -1,50 +1,103 @@
 """The data set of a comparison: what its trainings validate on, and a digest that tells another set from it."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+
 from yolo_attn.coco.index import CocoIndex
 from yolo_attn.coco.pictures import Finder, NoPictureError
+from yolo_attn.coco.source import as_list, parts_of
 from yolo_attn.compare.study import Data
 from yolo_attn.engine.data import chosen, describe, fraction_of
 from yolo_attn.engine.tasks import TASKS
 
 NOT_FOUND = -1
-"""Stands for the size of a picture that is not there."""
+"""Stands for the size of a file that is not there."""
 
 
-def read_data(args: SimpleNamespace) -> tuple[Data, CocoIndex | None]:
+@dataclass(frozen=True)
+class Examined:
+    """A data set that was read.
+
+    Attributes:
+        data: Its description. The digest is over the annotations' bytes, which are COCO JSONs or label files and their
+            YAML, and the names and sizes of the pictures.
+        folders: Where it lies.
+        index: What is validated; None for data that is not COCO-format.
+    """
+
+    data: Data
+    folders: tuple[Path, ...]
+    index: CocoIndex | None = None
+
+
+def read_data(args: SimpleNamespace) -> Examined:
     """Describe a data set.
 
     Args:
         args: Ultralytics' settings of the trainings.
-
-    Returns:
-        The description, whose digest is over the JSONs' bytes and the names and sizes of their pictures, of other data
-        over the YAML's bytes alone; and what is validated, None for data that is not COCO-format.
     """
     splits = ("train", args.split or "val")
     described = describe(args, splits)
     digest = hashlib.sha256()
+    whole = tuple(part for part in parts_of(args.data) if part.is_dir())
     if described is None:
-        file = Path(args.data)
-        digest.update(file.read_bytes() if file.is_file() else str(args.data).encode())
-        return Data(str(args.data), digest.hexdigest()), None
+        places = _plain_splits(args, splits)
+        for part in _plain_content(args, places):
+            digest.update(part)
+        return Examined(Data(str(args.data), digest.hexdigest()), (*whole, *filter(Path.is_dir, places)))
+    places = []
     for split in splits:
         index, _, folders = chosen(args, described, split, described["categories"], fraction_of(args, split))
         for file in index.files:
             digest.update(file.read_bytes())
         finders = [Finder(folder) for folder in folders]
         for name, row in zip(index.file_names, index.file_of.tolist(), strict=True):
-            digest.update(f"{name}\0{_size(finders[row], name)}\0".encode(errors="surrogatepass"))
+            digest.update(f"{name}\0{_size_of(finders[row], name)}\0".encode(errors="surrogatepass"))
+        places += folders
     kind: Any = next(task.validator for task in TASKS if task.name == args.task)
-    return Data(str(args.data), digest.hexdigest(), len(index.image_ids), kind.kind), index
+    data = Data(str(args.data), digest.hexdigest(), len(index.image_ids), kind.kind)
+    return Examined(data, (*whole, *places), index)
 
 
-def _size(finder: Finder, name: str) -> int:
+def _size_of(finder: Finder, name: str) -> int:
     try:
         return finder.find(name)[1].st_size
     except NoPictureError:
         return NOT_FOUND
+
+
+def _plain_splits(args: SimpleNamespace, splits: Iterable[str]) -> list[Path]:
+    """Folders of pictures, and lists of them, in data in Ultralytics' own format."""
+    if args.task == "classify":
+        return [Path(args.data, split) for split in splits]
+    described = check_det_dataset(args.data, autodownload=False)
+    return [Path(place) for split in splits for place in as_list(described.get(split))]
+
+
+def _plain_content(args: SimpleNamespace, places: Iterable[Path]) -> Iterator[bytes]:
+    """What tells one data set in Ultralytics' own format from another."""
+    if Path(args.data).is_file():
+        yield Path(args.data).read_bytes()
+    for place in places:
+        pictures = list(_pictures(place))
+        for file in pictures:
+            size = file.stat().st_size if file.is_file() else NOT_FOUND
+            yield f"{file}\0{size}\0".encode(errors="surrogateescape")
+        for label in map(Path, img2label_paths(list(map(str, pictures))) if args.task != "classify" else ()):
+            yield label.read_bytes() + b"\0" if label.is_file() else b"\0"
+
+
+def _pictures(place: Path) -> Iterator[Path]:
+    """Pictures in a folder, by name, or in a list, where ./ stands for its own folder."""
+    if place.is_dir():
+        yield from sorted(file for file in place.rglob("*") if file.suffix[1:].lower() in IMG_FORMATS)
+        return
+    for line in place.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n"):
+        if line.strip():
+            yield place.parent / line.strip() if line.startswith("./") else Path(line.strip())

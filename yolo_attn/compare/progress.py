@@ -28,12 +28,10 @@ class Progress:
         self.jobs, self.slots = jobs, slots
         self.console = console or Console()
         self.live = Live(console=self.console, refresh_per_second=2, transient=True)
-        self._told: set[tuple[Path, str]] = set()
+        self._begun: set[Path] = set()
+        self._ended: dict[Path, str] = {}
 
     def __enter__(self) -> "Progress":
-        for job in self.jobs:
-            if job.finished:
-                self._told.add((job.folder, "finished"))
         if self.console.is_terminal:
             self.live.start()
         return self
@@ -41,68 +39,71 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
-    def __call__(self, running: Sequence[Job]) -> None:
-        """Show how far the trainings are."""
-        if self.console.is_terminal:
-            self.live.update(self.table(running))
+    def __call__(self, running: Sequence[Job], waiting: Sequence[Job]) -> None:
+        """Show how far the trainings are; those that neither run nor wait have ended."""
         for job in self.jobs:
-            state = self._state(job, running)
-            if state in ("finished", "failed", "training") and (job.folder, state) not in self._told:
-                self._told.add((job.folder, state))
-                self.console.print(Text(f"{job.variant.label}, seed {job.seed}: {self._line(job, state)}"))
+            if job in running and job.folder not in self._begun:
+                self._begun.add(job.folder)
+                self._print(job, "begins")
+            elif job not in running and job not in waiting and job.folder not in self._ended:
+                self._ended[job.folder] = state = "finished" if job.finished else "failed"
+                if job.folder in self._begun:
+                    self._print(job, self._result(job, state))
+        if self.console.is_terminal:
+            self.live.update(self.table(running, waiting))
 
-    def table(self, running: Sequence[Job]) -> Table:
+    def table(self, running: Sequence[Job], waiting: Sequence[Job]) -> Table:
         """A row for each variant, a column for each seed."""
         seeds = list(dict.fromkeys(job.seed for job in self.jobs))
-        finished = sum(job.finished for job in self.jobs)
-        table = Table(title=f"{finished} of {len(self.jobs)} trainings{self._time_left(running)}", title_style="bold")
+        finished = len(self.jobs) - len(running) - len(waiting) - list(self._ended.values()).count("failed")
+        title = f"{finished} of {len(self.jobs)} trainings{self._time_left(running, waiting)}"
+        table = Table(title=title, title_style="bold")
         table.add_column("")
         for seed in seeds:
             table.add_column(f"seed {seed}", justify="right")
         for variant in dict.fromkeys(job.variant.name for job in self.jobs):
             mine = [job for job in self.jobs if job.variant.name == variant]
             of_seed = {job.seed: job for job in mine}
-            cells = [self._cell(of_seed[seed], running) if seed in of_seed else Text("") for seed in seeds]
+            cells = [self._cell(of_seed[seed], running, waiting) if seed in of_seed else Text("") for seed in seeds]
             table.add_row(Text(mine[0].variant.label), *cells)
         return table
 
-    def _state(self, job: Job, running: Sequence[Job]) -> str:
-        if job in running:
-            return "training"
-        return "finished" if job.finished else "failed" if job.failed else "waiting"
-
-    def _cell(self, job: Job, running: Sequence[Job]) -> Text:
-        state = self._state(job, running)
+    def _cell(self, job: Job, running: Sequence[Job], waiting: Sequence[Job]) -> Text:
         epoch, _, score = progress_of(job.folder)
         shown = f"  {100 * score:.1f}" if score is not None else ""
-        if state == "training":
+        if job in running:
             return Text(f"{epoch}/{job.training.settings['epochs']}{shown}", style="cyan")
-        if state == "finished":
-            return Text(f"done{shown}", style="green")
-        return Text(state, style="bold red" if state == "failed" else "dim")
+        if job in waiting:
+            return Text("waiting", style="dim")
+        if self._ended.get(job.folder) == "failed":
+            return Text("failed", style="bold red")
+        return Text(f"done{shown}", style="green")
 
-    def _line(self, job: Job, state: str) -> str:
+    def _print(self, job: Job, text: str) -> None:
+        self.console.print(Text(f"{job.variant.label}, seed {job.seed}: {text}"))
+
+    def _result(self, job: Job, state: str) -> str:
         if state == "failed":
             return f"failed, see {job.log}"
-        if state == "training":
-            return "begins"
         epoch, seconds, score = progress_of(job.folder)
         reached = "" if score is None else f", {100 * score:.1f} in the last"
         return f"{epoch} epochs in {seconds / 60:.1f} min{reached}"
 
-    def _time_left(self, running: Sequence[Job]) -> str:
-        """From the seconds that the epochs so far have taken, the same variant's where it has any."""
-        seen = {job.folder: progress_of(job.folder) for job in self.jobs}
+    def _time_left(self, running: Sequence[Job], waiting: Sequence[Job]) -> str:
+        """From the seconds that the epochs so far have taken, the same variant's where it has any.
+
+        What a waiting training has left of an earlier try does not count: it begins anew.
+        """
+        seen = {job.folder: progress_of(job.folder) for job in self.jobs if job not in waiting}
         of_all = _mean([(seconds, epoch) for epoch, seconds, _ in seen.values()])
+        left = 0.0
+        for job in (*running, *waiting):
+            own = [seen[o.folder][1::-1] for o in self.jobs if o.variant == job.variant and o.folder in seen]
+            done = seen[job.folder][0] if job.folder in seen else 0
+            left += (job.training.settings["epochs"] - done) * (_mean(own) or of_all or 0.0)
         if of_all is None:
             return ""
-        left = 0.0
-        for job in self.jobs:
-            if job.finished or (job.failed and job not in running):
-                continue
-            own = [seen[other.folder][1::-1] for other in self.jobs if other.variant.name == job.variant.name]
-            left += (job.training.settings["epochs"] - seen[job.folder][0]) * (_mean(own) or of_all)
-        left /= max(min(self.slots, sum(not job.finished for job in self.jobs)), 1)
+        left /= max(min(self.slots, len(running) + len(waiting)), 1)
         end = time.strftime("%a %H:%M", time.localtime(time.time() + left))
         return f", about {left / 3600:.1f} h left, until {end}" if left > 3600 else f", about {left / 60:.0f} min left"
 

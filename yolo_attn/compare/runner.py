@@ -6,10 +6,11 @@ shall give the same numbers however often it was interrupted.
 
 import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,10 +18,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from yolo_attn.compare.study import Variant, run_folder
+from yolo_attn.compare.devices import alone
+from yolo_attn.compare.processes import python
+from yolo_attn.compare.study import Variant, read_run, run_folder
 from yolo_attn.engine.run import Training
-from yolo_attn.errors import UserError
-from yolo_attn.files import write_json
+from yolo_attn.errors import RunError, UserError
+from yolo_attn.files import told, write_json
 
 LOCK = ".lock"
 """File in a comparison's folder that the process which works on it holds."""
@@ -54,12 +57,12 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether it has trained to its end."""
-        return (self.folder / "run.json").exists()
+        """Whether it has trained to its end, and its numbers can be read."""
+        return read_run(self.study, self.variant.name, self.seed).done
 
     @property
     def failed(self) -> bool:
-        """Whether it was told that it failed."""
+        """Whether the last time that it was tried it failed."""
         return (self.folder / "failed.json").exists()
 
 
@@ -79,51 +82,60 @@ def locked(study: Path) -> Iterator[None]:
 
 
 def run_all(
-    jobs: Sequence[Job], devices: Sequence[str], parallel: int, watch: Callable[[Sequence[Job]], None]
+    jobs: Sequence[Job],
+    devices: Sequence[str],
+    parallel: int,
+    watch: Callable[[Sequence[Job], Sequence[Job]], None],
 ) -> list[Job]:
     """Train what is not finished.
 
     Args:
         jobs: All trainings, in the order in which they begin.
-        devices: Devices, each of which trains some; empty takes Ultralytics' choice.
+        devices: Devices, each of which trains some.
         parallel: Trainings at once on each device.
-        watch: Called every half second with the trainings that run.
+        watch: Called every half second with the trainings that run and those that wait.
 
     Returns:
         Those that failed.
+
+    Raises:
+        RunError: If what is left of an earlier training cannot be removed.
     """
     waiting = [job for job in jobs if not job.finished]
-    places: Sequence[str | None] = (tuple(devices) or (None,)) * parallel
+    places = tuple(devices) * parallel
     running: dict[int, tuple[Job, subprocess.Popen[str]]] = {}
+    failed = []
     try:
         while waiting or running:
             for place, device in enumerate(places):
                 if waiting and place not in running:
                     job = waiting.pop(0)
-                    running[place] = job, _start(job, device)
-            watch([job for job, _ in running.values()])
+                    running[place] = job, _start(job, device, parallel)
+            watch([job for job, _ in running.values()], waiting)
             time.sleep(PAUSE)
             for place, (job, process) in list(running.items()):
                 if process.poll() is not None:
                     _settle(job, process)
+                    if job.failed:
+                        failed.append(job)
                     del running[place]
-        watch([])
+        watch([], [])
     finally:
         for _, process in running.values():
             _end(process)
-    return [job for job in jobs if job.failed]
+    return [job for job in jobs if job in failed]
 
 
-def _start(job: Job, device: str | None) -> "subprocess.Popen[str]":
+def _start(job: Job, device: str, parallel: int) -> "subprocess.Popen[str]":
     """Begin a training, in place of what is left of one that was cut off or failed."""
-    shutil.rmtree(job.folder, ignore_errors=True)
+    _clear(job)
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    training = job.training
-    if device is not None:
-        training = replace(training, settings={**training.settings, "device": device})
+    environment, name = alone(device)
+    training = replace(job.training, settings={**job.training.settings, "device": name})
     with job.log.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "yolo_attn.compare.worker"],
+            python("from yolo_attn.compare.worker import main; sys.exit(main())", job.modules),
+            env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -131,24 +143,44 @@ def _start(job: Job, device: str | None) -> "subprocess.Popen[str]":
             start_new_session=True,  # Ctrl-C is the comparison's to hear
         )
     assert process.stdin
-    told = {"variant": job.variant.name, "training": asdict(training), "modules": job.modules}
+    order = {"variant": job.variant.name, "training": asdict(training), "modules": job.modules, "parallel": parallel}
     with contextlib.suppress(BrokenPipeError):  # it has ended already, and its log says why
-        process.stdin.write(json.dumps(told) + "\n")
+        process.stdin.write(json.dumps({**order, "folder": str(job.folder)}) + "\n")
         process.stdin.flush()
     return process
 
 
+def _clear(job: Job) -> None:
+    """Remove what an earlier training has left.
+
+    Raises:
+        UserError: If there is no sign that a training has.
+        RunError: If it cannot be removed.
+    """
+    if not job.folder.exists():
+        return
+    if not any(file.exists() for file in (job.log, job.folder / "args.yaml", job.folder / "failed.json")):
+        raise UserError(f"{job.folder}: it holds no training, and one is to lie there; move it away")
+    try:
+        shutil.rmtree(job.folder)
+    except OSError as error:
+        raise RunError(f"{told(error, job.folder)}; a training is to begin anew there") from error
+
+
 def _settle(job: Job, process: "subprocess.Popen[str]") -> None:
-    """Note a failure where a training has ended without having finished."""
+    """Note a failure where a training has ended without having finished, and has not told why itself."""
     assert process.stdin
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
-    if job.finished:
+    if job.failed or job.finished:
         return
     printed = re.split("[\r\n]+", job.log.read_text(encoding="utf-8", errors="replace").strip())
-    reason = printed[-1].strip() or f"it ended with exit code {process.returncode}"
+    reason = printed[-1].strip() or "it printed nothing"
     if process.returncode < 0:
-        reason = f"it was ended by signal {-process.returncode}, as the system does when memory is short; {reason}"
+        memory = ", as the system does when memory is short" if process.returncode == -signal.SIGKILL else ""
+        reason = f"it was ended by signal {-process.returncode}{memory}; {reason}"
+    elif not process.returncode:
+        reason = str(read_run(job.study, job.variant.name, job.seed).error)
     write_json(job.folder / "failed.json", {"error": reason})
 
 

@@ -46,8 +46,38 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """The checkpoint that all models start from: where it was, and the digest of its bytes."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One of the commands that worked on a comparison.
+
+    Attributes:
+        command: What was typed.
+        begun: When.
+        devices: The devices that it trained on, each with its machine in words.
+        parallel: Trainings at once on each.
+        versions: What it trained with.
+    """
+
+    command: str
+    begun: str
+    devices: dict[str, str] = field(default_factory=dict)
+    parallel: int = 1
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """What manifest.json holds: the comparison as it was planned. The first variant is the base."""
+    """What manifest.json holds: the comparison as it was planned, and the calls so far. The first variant is the base.
+
+    `modules` register layers of the user's own; `command` is the last that was given.
+    """
 
     base: str
     variants: tuple[Variant, ...]
@@ -55,9 +85,11 @@ class Manifest:
     epochs: int
     data: Data
     settings: dict[str, Any] = field(default_factory=dict)
-    weights: str | None = None
+    weights: Weights | None = None
+    modules: tuple[str, ...] = ()
     command: str = ""
     created: str = ""
+    calls: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,23 +104,25 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """What costs.json holds: each variant's cost by its name, and where it was measured."""
+    """What costs.json holds: each variant's cost by its name, where it was measured, and why some could not be."""
 
     machine: str = ""
     device: str = ""
     imgsz: int | None = None
     variants: dict[str, Cost] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What run.json holds: how a finished training went. Memory is the peak, in MiB."""
+    """What run.json holds: how a finished training went, `parallel` at once. Memory is the peak, in MiB."""
 
     variant: str
     seed: int
     epochs: int
     seconds: float
     memory_mb: float | None = None
+    parallel: int | None = None
     device: str = ""
     machine: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -163,7 +197,7 @@ def read_study(folder: Path) -> Study:
     manifest = _read(folder / "manifest.json", Manifest)
     _check(folder / "manifest.json", manifest)
     costs = _read(folder / "costs.json", Costs) if (folder / "costs.json").exists() else Costs()
-    runs = [_read_run(folder, variant.name, seed) for variant in manifest.variants for seed in manifest.seeds]
+    runs = [read_run(folder, variant.name, seed) for variant in manifest.variants for seed in manifest.seeds]
     return Study(folder, manifest, costs, tuple(runs))
 
 
@@ -196,7 +230,8 @@ def _check(file: Path, manifest: Manifest) -> None:
         raise UserError(f"{file}: variant {wrong!r}: expected a name that a file can have")
 
 
-def _read_run(study: Path, variant: str, seed: int) -> Run:
+def read_run(study: Path, variant: str, seed: int) -> Run:
+    """Read what a training has left in a comparison's folder."""
     folder = run_folder(study, variant, seed)
     try:
         if not (folder / "run.json").exists():

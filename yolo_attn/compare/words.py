@@ -137,7 +137,7 @@ def problems(results: Results) -> Iterator[str]:
         yield f"{results.main} is 0 throughout: so short a training tells nothing."
     unmeasured = [each.variant.label for each in results.variants if each.cost.latency_ms is None]
     if unmeasured:
-        yield f"The cost was not measured of {_listed(unmeasured)}."
+        yield ": ".join(filter(None, (f"The cost was not measured of {_listed(unmeasured)}", study.costs.error))) + "."
     if records and not study.truth.exists():
         yield (
             "There is no ground_truth.json, as where the data is not COCO's: nothing is said of the choice of images "

@@ -1,0 +1,92 @@
+"""The digest of a comparison's data: the same for the same files, another for any other."""
+
+import os
+import shutil
+
+import pytest
+from support import save_noise, txt_data
+
+from yolo_attn.compare.data import read_data
+from yolo_attn.engine.checks import check_settings
+
+
+def digest(data, task):
+    return read_data(check_settings({"data": str(data), "task": task})).data.sha256
+
+
+def classes_of_pictures(home):
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            save_noise(home / split / name / "0.jpg")
+    return home
+
+
+DATA = {"detect": txt_data, "classify": classes_of_pictures}
+
+
+def rewrite(file, text):
+    """Write over a file as long a text, at the same time."""
+    before = file.stat()
+    file.write_text(text)
+    assert file.stat().st_size == before.st_size
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("task", "change"),
+    [
+        ("detect", lambda home: rewrite(home / "labels/train/2.txt", "0 0.5 0.5 0.4 0.3\n")),
+        ("detect", lambda home: (home / "labels/val/1.txt").unlink()),
+        ("detect", lambda home: (home / "images/val/3.jpg").unlink()),
+        ("detect", lambda home: save_noise(home / "images/train/0.jpg", (65, 48))),
+        ("detect", lambda home: save_noise(home / "images/train/4.jpg")),
+        ("detect", lambda home: rewrite(home / "data.yaml", (home / "data.yaml").read_text().replace("- a", "- b"))),
+        ("classify", lambda home: (home / "val/b/0.jpg").rename(home / "val/a/1.jpg")),
+        ("classify", lambda home: (home / "train/a/0.jpg").unlink()),
+    ],
+)
+def test_data_that_changes_under_its_path_is_other_data(task, change, tmp_path):
+    data = DATA[task](tmp_path)
+    before = digest(data, task)
+    assert digest(data, task) == before
+    (tmp_path / "notes.txt").write_text("no part of it")
+    assert digest(data, task) == before
+    change(tmp_path)
+    assert digest(data, task) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda home: (home / "annotations/instances_val.json").open("a").write(" "),
+        lambda home: next(home.glob("images/train*/*")).unlink(),
+        lambda home: save_noise(next(home.glob("images/val*/*"))),
+    ],
+)
+def test_the_same_of_coco_format_data(change, small_coco, tmp_path):
+    data = shutil.copytree(small_coco, tmp_path / "data")
+    before = digest(data, "detect")
+    (data / "notes.txt").write_text("no part of it")
+    assert digest(data, "detect") == before
+    change(data)
+    assert digest(data, "detect") != before
+
+
+def test_lists_of_pictures_are_followed(tmp_path):
+    data = txt_data(tmp_path)
+    (tmp_path / "val.txt").write_text("./images/val/0.jpg\n./images/val/1.jpg\n")
+    data.write_text(data.read_text().replace("val: images/val", "val: val.txt"))
+    before = digest(data, "detect")
+    (tmp_path / "labels/val/3.txt").unlink()  # of a picture that is not in the list
+    assert digest(data, "detect") == before
+    (tmp_path / "labels/val/1.txt").unlink()
+    assert digest(data, "detect") != before
+
+
+def test_where_data_lies_is_known(small_coco, tmp_path):
+    plain = txt_data(tmp_path / "plain")
+    of_plain, of_coco = (
+        read_data(check_settings({"data": str(data), "task": "detect"})).folders for data in (plain, small_coco)
+    )
+    assert set(of_plain) == {tmp_path / "plain/images/train", tmp_path / "plain/images/val"}
+    assert small_coco in of_coco
