@@ -1,13 +1,16 @@
 """What is compared: attention by layer, place and options, and wider bases of the same cost."""
 
+from functools import partial
+
 import pytest
 import yaml
 
 from yolo_attn.cli.compare import layers
-from yolo_attn.compare.plan import SAME_COST, Wanted, plan, wider
+from yolo_attn.compare.plan import FARTHEST, SAME_COST, WIDEST, Wanted, plan, wider
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.insertion import describe
+from yolo_attn.plugin.yamls import read_model
 
 SIZE = 96
 
@@ -15,8 +18,15 @@ NEAR = 0.1
 """Channels grow in steps of 8, which are large steps for the smallest scale."""
 
 
-def gflops(model, name="yolov8n", scale="n"):
-    return cost_of(describe(model.text, name, scale), SIZE)[1]
+def gflops(text, name="yolov8n", scale="n", **changes):
+    return cost_of(describe(text, name, scale) | changes, SIZE)[1]
+
+
+def skip_without(base):
+    try:
+        read_model(f"{base}.yaml")
+    except UserError as error:
+        pytest.skip(f"this Ultralytics: {error}")
 
 
 def rows(text):
@@ -42,11 +52,60 @@ def test_only_a_costlier_variant_gets_a_wider_base_and_it_costs_as_much():
     assert wide.variant.name == "wide-gam-neck"
     assert wide.variant.control_for == "gam-neck"
     assert wide.variant.layer is None
-    assert gflops(simam) < gflops(base) * (1 + SAME_COST)
-    assert gflops(wide) == pytest.approx(gflops(gam), rel=NEAR)
+    assert gflops(simam.text) < gflops(base.text) * (1 + SAME_COST)
+    assert gflops(wide.text) == pytest.approx(gflops(gam.text), rel=NEAR)
+    found = f"{gflops(wide.text):.2f} GFLOPs (GAM at neck: {gflops(gam.text):.2f})"
+    assert wide.variant.label == f"yolov8n, wider to {found}"
     changed = [pair for pair in zip(base.text.splitlines(), wide.text.splitlines(), strict=True) if pair[0] != pair[1]]
     assert len(changed) == 1
     assert changed[0][0].strip().startswith("n:")
+
+
+@pytest.mark.parametrize("base", ["yolov5n", "yolov6n", "yolov8n", "yolov10n", "yolo11n", "yolo26n"])
+def test_a_wider_base_of_every_family_builds_and_costs_more_than_the_base(base):
+    """Attention inside of YOLOv10, 11 and 26 refuses most widths, and YOLOv6's next costs more than GAM adds."""
+    skip_without(base)
+    models = plan(f"{base}.yaml", [Wanted("GAM", "neck")], SIZE)
+    plain, attended, wide = (gflops(each.text, base) for each in models)
+    assert plain < attended
+    assert plain < wide < attended * (1 + FARTHEST)
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ("yolov9t", "yolov9t has no scales and no width_multiple"),
+        ("yolo12n", r"there is no wider yolo12n of about as many; the nearest that builds needs 0\.\d\d$"),
+    ],
+)
+def test_a_base_that_cannot_be_as_wide_is_told(base, told):
+    skip_without(base)
+    with pytest.raises(UserError, match=f"^--equal-gflops: .*{told}"):
+        plan(f"{base}.yaml", [Wanted("GAM", "neck")], SIZE)
+
+
+def test_a_wider_base_is_looked_for_as_far_as_it_takes():
+    """At widths that do not build, none is found; beyond WIDEST there is no search."""
+    text = plan("yolov8n.yaml", [])[0].text
+
+    def cost(text):
+        width = yaml.safe_load(text)["scales"]["n"][1]
+        if width not in buildable:
+            raise RuntimeError("shape '[1, 3, 148, 64]' is invalid")
+        return width**2
+
+    buildable = {0.25, *(0.25 + step / 128 for step in (3, 40, 41, 150))}
+    for wanted, found in ((0.0626, 3), (0.3, 40), (0.324, 41), (2.5, 150), (99, 150)):
+        assert wider(text, "yolov8n", "n", wanted, cost)[1] == (0.25 + found / 128) ** 2
+    buildable = {0.25, 0.25 * (WIDEST + 1)}
+    assert wider(text, "yolov8n", "n", 0.3, cost) is None
+
+
+def test_operations_are_counted_at_the_classes_of_the_data():
+    label = plan("yolov8n.yaml", [Wanted("GAM", "neck")], SIZE, classes=3)[-1].variant.label
+    wanted = plan("yolov8n.yaml", [Wanted("GAM", "neck")])[1].text
+    assert label.endswith(f"(GAM at neck: {gflops(wanted, nc=3):.2f})")
+    assert round(gflops(wanted, nc=3), 2) != round(gflops(wanted), 2)
 
 
 def test_a_model_without_scales_is_widened_by_its_width_multiple():
@@ -54,12 +113,12 @@ def test_a_model_without_scales_is_widened_by_its_width_multiple():
     content = yaml.safe_load(text)
     _, width, _ = content.pop("scales")["n"]
     plain = yaml.safe_dump({"nc": 3, "depth_multiple": 0.33, "width_multiple": width, **content}, sort_keys=False)
-    before = cost_of(describe(plain, "plain"), SIZE)[1]
-    made = wider(plain, "plain", "", SIZE, before * 1.5)
-    assert cost_of(describe(made, "plain"), SIZE)[1] == pytest.approx(before * 1.5, rel=NEAR)
+    of = partial(gflops, name="plain", scale="")
+    made, needed = wider(plain, "plain", "", of(plain) * 1.5, of)
+    assert of(made) == needed == pytest.approx(of(plain) * 1.5, rel=NEAR)
     assert {k for k, v in yaml.safe_load(made).items() if v != yaml.safe_load(plain)[k]} == {"width_multiple"}
     with pytest.raises(UserError, match="plain has no scales and no width_multiple"):
-        wider(plain.replace("width_multiple", "width"), "plain", "", SIZE, before)
+        wider(plain.replace("width_multiple", "width"), "plain", "", 1.0, of)
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,18 @@ def test_a_control_of_equal_cost_is_held_against_its_variant(tmp_path):
     assert "wider base gained" not in page.text
 
 
+@pytest.mark.parametrize(
+    ("gflops", "told"), [(3.97, "3.97 GFLOPs and 3.50, +13.4%"), (3.36, "3.36 GFLOPs and 3.50, −4.0%")]
+)
+def test_a_control_that_does_not_cost_the_same_is_a_problem(gflops, told, tmp_path):
+    write_study(tmp_path, {**scores(), "wide": {0: 0.3, 1: 0.31}}, controls={"wide": "gam"})
+    for wide in (gflops, 3.44):
+        costs = {"base": {"gflops": 3.26}, "gam": {"gflops": 3.5}, "wide": {"gflops": wide}}
+        (tmp_path / "costs.json").write_text(json.dumps({"variants": costs}))
+        page, markdown = report(read_study(tmp_path))
+        assert (told in page.text) == (told in markdown) == (wide == gflops)
+
+
 def test_names_stay_text(tmp_path):
     """No tag, no table cell and no formula comes of a name, in neither file; what cannot be written is replaced."""
     metrics = {"AP": 0.3, "per_class": {HOSTILE: {"AP": 0.3}, "\ud800": {"AP": 0.2}}, "evaluator": HOSTILE}

@@ -61,7 +61,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--equal-gflops",
         action="store_true",
-        help="also train a wider base as costly as each costlier variant",
+        help="also train, for each costlier variant, a base widened to as many GFLOPs, as nearly as channels allow",
     )
     parser.add_argument("--output", type=path, metavar="DIR", help="its folder; default: runs/compare/ and the base")
     parser.add_argument("--report-only", action="store_true", help="report what the folder of --output has by now")

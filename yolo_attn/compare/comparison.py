@@ -102,9 +102,10 @@ def compare(comparison: Comparison) -> Path:
     devices = chosen(comparison.devices)
     places = machines(devices)
     args, settings = _checked(comparison)
-    models = plan(comparison.base, comparison.wanted, args.imgsz if comparison.equal_gflops else None)
     examined = read_data(args)
     check_apart(folder, "--output", examined.folders)
+    classes = len(examined.index.category_names) if examined.index else None
+    models = plan(comparison.base, comparison.wanted, args.imgsz if comparison.equal_gflops else None, classes)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = Manifest(
         base=comparison.base,

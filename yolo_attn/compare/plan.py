@@ -1,8 +1,10 @@
 """What a comparison trains: the base, each attention put into it, and wider bases of the same cost."""
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ from yolo_attn.plugin.yamls import read_model
 SAME_COST = 0.01
 """Up to this share more GFLOPs than the base's, a variant needs no wider base beside it."""
 
-WIDEST = 4
+STEPS = 128
+"""Widths that are tried between two whole ones: the fewest with which 1024 channels grow by 8, as channels do."""
+
+WIDEST = 8
 """Up to how many times the base's width a wider base is looked for."""
 
-STEPS = 10
-"""Halvings of that range: finer than the steps of 8 in which channels grow."""
+FARTHEST = 0.25
+"""How far, as a share of the GFLOPs asked for, a wider base may miss them."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ class Model:
     text: str
 
 
-def plan(base: str, wanted: Iterable[Wanted], equal_gflops: int | None = None) -> list[Model]:
+def plan(
+    base: str, wanted: Iterable[Wanted], equal_gflops: int | None = None, classes: int | None = None
+) -> list[Model]:
     """The models of a comparison, the base first.
 
     Args:
@@ -49,10 +56,11 @@ def plan(base: str, wanted: Iterable[Wanted], equal_gflops: int | None = None) -
         wanted: The attention to compare.
         equal_gflops: Picture size, pixels, at which each variant that needs more operations gets a base beside it that
             is wider until it needs as many; None for no such bases.
+        classes: Classes of the data, at which operations are counted; None for those of the base's YAML.
 
     Raises:
-        UserError: If the base is no model, a layer or place is unknown or refuses an option, or attention is wanted
-            twice.
+        UserError: If the base is no model, a layer or place is unknown or refuses an option, attention is wanted twice,
+            or no width of the base needs about as many operations as a variant.
     """
     text, scale = read_model(base)
     stem = Path(base).stem
@@ -65,7 +73,7 @@ def plan(base: str, wanted: Iterable[Wanted], equal_gflops: int | None = None) -
             raise UserError(f"--layers: {variant.label} is there twice")
         models.append(Model(variant, edited.text))
     if equal_gflops:
-        models += _controls(models, stem, scale, equal_gflops)
+        models += _controls(models, partial(_gflops, name=stem, scale=scale, size=equal_gflops, classes=classes), scale)
     return models
 
 
@@ -81,27 +89,43 @@ def _slug(layer: str, wanted: Wanted) -> str:
     return "-".join(re.sub(r"[^a-z0-9.]+", "_", part.lower()).strip("_") for part in parts)
 
 
-def _controls(models: list[Model], stem: str, scale: str, size: int) -> list[Model]:
-    costs = [cost_of(describe(model.text, stem, scale), size)[1] for model in models]
-    controls = []
-    for model, gflops in zip(models[1:], costs[1:], strict=True):
-        if gflops <= costs[0] * (1 + SAME_COST):
+def _gflops(text: str, name: str, scale: str, size: int, classes: int | None) -> float:
+    described = describe(text, name, scale)
+    return cost_of(described | ({"nc": classes} if classes else {}), size)[1]
+
+
+def _controls(models: list[Model], cost: Callable[[str], float], scale: str) -> list[Model]:
+    base, *variants = models
+    own, controls = cost(base.text), []
+    for model in variants:
+        of, gflops = model.variant, cost(model.text)
+        if gflops <= own * (1 + SAME_COST):
             continue
-        of = model.variant
-        variant = Variant(f"wide-{of.name}", f"{stem}, wider, with the GFLOPs of {of.label}", control_for=of.name)
-        controls.append(Model(variant, wider(models[0].text, stem, scale, size, gflops)))
+        made = wider(base.text, base.variant.label, scale, gflops, cost)
+        if made is None or abs(made[1] / gflops - 1) > FARTHEST:
+            least = f"; the nearest that builds needs {made[1]:.2f}" if made else " that builds"
+            raise UserError(
+                f"--equal-gflops: {of.label} needs {gflops:.2f} GFLOPs and {base.variant.label} {own:.2f}, and there "
+                f"is no wider {base.variant.label} of about as many{least}"
+            )
+        text, found = made
+        label = f"{base.variant.label}, wider to {found:.2f} GFLOPs ({of.label}: {gflops:.2f})"
+        controls.append(Model(Variant(f"wide-{of.name}", label, control_for=of.name), text))
     return controls
 
 
-def wider(text: str, name: str, scale: str, size: int, gflops: float) -> str:
-    """A model YAML with the width at which the model needs as many operations as asked for, or as nearly as can be.
+def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str], float]) -> tuple[str, float] | None:
+    """A wider model that needs as many operations as asked for, or as nearly as widths at which it builds allow.
 
     Args:
         text: The model YAML.
         name: What messages call it.
         scale: Its scale letter, "" for the first.
-        size: Height and width of the pictures, pixels.
-        gflops: Operations of one, more than it needs as it is.
+        gflops: Operations, more than it needs as it is.
+        cost: The operations of a model YAML; it raises where the model does not build.
+
+    Returns:
+        Its YAML and its operations, more than the model needs as it is; None where it builds at no such width.
 
     Raises:
         UserError: If it has no width to change.
@@ -111,13 +135,26 @@ def wider(text: str, name: str, scale: str, size: int, gflops: float) -> str:
     found = re.search(rf"({scaled})([\d.]+)", text, re.MULTILINE)
     if not found:
         raise UserError(f"--equal-gflops: {name} has no scales and no width_multiple, so nothing makes it wider")
+    (start, end), width, own = found.span(2), float(found[2]), cost(text)
+    built: dict[int, tuple[str, float]] = {}
 
-    def at(factor: float) -> tuple[str, float]:
-        made = f"{text[: found.start(2)]}{float(found[2]) * factor:.4f}{text[found.end(2) :]}"
-        return made, cost_of(describe(made, name, scale), size)[1]
+    @cache
+    def builds(step: int) -> bool:
+        made = f"{text[:start]}{round(width + step / STEPS, 7)}{text[end:]}"
+        with contextlib.suppress(Exception):  # whatever blocks raise at a width that they cannot have
+            needed = cost(made)
+            if needed > own:
+                built[step] = made, needed
+        return step in built
 
-    low, high = 1.0, float(WIDEST)
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if at(middle)[1] <= gflops else (low, middle)
-    return min((at(low), at(high)), key=lambda made: abs(made[1] - gflops))[0]
+    low, high, most = 0, 1, int((WIDEST - 1) * width * STEPS)
+    while high <= most and not (builds(high) and built[high][1] >= gflops):
+        low, high = (high if high in built else low), 2 * high
+    while True:
+        middle, between = (low + high) // 2, range(low + 1, min(high, most + 1))
+        step = next(filter(builds, sorted(between, key=lambda each: abs(each - middle))), None)
+        if step is None:
+            break
+        low, high = (step, high) if built[step][1] <= gflops else (low, step)
+    near = [built[step] for step in (low, high) if step in built]
+    return min(near, key=lambda each: abs(each[1] - gflops), default=None)

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, SOUGHT, UNTOLD, Contrast, Needed, Results
 from yolo_attn.compare.statistics import LEVEL, MOST_SEEDS, POWER, Difference
 
+MISS = 0.02
+"""How far, as a share, a control's GFLOPs may be from its variant's before a report says so."""
+
 NONE = "–"
 """What stands where there is no number."""
 
@@ -138,6 +141,7 @@ def problems(results: Results) -> Iterator[str]:
     unmeasured = [each.variant.label for each in results.variants if each.cost.latency_ms is None]
     if unmeasured:
         yield ": ".join(filter(None, (f"The cost was not measured of {_listed(unmeasured)}", study.costs.error))) + "."
+    yield from _unequal(results)
     if records and not study.truth.exists():
         yield (
             "There is no ground_truth.json, as where the data is not COCO's: nothing is said of the choice of images "
@@ -191,6 +195,19 @@ def _of_images(each: Contrast, results: Results) -> str:
         return f"{left} besides."
     held = "more than the difference: it need not hold on others" if half >= abs(each.main.mean) else "less than it"
     return f"{left}, {held}."
+
+
+def _unequal(results: Results) -> Iterator[str]:
+    """Tell of controls of equal cost that have another."""
+    needed = {each.variant.name: each.cost.gflops for each in results.variants}
+    for each in results.variants:
+        own, wanted = needed[each.variant.name], needed.get(each.variant.control_for or "")
+        if own and wanted and abs(own / wanted - 1) > MISS:
+            miss = f"{own / wanted - 1:+.1%}".replace("-", "−")
+            yield (
+                f"{each.variant.label} does not cost as much as what it is held against: {fixed(own, 2)} GFLOPs and "
+                f"{fixed(wanted, 2)}, {miss}."
+            )
 
 
 def _mixed(what: str, values: Iterable[str]) -> Iterator[str]:
