@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from studies import write_study
 
+from yolo_attn.compare import words
 from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, UNTOLD, results_of
 from yolo_attn.compare.statistics import (
     LEVEL,
@@ -94,6 +95,15 @@ def test_intervals_cover_the_truth_as_often_as_they_say(seeds):
     print(f"{seeds} seeds: intervals cover {covered / DRAWS:.2%}, a null difference has p < 0.05 {false / DRAWS:.2%}")
     assert within(covered, DRAWS, 1 - LEVEL)
     assert within(false, DRAWS, LEVEL)
+
+
+@pytest.mark.parametrize(("looks", "told"), [((3, 5), 0.09), (range(3, 11), 0.17)])
+def test_seeds_added_after_a_look_err_as_often_as_the_report_says(looks, told, tmp_path):
+    differences = np.random.default_rng(0).normal(size=(100_000, max(looks)))
+    p = [stats.ttest_1samp(differences[:, :n], 0, axis=1).pvalue for n in looks]
+    assert np.mean(np.min(p, axis=0) < LEVEL) == pytest.approx(told, abs=0.005)
+    rules = dict(words.rules(results_of(write_study(tmp_path, {"base": {0: 0.3}, "a": {0: 0.3}}))))
+    assert f"in {100 * told:.0f} %" in rules["Verdict"]
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

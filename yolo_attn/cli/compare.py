@@ -29,7 +29,8 @@ examples:
   yolo-attn compare --output runs/compare/yolov8n --report-only
 
 The same command, given again, does what is left: finished trainings stay, those that were cut off or failed begin anew.
-More --layers and --seeds may be given to a comparison that is there."""
+More --layers and --seeds may be given to a comparison that is there. Its verdicts err as rarely as the report says if
+all seeds were fixed before any result was known; two seeds are few, one tells nothing."""
 
 
 def add(commands: Any) -> None:

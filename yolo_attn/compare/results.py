@@ -88,10 +88,10 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        """Gain or loss where the corrected p-value is below LEVEL, no evidence where it is not."""
+        """Gain or loss where the corrected p-value is below LEVEL; no evidence where not, or the difference is 0.00."""
         if self.p is None or self.main is None:
             return UNTOLD
-        if self.p >= LEVEL:
+        if self.p >= LEVEL or round(100 * self.main.mean, 2) == 0:
             return NO_EVIDENCE
         return GAIN if self.main.mean > 0 else LOSS
 

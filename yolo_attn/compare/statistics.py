@@ -12,7 +12,10 @@ from statistics import fmean, stdev
 from scipy import stats
 
 LEVEL = 0.05
-"""How often, at most, a report says gain or loss of anything where there is neither; intervals cover 1 - LEVEL."""
+"""How often, at most, a report on seeds fixed beforehand says gain or loss of anything where there is neither.
+
+Intervals cover 1 - LEVEL.
+"""
 
 POWER = 0.8
 """How often as many seeds as `seeds_needed` tells show the difference."""
