@@ -84,6 +84,7 @@ def test_a_line_of_results_for_each_training(tmp_path):
     ]
     assert rows[2]["label"] == HOSTILE
     assert rows[0]["torch"] == VERSIONS["torch"]
+    assert [row["evaluator"] for row in rows] == ["hotcoco", "", "", "hotcoco"]
 
 
 def test_missing_and_failed_trainings_are_listed_and_the_rest_stands(tmp_path):
@@ -92,14 +93,28 @@ def test_missing_and_failed_trainings_are_listed_and_the_rest_stands(tmp_path):
         "gam": {0: 0.35, 1: 0.37, 2: "CUDA out of memory <b>"},
         "nam": {0: None, 1: None, 2: None},
     }
-    page, _ = report(write_study(tmp_path, found))
+    page, markdown = report(write_study(tmp_path, found))
     assert "4 of 9 trainings failed or are missing" in page.text
     assert "CUDA out of memory <b>" in page.text
+    assert r"| gam | 2 | – | – | – | – | CUDA out of memory \<b\> |" in markdown
+    assert "| base | 1 | 31.00 | 2 | 61 | 900 | 2026-11-24 |" in markdown
     verdicts, trainings = page.tables[0], page.tables[-1]
     assert verdicts[1][2:6] == ["+5.50 ± 6.35", "–", "0.058", "2"]
     assert verdicts[2][1] == "○ cannot be told"
     assert "no seed of which both have finished" in page.text
     assert len(trainings) == 10
+
+
+def test_differences_by_class_are_in_both_reports(tmp_path):
+    def metrics(seed, gain):
+        return {"AP": 0.3, "per_class": {"cat": {"AP": 0.2 + seed / 10 + gain * (1 + seed)}, "dog": {"AP": 0.4}}}
+
+    found = {name: {s: metrics(s, gain) for s in (0, 1)} for name, gain in (("base", 0), ("gam", 0.01))}
+    page, markdown = report(write_study(tmp_path, found))
+    rows = [["cat", "–", "25.00", "+1.50 ± 6.35"], ["dog", "–", "40.00", "0.00 ± 0.00"]]
+    assert [["class", "objects", "base", "gam"], *rows] in page.tables
+    for row in rows:
+        assert f"| {' | '.join(row)} |" in markdown
 
 
 def test_one_seed_has_no_interval_and_says_so(tmp_path):

@@ -135,6 +135,7 @@ def _table(results: Results) -> str:
             "seed": run.seed,
             "error": run.error,
             **{name: run.scores.get(name) for name in results.metrics},
+            "evaluator": run.evaluator or None,
             "parameters": cost.parameters,
             "gflops": cost.gflops,
             "latency_ms": cost.latency_ms,
