@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from yolo_attn.compare.bootstrap import average_precisions, draw, resamples
 from yolo_attn.compare.matches import match
+from yolo_attn.compare.statistics import LEVEL
 from yolo_attn.compare.study import Run, Study
 from yolo_attn.errors import UserError
 
-NORMAL = 1.959964
+NORMAL = float(stats.norm.ppf(1 - LEVEL / 2))
 """What a normal number stays within, in standard deviations, 95 % of the time."""
 
 CLOSE = 1e-4

@@ -73,16 +73,15 @@ def difference(base: Mapping[int, float], variant: Mapping[int, float]) -> Diffe
     by_seed = {seed: variant[seed] - base[seed] for seed in base if seed in variant}
     if not by_seed:
         return None
-    found, n = spread(list(by_seed.values())), len(by_seed)
+    found = spread(list(by_seed.values()))
     if found.deviation is None:
         return Difference(by_seed, found.mean, None, None, None)
     if found.deviation < SAME:
         none = abs(found.mean) < SAME
         return Difference(by_seed, found.mean, 0.0, 0.0 if none else None, 1.0 if none else None)
-    error = found.deviation / math.sqrt(n)
-    half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * error
-    p = 2 * float(stats.t.sf(abs(found.mean) / error, n - 1))
-    return Difference(by_seed, found.mean, found.deviation, half, p)
+    test = stats.ttest_rel([variant[seed] for seed in by_seed], [base[seed] for seed in by_seed])
+    low, high = test.confidence_interval(1 - LEVEL)
+    return Difference(by_seed, found.mean, found.deviation, float(high - low) / 2, float(test.pvalue))
 
 
 def holm(p: Sequence[float]) -> list[float]:
