@@ -1,5 +1,7 @@
 """What is compared: attention by layer, place and options, and wider bases of the same cost."""
 
+import re
+from argparse import ArgumentTypeError
 from functools import partial
 
 import pytest
@@ -35,15 +37,15 @@ def rows(text):
 
 
 def test_the_base_comes_first_and_each_attention_by_itself():
-    models = plan("yolov8n.yaml", [Wanted("simam", "neck"), Wanted("GAM", "blocks", {"ratio": 4, "groups": 2})])
-    assert [model.variant.name for model in models] == ["base", "simam-neck", "gam-blocks-ratio4-groups2"]
+    models = plan("yolov8n.yaml", [Wanted("simam", "neck"), Wanted("GAM", "blocks", {"ratio": 8, "groups": 2})])
+    assert [model.variant.name for model in models] == ["base", "simam-neck", "gam-blocks-ratio8-groups2"]
     labels = [model.variant.label for model in models]
-    assert labels == ["yolov8n", "SimAM at neck", "GAM (ratio=4, groups=2) at blocks"]
+    assert labels == ["yolov8n", "SimAM at neck", "GAM (ratio=8, groups=2) at blocks"]
     base, simam, gam = (rows(model.text) for model in models)
     assert [row[2] for row in simam if row[2] not in {r[2] for r in base}] == ["SimAM"] * 3
     assert len(gam) == len(base)
     assert models[2].variant.layer == "GAM"
-    assert models[2].variant.options == {"ratio": 4, "groups": 2}
+    assert models[2].variant.options == {"ratio": 8, "groups": 2}
 
 
 def test_only_a_costlier_variant_gets_a_wider_base_and_it_costs_as_much():
@@ -128,6 +130,16 @@ def test_a_model_without_scales_is_widened_by_its_width_multiple():
         ([Wanted("GAM", "nose")], "nose"),
         ([Wanted("GAM", "neck", {"ration": 8})], "ration"),
         ([Wanted("GAM", "neck"), Wanted("gam", "neck")], "GAM at neck is there twice"),
+        ([Wanted("GAM", "neck"), Wanted("GAM", "neck", {"ratio": 4})], "GAM at neck is there twice"),
+        (
+            [Wanted("GAM", "neck", {"ratio": 8, "groups": 4}), Wanted("GAM", "neck", {"groups": 4, "ratio": 8})],
+            r"GAM \(ratio=8, groups=4\) at neck is there twice",
+        ),
+        ([Wanted("SimAM", "blocks"), Wanted("SimAM", "blocks", {"where": "end"})], "SimAM at blocks is there twice"),
+        (
+            [Wanted("NAM", "after:15,18"), Wanted("NAM", "after:18,15")],
+            "NAM at after:18,15 is the same model as NAM at after:15,18",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_told(wanted, told):
@@ -141,3 +153,20 @@ def test_layers_as_they_are_typed():
         ("GAM", {"ratio": 8, "groups": 4}, "after:4,6"),
         ("SimAM", {"where": "pre_bn"}, "blocks:neck"),
     ]
+    assert layers("GAM:k=[a,b],NAM:k=[1,2]:ratio=8@neck") == [
+        ("GAM", {"k": ["a", "b"]}, None),
+        ("NAM", {"k": [1, 2], "ratio": 8}, "neck"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("NAM,GAM:ratio=8:ratio=4@neck", "expected each option once, found 'GAM:ratio=8:ratio=4@neck'"),
+        ("GAM:k=[a,b", "expected a value as in YAML, such as 8 or [20, 20], found 'k=[a'"),
+        ("GAM@", "expected LAYER:option=value@PLACE, such as GAM:ratio=8@neck, found 'GAM@'"),
+    ],
+)
+def test_layers_that_are_mistyped_are_told(typed, told):
+    with pytest.raises(ArgumentTypeError, match=re.escape(told)):
+        layers(typed)

@@ -158,7 +158,9 @@ def option(text: str) -> tuple[str, Any]:
     try:
         parsed = yaml.safe_load(value)
     except (yaml.YAMLError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {' '.join(str(error).split())}") from error
+        raise argparse.ArgumentTypeError(
+            f"expected a value as in YAML, such as 8 or [20, 20], found {text!r}"
+        ) from error
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"expected name=value, such as ratio=8, found {text!r}")
     return name, parsed

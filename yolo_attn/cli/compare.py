@@ -114,14 +114,17 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
 def layers(text: str) -> list[tuple[str, dict[str, Any], str | None]]:
     """Layers with their options and, where it is said, their place."""
     found = []
-    for word in re.split(r",(?!\d)", text):  # rows have numbers, @after:4,6
+    for word in re.split(r",(?!\d)(?![^\[]*\])", text):  # not of rows, @after:4,6, nor of lists, [a, b]
         left, at, place = word.partition("@")
         name, *options = left.split(":")
         if not name.strip() or (at and not place):
             raise argparse.ArgumentTypeError(
                 f"expected LAYER:option=value@PLACE, such as GAM:ratio=8@neck, found {word!r}"
             )
-        found.append((name.strip(), dict(map(option, options)), place or None))
+        given = list(map(option, options))
+        if len(dict(given)) < len(given):
+            raise argparse.ArgumentTypeError(f"expected each option once, found {word!r}")
+        found.append((name.strip(), dict(given), place or None))
     return found
 
 

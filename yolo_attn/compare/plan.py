@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ import yaml
 from yolo_attn.compare.study import Variant
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.errors import UserError
+from yolo_attn.plugin.blocks import WHERE
 from yolo_attn.plugin.insertion import describe, insert, layer_named
+from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.plugin.rows import literal, options_of
 from yolo_attn.plugin.yamls import read_model
 
 SAME_COST = 0.01
@@ -65,27 +68,41 @@ def plan(
     text, scale = read_model(base)
     stem = Path(base).stem
     models = [Model(Variant("base", stem), text)]
-    for each in wanted:
+    for each in map(_plain, wanted):
         edited = insert(text, Path(base).name, each.layer, each.at, each.options, scale)
-        name = layer_named(each.layer) or each.layer
-        variant = Variant(_slug(name, each), _label(name, each), name, each.at, dict(each.options))
-        if variant.name in {model.variant.name for model in models}:
-            raise UserError(f"--layers: {variant.label} is there twice")
+        variant = Variant(_slug(each), _label(each), each.layer, each.at, dict(each.options))
+        for model in models[1:]:
+            if model.variant.name == variant.name:
+                raise UserError(f"--layers: {variant.label} is there twice")
+            if yaml.safe_load(model.text) == yaml.safe_load(edited.text):
+                raise UserError(f"--layers: {variant.label} is the same model as {model.variant.label}")
         models.append(Model(variant, edited.text))
     if equal_gflops:
         models += _controls(models, partial(_gflops, name=stem, scale=scale, size=equal_gflops, classes=classes), scale)
     return models
 
 
-def _label(layer: str, wanted: Wanted) -> str:
+def _plain(wanted: Wanted) -> Wanted:
+    """The same by the layer's own name, its options in the order of the signature, and none that is the default."""
+    name = layer_named(wanted.layer)
+    if name is None:
+        return wanted
+    defaults = {"where": WHERE[0], **options_of(LAYERS[name])}
+    given = {option: literal(value) for option, value in wanted.options.items()}
+    known = {option: given.pop(option) for option in defaults if option in given}
+    others = {o: v for o, v in known.items() if (type(v), v) != (type(defaults[o]), defaults[o])}
+    return replace(wanted, layer=name, options={**others, **given})
+
+
+def _label(wanted: Wanted) -> str:
     """What a variant is called: GAM (ratio=8) at neck."""
     options = ", ".join(f"{name}={value}" for name, value in wanted.options.items())
-    return f"{layer}{f' ({options})' if options else ''} at {wanted.at}"
+    return f"{wanted.layer}{f' ({options})' if options else ''} at {wanted.at}"
 
 
-def _slug(layer: str, wanted: Wanted) -> str:
+def _slug(wanted: Wanted) -> str:
     """The same as the name of a file: gam-neck-ratio8."""
-    parts = [layer, wanted.at, *(f"{name}{value}" for name, value in wanted.options.items())]
+    parts = [wanted.layer, wanted.at, *(f"{name}{value}" for name, value in wanted.options.items())]
     return "-".join(re.sub(r"[^a-z0-9.]+", "_", part.lower()).strip("_") for part in parts)
 
 
