@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from yolo_attn.compare.costs import ROUNDS
 from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, SOUGHT, UNTOLD, Contrast, Needed, Results
 from yolo_attn.compare.statistics import LEVEL, MOST_SEEDS, POWER, Difference
 from yolo_attn.compare.study import Variant
@@ -139,7 +140,7 @@ def not_shown(results: Results) -> Iterator[str]:
         "tell."
     )
     if any(each.cost.latency_ms is not None for each in results.variants):
-        yield "What latency is elsewhere: it was measured on one machine, one image at a time."
+        yield "What latency is elsewhere: it was measured on one machine, one picture at a time."
 
 
 def seeds_needed(needed: Needed | None) -> str:
@@ -218,6 +219,15 @@ def rules(results: Results) -> Iterator[tuple[str, str]]:
             "Kinds of errors",
             "TIDE's: AP50 with the errors of one kind mended, minus AP50. They do not add up to 100 − AP50.",
         )
+    yield (
+        "Latency",
+        f"One picture of noise, timed {ROUNDS} times by itself, the models fused and in turn: median and quartiles.",
+    )
+    yield (
+        "Memory",
+        "The peak of a training. On a CPU, the most that its process held, without the DataLoader's processes; on "
+        "CUDA, the most that PyTorch had allocated.",
+    )
 
 
 def _of_images(each: Contrast, results: Results) -> str:
