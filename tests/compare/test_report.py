@@ -231,3 +231,24 @@ def test_many_variants_are_told_apart(tmp_path):
     found = {f"v{n}": {s: 0.3 + n / 100 + s / 500 * n for s in (0, 1)} for n in range(12)}
     page, _ = report(write_study(tmp_path, found))
     assert len(page.tables[0]) == 12
+
+
+def test_only_what_was_judged_is_answered(tmp_path):
+    found = {
+        "base": {0: 0.3, 1: 0.32, 2: 0.31},
+        "gam": {0: 0.31, 1: 0.31, 2: 0.32},
+        "nam": {0: "broke", 1: None, 2: None},
+    }
+    answer = "There is no evidence that gam gained AP over base. Of nam nothing can be told."
+    assert answer in report(write_study(tmp_path / "one", found))[0].text
+    zeros = {name: dict.fromkeys(range(3), 0.0) for name in ("base", "gam")}
+    assert "cannot be told: AP is 0 throughout." in report(write_study(tmp_path / "zero", zeros))[0].text
+
+
+def test_seeds_that_came_later_are_told(tmp_path):
+    calls = [{"command": "a", "begun": "2026", "seeds": [0, 1]}, {"command": "b", "begun": "2027", "seeds": [0, 1, 2]}]
+    assert (
+        "After the first command came in seed 2:"
+        in report(write_study(tmp_path / "a", scores(0.0), calls=calls))[0].text
+    )
+    assert "After the first" not in report(write_study(tmp_path / "b", scores(0.0), calls=calls[1:]))[0].text

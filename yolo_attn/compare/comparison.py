@@ -118,7 +118,7 @@ def compare(comparison: Comparison) -> Path:
         modules=tuple(comparison.modules),
         command=comparison.command,
         created=now,
-        calls=(Call(comparison.command, now, places, comparison.parallel, versions()),),
+        calls=(Call(comparison.command, now, tuple(comparison.seeds), places, comparison.parallel, versions()),),
     )
     with locked(folder):
         manifest = _joined(folder, manifest, models)

@@ -60,6 +60,7 @@ class Call:
     Attributes:
         command: What was typed.
         begun: When.
+        seeds: Those that it asked for.
         devices: The devices that it trained on, each with its machine in words.
         parallel: Trainings at once on each.
         versions: What it trained with.
@@ -67,6 +68,7 @@ class Call:
 
     command: str
     begun: str
+    seeds: tuple[int, ...] = ()
     devices: dict[str, str] = field(default_factory=dict)
     parallel: int = 1
     versions: dict[str, str] = field(default_factory=dict)

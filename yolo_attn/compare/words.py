@@ -66,6 +66,8 @@ def headline(results: Results) -> str:
     if not tried:
         return f"Nothing but {base} was trained: there is nothing to hold against it."
     of = {kind: [c.variant for c in tried if c.verdict == kind] for kind in (GAIN, LOSS, NO_EVIDENCE, UNTOLD)}
+    if _all_zero(results):
+        return f"Whether it helped cannot be told: {results.main} is 0 throughout."
     if len(of[UNTOLD]) == len(tried):
         return f"Whether it helped cannot be told: no spread over seeds to judge {results.main} by."
     equal = {c.variant.name: c.verdict for c in results.comparisons if c.against.control_for}
@@ -77,13 +79,21 @@ def headline(results: Results) -> str:
     if any(equal.get(variant.name) in (None, GAIN) for variant in of[GAIN]):
         sentences[0] = f"Yes, by this budget: {sentences[0]}"
     if not sentences:
-        which = tried[0].variant.label if len(tried) == 1 else f"any of {len(tried)} variants"
+        judged = [*of[LOSS], *of[NO_EVIDENCE]]
+        which = judged[0].label if len(judged) == 1 else f"any of {len(judged)} variants"
         sentences = [f"There is no evidence that {which} gained {results.main} over {base}."]
     beaten = [variant for variant in of[NO_EVIDENCE] if equal.get(variant.name) == LOSS]
     for variants, against in ((of[LOSS], ""), (beaten, " against a base of equal cost")):
         if variants:
             sentences.append(f"{_labels(variants)} lost{against}.")
+    if of[UNTOLD]:
+        sentences.append(f"Of {_labels(of[UNTOLD])} nothing can be told.")
     return " ".join(sentences)
+
+
+def _all_zero(results: Results) -> bool:
+    reached = [each.scores[results.main].mean for each in results.variants if results.main in each.scores]
+    return bool(reached) and not any(reached)
 
 
 def budget(results: Results) -> str:
@@ -164,12 +174,18 @@ def problems(results: Results) -> Iterator[str]:
     judged = [len(c.main.by_seed) for c in results.comparisons if c.p is not None and c.main]
     if 2 in judged:
         yield f"Two seeds are few to judge by: {judged.count(2)} of {len(judged)} verdicts rest on no more."
+    planned = next((call.seeds for call in study.manifest.calls), ())
+    added = [str(seed) for seed in study.manifest.seeds if seed not in planned]
+    if planned and added:
+        yield (
+            f"After the first command came in seed{'s' * (len(added) > 1)} {', '.join(added)}: if a report was "
+            "looked at before, the verdicts are right less often than they say."
+        )
     yield from _mixed("machines", (record.machine for record in records))
     yield from _mixed("devices", (record.device for record in records))
     yield from _mixed("evaluators", (run.evaluator for run in study.runs if run.done))
     yield from _mixed("numbers of epochs", (str(record.epochs) for record in records))
-    reached = [each.scores[results.main].mean for each in results.variants if results.main in each.scores]
-    if reached and not any(reached):
+    if _all_zero(results):
         yield f"{results.main} is 0 throughout: so short a training tells nothing."
     unmeasured = [each.variant for each in results.variants if each.cost.latency_ms is None]
     if unmeasured:
