@@ -21,7 +21,7 @@ def write_study(folder, scores, **changes):
     variants = [{"name": n, "label": labels.get(n, n), "control_for": controls.get(n)} for n in scores]
     seeds = list(dict.fromkeys(seed for runs in scores.values() for seed in runs))
     manifest = {"base": "yolov8n.yaml", "variants": variants, "seeds": seeds, "epochs": 2, "data": {"path": "bccd"}}
-    _write(folder / "manifest.json", {**manifest, "command": "yolo-attn compare", **changes})
+    _write(folder / "manifest.json", {**manifest, **changes})
     for variant, runs in scores.items():
         for seed, found in runs.items():
             _write_run(run_folder(folder, variant, seed), variant, seed, found)

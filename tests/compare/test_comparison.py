@@ -22,7 +22,7 @@ from yolo_attn.errors import RunError, UserError
     ("more", "told"),
     [
         (["--epochs", "2"], "epochs is 1 there and 2 now; choose another --output"),
-        (["lr0=0.02"], "patience=0, workers=0 there and batch=8, conf=1e-05, imgsz=64, lr0=0.02, patience=0"),
+        (["lr0=0.02", "workers=1"], "manifest.json: lr0 is unset there and 0.02, workers is 0 there and 1 now; choose"),
         (["--base", "yolov8s.yaml"], "base is yolov8n.yaml there and yolov8s.yaml now"),
     ],
 )
@@ -159,6 +159,10 @@ def test_one_process_at_a_time_works_on_a_comparison(whole, easy_coco, capfd):
         (["compare", "--report-only", "--output", "nowhere"], "manifest.json: not found"),
         (["compare", "--report-only", "--output", "nowhere", "lr0=1"], "'lr0=1': unknown to compare --report-only"),
         ([*BASE, "--layers", "GEM"], "no such layer"),
+        (
+            ["compare", "--base", "yolov8z.yaml", "--layers", "GAM"],
+            "error: yolov8z.yaml: no such file, and no model that",
+        ),
         ([*BASE, "--layers", "GAM@"], "expected LAYER:option=value@PLACE"),
         ([*BASE, "--layers", "GAM", "--seeds", "1,1"], "expected each seed once"),
         ([*BASE, "--layers", "GAM", "--data", "nowhere"], "no such folder"),

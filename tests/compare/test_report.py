@@ -166,7 +166,8 @@ def test_names_stay_text(tmp_path):
     """No tag, no table cell and no formula comes of a name, in neither file; what cannot be written is replaced."""
     metrics = {"AP": 0.3, "per_class": {HOSTILE: {"AP": 0.3}, "\ud800": {"AP": 0.2}}, "evaluator": HOSTILE}
     found = {"base": {0: metrics, 1: metrics}, "gam": {0: {**metrics, "AP": 0.4}, 1: HOSTILE}}
-    changes = {"command": HOSTILE, "data": {"path": HOSTILE}, "settings": {HOSTILE: HOSTILE}, "created": HOSTILE}
+    calls = [{"command": HOSTILE, "begun": HOSTILE}]
+    changes = {"calls": calls, "data": {"path": HOSTILE}, "settings": {HOSTILE: HOSTILE}}
     plain, _ = report(write_study(tmp_path / "plain", {"base": {0: 0.3, 1: 0.3}, "gam": {0: 0.4, 1: "x"}}))
     page, markdown = report(
         write_study(tmp_path / "hostile", found, labels={"base": HOSTILE, "gam": HOSTILE}, **changes)

@@ -27,8 +27,11 @@ from yolo_attn.engine.run import Training, check_training
 from yolo_attn.engine.validator import versions
 from yolo_attn.errors import RunError, UserError
 from yolo_attn.files import check_apart, check_writable, remove_parts, write_json, write_text
+from yolo_attn.plugin.yamls import read_model
 
 MANIFEST = "manifest.json"
+
+UNSET = "unset"
 
 BUDGET = ("base", "weights", "epochs", "data", "settings")
 """What all trainings of a comparison share, and no later call may change."""
@@ -101,6 +104,7 @@ def compare(comparison: Comparison) -> Path:
     _check_ours(folder)
     devices = chosen(comparison.devices)
     places = machines(devices)
+    read_model(comparison.base)  # told first, since a training would call it its --cfg
     args, settings = _checked(comparison)
     examined = read_data(args)
     check_apart(folder, "--output", examined.folders)
@@ -116,8 +120,6 @@ def compare(comparison: Comparison) -> Path:
         settings=settings,
         weights=_weights(comparison.weights),
         modules=tuple(comparison.modules),
-        command=comparison.command,
-        created=now,
         calls=(Call(comparison.command, now, tuple(comparison.seeds), places, comparison.parallel, versions()),),
     )
     with locked(folder):
@@ -226,7 +228,12 @@ def _joined(folder: Path, manifest: Manifest, models: Sequence[Model]) -> Manife
     for name in BUDGET:
         there, now = getattr(before, name), getattr(manifest, name)
         if there != now:
-            raise UserError(f"{file}: {name} is {_told(there)} there and {_told(now)} now; choose another --output")
+            told = (
+                _differences(there, now)
+                if isinstance(now, dict)
+                else f"{name} is {_told(there)} there and {_told(now)}"
+            )
+            raise UserError(f"{file}: {told} now; choose another --output")
     for model in models:
         known = _model_file(folder, manifest.base, model.variant)
         if known.exists() and known.read_text(encoding="utf-8") != model.text:
@@ -237,15 +244,18 @@ def _joined(folder: Path, manifest: Manifest, models: Sequence[Model]) -> Manife
         variants=tuple(variants.values()),
         seeds=tuple(dict.fromkeys((*before.seeds, *manifest.seeds))),
         modules=tuple(dict.fromkeys((*before.modules, *manifest.modules))),
-        created=before.created,
         calls=(*before.calls, *manifest.calls),
     )
 
 
 def _told(value: Any) -> str:
-    if isinstance(value, (Data, Weights)):
-        return f"{value.path} ({(value.sha256 or 'unknown')[:12]})"
-    return ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+    return f"{value.path} ({(value.sha256 or 'unknown')[:12]})" if isinstance(value, (Data, Weights)) else str(value)
+
+
+def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Settings that are not the same, each as it is and was."""
+    names = (name for name in sorted(there.keys() | now.keys()) if there.get(name, UNSET) != now.get(name, UNSET))
+    return ", ".join(f"{name} is {there.get(name, UNSET)} there and {now.get(name, UNSET)}" for name in names)
 
 
 def _measure(jobs: Sequence[Job], size: int, device: str, manifest: Manifest) -> None:

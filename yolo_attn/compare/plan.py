@@ -153,25 +153,25 @@ def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str],
     if not found:
         raise UserError(f"--equal-gflops: {name} has no scales and no width_multiple, so nothing makes it wider")
     (start, end), width, own = found.span(2), float(found[2]), cost(text)
-    built: dict[int, tuple[str, float]] = {}
+    most = int((WIDEST - 1) * width * STEPS)
 
     @cache
-    def builds(step: int) -> bool:
-        made = f"{text[:start]}{round(width + step / STEPS, 7)}{text[end:]}"
+    def made(step: int) -> tuple[str, float] | None:
+        wide = f"{text[:start]}{round(width + step / STEPS, 7)}{text[end:]}"
         with contextlib.suppress(Exception):  # whatever blocks raise at a width that they cannot have
-            needed = cost(made)
-            if needed > own:
-                built[step] = made, needed
-        return step in built
+            needed = cost(wide)
+            return (wide, needed) if needed > own else None
+        return None
 
-    low, high, most = 0, 1, int((WIDEST - 1) * width * STEPS)
-    while high <= most and not (builds(high) and built[high][1] >= gflops):
-        low, high = (high if high in built else low), 2 * high
+    low, high = 0, 1
+    while high <= most and ((model := made(high)) is None or model[1] < gflops):
+        low, high = (high if model else low), 2 * high
     while True:
         middle, between = (low + high) // 2, range(low + 1, min(high, most + 1))
-        step = next(filter(builds, sorted(between, key=lambda each: abs(each - middle))), None)
-        if step is None:
+        tried = ((step, made(step)) for step in sorted(between, key=lambda step: abs(step - middle)))
+        step, model = next(((step, model) for step, model in tried if model), (0, None))
+        if model is None:
             break
-        low, high = (step, high) if built[step][1] <= gflops else (low, step)
-    near = [built[step] for step in (low, high) if step in built]
+        low, high = (step, high) if model[1] <= gflops else (low, step)
+    near = filter(None, (made(step) for step in (low, high) if 0 < step <= most))
     return min(near, key=lambda each: abs(each[1] - gflops), default=None)

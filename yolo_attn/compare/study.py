@@ -78,7 +78,7 @@ class Call:
 class Manifest:
     """What manifest.json holds: the comparison as it was planned, and the calls so far. The first variant is the base.
 
-    `modules` register layers of the user's own; `command` is the last that was given.
+    `modules` register layers of the user's own.
     """
 
     base: str
@@ -89,8 +89,6 @@ class Manifest:
     settings: dict[str, Any] = field(default_factory=dict)
     weights: Weights | None = None
     modules: tuple[str, ...] = ()
-    command: str = ""
-    created: str = ""
     calls: tuple[Call, ...] = ()
 
 
