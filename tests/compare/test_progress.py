@@ -49,7 +49,7 @@ def shown(jobs, running, waiting, slots=1):
 def lines(jobs, *looks):
     """What a log gets: at each look some trainings run and some wait, and before it something happens."""
     out = io.StringIO()
-    with Progress(jobs, 1, Console(file=out, width=200)) as progress:
+    with Progress(jobs, 1, Console(file=out, width=30)) as progress:
         for happens, running, waiting in looks:
             happens()
             progress(running, waiting)
@@ -103,7 +103,7 @@ def test_a_log_gets_a_line_as_each_begins_and_ends_and_none_twice(jobs):
     ]
     assert lines(jobs, *looks) == [
         "GAM [x] at neck, seed 0: begins",
-        "GAM [x] at neck, seed 0: 10 epochs in 1.0 min, 100.0 in the last",
+        "GAM [x] at neck, seed 0: 10 epochs in 1.0 min, score 100.0 in the last",
     ]
 
 
@@ -117,7 +117,7 @@ def test_a_failure_is_told_when_it_happens_once_and_again_if_it_does(jobs):
     ]
     assert lines(jobs[:2], *looks) == [
         "yolov8n, seed 0: begins",
-        "yolov8n, seed 0: 10 epochs in 1.0 min, 100.0 in the last",
+        "yolov8n, seed 0: 10 epochs in 1.0 min, score 100.0 in the last",
         "GAM [x] at neck, seed 0: begins",
         f"GAM [x] at neck, seed 0: failed, see {jobs[1].log}",
     ]

@@ -80,13 +80,13 @@ class Progress:
         return Text(f"done{shown}", style="green")
 
     def _print(self, job: Job, text: str) -> None:
-        self.console.print(Text(f"{job.variant.label}, seed {job.seed}: {text}"))
+        self.console.print(Text(f"{job.variant.label}, seed {job.seed}: {text}"), soft_wrap=True)
 
     def _result(self, job: Job, state: str) -> str:
         if state == "failed":
             return f"failed, see {job.log}"
         epoch, seconds, score = progress_of(job.folder)
-        reached = "" if score is None else f", {100 * score:.1f} in the last"
+        reached = "" if score is None else f", score {100 * score:.1f} in the last"
         return f"{epoch} epochs in {seconds / 60:.1f} min{reached}"
 
     def _time_left(self, running: Sequence[Job], waiting: Sequence[Job]) -> str:
