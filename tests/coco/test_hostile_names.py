@@ -16,6 +16,16 @@ NAMES = {
     "backslash": ("sub\\x.jpg", "sub/x.jpg", OTHERWISE),
     "other case": ("sub/X.JPG", "sub/x.jpg", OTHERWISE),
     "other case, accents": ("É.JPG", "é.jpg", OTHERWISE),
+    "composed, decomposed on the disk": ("caf\u00e9.jpg", "cafe\u0301.jpg", OTHERWISE),
+    "decomposed, composed on the disk": ("cafe\u0301.jpg", "caf\u00e9.jpg", OTHERWISE),
+    "another Unicode form and other case": ("CAF\u00c9.JPG", "cafe\u0301.jpg", OTHERWISE),
+    "folders in another Unicode form": (
+        "\u00e9t\u00e9/\u00e0/\u00fc.jpg",
+        "e\u0301te\u0301/a\u0300/u\u0308.jpg",
+        OTHERWISE,
+    ),
+    "folders in other case": ("A/B/x.jpg", "a/b/x.jpg", OTHERWISE),
+    "Hangul, decomposed on the disk": ("\uac01.jpg", "\u1100\u1161\u11a8.jpg", OTHERWISE),
     "percent-encoded": ("a%20b%2Bc.jpg", "a b+c.jpg", OTHERWISE),
     "percent as it is": ("a%20b.jpg", "a%20b.jpg", {}),
     "link": ("https://host.example/some/x%20y.jpg?size=3#top", "x y.jpg", OTHERWISE),
@@ -45,6 +55,24 @@ def test_file_name(written, case):
     _, examined = read(written(pictures("1.jpg", name.format(images=images))))
     assert told_of(examined) == told
     assert examined.report.usable == (2 if place and told != OUTSIDE else 1)
+
+
+def test_the_same_unicode_form_comes_before_other_case(written):
+    images = written(BASE) / "images/val"
+    save_noise(images / "e\u0301.jpg", (30, 20))
+    save_noise(images / "\u00c9.jpg", (20, 30))
+    _, examined = read(written(pictures("\u00e9.jpg", "E\u0301.jpg")))
+    assert [label["shape"] for label in examined.labels] == [(20, 30), (30, 20)]
+    assert told_of(examined) == {"picture found under another spelling of its file_name": 2}
+
+
+def test_a_set_whose_names_are_all_in_another_unicode_form_is_found(written):
+    images = written(BASE) / "images/val"
+    for n in (1, 2, 3):
+        (images / f"{n}.jpg").rename(images / f"u\u0308{n}.jpg")
+    _, examined = read(written(pictures(*(f"\u00fc{n}.jpg" for n in (1, 2, 3)))))
+    assert examined.report.usable == 3
+    assert told_of(examined) == {"picture found under another spelling of its file_name": 3}
 
 
 def test_the_same_name_in_two_folders(written):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -66,8 +67,8 @@ def find_pictures(index: CocoIndex, folders: Sequence[Path]) -> Pictures:
     """Find the pictures that an index names.
 
     A file name is taken as it stands, else with slashes for backslashes, percent-decoded, as the last part of a link,
-    or in other case. One that leads out of its folder, by a symbolic link or otherwise, is not taken unless
-    YOLO_ATTN_ALLOW_OUTSIDE is 1.
+    or in another Unicode form or other case. One that leads out of its folder, by a symbolic link or otherwise, is not
+    taken unless YOLO_ATTN_ALLOW_OUTSIDE is 1.
 
     Args:
         index: The index.
@@ -174,20 +175,35 @@ class Finder:
             except ValueError:
                 return
         yield from plain
-        for spelling in (name, *plain):
-            folder, _, last = spelling.rpartition("/")
-            other = self._listing(folder).get(last.casefold())
-            if other:
-                yield f"{folder}/{other}" if folder else other
+        yield from filter(None, map(self._resembling, (name, *plain)))
+
+    def _resembling(self, name: str) -> str:
+        """The path there is whose parts differ at most in Unicode form and case; empty where there is none."""
+        path = ""
+        for part in name.split("/"):
+            there = os.path.join(path, part) or "/"  # noqa: PTH118  Path drops empty parts, and so the root
+            if not os.path.lexists(os.path.join(self.root, there)):  # noqa: PTH118
+                listing = self._listing(path)
+                other = listing.get(normalize("NFC", part)) or listing.get(_folded(part))
+                if not other:
+                    return ""
+                there = os.path.join(path, other)  # noqa: PTH118
+            path = there
+        return path
 
     def _list(self, folder: str) -> dict[str, str]:
-        """Names in a folder inside the root, by their lower-case form."""
+        """Names in a folder inside the root, by their composed form, and by that in lower case."""
         path = Path(self.root, folder)
         try:
             names = sorted(file.name for file in path.iterdir()) if self._inside(str(path)) else []
         except (OSError, ValueError):
             return {}
-        return {name.casefold(): name for name in names}
+        return {_folded(name): name for name in names} | {normalize("NFC", name): name for name in names}
+
+
+def _folded(name: str) -> str:
+    """The same for names that differ only in case or Unicode form."""
+    return normalize("NFC", normalize("NFC", name).casefold())
 
 
 def displayed_size(file: str | Path) -> tuple[int, int]:
