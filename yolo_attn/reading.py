@@ -1,0 +1,146 @@
+"""Reading files that may be anything: plain ones alone, within a number of bytes, and YAML of a number of values."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+from yolo_attn.errors import UserError, one_line
+
+LARGEST_YAML = 4 * 2**20
+"""Bytes of a YAML file; a hundred thousand class names take two million."""
+
+DEEPEST = 100
+"""Lists and mappings of a YAML inside each other."""
+
+MOST_VALUES = 1_000_000
+"""Values of a YAML, those that an alias stands for counted at each alias."""
+
+LONGEST_PLAIN = 10_000
+"""Characters of a YAML's unquoted value: one such as 1:30:15 is a number, which takes the square of its length."""
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check_plain(file: str | Path, most: int | None = None, *, found: os.stat_result | None = None) -> None:
+    """Raise if a path leads to anything but a plain file: opening a named pipe waits, and a device never ends.
+
+    Args:
+        file: The path.
+        most: Bytes that the file may have; None takes any number.
+        found: What the system says of it; None asks.
+
+    Raises:
+        UserError: If it is a folder, a named pipe, a socket or a device, or has more bytes.
+        OSError: If it is not there.
+    """
+    found = found or Path(file).stat()
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise UserError(f"{file}: expected a plain file, found {kind}")
+    if most is not None and found.st_size > most:
+        raise UserError(f"{file}: it has {found.st_size:,} bytes, expected at most {most:,}")
+
+
+def open_plain(file: str | Path, most: int | None = None) -> BinaryIO:
+    """Open a plain file for reading; what takes its place meanwhile is not waited for either.
+
+    Args:
+        file: The path.
+        most: Bytes that it may have; None takes any number.
+
+    Raises:
+        UserError: As `check_plain`.
+        OSError: If it cannot be opened.
+    """
+    check_plain(file, most)
+    handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        check_plain(file, most, found=os.fstat(handle))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_plain(file: str | Path, most: int) -> bytes:
+    """All bytes of a plain file, `most` at most.
+
+    Raises:
+        UserError: As `check_plain`.
+        OSError: If it cannot be read.
+    """
+    with open_plain(file, most) as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:  # some files, such as those of /proc, do not say how long they are
+        raise UserError(f"{file}: it has more than {most:,} bytes")
+    return content
+
+
+def read_yaml(file: str | Path) -> Any:
+    """The content of a YAML file; bytes that are no UTF-8 are replaced.
+
+    Raises:
+        UserError: If it cannot be read, or as `load_yaml`.
+    """
+    try:
+        return load_yaml(read_plain(file, LARGEST_YAML).decode("utf-8", errors="replace"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: not a readable YAML file: {one_line(error)}") from error
+
+
+def load_yaml(text: str) -> Any:
+    """The content of a YAML as plain values, if it is small enough for them to be built, copied and printed.
+
+    Raises:
+        yaml.YAMLError: If it is not YAML, is longer than `LARGEST_YAML`, or has more values, deeper lists or a longer
+            plain value than is sensible.
+        ValueError: If a value is none that Python has, such as a 13th month.
+    """
+    if len(text) > LARGEST_YAML:
+        raise yaml.YAMLError(f"it has {len(text):,} characters, expected at most {LARGEST_YAML:,}")
+    _check_events(text)
+    try:
+        return yaml.load(text, _Loader)
+    except (ArithmeticError, TypeError, AttributeError, RecursionError) as error:
+        raise yaml.YAMLError(one_line(error)) from error
+
+
+def _check_events(text: str) -> None:
+    """Raise if what a YAML describes is too large, which aliases can make of a few lines, without building it."""
+    weights: dict[str, int] = {}
+    sums, anchors = [0], [""]
+    for event in yaml.parse(text, _Loader):
+        weight = 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            sums.append(0)
+            anchors.append(event.anchor or "")
+            if len(sums) > DEEPEST:
+                raise yaml.YAMLError(f"it has more than {DEEPEST} lists or mappings inside each other")
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            weight += sums.pop()
+            weights[anchors.pop()] = weight
+        elif isinstance(event, yaml.ScalarEvent):
+            if event.implicit[0] and len(event.value) > LONGEST_PLAIN and " " not in event.value:
+                raise yaml.YAMLError(f"an unquoted value has {len(event.value):,} characters; put it in quotes")
+            weights[event.anchor or ""] = weight
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in anchors:
+                raise yaml.YAMLError(f"*{event.anchor} stands inside what it stands for")
+            weight = weights.get(event.anchor or "", 1)
+        else:
+            continue
+        sums[-1] += weight
+        if sums[-1] > MOST_VALUES:
+            raise yaml.YAMLError(f"it has more than {MOST_VALUES:,} values, aliases counted as what they stand for")
