@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,6 +32,37 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(f"{path}: there is no home folder of that user here; ./~ begins a plain name") from error
+
+
+SPECIAL = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+"""What is no plain file. Opening it may wait for ever, and reading it may never end."""
+
+
+def check_plain_file(file: str | Path, label: str = "") -> None:
+    """Check that a path, or the link that it is, leads to a plain file; it is not opened.
+
+    Args:
+        file: The path.
+        label: How the message begins, such as "--cfg yolov8n.yaml"; by default the path.
+
+    Raises:
+        UserError: If there is nothing, or a folder, a FIFO, a device or a socket.
+    """
+    label = label or str(file)
+    try:
+        kind = stat.S_IFMT(Path(file).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{label}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{label}: not readable: {getattr(error, 'strerror', None) or error}") from error
+    if kind != stat.S_IFREG:
+        raise UserError(f"{label}: {SPECIAL.get(kind, 'no file')}, expected a plain file")
 
 
 def write_bytes(file: Path, content: bytes) -> None:
