@@ -9,11 +9,11 @@ from support import ROOT, run_python
 MAY_IMPORT = {
     "kernels": {"kernels"},
     "layers": {"layers", "kernels"},
-    "editing": {"editing", "errors"},
-    "plugin": {"plugin", "editing", "layers", "errors"},
-    "coco": {"coco", "errors", "files", "tables"},
-    "engine": {"engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files"},
-    "compare": {"compare", "engine", "plugin", "coco", "errors", "files"},
+    "editing": {"editing", "errors", "reading"},
+    "plugin": {"plugin", "editing", "layers", "errors", "files", "reading"},
+    "coco": {"coco", "errors", "files", "tables", "reading"},
+    "engine": {"engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files", "reading"},
+    "compare": {"compare", "engine", "plugin", "coco", "errors", "files", "reading"},
     "maps": {"maps", "engine", "plugin", "layers", "errors", "files", "tables"},
     "cli": {
         *("cli", "compare", "maps", "engine", "plugin", "coco", "editing", "kernels"),

@@ -72,8 +72,16 @@ LARGE = {
     "lists in lists": ("- " * 100_000, "more than 100 lists or mappings inside each other"),
     "keys of keys": ("? " * 100_000, "more than 100 lists or mappings inside each other"),
     "indented": ("\n".join(" " * n + "a:" for n in range(2000)), "more than 100 lists or mappings inside each other"),
-    "one long number": ("a: 1" + ":1" * 10**6, "an unquoted value has 2,000,001 characters; put it in quotes"),
-    "long fractions": ("a: 1" + ":1" * 4000 + ".5", "OverflowError"),
+    "one long number": ("a: 1" + ":1" * 10**6, "a number has 2,000,001 characters; put text in quotes"),
+    "long fractions": ("a: 1" + ":1" * 4000 + ".5", "a number has 8,003 characters"),
+    "a number that Python cannot print": ("a: 0x" + "f" * 5000, "a number has 5,002 characters"),
+    "a long number by its tag": ("a: !!int '" + "1" * 5000 + "'", "a number has 5,000 characters"),
+    "a wrong int": ("a: !!int ''", "IndexError"),
+    "a wrong bool": ("a: !!bool x", "KeyError"),
+    "a wrong date": ("a: !!timestamp x", "AttributeError"),
+    "an unknown anchor": ("a: *" + "x" * 10**6, "undefined alias"),
+    "an unknown tag": ("a: !" + "x" * 10**6 + " 1", "could not determine a constructor"),
+    "two texts": ("a: 1\n---\nb: 2\n", "expected a single document"),
     "more than any file has": ("a: '" + "x" * LARGEST_YAML + "'", "4,194,309 characters, expected at most 4,194,304"),
     "a 13th month": ("a: 2001-13-13", "month must be in"),
     "code": ("!!python/object/apply:os.system [id]", "could not determine a constructor"),
@@ -99,6 +107,7 @@ def test_what_people_write_is_read(tmp_path):
         "y": {"x": [1, 2.5, "3"]},
     }
     assert load_yaml("") is None
+    assert load_yaml("a: " + "x1" * 5000 + "\nb: '" + "1" * 5000 + "'\n") == {"a": "x1" * 5000, "b": "1" * 5000}
     names = [f"class {n}" for n in range(20_000)]
     (tmp_path / "x.yaml").write_bytes(yaml.safe_dump({"names": names}).encode() + b"place: '\xff'\n")
     assert read_yaml(tmp_path / "x.yaml") == {"names": names, "place": "\ufffd"}

@@ -1,5 +1,11 @@
 """The exceptions that the command line turns into a line of text and an exit code."""
 
+LONGEST = 300
+"""Characters of an exception's text that a line may have."""
+
+LONGEST_LINE = 4000
+"""Characters that a line may have in all, whatever files say that it quotes."""
+
 
 class UserError(Exception):
     """A mistake of the user's, told in one line: what was found, where, and what would be right."""
@@ -7,7 +13,10 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(line.strip() for line in message.splitlines() if line.strip()))
+        line = " ".join(line.strip() for line in message.splitlines() if line.strip())
+        if len(line) > LONGEST_LINE:
+            line = f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}"
+        super().__init__(line)
 
 
 class ExportError(UserError):
@@ -32,10 +41,6 @@ class RunError(UserError):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as a scheduler or `docker stop` sends it: an end in good order, like Ctrl-C."""
-
-
-LONGEST = 300
-"""Characters of an exception's text that a line may have."""
 
 
 def one_line(error: Exception, text: str | None = None) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import yaml
+from yaml.resolver import Resolver
 
 from yolo_attn.errors import UserError, one_line
 
@@ -18,8 +19,11 @@ DEEPEST = 100
 MOST_VALUES = 1_000_000
 """Values of a YAML, those that an alias stands for counted at each alias."""
 
-LONGEST_PLAIN = 10_000
-"""Characters of a YAML's unquoted value: one such as 1:30:15 is a number, which takes the square of its length."""
+LONGEST_NUMBER = 100
+"""Characters of a YAML's number or date: one such as 1:30:15 takes the square of its length, and long ones cannot be
+printed."""
+
+NUMBERS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp")}
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -104,7 +108,7 @@ def load_yaml(text: str) -> Any:
 
     Raises:
         yaml.YAMLError: If it is not YAML, is longer than `LARGEST_YAML`, or has more values, deeper lists or a longer
-            plain value than is sensible.
+            number than is sensible.
         ValueError: If a value is none that Python has, such as a 13th month.
     """
     if len(text) > LARGEST_YAML:
@@ -112,7 +116,7 @@ def load_yaml(text: str) -> Any:
     _check_events(text)
     try:
         return yaml.load(text, _Loader)
-    except (ArithmeticError, TypeError, AttributeError, RecursionError) as error:
+    except (ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise yaml.YAMLError(one_line(error)) from error
 
 
@@ -132,8 +136,8 @@ def _check_events(text: str) -> None:
             weight += sums.pop()
             weights[anchors.pop()] = weight
         elif isinstance(event, yaml.ScalarEvent):
-            if event.implicit[0] and len(event.value) > LONGEST_PLAIN and " " not in event.value:
-                raise yaml.YAMLError(f"an unquoted value has {len(event.value):,} characters; put it in quotes")
+            if len(event.value) > LONGEST_NUMBER and _tag(event) in NUMBERS:
+                raise yaml.YAMLError(f"a number has {len(event.value):,} characters; put text in quotes")
             weights[event.anchor or ""] = weight
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in anchors:
@@ -144,3 +148,10 @@ def _check_events(text: str) -> None:
         sums[-1] += weight
         if sums[-1] > MOST_VALUES:
             raise yaml.YAMLError(f"it has more than {MOST_VALUES:,} values, aliases counted as what they stand for")
+
+
+def _tag(event: yaml.ScalarEvent) -> str | None:
+    """What PyYAML will take a value for."""
+    if event.tag or not event.implicit[0]:
+        return event.tag
+    return Resolver().resolve(yaml.ScalarNode, event.value, (True, False))
