@@ -14,10 +14,10 @@ MAY_IMPORT = {
     "coco": {"coco", "errors", "files", "tables", "reading"},
     "engine": {"engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files", "reading"},
     "compare": {"compare", "engine", "plugin", "coco", "errors", "files", "reading"},
-    "maps": {"maps", "engine", "plugin", "layers", "errors", "files", "tables"},
+    "maps": {"maps", "engine", "plugin", "layers", "errors", "files", "tables", "reading"},
     "cli": {
         *("cli", "compare", "maps", "engine", "plugin", "coco", "editing", "kernels"),
-        *("environment", "errors", "files"),
+        *("environment", "errors", "files", "reading"),
     },
 }
 

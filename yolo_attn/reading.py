@@ -9,6 +9,7 @@ import yaml
 from yaml.resolver import Resolver
 
 from yolo_attn.errors import UserError, one_line
+from yolo_attn.files import check_plain_file
 
 LARGEST_YAML = 4 * 2**20
 """Bytes of a YAML file; a hundred thousand class names take two million."""
@@ -25,35 +26,7 @@ printed."""
 
 NUMBERS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp")}
 
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def check_plain(file: str | Path, most: int | None = None, *, found: os.stat_result | None = None) -> None:
-    """Raise if a path leads to anything but a plain file: opening a named pipe waits, and a device never ends.
-
-    Args:
-        file: The path.
-        most: Bytes that the file may have; None takes any number.
-        found: What the system says of it; None asks.
-
-    Raises:
-        UserError: If it is a folder, a named pipe, a socket or a device, or has more bytes.
-        OSError: If it is not there.
-    """
-    found = found or Path(file).stat()
-    if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-        raise UserError(f"{file}: expected a plain file, found {kind}")
-    if most is not None and found.st_size > most:
-        raise UserError(f"{file}: it has {found.st_size:,} bytes, expected at most {most:,}")
 
 
 def open_plain(file: str | Path, most: int | None = None) -> BinaryIO:
@@ -64,13 +37,17 @@ def open_plain(file: str | Path, most: int | None = None) -> BinaryIO:
         most: Bytes that it may have; None takes any number.
 
     Raises:
-        UserError: As `check_plain`.
+        UserError: If it is none (see `check_plain_file`), or has more bytes.
         OSError: If it cannot be opened.
     """
-    check_plain(file, most)
+    check_plain_file(file)
     handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        check_plain(file, most, found=os.fstat(handle))
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"{file}: it has changed, expected a plain file")
+        if most is not None and found.st_size > most:
+            raise UserError(f"{file}: it has {found.st_size:,} bytes, expected at most {most:,}")
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -81,7 +58,7 @@ def read_plain(file: str | Path, most: int) -> bytes:
     """All bytes of a plain file, `most` at most.
 
     Raises:
-        UserError: As `check_plain`.
+        UserError: As `open_plain`.
         OSError: If it cannot be read.
     """
     with open_plain(file, most) as stream:
