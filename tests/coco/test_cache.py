@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import resource
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -89,13 +90,6 @@ def test_files_of_others_stay(kept, annotations, tmp_path):
     assert not left & set(ours)
 
 
-def test_arrays_that_do_not_belong_together_are_made_anew(kept, annotations):
-    first = read_afresh(annotations)
-    (file,) = kept()
-    cache.save_arrays(file.stem, {"boxes": first.boxes}, {"problems": []})
-    assert_same(read_afresh(annotations), first)
-
-
 class Exploding:
     """Leaves a trace when it is unpickled."""
 
@@ -114,6 +108,108 @@ def test_what_is_no_whole_cache_is_made_anew(kept, annotations, tmp_path, monkey
     assert_same(read_afresh(annotations), first)
     assert [f.read_bytes() for f in kept()] == [whole]
     assert not (tmp_path / "unpickled").exists()
+
+
+def damages(whole, other, number):
+    """Files as a failing disk, a full one or a mistaken copy leave them: what was done, and the bytes."""
+    rng = np.random.default_rng(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    places = [*rng.choice(header, number, replace=False), *rng.choice(len(whole), number, replace=False)]
+    for n, place in enumerate(map(int, places)):
+        changed = bytearray(whole)
+        if n % 5 == 0:
+            changed[place] ^= 1 << int(rng.integers(8))
+        elif n % 5 == 1:
+            changed[place : place + 512] = bytes(len(changed[place : place + 512]))
+        elif n % 5 == 2:
+            del changed[place:]
+        elif n % 5 == 3:
+            changed[place:place] = rng.bytes(int(rng.integers(1, 9)))
+        else:
+            changed[place : place + 64] = rng.bytes(len(changed[place : place + 64]))
+        yield f"{n % 5} at {place}", bytes(changed)
+    yield "extended", whole + bytes(4096)
+    yield "emptied", b""
+    yield "another set's", other
+
+
+def assert_read_anew(kept, annotations, tmp_path, task, number):
+    """Whatever has become of the cache, the index is the same, and the cache whole again."""
+    two = tmp_path / "two.json"
+    two.write_bytes(annotations.read_bytes().replace(b"circle", b"square"))
+    read_afresh(two, task)
+    (file,) = kept()
+    other = file.read_bytes()
+    file.unlink()
+    first = read_afresh(annotations, task)
+    (file,) = kept()
+    whole = file.read_bytes()
+    assert len(whole) == len(other)
+    for damage, content in damages(whole, other, number):
+        if content != whole:
+            file.write_bytes(content)
+            assert cache.load(file.stem) is None, damage
+            assert_same(read_afresh(annotations, task), first)
+            assert file.read_bytes() == whole, damage
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_a_damaged_cache_is_read_anew(kept, annotations, tmp_path, task):
+    assert_read_anew(kept, annotations, tmp_path, task, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["detect", "segment", "pose"])
+def test_a_cache_damaged_anywhere_is_read_anew(kept, annotations, small_poses, tmp_path, task):
+    poses = small_poses / "annotations/person_keypoints_train.json"
+    assert_read_anew(kept, poses if task == "pose" else annotations, tmp_path, task, 500)
+
+
+@pytest.mark.parametrize("change", ["key", "value", "dtype", "shape", "name", "further", "no checksum"])
+def test_a_cache_that_another_checksum_belongs_to_is_read_anew(kept, annotations, change):
+    """Though the file itself is whole, as that of an earlier version is."""
+    first = read_afresh(annotations)
+    (file,) = kept()
+    with cache.safe_open(file, framework="numpy") as stored:
+        arrays, about = {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata()  # noqa: SIM118
+    if change == "key":
+        cache.save_arrays("index-detect-" + "0" * 40, arrays, json.loads(about["further"].partition(" ")[2]))
+        next(other for other in kept() if other != file).replace(file)
+    else:
+        if change == "value":
+            arrays["boxes"][3, 2] += 1
+        elif change == "dtype":
+            arrays["areas"] = arrays["areas"].view(np.int64)
+        elif change == "shape":
+            arrays["boxes"] = arrays["boxes"].reshape(4, -1)
+        elif change == "name":
+            arrays["area"] = arrays.pop("areas")
+        elif change == "further":
+            about["further"] = about["further"].replace("circle", "square")
+        else:
+            about["further"] = about["further"].partition(" ")[2]
+        file.write_bytes(cache.save(arrays, about))
+    assert_same(read_afresh(annotations), first)
+
+
+def test_what_is_no_file_is_not_waited_for(kept, annotations):
+    first = read_afresh(annotations)
+    (file,) = kept()
+    file.unlink()
+    os.mkfifo(file)
+    assert_same(read_afresh(annotations), first)
+    assert file.is_file()
+
+
+def test_many_writers_at_once(kept, annotations):
+    """Each reads the same, before, while and after others write."""
+    first = read_afresh(annotations)
+    (file,) = kept()
+    file.unlink()
+    with ThreadPoolExecutor(8) as pool:
+        for index in pool.map(lambda _: read._read.__wrapped__(annotations, "detect", 0, 2**20), range(40)):
+            assert_same(index, first)
+    assert kept() == [file]
 
 
 def test_another_content_has_another_key(kept, annotations, tmp_path):

@@ -7,19 +7,20 @@ import json
 import os
 import re
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 from ultralytics.utils import LOGGER
 
 from yolo_attn.coco import CACHE_VARIABLE
 from yolo_attn.files import expanded, write_bytes
 
-VERSION = "2"
+VERSION = "3"
 """Changes with any change of what is kept."""
 
 WORTHWHILE = 2**20
@@ -58,28 +59,41 @@ def key_of(content: Path | bytes, kind: str) -> str:
 
 
 def load(key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
-    """Arrays and further values that are kept under a key; None where there are none, or no whole ones."""
+    """Arrays and further values that are kept under a key; None where they are not there exactly as they were kept."""
     file = _file(key)
+    if not file.is_file():
+        return None
     try:
         with safe_open(file, framework="numpy") as stored:
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  it is no dictionary
-            further = json.loads((stored.metadata() or {})["further"])
+            checksum, _, further = (stored.metadata() or {})["further"].partition(" ")
+        if checksum != _checksum(key, arrays, further):
+            return None
         with contextlib.suppress(OSError):
             os.utime(file)
-    except (OSError, ValueError, KeyError, SafetensorError):
+    except Exception:  # a damaged header makes the library raise anything
         return None
-    return arrays, further
+    return arrays, json.loads(further)
 
 
 def save_arrays(key: str, arrays: dict[str, NDArray[Any]], further: dict[str, Any]) -> None:
     """Keep arrays and further values, which JSON can hold, under a key; a cache that cannot be written is told of."""
     file = _file(key)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(further)
     try:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        write_bytes(file, save(contiguous, {"further": json.dumps(further)}))
+        write_bytes(file, save(contiguous, {"further": f"{_checksum(key, contiguous, text)} {text}"}))
         _remove_old(file.parent)
     except OSError as error:
         _tell(file.parent, error.strerror)
+
+
+def _checksum(key: str, arrays: dict[str, NDArray[Any]], further: str) -> str:
+    """CRC-32 of all that is kept, and of the key that it is kept under."""
+    crc = zlib.crc32(f"{key} {further}".encode())
+    for name, array in sorted(arrays.items()):
+        crc = zlib.crc32(array.data, zlib.crc32(f" {name} {array.dtype.str} {array.shape} ".encode(), crc))
+    return f"{crc:08x}"
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """Reading a COCO JSON into arrays."""
 
-import contextlib
 import functools
 import stat
 from collections.abc import Sequence
@@ -46,9 +45,8 @@ def _read(file: Path, task: str, mtime_ns: int, size: int) -> CocoIndex:
     if size < cache.WORTHWHILE:
         return _build(file, decode(file, file.read_bytes()), task)
     known = cache.load(cache.key_of(file, f"index-{task}"))
-    with contextlib.suppress(KeyError, ValueError, TypeError):
-        if known:
-            return unpack(file, *known)
+    if known:
+        return unpack(file, *known)
     data = file.read_bytes()
     key = cache.key_of(data, f"index-{task}")
     index = _build(file, decode(file, data), task)
