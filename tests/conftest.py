@@ -93,14 +93,24 @@ def shared_data():
 
 
 @pytest.fixture(scope="session")
-def oldest():
+def release():
+    """Folder of a release of Ultralytics, to be put in front on PYTHONPATH."""
+
+    def find(version: str) -> Path:
+        folder = Path(sys.prefix) / f"ultralytics-{version}"
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "ultralytics").is_dir():
+                pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+                subprocess.run([*pip, f"ultralytics=={version}"], check=True)
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def oldest(release):
     """Folder of the oldest supported Ultralytics, to be put in front on PYTHONPATH."""
-    folder = Path(sys.prefix) / f"ultralytics-{OLDEST}"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "ultralytics").is_dir():
-            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
-            subprocess.run([*pip, f"ultralytics=={OLDEST}"], check=True)
-    return folder
+    return release(OLDEST)
 
 
 @pytest.fixture

@@ -273,6 +273,7 @@ distributed.Path = Elsewhere
 args = types.SimpleNamespace(batch=2, rect=False, device="cpu", save_dir=f"run-of-{distributed.RANK}")
 try:
     distributed.enter(args)
+    distributed.share_folder(args)
 except UserError as error:
     print(f"told {distributed.RANK}: {error}")
 """

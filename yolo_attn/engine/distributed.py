@@ -20,11 +20,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from ultralytics.cfg import get_save_dir
 from ultralytics.engine import validator
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 
-from yolo_attn.engine.run_files import way_on
+from yolo_attn.engine.run_files import run_folder, way_on
 from yolo_attn.errors import UserError
 
 TIMEOUT = timedelta(minutes=30)
@@ -38,14 +37,13 @@ BROKEN_OFF = re.compile(r"gloo.*(closed|reset|time.?out|timed out|broken pipe|re
 
 
 def enter(args: SimpleNamespace) -> None:
-    """Join the processes of this training, and give all of them one run folder, `args.save_dir`; alone, do nothing.
+    """Join the processes of this training; alone, do nothing.
 
     Args:
         args: Ultralytics' settings. `batch` is the number of pictures of all processes together.
 
     Raises:
-        UserError: If there are too few pictures or GPUs for the processes, they do not find each other, or they do not
-            share the run folder's file system.
+        UserError: If there are too few pictures or GPUs for the processes, or they do not find each other.
     """
     if RANK == -1:
         return
@@ -57,8 +55,6 @@ def enter(args: SimpleNamespace) -> None:
         args.rect = False
     if not dist.is_initialized():
         _join(args.device, size)
-    with lost_workers_told():
-        args.save_dir = _shared_folder(args)
 
 
 def _join(device: Any, size: int) -> None:
@@ -111,13 +107,19 @@ def own_gpu(device: Any, visible: str | None, local_rank: int, local_size: int, 
     return gpus[local_rank]
 
 
-def _shared_folder(args: SimpleNamespace) -> str:
-    """The run folder that the first process chooses, which all must see: it writes there what all of them read."""
+def share_folder(args: SimpleNamespace) -> None:
+    """Put the first process's run folder into the settings of all, `args.save_dir`; alone, do nothing.
+
+    Raises:
+        UserError: If some do not see what the first one writes there, or a process was lost.
+    """
+    if RANK == -1:
+        return
     told: list[Any] = [None, None]
     seen: list[Any] = [None] * dist.get_world_size()
-    with contextlib.ExitStack() as stack:
+    with lost_workers_told(), contextlib.ExitStack() as stack:
         if RANK == 0:
-            folder = get_save_dir(args)
+            folder = run_folder(args)
             existing = next(f for f in (folder, *folder.parents) if f.exists())
             told = [str(folder), stack.enter_context(tempfile.NamedTemporaryFile(dir=existing)).name]
         dist.broadcast_object_list(told, 0)
@@ -127,7 +129,7 @@ def _shared_folder(args: SimpleNamespace) -> str:
             f"{told[0]}: {seen.count(False)} of {len(seen)} processes do not see what the first one writes there; "
             "choose a --project folder that all machines share"
         )
-    return str(told[0])
+    args.save_dir = told[0]
 
 
 class ModuleDeviceDDP(nn.parallel.DistributedDataParallel):

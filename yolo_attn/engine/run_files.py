@@ -7,7 +7,7 @@ import contextlib
 import io
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +16,18 @@ import torch
 from ultralytics.cfg import get_save_dir
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils import files as paths
 
-from yolo_attn.errors import RunError, one_line
+from yolo_attn.errors import RunError, UserError, one_line
 from yolo_attn.files import remove_parts, told, whole_files, write_bytes, write_text
 
 LOST_WORKER = "DataLoader worker"
 """How PyTorch begins when a process that reads pictures was killed, by want of memory for instance."""
+
+ATTEMPTS = 100
+"""How often a new training looks for a run folder that no other one takes meanwhile."""
+
+_choosing = threading.Lock()
 
 
 class RunFiles(BaseTrainer):
@@ -55,9 +61,13 @@ class RunFiles(BaseTrainer):
         elif RANK in {-1, 0} and not self.resume:
             self.made = claim(self.args)
             Path(self.args.save_dir, "results.csv").unlink(missing_ok=True)  # early 8.3 would write on in it
+        self.share_folder()
 
     def join(self) -> None:
         """Meet the other processes of this training, before the run folder is made."""
+
+    def share_folder(self) -> None:
+        """Give the other processes of this training the run folder of the first."""
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -81,9 +91,7 @@ class RunFiles(BaseTrainer):
         if not self.made or any(self.made[0].glob("weights/*")) or any(self.made[0].glob("results.csv")):
             return  # processes that were started for it may have come further
         shutil.rmtree(self.made[0], ignore_errors=True)
-        for folder in self.made[1:]:
-            with contextlib.suppress(OSError):  # somebody else's run lies in it
-                folder.rmdir()
+        remove_empty(self.made[1:])
 
     def _way_on(self) -> str:
         if self.all_trained:
@@ -144,20 +152,62 @@ def claim(args: SimpleNamespace) -> Sequence[Path]:
     """Make a new training's run folder and put it into its settings; no two trainings get the same.
 
     Returns:
-        The folders that were made, the innermost first.
+        The folders that this process made, the innermost first.
+
+    Raises:
+        UserError: If there is no free name for it.
     """
-    while True:
-        folder = get_save_dir(args)
-        new = [each for each in (folder, *folder.parents) if not each.exists()]
-        shared = bool(args.exist_ok or getattr(args, "save_dir", None))
-        try:
-            folder.mkdir(parents=True, exist_ok=shared)
-        except FileExistsError:  # another training was faster
-            if shared:
-                raise
+    made: list[Path] = []
+    try:
+        for _ in range(ATTEMPTS):
+            folder = run_folder(args)
+            shared = bool(args.exist_ok or getattr(args, "save_dir", None))
+            try:
+                _make(folder, shared, made)
+            except (FileExistsError, FileNotFoundError):  # another training was faster, or has just removed its folders
+                if shared and folder.exists():  # it is a file
+                    raise
+                continue
+            args.save_dir = str(folder)
+            return made
+        raise UserError(f"{folder}: no run folder can be made there, nor under the next names; choose another --name")
+    except BaseException:
+        remove_empty(made)
+        raise
+
+
+def run_folder(args: SimpleNamespace) -> Path:
+    """The folder that Ultralytics chooses for a run, not made: some releases make it as they choose it."""
+    increment = paths.increment_path
+
+    def not_made(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
+        return increment(path, exist_ok, sep)
+
+    with _choosing, _replaced(paths, increment_path=not_made):
+        return get_save_dir(args)
+
+
+def _make(folder: Path, shared: bool, made: list[Path]) -> None:
+    """Make a folder, which may be there already if it is `shared`, and what is missing above it.
+
+    What this process makes, and no other one meanwhile, comes to lie at the front of `made`.
+    """
+    for each in (*reversed(folder.parents), folder):
+        if each.is_dir() and each != folder:
             continue
-        args.save_dir = str(folder)
-        return new
+        try:
+            each.mkdir()
+            made.insert(0, each)
+        except FileExistsError:
+            if not each.is_dir() or (each == folder and not shared):
+                raise
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, as far as nothing lies in them."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def way_on(last: Path | None) -> str:

@@ -68,6 +68,9 @@ class RunTrainer(RunFiles):
     def join(self) -> None:
         distributed.enter(self.args)
 
+    def share_folder(self) -> None:
+        distributed.share_folder(self.args)
+
     def train(self) -> Any:
         """Train; in several processes, one that is lost is told in one line."""
         with distributed.lost_workers_told(self.last):
