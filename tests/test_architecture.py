@@ -10,7 +10,7 @@ MAY_IMPORT = {
     "kernels": {"kernels"},
     "layers": {"layers", "kernels"},
     "editing": {"editing", "errors", "reading"},
-    "plugin": {"plugin", "editing", "layers", "errors", "files", "reading"},
+    "plugin": {"plugin", "editing", "layers", "errors", "files", "reading", "telemetry"},
     "coco": {"coco", "errors", "files", "tables", "reading"},
     "engine": {"engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files", "reading"},
     "compare": {"compare", "engine", "plugin", "coco", "errors", "files", "reading"},

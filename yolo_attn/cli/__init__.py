@@ -8,11 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from yolo_attn import __version__
 from yolo_attn.cli import check_data, compare, doctor, export, insert, layers, maps, migrate, remove, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
+from yolo_attn.cli.streams import missing_output, standard_streams
 from yolo_attn.errors import Terminated, UserError
 from yolo_attn.files import told
 from yolo_attn.kernels.switch import kernels_mode
@@ -60,11 +62,23 @@ layers of your own, goes with both. Nothing is downloaded, unless YOLO_OFFLINE=0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code.
 
-    That is 2 after a user's mistake, 1 after what is nobody's in the command line, such as a full disk or a failed
-    export, 130 after Ctrl-C and 143 after SIGTERM; each is told in one line.
+    That is 2 after a user's mistake, 1 after what is nobody's in the command line, such as a full disk, a failed
+    export or output that could not be written, 130 after Ctrl-C and 143 after SIGTERM; each is told in one line.
     """
-    with _terminable():
-        return _main(arguments)
+    with standard_streams():
+        ended = None
+        try:
+            with _terminable():
+                code: Any = _main(arguments)
+        except SystemExit as end:  # of --help and --version
+            ended, code = end, end.code
+        error = missing_output()
+        if error and not code:
+            _tell(f"yolo-attn: error: output is missing: {told(error)}")
+            return 1
+        if ended:
+            raise ended
+        return code
 
 
 def _main(arguments: Sequence[str] | None) -> int:

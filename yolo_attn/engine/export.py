@@ -22,7 +22,6 @@ from yolo_attn.engine.verify import RUNTIMES, difference_of_models, largest_diff
 from yolo_attn.errors import ExportError, UserError
 from yolo_attn.files import check_writable
 from yolo_attn.plugin.checkpoints import load_safe
-from yolo_attn.plugin.telemetry import without_telemetry
 from yolo_attn.plugin.weights_only import SUFFIX, write_weights
 
 SAFETENSORS = "safetensors"
@@ -116,7 +115,7 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
     model.pt_path = str(folder / f"{Path(weights).stem}.exported")  # its suffix is replaced wherever the path has it
     exporter = Exporter(overrides=settings)
     LOGGER.info(f"exporting {weights} to {fmt} …")
-    with _quiet(), without_telemetry():
+    with _quiet():
         try:
             written = exporter(model=model)
         except ImportError as error:

@@ -22,10 +22,10 @@ from yolo_attn.plugin.parser import parse_model
 from yolo_attn.plugin.registry import LAYERS, parts_of
 from yolo_attn.plugin.sources import load_checkpoint
 from yolo_attn.plugin.sparsity import add_penalty
-from yolo_attn.plugin.telemetry import export
 from yolo_attn.plugin.transfer import load
 from yolo_attn.plugin.workers import generate_ddp_file, tune
 from yolo_attn.plugin.yamls import yaml_model_load
+from yolo_attn.telemetry import silence
 
 OWN_LOSS = ("BaseModel", "RTDETRDetectionModel", "WorldModel", "YOLOEModel")
 """Ultralytics' model classes that compute a loss themselves."""
@@ -57,9 +57,9 @@ def register() -> None:
     if model:
         _wrap(model, "train", _of_engine("train"))
         _wrap(model, "val", _of_engine("val"))
-        _wrap(model, "export", export)
         _wrap(model, "tune", tune)
     if first:
+        _undo.append(silence())
         _allow([AttendedConv, attend])
         for layer in LAYERS.values():
             admit(layer)
