@@ -43,7 +43,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, as a scheduler or `docker stop` sends it: an end in good order, like Ctrl-C."""
 
 
-def one_line(error: Exception, text: str | None = None) -> str:
+def one_line(error: BaseException, text: str | None = None) -> str:
     """An exception's type and the beginning of its text, or of `text` in its place."""
     line = " ".join((str(error) if text is None else text).split())
     return f"{type(error).__name__}: {line if len(line) <= LONGEST else line[:LONGEST] + '…'}"

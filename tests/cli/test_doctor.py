@@ -48,7 +48,7 @@ def test_two_copies_of_ultralytics(tmp_path):
     result = run_python(end + DOCTOR, tmp_path)
     assert result.returncode == 1
     assert f"! copies       2 of ultralytics: {USED} is used, not {copy}" in result.stdout
-    assert "1 of 11 checks found something wrong." in result.stdout
+    assert "1 of 13 checks found something wrong." in result.stdout
 
 
 def test_parser_that_changed(tmp_path):

@@ -14,6 +14,7 @@ from yolo_attn import __version__
 from yolo_attn.cli import check_data, compare, doctor, export, insert, layers, maps, migrate, remove, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
+from yolo_attn.cli.installation import described, while_importing
 from yolo_attn.cli.streams import missing_output, standard_streams
 from yolo_attn.errors import Terminated, UserError
 from yolo_attn.files import told
@@ -101,14 +102,22 @@ def _main(arguments: Sequence[str] | None) -> int:
     except UserError as error:
         _tell(f"yolo-attn: error: {error}")
         return error.exit_code
-    except OSError as error:
-        if error.errno is None:
-            raise
-        _tell(f"yolo-attn: error: {told(error)}")
-        return 1
     except KeyboardInterrupt as stop:
         _tell(f"yolo-attn: stopped; {str(stop) or 'a training that has a last.pt goes on with train --resume'}")
         return 143 if isinstance(stop, Terminated) else 130
+    except Exception as error:
+        line = _outside(error)
+        if line is None:
+            raise
+        _tell(f"yolo-attn: error: {line}")
+        return 1
+
+
+def _outside(error: Exception) -> str | None:
+    """What to say of an error that is the system's or an installed package's; None of any other."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return told(error)
+    return described(error) if while_importing(error) else None
 
 
 @contextlib.contextmanager

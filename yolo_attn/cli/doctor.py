@@ -1,26 +1,27 @@
 """`yolo-attn doctor`: what is installed, from where, and whether the layers work in it."""
 
 import argparse
+import functools
 import importlib
+import os
 import platform
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yolo_attn
+from yolo_attn.cli.installation import advice, package
 from yolo_attn.errors import UserError, one_line
 
-PACKAGES = {
-    "torch": "pip install torch",
-    "torchvision": "install the torchvision that belongs to your torch: https://pytorch.org/get-started",
-    "ultralytics": "pip install ultralytics",
-    "hotcoco": "pip install hotcoco; it computes COCO's numbers",
-    "cloudpickle": "pip install cloudpickle; multi-GPU trainings need it",
-}
-"""What must be importable, and what helps where it is not."""
+PACKAGES = ("numpy", "cv2", "torch", "torchvision", "ultralytics", "hotcoco", "cloudpickle")
+"""What must be importable."""
+
+SUPPORTED = "supported is Ultralytics 8.3.0 to 8.4: pip install 'ultralytics>=8.3,<8.5'"
+"""What helps where this Ultralytics is not as expected."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,7 @@ def run(args: argparse.Namespace, further: list[str]) -> int:
     """
     if further:
         raise UserError(f"{further[0]!r}: doctor takes nothing")
-    findings = [
-        Finding("python", f"{platform.python_version()}  {sys.executable}"),
-        Finding("yolo_attn", f"{yolo_attn.__version__}  {Path(yolo_attn.__file__).parent}"),
-        *(_package(name, advice) for name, advice in PACKAGES.items()),
-        _copies("ultralytics"),
-        _gpu(),
-        _layers(),
-        _kernels(),
-    ]
+    findings = [_finding(subject, check) for subject, check in CHECKS.items()]
     wrong = [finding for finding in findings if finding.advice]
     for finding in findings:
         print(f"{'!' if finding.advice else ' '} {finding.subject:<12} {finding.found}")
@@ -73,31 +66,42 @@ def run(args: argparse.Namespace, further: list[str]) -> int:
     return 1 if wrong else 0
 
 
-def _package(name: str, advice: str) -> Finding:
+def _finding(subject: str, check: Callable[[], Finding]) -> Finding:
+    """A check's finding, or what kept the check from being made."""
     try:
-        module = importlib.import_module(name)
-        version = getattr(module, "__version__", None) or metadata.version(name)
-        return Finding(name, f"{version}  {Path(module.__file__ or '').parent}")
-    except Exception as error:  # a broken installation raises anything at import
-        return Finding(name, one_line(error), advice)
+        return check()
+    except (Exception, SystemExit) as error:  # a broken installation raises anything at import
+        return Finding(subject, one_line(error), advice(error, subject if subject in PACKAGES else package(error)))
 
 
-def _copies(name: str) -> Finding:
-    """Whether Python finds a package more than once: then another version than the user thinks may run."""
-    places = [Path(entry or ".", name).resolve() for entry in sys.path]
-    copies = list(dict.fromkeys(place for place in places if (place / "__init__.py").is_file()))
+def _python() -> Finding:
+    return Finding("python", f"{platform.python_version()}  {sys.executable}")
+
+
+def _yolo_attn() -> Finding:
+    return Finding("yolo_attn", f"{yolo_attn.__version__}  {Path(yolo_attn.__file__).parent}")
+
+
+def _package(name: str) -> Finding:
+    module = importlib.import_module(name)
+    version = getattr(module, "__version__", None) or metadata.version(name)
+    return Finding(name, f"{version}  {Path(module.__file__ or '').parent}")
+
+
+def _copies() -> Finding:
+    """Whether Python finds Ultralytics more than once: then another version than the user thinks may run."""
+    places = [os.path.realpath(os.path.join(entry or ".", "ultralytics")) for entry in sys.path]  # noqa: PTH118
+    copies = list(dict.fromkeys(place for place in places if os.path.isfile(f"{place}/__init__.py")))  # noqa: PTH113
     if len(copies) < 2:
-        return Finding("copies", f"no second {name} on the import path")
-    others = ", ".join(str(copy) for copy in copies[1:])
-    advice = f"keep one: pip uninstall {name}, or take the folder of the other out of PYTHONPATH"
-    return Finding("copies", f"{len(copies)} of {name}: {copies[0]} is used, not {others}", advice)
+        return Finding("copies", "no second ultralytics on the import path")
+    advice = "keep one: pip uninstall ultralytics, or take the folder of the other out of PYTHONPATH"
+    found = f"{len(copies)} of ultralytics: {copies[0]} is used, not {', '.join(copies[1:])}"
+    return Finding("copies", found, advice)
 
 
 def _gpu() -> Finding:
-    try:
-        import torch
-    except Exception as error:
-        return Finding("GPU", f"not known: {one_line(error)}", PACKAGES["torch"])
+    import torch
+
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Finding("GPU", f"{', '.join(names)}; CUDA {torch.version.cuda}")
@@ -111,26 +115,33 @@ def _gpu() -> Finding:
     return Finding("GPU", "none; trainings run on the CPU")
 
 
-def _kernels() -> Finding:
-    """In which form the layers compute."""
-    try:
-        from yolo_attn.kernels.choice import described
-
-        return Finding("kernels", described())
-    except Exception as error:
-        return Finding("kernels", f"not known: {one_line(error)}", PACKAGES["torch"])
-
-
 def _layers() -> Finding:
     """Whether a packaged model with attention builds through Ultralytics, which runs the parser's self-test too."""
+    from ultralytics.nn import tasks
+
+    from yolo_attn.plugin.registry import LAYERS
+
     try:
-        from ultralytics.nn import tasks
-
-        from yolo_attn.plugin.registry import LAYERS
-
         tasks.DetectionModel("yolov8n-gam.yaml", verbose=False)
-        return Finding("layers", f"{len(LAYERS)} registered; the parser's self-test passed, yolov8n-gam.yaml builds")
     except Exception as error:  # whatever a changed Ultralytics raises
-        return Finding(
-            "layers", one_line(error), "supported is Ultralytics 8.3.0 to 8.4: pip install 'ultralytics>=8.3,<8.5'"
-        )
+        return Finding("layers", one_line(error), SUPPORTED)
+    return Finding("layers", f"{len(LAYERS)} registered; the parser's self-test passed, yolov8n-gam.yaml builds")
+
+
+def _kernels() -> Finding:
+    """In which form the layers compute."""
+    from yolo_attn.kernels.choice import described
+
+    return Finding("kernels", described())
+
+
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "python": _python,
+    "yolo_attn": _yolo_attn,
+    **{name: functools.partial(_package, name) for name in PACKAGES},
+    "copies": _copies,
+    "GPU": _gpu,
+    "layers": _layers,
+    "kernels": _kernels,
+}
+"""What is looked at, by its name in the report."""
