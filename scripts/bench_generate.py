@@ -104,7 +104,7 @@ def write_json(split: Split, file: Path) -> None:
         _stream(stream, "licenses", [licences])
         _stream(stream, "images", _images(split))
         _stream(stream, "annotations", (_annotations(split, chunk) for chunk in split.chunks()))
-        _stream(stream, "categories", [split.rng(4).permutation(rows).tolist()])
+        _stream(stream, "categories", [[rows[i] for i in split.rng(4).permutation(len(rows))]])
         stream.write(b"}")
 
 

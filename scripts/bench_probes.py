@@ -58,7 +58,7 @@ def build(kind: str, folder: Path, imgsz: int, train: bool = True) -> Any:
 
     args = get_cfg(overrides={"data": str(folder / "coco"), "task": "detect", "imgsz": imgsz})
     if kind == "txt":
-        data = {"names": yaml.safe_load((folder / "txt/data.yaml").read_text())["names"], "channels": 3}
+        data: Any = {"names": yaml.safe_load((folder / "txt/data.yaml").read_text())["names"], "channels": 3}
         images = str(folder / "txt/images/train2017")
         return build_yolo_dataset(args, images, BATCH, data, mode="train" if train else "val", stride=32)
     data = describe(args, ["train", "val"])

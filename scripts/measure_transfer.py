@@ -75,8 +75,15 @@ def measure(start: Start, args: argparse.Namespace, further: dict[str, Any]) -> 
         found = model.val(**given, project=str(project), name=f"{name}-0", exist_ok=True)
         first = {"epoch": 0, "AP": found.coco.metrics["AP"], "AP50": found.coco.metrics["AP50"]}
         seed = {"seed": int(start.seed), "epochs": args.epochs, "name": name, "patience": args.epochs}
-        init = start.identity_init == "yes"
-        trainer = run.train(str(cfg), str(project), args.weights, {**given, **seed}, identity_init=init)
+        trainer = run.train(
+            run.Training(
+                cfg=str(cfg),
+                settings={**given, **seed},
+                project=str(project),
+                weights=args.weights,
+                identity_init=start.identity_init == "yes",
+            )
+        )
     yield {**start._asdict(), **first}
     with trainer.csv.open() as file:
         for row in csv.DictReader(file):

@@ -58,7 +58,7 @@ class Pass:
 
     def __init__(self, module: nn.Module, x: Tensor, grad: Tensor | None) -> None:
         layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
-        self.module = module.to(x.device, memory_format=layout).train(grad is not None)
+        self.module = module.to(x.device).to(memory_format=layout).train(grad is not None)
         self.x, self.grad = x, grad
         self.half = x.dtype if x.dtype != torch.float32 else None
         self.wanted = [x, *module.parameters()]

@@ -129,7 +129,7 @@ def _volumes(forms: Forms, device: str) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for name in list(forms):
         with forms.attempt(name):
-            call = forms[name].call
+            call: Any = forms[name].call
             volume = call.x.numel() * call.x.element_size()
             found[name] = {"peak volumes": round(peak(call, device) / volume, 3)}
             if call.grad is not None:

@@ -35,6 +35,7 @@ def attended(scale: str, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 def measure(device: str, smoke: bool, rounds: int) -> Iterator[list[dict[str, Any]]]:
     """The rows of each of the two ways: one for each model, with its speed in relation to the plain model's."""
+    plan: list[tuple[str, int, int, tuple[str, ...]]]
     if smoke:
         plan = [("n", 1, 64, ("none", "SimAM"))]
     elif device == "cuda":

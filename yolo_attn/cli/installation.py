@@ -137,5 +137,5 @@ def _is_installed(file: str) -> bool:
     """Whether a file is an installed package's, this one's or Python's."""
     python = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     installed = {str(distribution.locate_file("")) for distribution in metadata.distributions()}
-    places = {Path(place).resolve() for place in (*python, *installed, Path(__file__).parents[1])}
+    places = {Path(place).resolve() for place in (*python, *installed, str(Path(__file__).parents[1]))}
     return any(Path(file).resolve().is_relative_to(place) for place in places)
