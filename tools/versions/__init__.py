@@ -1,0 +1,1 @@
+"""`python -m tools.versions`: the steps on many releases of Ultralytics, PyTorch and Python; writes docs/versions.md."""

@@ -1,0 +1,52 @@
+"""What releases cannot do by themselves, and what they need of other packages.
+
+A step that is listed here must fail where it is listed: one that passes there is reported as a failure of this table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from packaging.specifiers import SpecifierSet
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Why a step cannot pass in some environments, without this package either.
+
+    Attributes:
+        step: Name of the step.
+        where: Versions of packages, all of which must hold.
+        reason: What plain Ultralytics or PyTorch does there.
+    """
+
+    step: str
+    where: Mapping[str, str]
+    reason: str
+
+    def holds(self, versions: Mapping[str, str]) -> bool:
+        """Whether it holds for an environment's versions."""
+        return all(name in versions and meets(versions[name], wanted) for name, wanted in self.where.items())
+
+
+LIMITS = (
+    Limit("yolo12", {"ultralytics": "<8.3.78"}, "Ultralytics has no yolo12 before 8.3.78"),
+    Limit("yolo26", {"ultralytics": "<8.4.0"}, "Ultralytics has no yolo26 before 8.4.0"),
+)
+
+BESIDE = {"numpy<2.4": "<8.3.105"}
+"""What a release of Ultralytics needs in front beside itself: it calls np.trapz, which NumPy 2.4 removed."""
+
+
+def limit_of(step: str, versions: Mapping[str, str]) -> Limit | None:
+    """Why a step cannot pass in an environment; None where it should."""
+    return next((limit for limit in LIMITS if limit.step == step and limit.holds(versions)), None)
+
+
+def beside(release: str) -> list[str]:
+    """Requirements that a release of Ultralytics has beside itself."""
+    return [requirement for requirement, wanted in BESIDE.items() if meets(release, wanted)]
+
+
+def meets(version: str, wanted: str) -> bool:
+    """Whether a version meets a specifier; builds such as 2.1.0+cpu count as their release."""
+    return SpecifierSet(wanted).contains(version.partition("+")[0], prereleases=True)
