@@ -1,1 +1,1 @@
-"""`python -m tools.versions`: the steps on many releases of Ultralytics, PyTorch and Python; writes docs/versions.md."""
+"""`python -m tools.versions`: steps on many releases of Ultralytics, PyTorch and Python."""

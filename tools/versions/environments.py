@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tomllib
 from filelock import FileLock
 
 from tools.versions.limits import beside
 
 ROOT = Path(__file__).resolve().parents[2]
+PROJECT = ROOT / "pyproject.toml"
 CACHE = Path(sys.prefix) / "versions"
 """Folder of the releases and environments; it goes with the environment that runs this."""
 
@@ -28,6 +28,7 @@ RELEASES = (
 """Releases of Ultralytics beside the newest, which is the one that is installed."""
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+UV = (sys.executable, "-m", "uv")
 INSTALL_LIMIT = 1800
 """Seconds that an installation may take."""
 
@@ -86,12 +87,12 @@ class End:
         folder, interpreter = CACHE / self.name, find_python(self.python)
         CACHE.mkdir(exist_ok=True)
         done = folder / "installed.txt"
-        wanted = "\n".join([*declared(), *self.requirements, *self.options])
+        wanted = "\n".join([PROJECT.read_text(encoding="utf-8"), *self.requirements, *self.options])
         with FileLock(f"{folder}.lock"):
             if not done.is_file() or done.read_text() != wanted:
-                _run("uv", "venv", "--quiet", "--clear", "--no-python-downloads", "--python", interpreter, folder)
-                requirements = [*declared(), *self.requirements]
-                _run("uv", "pip", "install", "--python", folder / "bin/python", *self.options, *requirements)
+                _run(*UV, "venv", "--quiet", "--clear", "--no-python-downloads", "--python", interpreter, folder)
+                python = folder / "bin" / "python"
+                _run(*UV, "pip", "install", "--python", python, *self.options, "-r", PROJECT, *self.requirements)
                 done.write_text(wanted)
         return Ready(folder / "bin" / "python")
 
@@ -143,16 +144,11 @@ def _pythons(version: str) -> Iterator[Path]:
     yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python"))
 
 
-def declared() -> list[str]:
-    """The package's requirements, as pyproject.toml declares them."""
-    with (ROOT / "pyproject.toml").open("rb") as stream:
-        return tomllib.load(stream)["project"]["dependencies"]
-
-
 def lowest(package: str) -> str:
-    """The lowest version of a package that is declared."""
-    (bound,) = [match[1] for line in declared() if (match := re.match(rf"{package}>=([\d.]+)", line))]
-    return bound
+    """The lowest version of a package that pyproject.toml declares."""
+    found = re.search(rf'"{package}>=([\d.]+)', PROJECT.read_text(encoding="utf-8"))
+    assert found, package
+    return found[1]
 
 
 def _run(*command: str | Path) -> None:

@@ -33,7 +33,7 @@ LIMITS = (
     Limit("yolo26", {"ultralytics": "<8.4.0"}, "Ultralytics has no yolo26 before 8.4.0"),
 )
 
-BESIDE = {"numpy<2.4": "<8.3.105"}
+BESIDE = {"numpy<2.4": "<=8.3.100"}
 """What a release of Ultralytics needs in front beside itself: it calls np.trapz, which NumPy 2.4 removed."""
 
 

@@ -17,17 +17,19 @@ SIGNS = {"passed": "✓", "cannot": "–", "failed": "✗"}
 
 TEXT = """# Versions
 
-Supported are the releases of Ultralytics, PyTorch and Python that this table shows as run. `make test-versions` writes it:
-each row is one run of the {number} steps below in one environment, on the CPU, with a drawn set of 24 images and at 64 pixels.
-`python -m tools.versions 8.4.0 lowest` runs these alone and leaves the other rows as they are.
+Supported are the releases of Ultralytics, PyTorch and Python that this table shows as run. `make test-versions`
+writes it: each row is one run of the {number} steps below in one environment, on the CPU, with a drawn set of 24
+images, at 64 pixels. `python -m tools.versions 8.4.0 lowest` runs these two alone and leaves the others as they are.
 
 ✓ passed, ✗ failed, – not possible with these releases without this package either; the reasons are below.
 
 {table}
 
-Rows `8.…` and `newest` have that Ultralytics in one environment, which `python-…` rows do not share: these are made new, with the
-newest releases of everything that the Python can have. `pytorch-oldest` has the oldest PyTorch that `pyproject.toml` declares,
-`lowest` the lowest declared release of every package. {beside}
+The rows of releases and `newest` share one environment, in front of which each release of Ultralytics lies. Each other
+row has its own: `python-…` with the newest release of every package that this Python can have, `pytorch-oldest` with
+the oldest PyTorch that `pyproject.toml` declares and a NumPy that it can use, `lowest` with the lowest declared release
+of every package. {beside}
+
 {machines}
 
 ## Steps
@@ -82,10 +84,11 @@ def _row(environment: Release | End, rows: Mapping[str, Row]) -> str:
     if row is None:
         return _line([environment.name, "not yet run", *[""] * (3 + len(STEPS))])
     found = [row.versions.get(name, "") for name in ("ultralytics", "python", "torch", "numpy")]
-    signs = [
-        SIGNS[row.outcomes[step.__name__].partition(":")[0]] if step.__name__ in row.outcomes else "" for step in STEPS
-    ]
-    return _line([environment.name, *found, *signs])
+    return _line([environment.name, *found, *(_sign(row, step.__name__) for step in STEPS)])
+
+
+def _sign(row: Row, step: str) -> str:
+    return SIGNS[row.outcomes[step].partition(":")[0]] if step in row.outcomes else ""
 
 
 def _line(cells: list[str]) -> str:

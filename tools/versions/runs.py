@@ -67,7 +67,9 @@ def run(environment: Release | End, names: Sequence[str] = NAMES) -> Row:
         errors: dict[str, str | None] = {}
         while left := [name for name in names if name not in errors]:
             errors |= _process(ready, home, left)
-        versions = next((line["versions"] for line in _lines(home / "report.jsonl") if "versions" in line), {})
+        versions: dict[str, str] = next(
+            (line["versions"] for line in _lines(home / "report.jsonl") if "versions" in line), {}
+        )
         outcomes = {name: _outcome(name, errors[name], versions) for name in names}
         if any(outcome.startswith("failed") for outcome in outcomes.values()):
             print((home / "log.txt").read_text(errors="replace"))

@@ -18,7 +18,7 @@ from typing import Any
 
 PACKAGES = ("ultralytics", "torch", "torchvision", "numpy", "opencv-python", "msgspec", "onnx", "onnxruntime")
 SIZE = 64
-YOLO = {"imgsz": SIZE, "batch": 8, "device": "cpu", "workers": 0, "plots": False}
+SETTINGS = {"imgsz": SIZE, "batch": 8, "device": "cpu", "workers": 0, "plots": False}
 OPTIONS = ("--imgsz", SIZE, "--batch", 8, "--device", "cpu")
 QUICK = ("workers=0", "plots=False")
 CATEGORIES = {3, 7, 42}
@@ -156,7 +156,7 @@ model.train(data=sys.argv[1], project=sys.argv[2], name="killed", epochs=2, **{s
 def kill_and_resume(home: Path) -> None:
     """A training that is killed in its second epoch goes on by `train --resume` and has a row for each epoch."""
     arguments = (str(data(home)), str(home / "runs"))
-    killed = python(KILLED.format(settings=YOLO), home, *arguments, code=-9)
+    killed = python(KILLED.format(settings=SETTINGS), home, *arguments, code=-9)
     last = home / "runs/killed/weights/last.pt"
     assert last.is_file(), killed
     command("train", "--resume", last)
@@ -186,18 +186,18 @@ assert len(found) == 8 and sum(len(each.boxes) for each in found) > 0
 
 def plain_python(home: Path) -> None:
     """`YOLO(...).train(data=...)` and `.val()` in Python on COCO-format data report COCO's AP."""
-    from ultralytics import YOLO as Model
+    from ultralytics import YOLO
 
-    model: Any = Model("yolo11n-nam.yaml")
+    model: Any = YOLO("yolo11n-nam.yaml")
     where = {"project": str(home / "runs"), "data": str(data(home))}
-    metrics = model.train(epochs=1, name="plain", **where, **YOLO)
+    metrics = model.train(epochs=1, name="plain", **where, **SETTINGS)
     assert metrics.fitness == metrics.coco.metrics["AP"], metrics.fitness
-    assert model.val(name="plain-val", **where, **YOLO).coco is not None
+    assert model.val(name="plain-val", **where, **SETTINGS).coco is not None
 
 
 def yolo_grammar(home: Path) -> None:
     """`yolo-attn detect train model=... data=...` in Ultralytics' own grammar trains on COCO-format data."""
-    settings = [f"{key}={value}" for key, value in {**YOLO, "project": home / "runs", "name": "grammar"}.items()]
+    settings = [f"{key}={value}" for key, value in {**SETTINGS, "project": home / "runs", "name": "grammar"}.items()]
     command("detect", "train", "model=yolov8n-simam.yaml", f"data={data(home)}", "epochs=1", *settings)
     assert "metrics/COCO_AP" in results(home / "runs/grammar")[0]
 
@@ -217,7 +217,7 @@ def worker(home: Path) -> None:
     from yolo_attn.engine.trainer import DetectionTrainer
 
     where = {"data": str(data(home)), "project": str(home / "runs"), "name": "worker"}
-    trainer = DetectionTrainer(overrides={"model": "yolov8n-gam.yaml", "epochs": 1, **where, **YOLO})
+    trainer = DetectionTrainer(overrides={"model": "yolov8n-gam.yaml", "epochs": 1, **where, **SETTINGS})
     python(Path(generate_ddp_file(trainer)).read_text(), home)
     assert results(home / "runs/worker")
 
