@@ -67,9 +67,8 @@ def run(environment: Release | End, names: Sequence[str] = NAMES) -> Row:
         errors: dict[str, str | None] = {}
         while left := [name for name in names if name not in errors]:
             errors |= _process(ready, home, left)
-        versions: dict[str, str] = next(
-            (line["versions"] for line in _lines(home / "report.jsonl") if "versions" in line), {}
-        )
+        reported = [line["versions"] for line in _lines(home / "report.jsonl") if "versions" in line]
+        versions: dict[str, str] = reported[0] if reported else {}
         outcomes = {name: _outcome(name, errors[name], versions) for name in names}
         if any(outcome.startswith("failed") for outcome in outcomes.values()):
             print((home / "log.txt").read_text(errors="replace"))
