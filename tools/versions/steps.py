@@ -315,11 +315,12 @@ def plain_yaml(home: Path) -> Path:
 
 def plain_checkpoint(home: Path) -> Path:
     """A checkpoint of it, of random weights."""
+    import torch
     from ultralytics import YOLO
 
     file = home / "yolov8n-plain.pt"
     if not file.is_file():
-        YOLO(plain_yaml(home)).save(file)
+        torch.save({"model": YOLO(plain_yaml(home)).model, "train_args": {}}, file)
     return file
 
 
