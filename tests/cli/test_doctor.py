@@ -58,7 +58,7 @@ def test_numpy_that_an_old_ultralytics_cannot_use(release, tmp_path):
     assert result.returncode == 1
     lines = result.stdout.splitlines()
     (i,) = [i for i, line in enumerate(lines) if line.startswith("! metrics ")]
-    assert "no validation runs: module 'numpy' has no attribute 'trapz'" in lines[i]
+    assert "no validation runs: AttributeError: module 'numpy' has no attribute 'trapz'" in lines[i]
     assert lines[i + 1].endswith("-> pip install 'numpy<2.4'")
 
 
