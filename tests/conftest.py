@@ -133,7 +133,7 @@ def make_coco(tmp_path):
         content = {
             "images": [{"id": i, "file_name": name, "width": 64, "height": 48} for i, name in images],
             "categories": [{"id": i, "name": name} for i, name in categories],
-            "annotations": [{"id": n, **a} for n, a in enumerate(annotations)],
+            "annotations": [{"id": n, **a} for n, a in enumerate(annotations, start=1)],
         }
         file = tmp_path / "annotations" / f"instances_{split}.json"
         file.parent.mkdir(exist_ok=True)
