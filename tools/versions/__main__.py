@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from tools.versions.environments import MissingPythonError, environments, release_folder
+from tools.versions.environments import UnavailableError, environments, release_folder
 from tools.versions.page import keep
 from tools.versions.runs import run
 
@@ -26,7 +26,7 @@ def main() -> int:
         print(f"{name} …", flush=True)
         try:
             row = run(known[name])
-        except MissingPythonError as error:
+        except UnavailableError as error:
             print(f"{name}: not run: {error}", flush=True)
             continue
         keep(name, row)

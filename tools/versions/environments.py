@@ -33,8 +33,8 @@ INSTALL_LIMIT = 1800
 """Seconds that an installation may take."""
 
 
-class MissingPythonError(Exception):
-    """No interpreter of a version is at hand."""
+class UnavailableError(Exception):
+    """An environment cannot be made here: an interpreter is not at hand, or an installation failed."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class End:
         """Install it.
 
         Raises:
-            MissingPythonError: If its Python is not at hand.
+            UnavailableError: If it cannot be made.
         """
         folder, interpreter = CACHE / self.name, find_python(self.python)
         CACHE.mkdir(exist_ok=True)
@@ -99,7 +99,7 @@ class End:
 
 def environments() -> list[Release | End]:
     """All environments, oldest release first."""
-    exporters = ("onnx", "onnxruntime")
+    exporters = [f"{package}>={lowest(package)}" for package in ("onnx", "onnxruntime")]
     return [
         *map(Release, (*RELEASES, "newest")),
         *(End(f"python-{version}", version, exporters) for version in PYTHONS),
@@ -126,14 +126,14 @@ def find_python(version: str) -> Path:
     """An interpreter of a version: this one, one on the PATH, or one of pyenv's.
 
     Raises:
-        MissingPythonError: If there is none.
+        UnavailableError: If there is none.
     """
     for python in _pythons(version):
         code = "import sys; print('%d.%d' % sys.version_info[:2])"
         result = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
         if result.returncode == 0 and result.stdout.strip() == version:
             return python
-    raise MissingPythonError(f"no Python {version} is on the PATH or among pyenv's versions")
+    raise UnavailableError(f"no Python {version} is on the PATH or among pyenv's versions")
 
 
 def _pythons(version: str) -> Iterator[Path]:
@@ -156,4 +156,4 @@ def _run(*command: str | Path) -> None:
         [str(part) for part in command], capture_output=True, text=True, timeout=INSTALL_LIMIT, check=False
     )
     if result.returncode:
-        raise SystemExit(f"{' '.join(map(str, command[:4]))} … failed:\n{result.stderr[-2000:]}")
+        raise UnavailableError(f"{' '.join(map(str, command))} failed:\n{result.stderr[-2000:]}")

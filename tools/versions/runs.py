@@ -57,7 +57,7 @@ def run(environment: Release | End, names: Sequence[str] = NAMES) -> Row:
     """Run steps in an environment; the log of a failed one is printed.
 
     Raises:
-        MissingPythonError: If the environment's Python is not at hand.
+        UnavailableError: If the environment cannot be made.
     """
     ready = environment.prepare()
     start = time.monotonic()
