@@ -3,7 +3,7 @@
 A step that is listed here must fail where it is listed: one that passes there is reported as a failure of this table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
@@ -33,8 +33,26 @@ LIMITS = (
     Limit("yolo26", {"ultralytics": "<8.4.0"}, "Ultralytics has no yolo26 before 8.4.0"),
 )
 
-BESIDE = {"numpy<2.4": "<=8.3.100"}
-"""What a release of Ultralytics needs in front beside itself: it calls np.trapz, which NumPy 2.4 removed."""
+
+@dataclass(frozen=True)
+class Beside:
+    """Packages that releases of Ultralytics need in front beside them.
+
+    Attributes:
+        requirements: The packages, all of them, since their own requirements are not installed.
+        releases: Versions of Ultralytics.
+        reason: What they are needed for, and which command says so.
+    """
+
+    requirements: Sequence[str]
+    releases: str
+    reason: str
+
+
+BESIDE = (
+    Beside(("numpy<2.4",), "<=8.3.100", "it calls np.trapz, which NumPy 2.4 removed; `doctor` says so"),
+    Beside(("onnxscript", "onnx-ir"), "<=8.3.200", "ONNX export with a recent PyTorch needs it; `export` says so"),
+)
 
 
 def limit_of(step: str, versions: Mapping[str, str]) -> Limit | None:
@@ -44,7 +62,7 @@ def limit_of(step: str, versions: Mapping[str, str]) -> Limit | None:
 
 def beside(release: str) -> list[str]:
     """Requirements that a release of Ultralytics has beside itself."""
-    return [requirement for requirement, wanted in BESIDE.items() if meets(release, wanted)]
+    return [each for needed in BESIDE if meets(release, needed.releases) for each in needed.requirements]
 
 
 def meets(version: str, wanted: str) -> bool:

@@ -67,11 +67,11 @@ def render(rows: Mapping[str, Row]) -> str:
     ran = [(each.name, rows[each.name]) for each in known if each.name in rows]
     header = ["environment", "Ultralytics", "Python", "PyTorch", "NumPy", *map(str, range(1, len(STEPS) + 1))]
     lines = [_line(header), _line(["---"] * len(header)), *(_row(each, rows) for each in known)]
-    beside = [f"Ultralytics {where} runs with {what}, which `doctor` asks for" for what, where in BESIDE.items()]
+    beside = [f"Ultralytics {each.releases} lies beside {each.requirements[0]}: {each.reason}." for each in BESIDE]
     return TEXT.format(
         number=len(STEPS),
         table="\n".join(lines),
-        beside=f"{'; '.join(beside)}.",
+        beside=" ".join(beside),
         machines=_machines(ran),
         steps="\n".join(f"{i}. {(step.__doc__ or '').strip()}" for i, step in enumerate(STEPS, 1)),
         limits=_reasons(ran, "cannot"),
