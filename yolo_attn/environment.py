@@ -1,8 +1,9 @@
-"""Environment variables for a while: what settings have no place for reaches the processes that are started."""
+"""Values for a while: environment variables, by which settings reach processes that are started, and attributes."""
 
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -23,3 +24,14 @@ def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, **values: Any) -> Iterator[None]:
+    """Give an object's attributes other values for a while."""
+    before = {name: getattr(owner, name) for name in values}
+    vars(owner).update(values)
+    try:
+        yield
+    finally:
+        vars(owner).update(before)

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -14,8 +15,9 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 
-PART = ".part"
-"""Suffix of what is still being written; a process that is killed may leave one behind."""
+PREFIX, PART = ".yolo_attn-", ".part"
+TEMPORARY = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{16}}-\w{{8}}{re.escape(PART)}")
+"""Names of what is still being written: ours alone, and all that is ever cleaned up without a list of names."""
 
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -66,10 +68,13 @@ def check_plain_file(file: str | Path, label: str = "") -> None:
 
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """Write `content` under a temporary name beside `file`, then rename it; an OSError names `file`."""
+    """Write `content` under a temporary name beside `file`, then rename it; an OSError names `file`.
+
+    A link of that name is replaced; what it leads to stays as it is.
+    """
     with _named(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=PART)
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=_prefix(), suffix=PART)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -134,16 +139,24 @@ def plain_stem(name: str) -> str:
 
 
 @contextlib.contextmanager
+def scratch_folder(place: Path) -> Iterator[Path]:
+    """A new folder in `place`, under a temporary name; it is removed afterwards, with all in it."""
+    scratch = Path(tempfile.mkdtemp(dir=place, prefix=_prefix(), suffix=PART))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def whole_files(folder: Path) -> Iterator[Path]:
     """A folder to write files in which, once all of them are written, move into `folder` by the order of their names.
 
-    Whatever happens, it is gone afterwards; an OSError names the file that was being written.
+    It is removed in any case; an OSError names the file that was being written.
     """
-    scratch = folder / PART
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        with _named(folder):
-            scratch.mkdir(parents=True)
+    with _named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(folder) as scratch:
             try:
                 yield scratch
             except OSError as error:
@@ -151,17 +164,29 @@ def whole_files(folder: Path) -> Iterator[Path]:
                 raise OSError(error.errno, error.strerror, str(folder / newest.name)) from error
             for file in sorted(scratch.iterdir()):
                 file.replace(folder / file.name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what a process that was killed has left half written in a folder and below."""
-    for part in folder.rglob(f"*{PART}"):
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+def remove_temporaries(*folders: Path) -> None:
+    """Remove what a process that was killed has left half written in these folders, and not below."""
+    for folder in folders:
+        for left in folder.glob(f"{PREFIX}*{PART}"):
+            if left.is_symlink() or not TEMPORARY.fullmatch(left.name):
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, as far as nothing lies in them."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _prefix() -> str:
+    return f"{PREFIX}{secrets.token_hex(8)}-"
 
 
 @contextlib.contextmanager
@@ -170,7 +195,7 @@ def _named(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or PART in str(error.filename):
+        if error.filename is None or TEMPORARY.search(str(error.filename)):
             error.filename = str(file)
         raise
 

@@ -73,12 +73,21 @@ def test_the_same_comes_back(kept, small_coco, small_poses, tmp_path, ids, task,
     assert_same(read_afresh(annotations, task), first)
 
 
+TEMPORARY = ".yolo_attn-0123456789abcdef-abcdefg_.part"
+
+
 def test_files_of_others_stay(kept, annotations, tmp_path):
     """Whatever folder is named: only what was kept here, and not read for long, goes."""
     place = tmp_path / "cache/data"
     place.mkdir(parents=True)
-    names = ["labels.csv", "model.safetensors", "index-detect-x.safetensors", "folder"]
-    ours = [f"index-detect-{'0' * 40}.safetensors", f".pictures-{'a' * 40}.safetensors.x.part"]
+    names = [
+        "labels.csv",
+        "model.safetensors",
+        "index-detect-x.safetensors",
+        f"pictures-{'a' * 40}.safetensors.old",
+        "folder",
+    ]
+    ours = [f"index-detect-{'0' * 40}.safetensors", TEMPORARY]
     for name in (*names[:-1], *ours):
         (place / name).write_text("x")
     (place / "folder").mkdir()
@@ -246,7 +255,7 @@ def test_a_file_for_a_folder_is_told_of_once(kept, annotations, tmp_path, caplog
 
 
 def test_a_half_written_one_of_a_killed_process_goes_in_time(kept, annotations, tmp_path):
-    part = tmp_path / "cache/data/.index-detect-00000000000000000000aaaaaaaaaaaaaaaaaaaa.safetensors.x1.part"
+    part = tmp_path / "cache/data" / TEMPORARY
     part.parent.mkdir(parents=True)
     part.write_bytes(b"")
     os.utime(part, (0, 0))

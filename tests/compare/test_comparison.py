@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from commands import BASE, arguments
@@ -78,7 +79,7 @@ def test_a_comparison_does_not_lie_among_its_data(easy_coco, capfd):
 def test_a_folder_that_a_kill_left_at_once_is_gone_on_in(tmp_path):
     _check_ours(tmp_path / "none")
     (tmp_path / ".lock").touch()
-    (tmp_path / ".manifest.json.abc.part").touch()
+    (tmp_path / ".yolo_attn-0123456789abcdef-abcdefg_.part").touch()
     _check_ours(tmp_path)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError):
@@ -98,12 +99,12 @@ def test_what_no_training_has_left_is_not_removed_for_one(tmp_path):
 
 
 def test_what_cannot_be_removed_is_told(tmp_path, monkeypatch):
-    def refuse(folder):
-        raise OSError(errno.EACCES, "Permission denied", str(folder / "args.yaml"))
+    def refuse(file, **_):
+        raise OSError(errno.EACCES, "Permission denied", str(file))
 
     job(tmp_path).folder.mkdir(parents=True)
-    job(tmp_path).log.touch()
-    monkeypatch.setattr(shutil, "rmtree", refuse)
+    (job(tmp_path).folder / "args.yaml").touch()
+    monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(RunError, match=r"args\.yaml: Permission denied; a training is to begin anew there"):
         run_all([job(tmp_path)], ["cpu"], 1, lambda *_: None)
 

@@ -12,7 +12,8 @@ import sys
 import psutil
 import pytest
 from commands import arguments
-from support import ROOT, Command
+from strangers import OURS, plant, survive
+from support import ROOT, Command, contents
 
 from yolo_attn.cli import main
 from yolo_attn.compare.images import look
@@ -109,15 +110,38 @@ def test_a_comparison_that_is_killed_goes_on_to_the_same_numbers(sent, moment, f
     assert accuracy(output) == accuracy(whole)
 
 
-def test_a_training_whose_numbers_are_lost_is_trained_again_to_the_same(whole, easy_coco, tmp_path):
+def test_a_training_whose_numbers_are_lost_is_trained_again_to_the_same_and_strangers_files_stay(
+    whole, easy_coco, tmp_path
+):
     output = shutil.copytree(whole, tmp_path / "study")
-    lost = output / "runs/simam-neck/seed-1"
+    lost, other = output / "runs/simam-neck/seed-1", output / "runs/base/seed-1"
     (lost / "metrics.json").unlink()
     (lost / "predictions.json").unlink()
-    (output / ".report.html.abc.part").write_text("half of it")
+    planted = {}
+    for n, place in enumerate((output, output / "models", output / "runs", lost, lost / "weights", other)):
+        planted |= plant(place, tmp_path / f"outside{n}")
+    for place in (output, output / "models", other):
+        (place / OURS).write_text("half of it")
+    (output / "runs" / OURS).write_text("no place of ours")
     assert main(arguments(easy_coco, output)) == 0
     assert accuracy(output) == accuracy(whole)
-    assert not (output / ".report.html.abc.part").exists()
+    assert survive(planted)
+    assert [str(file.relative_to(output)) for file in output.rglob(OURS) if "below" not in file.parts] == [
+        f"runs/{OURS}"
+    ]
+
+
+@pytest.mark.parametrize("name", ["seed-1", "seed-1.log", "seed-1/weights"])
+def test_no_training_begins_behind_a_link(whole, easy_coco, tmp_path, capsys, name):
+    output = shutil.copytree(whole, tmp_path / "study")
+    place = output / "runs/simam-neck" / name
+    (output / "runs/simam-neck/seed-1/run.json").unlink()
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    before = contents(tmp_path / "elsewhere") if place.is_dir() else place.read_bytes()
+    assert main(arguments(easy_coco, output)) == 2
+    assert f"{place}: it is a link" in capsys.readouterr().err
+    assert (contents(tmp_path / "elsewhere") if place.is_dir() else place.read_bytes()) == before
 
 
 def test_a_report_does_not_need_the_costs(whole, easy_coco, tmp_path):

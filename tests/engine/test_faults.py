@@ -62,7 +62,7 @@ def check_sound(folder, epochs=None, parts=False):
         assert len(done) == epochs
         assert {file.name for file in weights} == ({"best.pt", "last.pt"} if epochs else set())
     if not parts:
-        assert [str(f) for f in folder.rglob("*.part")] == []
+        assert [str(f) for f in folder.rglob(".yolo_attn-*")] == []
 
 
 @contextmanager
@@ -166,6 +166,25 @@ def test_no_room_for_what_a_validation_leaves(
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"yolo-attn: error: {tmp_path / 'val' / file}: File too large"
     assert {f.name for f in (tmp_path / "val").iterdir()} <= {"data.yaml", "data_report.json", "metrics.json"} - {file}
+
+
+@pytest.mark.parametrize("there", ["", "of an earlier export"])
+@pytest.mark.parametrize("fmt", ["safetensors", "torchscript", "onnx", "openvino"])
+def test_no_room_for_an_export(finished, tmp_path, capsys, fmt, there):
+    """One line, nothing half written, and an earlier export as it was."""
+    weights = shutil.copy(finished / "weights/best.pt", tmp_path)
+    target = tmp_path / ("best_openvino_model" if fmt == "openvino" else f"best.{fmt}")
+    if there:
+        (target / "best.xml" if fmt == "openvino" else target).parent.mkdir(exist_ok=True)
+        (target / "best.xml" if fmt == "openvino" else target).write_text(there)
+    before = contents(tmp_path)
+    with largest_file(10_000):
+        assert run("export", "--weights", weights, "--format", fmt, "--imgsz", 64) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"yolo-attn: error: --format {fmt}: ")
+    if fmt == "safetensors":
+        assert line.endswith(f"{target}: File too large; nothing was written")
+    assert contents(tmp_path) == before
 
 
 def test_plot_that_cannot_be_written_is_told_of(caplog, monkeypatch):

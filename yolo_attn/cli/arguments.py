@@ -135,7 +135,7 @@ def check_output(output: Path, force: bool) -> None:
     """
     if output.suffix not in {".yaml", ".yml"} or not output.name.isprintable():
         raise UserError(f"-o {str(output)!r}: expected the name of a YAML file, such as yolov8n-gam.yaml")
-    if output.is_dir() or (output.exists() and not force):
+    if output.is_dir() or ((output.exists() or output.is_symlink()) and not force):
         raise UserError(f"-o {output}: it is there already; choose another name, or --force to write over a file")
     if not output.absolute().parent.is_dir():
         raise UserError(f"-o {output}: there is no folder {output.parent}; create it first")

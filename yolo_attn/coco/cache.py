@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 import zlib
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors.numpy import save
 from ultralytics.utils import LOGGER
 
 from yolo_attn.coco import CACHE_VARIABLE
-from yolo_attn.files import expanded, write_bytes
+from yolo_attn.files import TEMPORARY, expanded, write_bytes
 
 VERSION = "3"
 """Changes with any change of what is kept."""
@@ -29,7 +30,7 @@ WORTHWHILE = 2**20
 KEPT_SECONDS = 90 * 24 * 3600
 """How long a file stays that nobody reads."""
 
-OURS = re.compile(r"\.?(index-\w+|pictures)-[0-9a-f]{40}\.safetensors(\..*)?")
+OURS = re.compile(rf"(index-\w+|pictures)-[0-9a-f]{{40}}\.safetensors|{TEMPORARY.pattern}")
 """Names of what is kept here, and of what is being written: the folder may be anybody's."""
 
 
@@ -106,7 +107,12 @@ def _remove_old(place: Path) -> None:
     """Remove files of ours that nobody has read for long; another process may be faster."""
     for other in place.iterdir():
         with contextlib.suppress(OSError):
-            if OURS.fullmatch(other.name) and other.stat().st_mtime < time.time() - KEPT_SECONDS:
+            status = other.lstat()
+            if (
+                OURS.fullmatch(other.name)
+                and stat.S_ISREG(status.st_mode)
+                and status.st_mtime < time.time() - KEPT_SECONDS
+            ):
                 other.unlink()
 
 

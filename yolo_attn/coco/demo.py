@@ -1,7 +1,6 @@
 """The demo set: seeded pictures of circles, triangles and stars with COCO JSON, drawn on first use."""
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.random import Generator
 
 from yolo_attn.coco.cache import folder as cache_folder
 from yolo_attn.errors import UserError
-from yolo_attn.files import expanded
+from yolo_attn.files import expanded, scratch_folder
 
 DEMO_VERSION = "demo-v1"
 """Name of the set's folder; it changes with any change of the drawing."""
@@ -63,6 +62,7 @@ def _crescent() -> np.ndarray:
 _OUTLINES = {7: _star(32, 1.0), 3: 1.2 * _star(3, 0.5), 42: 1.2 * _star(5, 0.42)}
 _HUES = {7: (-40, 70), 3: (80, 190), 42: (200, 310)}
 _USUAL_HUE = 0.75
+_COLOURS_TRIED = 1000
 _SQUARE = _star(4, 0.7072)
 _PLUS = np.array([[3, 1, 1, -1, -1, -3, -3, -1, -1, 1, 1, 3], [1, 1, 3, 3, 1, 1, -1, -1, -3, -3, -1, -1]]).T / 3.2
 _BAR = np.array([(-1.6, -0.22), (1.6, -0.22), (1.6, 0.22), (-1.6, 0.22)])
@@ -137,9 +137,10 @@ def _paint(rng: Generator, image: np.ndarray, alpha: np.ndarray, category: int) 
     area = np.s_[max(y - pad, 0) : y + height + pad, max(x - pad, 0) : x + width + pad]
     patch, cover = image[area], alpha[area].astype(np.float32)[..., None] / 255
     below = (patch * cover).sum((0, 1)) / cover.sum()
-    colour = below
-    while np.linalg.norm(colour - below) < 110:
+    for _ in range(_COLOURS_TRIED):
         colour = _colour(rng, (0.3, 0.95), (0.25, 1.0), _HUES[category] if usual else (0, 360))
+        if np.linalg.norm(colour - below) >= 110:
+            break
     fill = _texture(rng, cover.shape[:2], colour, rng.uniform(5, 30))
     offset = np.array([(1, 0, 2), (0, 1, 2)], np.float32)
     shadow = cv2.warpAffine(cv2.GaussianBlur(cover, (0, 0), 2.0), offset, cover.shape[1::-1])
@@ -259,8 +260,8 @@ def demo_dataset(folder: Path | None = None, *, train: int = 320, val: int = 80)
         return root
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".drawing-", dir=cache, ignore_cleanup_errors=True) as aside:
-            drawn = Path(aside) / root.name
+        with scratch_folder(cache) as aside:
+            drawn = aside / root.name
             _draw_split(drawn, "train", train, first_id=1)
             _draw_split(drawn, "val", val, first_id=100_001)
             drawn.rename(root)

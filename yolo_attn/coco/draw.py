@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from ultralytics.utils.patches import imread
 
 from yolo_attn.coco.index import CocoIndex
 from yolo_attn.coco.report import FILE_NAME, Examined
+from yolo_attn.errors import UserError
 from yolo_attn.files import plain_stem, write_bytes, write_json
 
 MOST_PICTURES = 200
@@ -35,6 +37,9 @@ LINE, BACKGROUND = 20, 40
 PLAIN: tuple[int, ...] = (230, 230, 230)
 FONT, TEXT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 
+OURS = re.compile(r"\w+-\d{3}-[\w.-]+\.jpg")
+"""Names of the pictures that are drawn."""
+
 
 def draw(examined: Mapping[str, Examined], folder: Path) -> int:
     """Draw suspect boxes, all of an image's in one picture, and write data_report.json beside them.
@@ -45,7 +50,17 @@ def draw(examined: Mapping[str, Examined], folder: Path) -> int:
 
     Returns:
         How many pictures were drawn.
+
+    Raises:
+        UserError: If there are files under the names of such pictures that no earlier drawing left.
     """
+    if not (folder / FILE_NAME).is_file():
+        for file in sorted(folder.glob("*.jpg")):
+            if OURS.fullmatch(file.name):
+                raise UserError(
+                    f"--pictures {folder}: {file.name} is not of an earlier check-data, which leaves a {FILE_NAME}; "
+                    "choose another folder"
+                )
     write_json(folder / FILE_NAME, {split: found.report.as_json() for split, found in examined.items()})
     drawn = 0
     for split, found in examined.items():

@@ -22,11 +22,11 @@ from yolo_attn.compare.processes import ask
 from yolo_attn.compare.progress import Progress
 from yolo_attn.compare.report import write_report
 from yolo_attn.compare.runner import LOCK, Job, locked, run_all
-from yolo_attn.compare.study import Call, Data, Manifest, Variant, Weights, read_study
+from yolo_attn.compare.study import Call, Data, Manifest, Variant, Weights, read_study, run_folder
 from yolo_attn.engine.run import Training, check_training
 from yolo_attn.engine.validator import versions
 from yolo_attn.errors import RunError, UserError
-from yolo_attn.files import check_apart, check_writable, remove_parts, write_json, write_text
+from yolo_attn.files import TEMPORARY, check_apart, check_writable, remove_temporaries, write_json, write_text
 from yolo_attn.plugin.yamls import read_model
 
 MANIFEST = "manifest.json"
@@ -125,7 +125,9 @@ def compare(comparison: Comparison) -> Path:
     with locked(folder):
         manifest = _joined(folder, manifest, models)
         write_json(folder / MANIFEST, asdict(manifest))
-        remove_parts(folder)
+        runs = [run_folder(folder, each.name, seed) for each in manifest.variants for seed in manifest.seeds]
+        weights = [run / "weights" for run in runs]
+        remove_temporaries(folder, folder / "models", *runs, *weights)
         for model in models:
             write_text(_model_file(folder, comparison.base, model.variant), model.text)
         if examined.index:
@@ -165,8 +167,10 @@ def _check_ours(folder: Path) -> None:
     if (folder / MANIFEST).exists():
         read_study(folder)
         return
-    begun = (LOCK, f".{MANIFEST}.")  # a comparison that was killed at once leaves no more
-    if folder.exists() and not all(file.name.startswith(begun) for file in folder.iterdir()):
+    others = (
+        [f for f in folder.iterdir() if f.name != LOCK and not TEMPORARY.fullmatch(f.name)] if folder.exists() else []
+    )
+    if others:  # a comparison that was killed at once leaves no more
         raise UserError(f"--output {folder}: it holds files already, and no {MANIFEST} of a comparison; choose another")
 
 
@@ -198,7 +202,13 @@ def _weights(given: str | None) -> Weights | None:
 
 def _training(comparison: Comparison, manifest: Manifest, variant: Variant, seed: int) -> Training:
     folder = comparison.folder
-    own = {"data": manifest.data.path, "epochs": manifest.epochs, "seed": seed, "name": f"seed-{seed}"}
+    own = {
+        "data": manifest.data.path,
+        "epochs": manifest.epochs,
+        "seed": seed,
+        "name": f"seed-{seed}",
+        "exist_ok": True,
+    }
     cfg = str(_model_file(folder, manifest.base, variant))
     return Training(
         cfg,

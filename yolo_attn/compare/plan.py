@@ -166,7 +166,7 @@ def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str],
     low, high = 0, 1
     while high <= most and ((model := made(high)) is None or model[1] < gflops):
         low, high = (high if model else low), 2 * high
-    while True:
+    for _ in range(most):  # each time at least one step fewer is left between
         middle, between = (low + high) // 2, range(low + 1, min(high, most + 1))
         tried = ((step, made(step)) for step in sorted(between, key=lambda step: abs(step - middle)))
         step, model = next(((step, model) for step, model in tried if model), (0, None))

@@ -10,6 +10,9 @@ from typing import Any
 
 from yolo_attn.errors import RunError, one_line
 
+LONGEST = 6 * 3600.0
+"""Seconds that a question to a process may take."""
+
 
 def python(statement: str, modules: Sequence[str] = ()) -> list[str]:
     """The command of a process that runs a statement.
@@ -38,18 +41,22 @@ def ask(
         modules: See `python`.
 
     Raises:
-        RunError: If it fails, with its reason.
+        RunError: If it fails, with its reason, or takes longer than LONGEST.
     """
     name = function.__name__
     statement = f"from {__name__} import answer; from {function.__module__} import {name}; sys.exit(answer({name}))"
-    ended = subprocess.run(
-        python(statement, modules),
-        env={**os.environ, **environment},
-        input=json.dumps(told),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
+    try:
+        ended = subprocess.run(
+            python(statement, modules),
+            env={**os.environ, **environment},
+            input=json.dumps(told),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=LONGEST,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RunError(f"its process had not ended after {LONGEST / 3600:.0f} hours") from error
     if ended.returncode:
         printed = ended.stderr.strip().splitlines() or [f"its process ended with exit code {ended.returncode}"]
         raise RunError(printed[-1])

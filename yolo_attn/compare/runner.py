@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -22,6 +21,7 @@ from yolo_attn.compare.devices import alone
 from yolo_attn.compare.processes import python
 from yolo_attn.compare.study import Variant, read_run, run_folder
 from yolo_attn.engine.run import Training
+from yolo_attn.engine.run_folder import clear
 from yolo_attn.errors import RunError, UserError
 from yolo_attn.files import told, write_json
 
@@ -154,15 +154,18 @@ def _clear(job: Job) -> None:
     """Remove what an earlier training has left.
 
     Raises:
-        UserError: If there is no sign that a training has.
+        UserError: If there is no sign that a training has, or a link leads elsewhere.
         RunError: If it cannot be removed.
     """
+    for place in (job.folder, job.folder / "weights", job.log):
+        if place.is_symlink():
+            raise UserError(f"{place}: it is a link, and a training would write through it; move it away")
     if not job.folder.exists():
         return
     if not any(file.exists() for file in (job.log, job.folder / "args.yaml", job.folder / "failed.json")):
         raise UserError(f"{job.folder}: it holds no training, and one is to lie there; move it away")
     try:
-        shutil.rmtree(job.folder)
+        clear(job.folder)
     except OSError as error:
         raise RunError(f"{told(error, job.folder)}; a training is to begin anew there") from error
 
@@ -192,4 +195,5 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)

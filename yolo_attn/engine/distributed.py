@@ -23,7 +23,8 @@ from torch import nn
 from ultralytics.engine import validator
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 
-from yolo_attn.engine.run_files import run_folder, way_on
+from yolo_attn.engine.run_files import way_on
+from yolo_attn.engine.run_folder import run_folder
 from yolo_attn.errors import UserError
 
 TIMEOUT = timedelta(minutes=30)

@@ -1,8 +1,6 @@
 """Exports a checkpoint through Ultralytics' exporter, and verifies what was written before it is put into place."""
 
 import logging
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from yolo_attn.engine.checks import check_settings, one_line, read_checkpoint
 from yolo_attn.engine.summary import print_table
 from yolo_attn.engine.verify import RUNTIMES, difference_of_models, largest_difference
 from yolo_attn.errors import ExportError, UserError
-from yolo_attn.files import check_writable
+from yolo_attn.files import check_writable, scratch_folder
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.weights_only import SUFFIX, write_weights
 
@@ -66,13 +64,13 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
     if not target.parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {target.parent}")
     check_writable(target.parent, "--output")
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
-    try:
+    with scratch_folder(target.parent) as temporary:
         write = _write_safetensors if fmt == SAFETENSORS else _write
-        written, facts = write(model, weights, temporary, vars(args))
+        try:
+            written, facts = write(model, weights, temporary, vars(args))
+        except OSError as error:
+            raise ExportError(f"--format {fmt}: {target}: {error.strerror or error}; nothing was written") from error
         _put(written, target, temporary)
-    finally:
-        shutil.rmtree(temporary)
     print_table([("exported", str(target)), ("size", f"{_size(target) / 1e6:.1f} MB"), *facts])
     return target
 
@@ -121,6 +119,8 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
         except ImportError as error:
             package = (error.name or str(error)).partition(".")[0]
             raise UserError(f"--format {fmt} needs the package {package}, which is not installed") from error
+        except OSError:
+            raise
         except (AssertionError, ValueError, TypeError, NotImplementedError, SystemError) as error:
             raise UserError(f"Ultralytics cannot export so: {one_line(error)}") from error
         except Exception as error:  # whatever a graph makes its converter raise
@@ -192,7 +192,7 @@ def _put(written: Path, target: Path, temporary: Path) -> None:
             f"{target} is there, and is a {'folder' if target.is_dir() else 'file'}; choose another --output"
         )
     if target.is_dir():
-        others = {f.name for f in target.iterdir()} - {f.name for f in written.iterdir()}
+        others = _names(target) - _names(written)
         if others:
             raise UserError(
                 f"{target} is there, with other files: {', '.join(sorted(others))}; choose another --output"
@@ -205,6 +205,11 @@ def _put(written: Path, target: Path, temporary: Path) -> None:
             raise
     else:
         written.replace(target)
+
+
+def _names(folder: Path) -> set[str]:
+    """What lies in a folder and below."""
+    return {str(file.relative_to(folder)) for file in folder.rglob("*")}
 
 
 def _size(path: Path) -> int:

@@ -7,27 +7,21 @@ import contextlib
 import io
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from ultralytics.cfg import get_save_dir
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
-from ultralytics.utils import files as paths
 
-from yolo_attn.errors import RunError, UserError, one_line
-from yolo_attn.files import remove_parts, told, whole_files, write_bytes, write_text
+from yolo_attn.engine.run_folder import check_replaceable, claim, clear, is_run, run_folder
+from yolo_attn.environment import replaced
+from yolo_attn.errors import RunError, one_line
+from yolo_attn.files import remove_empty, remove_temporaries, told, whole_files, write_bytes, write_text
 
 LOST_WORKER = "DataLoader worker"
 """How PyTorch begins when a process that reads pictures was killed, by want of memory for instance."""
-
-ATTEMPTS = 100
-"""How often a new training looks for a run folder that no other one takes meanwhile."""
-
-_choosing = threading.Lock()
 
 
 class RunFiles(BaseTrainer):
@@ -52,15 +46,18 @@ class RunFiles(BaseTrainer):
     def check_resume(self, overrides: dict[str, Any]) -> None:
         """Settle on the run folder: a cut-off run's own, wherever it lies by now, or one that nobody else has."""
         super().check_resume(overrides)
-        weights = Path(self.args.model).resolve().parent if self.resume else Path()
-        if weights.name == "weights":
-            self.args.save_dir = str(weights.parent)
+        last = Path(self.args.model).resolve() if self.resume else None
+        if last and last.parent.name == "weights":
+            self.args.save_dir = str(last.parents[1])
         self.join()
-        if RANK in {-1, 0} and weights.name == "weights":
-            remove_parts(weights.parent)
-        elif RANK in {-1, 0} and not self.resume:
-            self.made = claim(self.args)
-            Path(self.args.save_dir, "results.csv").unlink(missing_ok=True)  # early 8.3 would write on in it
+        if RANK in {-1, 0}:
+            self.made = [] if last else claim(self.args)
+            folder = run_folder(self.args)
+            check_replaceable(folder, last)
+            if not last:
+                (folder / "results.csv").unlink(missing_ok=True)  # early 8.3 would write on in it
+            elif is_run(folder):
+                remove_temporaries(folder, folder / "weights")
         self.share_folder()
 
     def join(self) -> None:
@@ -90,7 +87,8 @@ class RunFiles(BaseTrainer):
         """Remove the folders that were made for a training that did not come to its first epoch."""
         if not self.made or any(self.made[0].glob("weights/*")) or any(self.made[0].glob("results.csv")):
             return  # processes that were started for it may have come further
-        shutil.rmtree(self.made[0], ignore_errors=True)
+        with contextlib.suppress(OSError):
+            clear(self.made[0])
         remove_empty(self.made[1:])
 
     def _way_on(self) -> str:
@@ -111,7 +109,7 @@ class RunFiles(BaseTrainer):
         """Save so that a kill, or a full disk, leaves the last whole checkpoints."""
         with (
             whole_files(self.wdir) as scratch,
-            _replaced(self, wdir=scratch, last=scratch / self.last.name, best=scratch / self.best.name),
+            replaced(self, wdir=scratch, last=scratch / self.last.name, best=scratch / self.best.name),
         ):
             return super().save_model()
 
@@ -127,7 +125,7 @@ class RunFiles(BaseTrainer):
             header = file.read_text(encoding="utf-8").splitlines()[0].split(",")
             columns = [column.strip() for column in header if column.strip() not in {"epoch", "time"}]
             metrics = {column: metrics.get(column, 0.0) for column in columns}
-        with whole_files(file.parent) as scratch, _replaced(self, csv=scratch / file.name):
+        with whole_files(file.parent) as scratch, replaced(self, csv=scratch / file.name):
             if begun:
                 shutil.copyfile(file, self.csv)
             super().save_metrics(metrics)
@@ -144,70 +142,8 @@ class RunFiles(BaseTrainer):
             save(content, stream, *args, **kwargs)
             return write_bytes(Path(file), stream.getvalue())
 
-        with _replaced(torch, save=save_whole):
+        with replaced(torch, save=save_whole):
             super().final_eval()
-
-
-def claim(args: SimpleNamespace) -> Sequence[Path]:
-    """Make a new training's run folder and put it into its settings; no two trainings get the same.
-
-    Returns:
-        The folders that this process made, the innermost first.
-
-    Raises:
-        UserError: If there is no free name for it.
-    """
-    made: list[Path] = []
-    try:
-        for _ in range(ATTEMPTS):
-            folder = run_folder(args)
-            shared = bool(args.exist_ok or getattr(args, "save_dir", None))
-            try:
-                _make(folder, shared, made)
-            except (FileExistsError, FileNotFoundError):  # another training was faster, or has just removed its folders
-                if shared and folder.exists():  # it is a file
-                    raise
-                continue
-            args.save_dir = str(folder)
-            return made
-        raise UserError(f"{folder}: no run folder can be made there, nor under the next names; choose another --name")
-    except BaseException:
-        remove_empty(made)
-        raise
-
-
-def run_folder(args: SimpleNamespace) -> Path:
-    """The folder that Ultralytics chooses for a run, not made: some releases make it as they choose it."""
-    increment = paths.increment_path
-
-    def not_made(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
-        return increment(path, exist_ok, sep)
-
-    with _choosing, _replaced(paths, increment_path=not_made):
-        return get_save_dir(args)
-
-
-def _make(folder: Path, shared: bool, made: list[Path]) -> None:
-    """Make a folder, which may be there already if it is `shared`, and what is missing above it.
-
-    What this process makes, and no other one meanwhile, comes to lie at the front of `made`.
-    """
-    for each in (*reversed(folder.parents), folder):
-        if each.is_dir() and each != folder:
-            continue
-        try:
-            each.mkdir()
-            made.insert(0, each)
-        except FileExistsError:
-            if not each.is_dir() or (each == folder and not shared):
-                raise
-
-
-def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders, the innermost first, as far as nothing lies in them."""
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 def way_on(last: Path | None) -> str:
@@ -217,17 +153,6 @@ def way_on(last: Path | None) -> str:
         last: Its last.pt, which need not be there.
     """
     return f"go on with train --resume {last}" if last and last.exists() else "there is no checkpoint yet"
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, **values: Any) -> Iterator[None]:
-    """Give an object's attributes other values for a while."""
-    before = {name: getattr(owner, name) for name in values}
-    vars(owner).update(values)
-    try:
-        yield
-    finally:
-        vars(owner).update(before)
 
 
 @contextlib.contextmanager

@@ -18,10 +18,10 @@ import yolo_attn
 from yolo_attn.coco.dataset import CocoDataset
 from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
 from yolo_attn.coco.report import Examined
-from yolo_attn.compat import native_masks
 from yolo_attn.engine.data import build_dataset, fraction_of, look_through, write_data_yaml
 from yolo_attn.engine.frame import Frame
 from yolo_attn.engine.metrics import COCO_KEYS, set_coco
+from yolo_attn.engine.run_folder import check_replaceable
 from yolo_attn.files import write_json
 
 SETTINGS = (
@@ -51,6 +51,10 @@ def versions() -> dict[str, str]:
 
 class RunValidator(BaseValidator):
     """Mixin for any validator of Ultralytics'. Validated on its own, it leaves metrics.json in its run folder."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_replaceable(self.save_dir, labels=bool(self.args.save_txt))
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
         with plain_text():
@@ -246,7 +250,7 @@ class SegmentationValidator(CocoValidator, yolo.segment.SegmentationValidator):
         found, prototypes = preds  # Ultralytics before 8.3.157 makes the masks later
         size = batch["img"].shape[2:]
         return [
-            {**pred, "masks": native_masks(prototype, pred["extra"], pred["bboxes"], size)}
+            {**pred, "masks": ops.process_mask_native(prototype, pred["extra"], pred["bboxes"], size)}
             for pred, prototype in zip(super().split_predictions(found, batch), prototypes, strict=True)
         ]
 

@@ -147,7 +147,9 @@ def _feeding(rows: list[list[Any]]) -> dict[int, int]:
     found: dict[int, int] = {}
     for index, row in enumerate(rows):
         at = index
-        while at >= 0 and rows[at][2] in LAYERS:
+        for _ in range(index + 1):  # a file's YAML may name rows that take themselves
+            if at < 0 or rows[at][2] not in LAYERS:
+                break
             at = rows[at][0] if rows[at][0] >= 0 else at + rows[at][0]
         if row[2] in LAYERS:
             found[index] = sum(other[2] not in LAYERS for other in rows[: at + 1])

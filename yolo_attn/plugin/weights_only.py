@@ -10,13 +10,14 @@ from typing import Any
 import torch
 import ultralytics
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Conv
 
 import yolo_attn
 from yolo_attn.errors import UserError, one_line
+from yolo_attn.files import write_bytes
 from yolo_attn.plugin.untrusted import check_yaml, plain_settings, without_downloads
 
 SUFFIX = ".safetensors"
@@ -51,8 +52,7 @@ def write_weights(model: Any, file: Path, half: bool = False) -> None:
         "task": model.task,
         "imgsz": json.dumps(model.args["imgsz"]),
     }
-    save_file(tensors, file, about)
-    file.chmod(0o644)  # the library's own mode hides results from a user's colleagues
+    write_bytes(file, save(tensors, about))
 
 
 def read_weights(file: Path) -> nn.Module:

@@ -9,8 +9,8 @@ import pytest
 from support import ROOT, run_python
 from ultralytics.utils import files as paths
 
-from yolo_attn.engine import run_files
-from yolo_attn.engine.run_files import ATTEMPTS, claim
+from yolo_attn.engine import run_folder
+from yolo_attn.engine.run_folder import ATTEMPTS, claim
 from yolo_attn.errors import UserError
 
 
@@ -30,7 +30,7 @@ def only_chosen(args):
 
 @pytest.fixture(params=[folder_made_while_chosen, only_chosen])
 def _releases(request, monkeypatch):
-    monkeypatch.setattr(run_files, "get_save_dir", request.param)
+    monkeypatch.setattr(run_folder, "get_save_dir", request.param)
 
 
 def settings(project, **more):
@@ -78,7 +78,7 @@ class TestClaim:
             tried.append(args)
             return tmp_path / "train"
 
-        monkeypatch.setattr(run_files, "get_save_dir", taken)
+        monkeypatch.setattr(run_folder, "get_save_dir", taken)
         if kind == "taken":
             (tmp_path / "train").mkdir()
         else:
@@ -97,7 +97,7 @@ class TestClaim:
             return mkdir(self, *args, **kwargs)
 
         monkeypatch.setattr(Path, "mkdir", no_room)
-        monkeypatch.setattr(run_files, "get_save_dir", only_chosen)
+        monkeypatch.setattr(run_folder, "get_save_dir", only_chosen)
         with pytest.raises(OSError, match="No space left"):
             claim(settings(tmp_path / "a/b"))
         assert tree(tmp_path) == set()
@@ -107,7 +107,7 @@ CLAIMS = """
 from types import SimpleNamespace
 import ultralytics
 import yolo_attn
-from yolo_attn.engine.run_files import claim
+from yolo_attn.engine.run_folder import claim
 
 args = dict(project={project!r}, name="train", exist_ok=False, save_dir=None, task="detect", mode="train")
 for _ in range(2):

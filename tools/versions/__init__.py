@@ -1,1 +1,0 @@
-"""`python -m tools.versions`: steps on many releases of Ultralytics, PyTorch and Python."""

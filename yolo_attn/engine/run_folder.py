@@ -1,0 +1,154 @@
+"""Run folders: which one a new training takes, and which files in one are a run's."""
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+from ultralytics.cfg import get_save_dir
+from ultralytics.utils import files as paths
+
+from yolo_attn.environment import replaced
+from yolo_attn.errors import UserError
+from yolo_attn.files import remove_empty, remove_temporaries
+
+ATTEMPTS = 100
+"""How often a new training looks for a run folder that no other one takes meanwhile."""
+
+KEPT = r"(args|data)\.yaml|results\.csv|(metrics|predictions)\.json|weights/(last|best|epoch\d+)\.pt"
+"""Files of a run that another run in its folder replaces, and that may be somebody's work."""
+
+PLOTS = (
+    r"results\.png|labels(_correlogram)?\.jpg|train_batch\d+\.jpg|val_batch\d+_(labels|pred)\.jpg"
+    r"|confusion_matrix(_normalized)?\.png|(Box|Mask|Pose)?(F1|PR|P|R)_curve\.png"
+)
+
+WRITTEN = rf"{KEPT}|{PLOTS}|(data_report|transfer|run|failed)\.json|events\.out\.tfevents\.\d+\..*"
+"""All files that a run writes into its folder."""
+
+BEGIN = 2**20
+"""Bytes of a run's file that are looked at to know it."""
+
+_choosing = threading.Lock()
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, of whichever release.
+
+    A training begins with an args.yaml that says `mode: train`; an empty one is what a full disk leaves. A validation
+    ends with a metrics.json that says by which versions.
+    """
+    args, metrics = _begin(folder / "args.yaml"), _begin(folder / "metrics.json")
+    trained = args is not None and (not args or re.search(rb"^mode: train\r?$", args, re.MULTILINE))
+    return bool(trained or (metrics and b'"versions"' in metrics))
+
+
+def _begin(file: Path) -> bytes | None:
+    """The first bytes of a plain file; None where there is none."""
+    if file.is_symlink() or not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return stream.read(BEGIN)
+
+
+def written(folder: Path, names: str = WRITTEN) -> list[Path]:
+    """Files of a folder, and of the weights/ in it, under the names that a run gives.
+
+    Args:
+        folder: The folder, there or not.
+        names: A pattern of the names.
+    """
+    places = [place for place in (folder, folder / "weights") if place.is_dir()]
+    found = (file for place in places for file in place.iterdir() if file.is_symlink() or not file.is_dir())
+    return sorted(file for file in found if re.fullmatch(names, file.relative_to(folder).as_posix()))
+
+
+def check_replaceable(folder: Path, last: Path | None = None, labels: bool = False) -> None:
+    """Check that a run may write into a folder that is there already.
+
+    Args:
+        folder: The folder, there or not.
+        last: The checkpoint in it that the run goes on from.
+        labels: Whether the run writes labels/*.txt, in place of all that are there.
+
+    Raises:
+        UserError: If a file of a run's name is a link, or the folder is no run's and such a file may be somebody's
+            work.
+    """
+    for file in (folder / "weights", *written(folder)):
+        if file.is_symlink():
+            raise UserError(f"{file}: it is a link, and a run would write through it; move it away")
+    others = [*written(folder, KEPT), *((folder / "labels").glob("*.txt") if labels else ())]
+    for file in others:
+        if file != last and not is_run(folder):
+            raise UserError(
+                f"{file}: a run would replace it, and {folder} is no run folder, with the args.yaml of a training; "
+                "choose another folder, or move the file away"
+            )
+
+
+def clear(folder: Path) -> None:
+    """Remove what a training wrote into its run folder, and the folder if nothing else lies in it."""
+    weights = folder / "weights"
+    places = [folder] if weights.is_symlink() else [folder, weights]
+    for file in written(folder):
+        if file.parent in places:
+            file.unlink(missing_ok=True)
+    remove_temporaries(*places)
+    remove_empty(reversed(places))
+
+
+def claim(args: SimpleNamespace) -> Sequence[Path]:
+    """Make a new training's run folder and put it into its settings; no two trainings get the same.
+
+    Returns:
+        The folders that this process made, the innermost first.
+
+    Raises:
+        UserError: If there is no free name for it.
+    """
+    made: list[Path] = []
+    try:
+        for _ in range(ATTEMPTS):
+            folder = run_folder(args)
+            shared = bool(args.exist_ok or getattr(args, "save_dir", None))
+            try:
+                _make(folder, shared, made)
+            except (FileExistsError, FileNotFoundError):  # another training was faster, or has just removed its folders
+                if shared and folder.exists():  # it is a file
+                    raise
+                continue
+            args.save_dir = str(folder)
+            return made
+        raise UserError(f"{folder}: no run folder can be made there, nor under the next names; choose another --name")
+    except BaseException:
+        remove_empty(made)
+        raise
+
+
+def run_folder(args: SimpleNamespace) -> Path:
+    """The folder that Ultralytics chooses for a run, not made: some releases make it as they choose it."""
+    increment = paths.increment_path
+
+    def not_made(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
+        return increment(path, exist_ok, sep)
+
+    with _choosing, replaced(paths, increment_path=not_made):
+        return get_save_dir(args)
+
+
+def _make(folder: Path, shared: bool, made: list[Path]) -> None:
+    """Make a folder, which may be there already if it is `shared`, and what is missing above it.
+
+    What this process makes, and no other one meanwhile, comes to lie at the front of `made`.
+    """
+    for each in (*reversed(folder.parents), folder):
+        if each.is_dir() and each != folder:
+            continue
+        try:
+            each.mkdir()
+            made.insert(0, each)
+        except FileExistsError:
+            if not each.is_dir() or (each == folder and not shared):
+                raise
