@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-all lint yamls
+.PHONY: demo test test-all test-versions lint yamls
 
 demo: $(INSTALLED)  ## train yolov8n-gam on the built-in demo set and validate it
 	$(BIN)/python scripts/train_det.py --cfg yolov8n-gam.yaml --project runs/demo
@@ -14,6 +14,9 @@ test: $(INSTALLED)  ## the tests that a change must pass
 
 test-all: $(INSTALLED)  ## with the trainings that take minutes
 	$(BIN)/python -m pytest -n 2
+
+test-versions: $(INSTALLED)  ## the steps of docs/versions.md on every release, and write that page; about an hour
+	$(BIN)/python -m tools.versions
 
 yamls: $(INSTALLED)  ## write model_yamls/ anew
 	$(BIN)/python -m yolo_attn.engine.packaged
@@ -27,5 +30,5 @@ $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
-	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/ultralytics-8.3.0 ultralytics==8.3.0
+	$(BIN)/python -m tools.versions --fetch 8.3.0 8.4.0
 	touch $@

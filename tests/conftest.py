@@ -19,15 +19,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs th
 import json
 import logging
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from support import OLDEST, ROOT, Machines, save_noise
+
+from tools.versions.environments import release_folder
 
 os.environ["YOLO_VERBOSE"] = "false"
 import ultralytics  # noqa: F401  its logger keeps the stdout of its first import, which must outlive a test
@@ -94,17 +93,8 @@ def shared_data():
 
 @pytest.fixture(scope="session")
 def release():
-    """Folder of a release of Ultralytics, to be put in front on PYTHONPATH."""
-
-    def find(version: str) -> Path:
-        folder = Path(sys.prefix) / f"ultralytics-{version}"
-        with FileLock(f"{folder}.lock"):
-            if not (folder / "ultralytics").is_dir():
-                pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
-                subprocess.run([*pip, f"ultralytics=={version}"], check=True)
-        return folder
-
-    return find
+    """Folder of a release of Ultralytics and what it needs beside it, to be put in front on PYTHONPATH."""
+    return release_folder
 
 
 @pytest.fixture(scope="session")
@@ -116,8 +106,7 @@ def oldest(release):
 @pytest.fixture
 def on_oldest(oldest, tmp_path, monkeypatch):
     """Processes started from here import the oldest Ultralytics."""
-    path = [oldest, ROOT / "tests" / "oldest", ROOT]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, path)))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, [oldest, ROOT])))
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "config"))
     (tmp_path / "config").mkdir()
 
@@ -144,7 +133,7 @@ def make_coco(tmp_path):
         content = {
             "images": [{"id": i, "file_name": name, "width": 64, "height": 48} for i, name in images],
             "categories": [{"id": i, "name": name} for i, name in categories],
-            "annotations": [{"id": n, **a} for n, a in enumerate(annotations)],
+            "annotations": [{"id": n, **a} for n, a in enumerate(annotations, start=1)],
         }
         file = tmp_path / "annotations" / f"instances_{split}.json"
         file.parent.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "editing": {"editing", "errors", "reading"},
     "plugin": {"plugin", "editing", "layers", "errors", "files", "reading", "telemetry"},
     "coco": {"coco", "errors", "files", "tables", "reading"},
-    "engine": {"engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files", "reading"},
+    "engine": {"compat", "engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files", "reading"},
     "compare": {"compare", "engine", "plugin", "coco", "errors", "files", "reading"},
     "maps": {"maps", "engine", "plugin", "layers", "errors", "files", "tables", "reading"},
     "cli": {

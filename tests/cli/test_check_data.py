@@ -19,7 +19,7 @@ def test_it_tells_draws_and_leaves_the_data_alone(data, tmp_path, capsys):
     assert main(["check-data", str(data), "--pictures", str(out)]) == 0
     told = capsys.readouterr()
     assert not told.err
-    assert "val        1  box clipped to its picture  annotation 0 of image 1 (a.jpg)" in told.out.splitlines()
+    assert "val        1  box clipped to its picture  annotation 1 of image 1 (a.jpg)" in told.out.splitlines()
     assert told.out.splitlines()[-1] == f"{out}: data_report.json, and pictures of boxes in question: 1"
     assert sorted(f.name for f in out.iterdir()) == ["data_report.json", "val-001-a.jpg"]
     assert listing(data) == before

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import ultralytics
-from support import run_python
+from support import OLDEST, ROOT, run_python
 
 USED = Path(ultralytics.__file__).parent
 DOCTOR = "import sys; from yolo_attn.cli import main; sys.exit(main(['doctor']))"
@@ -48,7 +48,18 @@ def test_two_copies_of_ultralytics(tmp_path):
     result = run_python(end + DOCTOR, tmp_path)
     assert result.returncode == 1
     assert f"! copies       2 of ultralytics: {USED} is used, not {copy}" in result.stdout
-    assert "1 of 13 checks found something wrong." in result.stdout
+    assert "1 of 14 checks found something wrong." in result.stdout
+
+
+def test_numpy_that_an_old_ultralytics_cannot_use(release, tmp_path):
+    """NumPy 2.4 has no trapz; an earlier one is made like it."""
+    without = "import numpy; vars(numpy).pop('trapz', None); "
+    result = run_python(without + DOCTOR, tmp_path, PYTHONPATH=os.pathsep.join([str(release(OLDEST)), str(ROOT)]))
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    (i,) = [i for i, line in enumerate(lines) if line.startswith("! metrics ")]
+    assert "no validation runs: AttributeError: module 'numpy' has no attribute 'trapz'" in lines[i]
+    assert lines[i + 1].endswith("-> pip install 'numpy<2.4'")
 
 
 def test_parser_that_changed(tmp_path):

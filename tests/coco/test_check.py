@@ -50,9 +50,9 @@ def test_tables(three):
         "test        1       1      0       0         1",
         "",
         "split  count  problem                                            first item",
-        "val        2  box without area inside its picture, left out      annotation 2 of image 1 (a b.jpg)",
-        "val        1  box clipped to its picture                         annotation 1 of image 1 (a b.jpg)",
-        "test       1  box of a category that is no class here, no label  annotation 0 of image 8 (e.jpg)",
+        "val        2  box without area inside its picture, left out      annotation 3 of image 1 (a b.jpg)",
+        "val        1  box clipped to its picture                         annotation 2 of image 1 (a b.jpg)",
+        "test       1  box of a category that is no class here, no label  annotation 1 of image 8 (e.jpg)",
     ]
 
 
@@ -121,7 +121,7 @@ def test_boxes_in_question_are_drawn(three, tmp_path):
     ]
     report = json.loads((out / "data_report.json").read_text())
     assert list(report) == ["train", "val", "test"]
-    assert report["val"]["problems"][0]["items"][0] == "annotation 2 of image 1 (a b.jpg)"
+    assert report["val"]["problems"][0]["items"][0] == "annotation 3 of image 1 (a b.jpg)"
     pixels = np.asarray(Image.open(out / "val-001-a_b.jpg")).astype(int)
     assert max(pixels.shape) < 2 * drawing.SIDES[1]
     for colour in drawing.COLOURS[1:]:

@@ -158,17 +158,20 @@ def test_malformed_items_are_left_out_one_by_one(make_coco):
     content["images"][0]["width"] = "64"
     file.write_text(json.dumps(content))
     index = load_source(folder, ["val"])["val"].index
-    assert index.image_ids.tolist() == [1, 2]
-    assert index.category_ids.tolist() == [3, 7]
+    assert index.image_ids.tolist() == [1, 2, 3]
+    assert index.category_ids.tolist() == [3, 5, 7]
     assert index.boxes.tolist() == [[1, 1, 5, 5], [1, 1, 5, 5], [2, 2, 4, 4]]
     assert index.areas.tolist() == [25, 25, 16]
     assert index.crowd.tolist() == [False, True, False]
     assert {text.removesuffix(", left out"): count for text, count in index.problems} == {
-        "image without a whole number or text as id, or without a file_name": 4,
-        "category without a whole number or text as id, or without a name": 2,
+        "image without a whole number or text as id": 3,
+        "category without a whole number or text as id": 1,
+        "category without a name, called by its id": 1,
         "annotation of an unknown image": 3,
         "annotation of an unknown category": 1,
         "annotation without four finite numbers as bbox": 5,
+        "iscrowd that is neither 0 nor 1, any number other than 0 is a crowd": 1,
+        "area that is no number, width × height of the box is taken": 1,
     }
 
 

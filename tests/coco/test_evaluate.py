@@ -212,3 +212,45 @@ def test_the_same_picture_seen_by_two_processes_counts_once():
     b.add(2, [[0, 0, 1, 1]], [0.5], [3])
     a.extend(b)
     assert a.array()[:, 0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (0, {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
+        ("0", {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
+        (9, {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
+        (17, {}),
+        ("some", {"num_keypoints that is no whole number, counted anew": 1}),
+        (None, {}),
+    ],
+)
+def test_num_keypoints_is_the_jsons(tmp_path, number, told):
+    """As for pycocotools, an annotation with none counts neither as found nor as missed."""
+    file = tmp_path / "truth.json"
+    points = [v for k in range(17) for v in (10 + k, 20 + 2 * k, 2)]
+    annotations = [
+        {"id": n, "image_id": n, "category_id": 1, "bbox": [8, 18, 20, 36], "area": 720, "iscrowd": 0}
+        | {"keypoints": points, "num_keypoints": 17}
+        for n in (1, 2)
+    ]
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 64} for n in (1, 2)],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": annotations,
+    }
+    file.write_text(
+        json.dumps({**content, "annotations": [{**annotations[0], "num_keypoints": number}, annotations[1]]})
+    )
+    index, detections = read_index(file, "pose"), Detections()
+    assert dict(index.problems) == told
+    detections.add(2, [[8, 18, 20, 36]], [0.5], [1], {"keypoints": [points]})
+    detections.save(tmp_path / "found.json")
+    as_if = {"some": 17, None: 17, "0": 0}.get(number, number)
+    file.write_text(
+        json.dumps({**content, "annotations": [{**annotations[0], "num_keypoints": as_if}, annotations[1]]})
+    )
+    stats, _ = pycocotools_scores(file, tmp_path / "found.json", "keypoints")
+    scores = evaluate(index, detections, "keypoints")
+    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
+    assert scores.metrics["AP"] == pytest.approx(1 if as_if == 0 else 51 / 101)

@@ -41,6 +41,7 @@ NAN = float("nan")
 NO_BOX = {"annotation without four finite numbers as bbox": 1}
 NO_AREA, CLIPPED = {"box without area inside its picture": 1}, {"box clipped to its picture": 1}
 REPEATED_NAME = {"repeated category name": 1}
+NO_NAME = {"image without text or a number as file_name": 1}
 
 AS_COCO = {
     "repeated image id": (more("images", {**BASE["images"][0], "file_name": "2.jpg"}), {"repeated image id": 1}),
@@ -71,6 +72,19 @@ AS_COCO = {
     "huge box": (one_box(-1e300, 5, 1e308, 1e308), CLIPPED),
     "tiny box": (one_box(5, 5, 1e-300, 1e-300), NO_AREA),
     "negative area": (put("annotations", 0, area=-5), {}),
+    "image without a file_name": (put("images", 1, file_name=None), NO_NAME),
+    "file_name that is a list": (put("images", 1, file_name=["2.jpg"]), NO_NAME),
+    "file_name that is true": (put("images", 1, file_name=True), NO_NAME),
+    "file_name that is a number": (put("images", 1, file_name=2), {"picture missing": 1}),
+    "category name that is a number": (put("categories", 1, name=0), {}),
+    "category name that is a fraction": (put("categories", 1, name=1.5), {}),
+    "infinite areas": (
+        many(put("annotations", 0, area=float("inf")), put("annotations", 1, area=-float("inf"))),
+        {},
+    ),
+    "area beyond any float": (put("annotations", 0, area=10**400), {}),
+    "ignore": (put("annotations", 0, ignore=1), {"annotation marked by ignore": 1}),
+    "ignore that says no": (put("annotations", 0, ignore=0), {}),
     "iscrowd that is true": (put("annotations", 0, iscrowd=True), {}),
     "crowd of compressed run lengths": (
         put("annotations", 3, segmentation={"size": [48, 64], "counts": "P3`0P9"}),
@@ -111,9 +125,28 @@ AS_IF = {
         {"repeated annotation id": 1},
     ),
     "no iscrowd": (put("annotations", 0, iscrowd=None), None, {}),
-    "iscrowd as text": (many(put("annotations", 0, iscrowd="0"), put("annotations", 3, iscrowd="1")), None, {}),
+    "iscrowd as text": (
+        many(put("annotations", 0, iscrowd="0"), put("annotations", 3, iscrowd="1")),
+        None,
+        {"iscrowd that is neither 0 nor 1": 2},
+    ),
+    "annotation id 0": (
+        put("annotations", 0, id=0),
+        None,
+        {"annotation id 0": 1},
+    ),
+    "annotation ids that are none": (
+        many(put("annotations", 0, id=True), put("annotations", 1, id=[1]), put("annotations", 2, id=0.5)),
+        None,
+        {"annotation id that is neither a whole number nor text": 3},
+    ),
+    "no annotation id": (put("annotations", 0, id=None), None, {}),
     "no area": (put("annotations", 0, area=None), put("annotations", 0, area=400), {}),
-    "area that is no number": (put("annotations", 0, area="big"), put("annotations", 0, area=400), {}),
+    "area that is no number": (
+        many(put("annotations", 0, area="big"), put("annotations", 1, area=NAN), put("annotations", 2, area=True)),
+        many(*(put("annotations", n, area=400) for n in range(3))),
+        {"area that is no number": 3},
+    ),
     "numbers as text": (
         many(put("annotations", 0, bbox=["5", "5.0", "2e1", " 20"], area="390"), put("images", 0, width="64")),
         None,
@@ -141,10 +174,20 @@ AS_IF = {
     ),
     "file_name that is a number": (
         more("images", {"id": 9, "file_name": 9}),
-        None,
-        {"image without a whole number or text as id": 1},
+        more("images", {"id": 9, "file_name": "9"}),
+        {"picture missing": 1},
     ),
     "annotation id of 10 MB": (more("annotations", annotation(id="x" * 10**7, bbox=1)), None, NO_BOX),
+    "category without a name": (
+        put("categories", 1, name=None),
+        put("categories", 1, name="3"),
+        {"category without a name": 1},
+    ),
+    "category name that is a list": (
+        put("categories", 1, name=["dog"]),
+        put("categories", 1, name="3"),
+        {"category without a name": 1},
+    ),
     "category name of 10 MB": (
         more("categories", {"id": 9, "name": "x" * 10**7}),
         more("categories", {"id": 9, "name": "y"}),
@@ -178,7 +221,7 @@ AS_IF = {
     "empty file_name": (
         more("images", {"id": 9, "file_name": ""}),
         more("images", {"id": 9, "file_name": "gone.jpg"}),
-        {"picture that is no file": 1},
+        NO_NAME,
     ),
 }
 """What COCO's own tools stumble over: name, change, what it is read as if it were (None: unchanged), what is told."""

@@ -77,9 +77,9 @@ def test_bad_outlines_and_keypoints_are_listed_no_further(tmp_path):
     assert {len(problems.items(kind)) for kind, _ in problems} == {LISTED}
 
 
-def test_images_without_names_and_repeated_ids_are_listed_no_further(tmp_path):
-    images = [{"id": 1, "file_name": "a.jpg"}] * 3000 + [{"id": n} for n in range(3000)]
-    annotations = [{"id": n // 2, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]} for n in range(6000)]
+def test_images_without_ids_and_repeated_ids_are_listed_no_further(tmp_path):
+    images = [{"id": 1, "file_name": "a.jpg"}] * 3000 + [{"file_name": "b.jpg"}] * 3000
+    annotations = [{"id": 1 + n // 2, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]} for n in range(6000)]
     content = {"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": annotations}
     (tmp_path / "a.json").write_bytes(msgspec.json.encode(content))
     problems = read_index(tmp_path / "a.json").problems

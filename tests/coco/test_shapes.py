@@ -86,8 +86,10 @@ def test_compressed_run_lengths_decode_as_pycocotools_does():
         "polygon",
         [[1, 2, 3, 4]],
         [[1, 2, 3, 4, 5]],
-        [[1, 2, "3", 4, 5, 6]],
-        [1, 2, 3, 4, 5, 6],
+        [[1, 2, "3px", 4, 5, 6]],
+        [["1", "2", "NaN", "4", "5", "6"]],
+        [1, 2, 3, 4, 5, None],
+        [1, 2, 3, 4],
         {"counts": [3, 4]},
         {"size": [2, 2], "counts": []},
         {"size": [2, 2], "counts": [1, 2]},
@@ -113,6 +115,17 @@ def test_good_parts_of_a_mask_stay():
         text = json.dumps([bad, good]).encode()
         (mask,) = read_masks([annotation(segmentation=text)], np.array([[0, 0, 1, 1]]), problems)
         assert json.loads(mask) == [good]
+    assert problems["polygon without three corners of finite numbers, its others are taken"] == 3
+
+
+@pytest.mark.parametrize(
+    "written", [[1, 2, 3, 4.5, 5, 6], [["1", "2", " 3", "4.5", "5e0", "6"]], ["1", 2, 3, 4.5, 5, 6]]
+)
+def test_numbers_as_text_and_one_flat_list_are_a_polygon(written):
+    problems = Problems()
+    text = json.dumps(written).encode()
+    (mask,) = read_masks([annotation(segmentation=text)], np.array([[0, 0, 1, 1]]), problems)
+    assert json.loads(mask) == [[1, 2, 3, 4.5, 5, 6]]
     assert not len(problems)
 
 

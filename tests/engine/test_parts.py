@@ -193,7 +193,7 @@ def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):
     assert main(["train", *arguments]) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert "--strict" in told
-    assert "instances_val.json: 1 × box clipped to its picture: annotation 1 of image 1 (a.jpg)" in told
+    assert "instances_val.json: 1 × box clipped to its picture: annotation 2 of image 1 (a.jpg)" in told
     assert not home.exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_fast_simam import SIZES, TOLERANCES, layouts, relative
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules import module
 
 from yolo_attn.kernels.nam import affine_gate, batch_norm_gate
 from yolo_attn.layers import NAM, nam
@@ -121,9 +121,11 @@ def test_norms_that_are_asked_themselves():
         layer(x.clone().requires_grad_()).sum().backward()
         assert heard, register
 
-    with register_module_forward_hook(lambda *_: heard.append(2)):
-        NAM(4)(x)
-    assert 2 in heard
+    for register in ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"):
+        heard, layer = set(), NAM(4)
+        with getattr(module, f"register_module_{register}")(lambda m, *_, heard=heard: heard.add(m) and None):
+            layer(x.clone().requires_grad_()).sum().backward()
+        assert layer.channel.bn in heard, register
 
     layer = NAM(4)
     layer.channel.bn.momentum = None  # a cumulative average, as torch.optim.swa_utils.update_bn wants it

@@ -99,6 +99,17 @@ def _copies() -> Finding:
     return Finding("copies", found, advice)
 
 
+def _metrics() -> Finding:
+    """Whether Ultralytics' metrics compute: up to 8.3.100 they need a NumPy before 2.4."""
+    from ultralytics.utils.metrics import compute_ap
+
+    try:
+        compute_ap([0.5], [0.5])
+        return Finding("metrics", "Ultralytics' metrics compute with this NumPy")
+    except AttributeError as error:
+        return Finding("metrics", f"no validation runs: {one_line(error)}", "pip install 'numpy<2.4'")
+
+
 def _gpu() -> Finding:
     import torch
 
@@ -140,6 +151,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "yolo_attn": _yolo_attn,
     **{name: functools.partial(_package, name) for name in PACKAGES},
     "copies": _copies,
+    "metrics": _metrics,
     "GPU": _gpu,
     "layers": _layers,
     "kernels": _kernels,

@@ -1,9 +1,8 @@
 """The annotations of a COCO JSON, read one by one into columns: a whole file of objects would take gigabytes."""
 
-import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from yolo_attn.coco.index import shortened
 from yolo_attn.coco.problems import Problems
-from yolo_attn.coco.values import LARGEST_ID, box_in, id_in, is_crowd, is_plain_box, number_in
+from yolo_attn.coco.values import LARGEST_ID, area_in, box_in, id_in, is_crowd, is_plain_box, number_in
 
 
 class Annotation(msgspec.Struct, gc=False):
@@ -25,6 +24,7 @@ class Annotation(msgspec.Struct, gc=False):
     bbox: Any = None
     area: Any = None
     iscrowd: Any = 0
+    ignore: Any = 0
 
 
 class MaskAnnotation(Annotation, gc=False):
@@ -37,6 +37,7 @@ class KeypointAnnotation(Annotation, gc=False):
     """An annotation with its keypoints."""
 
     keypoints: Any = None
+    num_keypoints: Any = None
 
 
 DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
@@ -45,6 +46,12 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "pose": msgspec.json.Decoder(KeypointAnnotation),
 }
 """What is read for each task: a detector's index is not burdened with outlines."""
+
+ZERO = "annotation id 0, which COCO's own tools take for no match; here it counts"
+ODD_ID = "annotation id that is neither a whole number nor text, taken for none"
+ODD_AREA = "area that is no number, width × height of the box is taken"
+ODD_CROWD = "iscrowd that is neither 0 nor 1, any number other than 0 is a crowd"
+IGNORED = "annotation marked by ignore, which COCO's own tools do not heed; it counts unless it is a crowd"
 
 LACKS = {
     "image": "annotation of an unknown image, left out",
@@ -112,9 +119,12 @@ def read_annotations(
         image_of.append(image_at)
         category_of.append(category_at)
         boxes.extend(box)
-        area = annotation.area if type(annotation.area) is float else number_in(annotation.area)
-        areas.append(box[2] * box[3] if area is None or not abs(area) <= sys.float_info.max else area)
+        area = annotation.area if type(annotation.area) is float else area_in(annotation.area)
+        areas.append(box[2] * box[3] if area is None else area)
         crowd.append(is_crowd(annotation.iscrowd))
+        if not (whole and known and area is not None and annotation.iscrowd in (0, 1) and not annotation.ignore):
+            for odd in _oddities(annotation, known, area):
+                problems.add(odd, [f"annotation {shortened(repr(annotation.id))}"])
         if task != "detect":
             annotation.bbox = annotation.area = None
             details.append(annotation)
@@ -134,3 +144,17 @@ def read_annotations(
         np.array(crowd, dtype=bool),
         details,
     )
+
+
+def _oddities(annotation: Annotation, known: Any, area: float | None) -> Iterator[str]:
+    """What of an annotation is taken otherwise than COCO's own tools may take it."""
+    if known == 0 or number_in(known) == 0:
+        yield ZERO
+    if known is None and annotation.id is not None:
+        yield ODD_ID
+    if area is None and annotation.area is not None:
+        yield ODD_AREA
+    if annotation.iscrowd not in (0, 1, None):
+        yield ODD_CROWD
+    if is_crowd(annotation.ignore):
+        yield IGNORED

@@ -52,6 +52,7 @@ def join(indexes: Sequence[CocoIndex]) -> CocoIndex:
         category_of=np.concatenate([place[i.category_of] for i, place in zip(indexes, places, strict=True)]),
         masks=_joined_masks(indexes),
         keypoints=None if first.keypoints is None else together("keypoints"),
+        num_keypoints=None if first.num_keypoints is None else together("num_keypoints"),
         problems=problems,
         origins=tuple(
             _origin(index, start + 1, place + 1) for index, start, place in zip(indexes, starts, places, strict=False)
@@ -174,4 +175,5 @@ def _only_annotations(index: CocoIndex, kept: NDArray[np.int64], row: NDArray[np
         crowd=index.crowd[kept],
         masks=None if index.masks is None else index.masks.take(kept),
         keypoints=None if index.keypoints is None else index.keypoints[kept],
+        num_keypoints=None if index.num_keypoints is None else index.num_keypoints[kept],
     )

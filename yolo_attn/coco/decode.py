@@ -51,7 +51,7 @@ class Content(msgspec.Struct):
 def decode(file: Path, data: bytes) -> Content:
     """The content of a JSON, plain or packed by gzip, that starts with a byte order mark or not.
 
-    What Python's own writer leaves and is no JSON is read too: NaN and Infinity as null, half of a character as U+FFFD.
+    What Python's own writer leaves and is no JSON is read too: NaN and Infinity as text, half of a character as U+FFFD.
 
     Args:
         file: What messages call it.
@@ -77,9 +77,9 @@ def decode(file: Path, data: bytes) -> Content:
 
 
 def _as_json(found: re.Match[bytes]) -> bytes:
-    """A string with whole characters alone, or null for a number that is none."""
+    """A string with whole characters alone, or one of what JSON has no number for."""
     if found[1]:
-        return b"null"
+        return b'"%b"' % found[1]
     return WHOLE_OR_HALF.sub(lambda half: half[1] or b"\\ufffd", found[0]) if b"\\u" in found[0] else found[0]
 
 

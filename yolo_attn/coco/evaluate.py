@@ -192,13 +192,14 @@ def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
         further = {} if masks is None else {"segmentation": [read_mask(masks.raw(i)) for i in range(len(masks))]}
         crowd = index.crowd.astype(np.int64)
         return hotcoco.COCO.from_arrays(images, categories, *columns, area=index.areas, iscrowd=crowd, **further)
-    labelled = (index.keypoints[..., 2] > 0).sum(1)
+    assert index.num_keypoints is not None
     points = index.keypoints.reshape(len(index.keypoints), 3 * index.keypoints.shape[1])
     names = ("image_id", "category_id", "bbox", "area", "iscrowd", "keypoints", "num_keypoints")
     annotations = [
         {"id": n, **dict(zip(names, row, strict=True)), "iscrowd": int(row[4])}
         for n, row in enumerate(
-            zip(*(c.tolist() for c in (*columns, index.areas, index.crowd, points, labelled)), strict=True), start=1
+            zip(*(c.tolist() for c in (*columns, index.areas, index.crowd, points, index.num_keypoints)), strict=True),
+            start=1,
         )
     ]
     return hotcoco.COCO({"images": images, "categories": categories, "annotations": annotations})

@@ -55,6 +55,8 @@ class CocoIndex:
             where the index was not read for "segment".
         keypoints: (annotations, K, 3) x and y, pixels, and visibility (0 not labelled, 1 hidden, 2 visible); None where
             the index was not read for "pose".
+        num_keypoints: How many of them the JSON says are labelled, else how many are; an annotation of which none is
+            counts neither as found nor as missed. None where there are no keypoints.
         keypoint_names: Names of the K keypoints; empty where the JSON does not name them.
         problems: What was left out while reading.
         origins: The ids of each of `files`; empty where those above are the JSON's own.
@@ -75,6 +77,7 @@ class CocoIndex:
     crowd: NDArray[np.bool_]
     masks: Strings | None = None
     keypoints: NDArray[np.float64] | None = None
+    num_keypoints: NDArray[np.int64] | None = None
     keypoint_names: tuple[str, ...] = ()
     problems: Problems = field(default_factory=Problems)
     origins: tuple[Origin, ...] = ()
@@ -104,8 +107,8 @@ ARRAYS = ("category_ids", "image_ids", "sizes", "annotation_ids", "image_of", "c
 def pack(index: CocoIndex) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The arrays of one file's index, and all else that it holds, as the cache takes them."""
     arrays = {name: getattr(index, name) for name in ARRAYS}
-    if index.keypoints is not None:
-        arrays["keypoints"] = index.keypoints
+    if index.keypoints is not None and index.num_keypoints is not None:
+        arrays |= {"keypoints": index.keypoints, "num_keypoints": index.num_keypoints}
     for name, strings in (("file_names", index.file_names), ("masks", index.masks)):
         if strings is not None:
             arrays |= {f"{name}.text": strings.text, f"{name}.ends": strings.ends}
@@ -128,6 +131,7 @@ def unpack(file: Path, arrays: dict[str, NDArray[Any]], further: dict[str, Any])
         file_of=np.zeros(len(arrays["image_ids"]), dtype=np.int32),
         masks=masks,
         keypoints=arrays.get("keypoints"),
+        num_keypoints=arrays.get("num_keypoints"),
         keypoint_names=tuple(further["keypoint_names"]),
         problems=Problems.from_json(further["problems"]),
         origins=tuple(

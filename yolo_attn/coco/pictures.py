@@ -135,6 +135,8 @@ class Finder:
         Raises:
             NoPictureError: If there is no such file, or it is none that may be read.
         """
+        if not name:
+            raise NoPictureError("image without text or a number as file_name, its picture is missing")
         found = self._lookup(name)
         if found:
             return *found, ""

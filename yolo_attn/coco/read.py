@@ -13,9 +13,9 @@ from yolo_attn.coco.annotations import read_annotations
 from yolo_attn.coco.decode import Category, Content, decode
 from yolo_attn.coco.index import LONGEST_NAME, CocoIndex, Origin, pack, shortened, unpack
 from yolo_attn.coco.problems import Problems
-from yolo_attn.coco.shapes import read_keypoints, read_masks
+from yolo_attn.coco.shapes import count_keypoints, read_keypoints, read_masks
 from yolo_attn.coco.strings import Strings
-from yolo_attn.coco.values import LARGEST_ID, id_in, number_in
+from yolo_attn.coco.values import LARGEST_ID, id_in, name_in, number_in
 from yolo_attn.errors import UserError
 
 
@@ -56,22 +56,23 @@ def _read(file: Path, task: str, mtime_ns: int, size: int) -> CocoIndex:
 
 def _build(file: Path, content: Content, task: str) -> CocoIndex:
     problems = Problems()
-    images = _usable("image", content.images, "file_name", problems)
-    categories = _usable("category", content.categories, "name", problems)
+    images = _usable("image", content.images, problems)
+    categories = _usable("category", content.categories, problems)
     for name, found in (("image", images), ("category", categories)):
         if not found:
-            raise UserError(f"{file}: no usable {name} in it; expected at least one with an id and a name")
+            raise UserError(f"{file}: no usable {name} in it; expected at least one with an id")
     category_ids = sorted(categories, key=lambda i: (isinstance(i, str), i))
-    names = _unique_names([_named(categories[i], problems) for i in category_ids], category_ids, problems)
+    names = _unique_names([_named(i, categories[i], problems) for i in category_ids], category_ids, problems)
     columns = read_annotations(content.annotations or (), list(images), category_ids, task, problems)
-    keypoints = _keypoint_names(content.categories) if task == "pose" else ()
+    keypoint_names = _keypoint_names(content.categories) if task == "pose" else ()
+    keypoints = read_keypoints(file, columns.details, problems, len(keypoint_names)) if task == "pose" else None
     own = all(isinstance(i, int) and 0 <= i <= LARGEST_ID for i in (*images, *category_ids))
     return CocoIndex(
         files=(file,),
         category_ids=np.array(category_ids if own else range(1, len(names) + 1), dtype=np.int64),
         category_names=names,
         image_ids=np.array(list(images) if own else range(1, len(images) + 1), dtype=np.int64),
-        file_names=Strings.of(image.file_name for image in images.values()),
+        file_names=Strings.of(name_in(image.file_name) for image in images.values()),
         file_of=np.zeros(len(images), dtype=np.int32),
         sizes=np.array(
             [(number_in(i.width) or 0, number_in(i.height) or 0) for i in images.values()], dtype=np.float64
@@ -83,21 +84,22 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
         areas=columns.areas,
         crowd=columns.crowd,
         masks=read_masks(columns.details, columns.boxes, problems) if task == "segment" else None,
-        keypoints=read_keypoints(file, columns.details, problems, len(keypoints)) if task == "pose" else None,
-        keypoint_names=keypoints,
+        keypoints=keypoints,
+        num_keypoints=None if keypoints is None else count_keypoints(columns.details, keypoints, problems),
+        keypoint_names=keypoint_names,
         problems=problems,
         origins=() if own else (Origin(file, dict(enumerate(images, 1)), dict(enumerate(category_ids, 1))),),
     )
 
 
-def _usable(kind: str, items: Sequence[Any], name: str, problems: Problems) -> dict[Any, Any]:
+def _usable(kind: str, items: Sequence[Any], problems: Problems) -> dict[Any, Any]:
     """Images or categories by their ids, of which the first of each counts."""
     found: dict[Any, Any] = {}
-    nameless = f"{kind} without a whole number or text as id, or without a {name}, left out"
     for n, item in enumerate(items):
         item_id = id_in(item.id)
-        if item_id is None or not isinstance(getattr(item, name), str):
-            problems.add(nameless, [f"number {n + 1}, id {shortened(repr(item.id))}"])
+        if item_id is None:
+            without = f"{kind} without a whole number or text as id, left out"
+            problems.add(without, [f"number {n + 1}, id {shortened(repr(item.id))}"])
         elif item_id in found:
             problems.add(f"repeated {kind} id, the first counts", [f"{kind} {shortened(repr(item_id))}"])
         else:
@@ -111,9 +113,13 @@ def _keypoint_names(categories: list[Category]) -> tuple[str, ...]:
     return tuple(map(str, named[0])) if named else ()
 
 
-def _named(category: Category, problems: Problems) -> str:
-    name = shortened(category.name)
-    if name != category.name:
+def _named(category_id: Any, category: Category, problems: Problems) -> str:
+    given = name_in(category.name)
+    if not given:
+        problems.add("category without a name, called by its id", [f"category {shortened(repr(category_id))}"])
+        given = str(category_id)
+    name = shortened(given)
+    if name != given:
         kind = f"category name of more than {LONGEST_NAME} characters or with control characters, altered"
         problems.add(kind, [f"category {shortened(repr(category.id))}"])
     return name

@@ -15,6 +15,7 @@ from ultralytics.data.converter import merge_multi_segment
 from yolo_attn.coco.index import shortened
 from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.strings import Strings
+from yolo_attn.coco.values import number_in
 from yolo_attn.errors import UserError
 
 LARGEST_NUMBER = 1e9
@@ -40,7 +41,9 @@ def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems:
     """
     masks: list[bytes] = []
     for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
-        mask = _usable_mask(annotation.segmentation)
+        mask, dropped = _usable_mask(annotation.segmentation)
+        if mask and dropped:
+            problems.add("polygon without three corners of finite numbers, its others are taken", [_called(annotation)])
         if mask is None:
             problems.add("annotation without a usable segmentation, its box is taken", [_called(annotation)])
             corners = np.clip([x, y, x + w, y, x + w, y + h, x, y + h], -LARGEST_NUMBER, LARGEST_NUMBER)
@@ -79,6 +82,32 @@ def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, n
     problems.add("annotation without usable keypoints, it teaches its box alone", missing)
     none = np.zeros((next(iter(numbers)), 3))
     return np.stack([none if points is None else points for points in found])
+
+
+def count_keypoints(
+    annotations: Sequence[Any], keypoints: NDArray[np.float64], problems: Problems
+) -> NDArray[np.int64]:
+    """(N,) how many keypoints of each annotation are labelled: what the JSON says, else what they show.
+
+    Args:
+        annotations: With `num_keypoints`.
+        keypoints: (N, K, 3) what `read_keypoints` made of them.
+        problems: Counts those of which the JSON says another number than they show.
+    """
+    counts = (keypoints[..., 2] > 0).sum(1)
+    for row, annotation in enumerate(annotations):
+        given = annotation.num_keypoints
+        if given is None or (type(given) is int and given == counts[row]):
+            continue
+        number = number_in(given)
+        if number is None or not number.is_integer() or abs(number) > LARGEST_NUMBER:
+            problems.add("num_keypoints that is no whole number, counted anew", [_called(annotation)])
+        elif number != counts[row]:
+            problems.add(
+                "num_keypoints that is not the number of labelled keypoints, it is heeded", [_called(annotation)]
+            )
+            counts[row] = int(number)
+    return counts
 
 
 def outline(mask: Any) -> NDArray[np.float64]:
@@ -128,22 +157,29 @@ def _contours(mask: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     return contours
 
 
-def _usable_mask(text: msgspec.Raw) -> bytes | None:
-    """The usable polygons, or the run lengths, of a segmentation; None where it has none."""
+def _usable_mask(text: msgspec.Raw) -> tuple[bytes | None, bool]:
+    """The usable polygons, or the run lengths, of a segmentation, or None; and whether other polygons were dropped.
+
+    One list of numbers is one polygon; numbers may be written as text.
+    """
     try:
         polygons = POLYGONS.decode(text)
-        usable = [p for p in polygons if _is_polygon(p)]
-        if usable and len(usable) == len(polygons):
-            return bytes(text)
+        if polygons and all(map(_is_polygon, polygons)):
+            return bytes(text), False
     except (ValueError, RecursionError):
-        try:
-            mask = msgspec.json.decode(text)
-        except (ValueError, RecursionError):
-            return None
-        if _is_run_lengths(mask):
-            return bytes(text)
-        usable = [p for p in mask if _are_numbers(p) and _is_polygon(p)] if isinstance(mask, list) else []
-    return msgspec.json.encode(usable) if usable else None
+        pass
+    try:
+        mask = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return None, False
+    if _is_run_lengths(mask):
+        return bytes(text), False
+    if not isinstance(mask, list):
+        return None, False
+    given = mask if any(isinstance(part, list) for part in mask) else [mask]
+    numbers = [[number_in(v) for v in part] for part in given if isinstance(part, list)]
+    usable = [part for part in numbers if None not in part and _is_polygon(part)]
+    return (msgspec.json.encode(usable) if usable else None), len(usable) < len(given)
 
 
 def _is_run_lengths(mask: Any) -> bool:
@@ -164,11 +200,7 @@ def _are_counts(values: Any) -> bool:
     return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
 
 
-def _are_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(v, (int, float)) for v in values)
-
-
-def _is_polygon(points: list[float]) -> bool:
+def _is_polygon(points: list[Any]) -> bool:
     """Whether these numbers are at least three corners of sensible size."""
     return len(points) >= 6 and len(points) % 2 == 0 and max(points) < LARGEST_NUMBER and min(points) > -LARGEST_NUMBER
 

@@ -1,5 +1,6 @@
 """What a COCO JSON's values stand for, whatever they are written as."""
 
+import math
 import sys
 from typing import Any
 
@@ -21,13 +22,31 @@ def is_crowd(value: Any) -> bool:
 
 def number_in(value: Any) -> float | None:
     """A finite number, written as one or as text; None for anything else."""
+    number = _float(value)
+    return number if math.isfinite(number) else None
+
+
+def area_in(value: Any) -> float | None:
+    """A number, written as one or as text, an infinite one as the largest finite one; None for anything else."""
+    number = _float(value)
+    return None if math.isnan(number) else max(-sys.float_info.max, min(number, sys.float_info.max))
+
+
+def _float(value: Any) -> float:
+    """A number, written as one or as text; NaN for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
+        return math.nan
     try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if abs(number) <= sys.float_info.max else None
+        return float(value)
+    except ValueError:
+        return math.nan
+    except OverflowError:
+        return math.inf if int(value) > 0 else -math.inf
+
+
+def name_in(value: Any) -> str:
+    """A name, a number as its digits; empty for anything else."""
+    return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
 
 
 def is_plain_box(value: Any) -> bool:

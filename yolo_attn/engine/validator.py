@@ -18,6 +18,7 @@ import yolo_attn
 from yolo_attn.coco.dataset import CocoDataset
 from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
 from yolo_attn.coco.report import Examined
+from yolo_attn.compat import native_masks
 from yolo_attn.engine.data import build_dataset, fraction_of, look_through, write_data_yaml
 from yolo_attn.engine.frame import Frame
 from yolo_attn.engine.metrics import COCO_KEYS, set_coco
@@ -250,7 +251,7 @@ class SegmentationValidator(CocoValidator, yolo.segment.SegmentationValidator):
         found, prototypes = preds  # Ultralytics before 8.3.157 makes the masks later
         size = batch["img"].shape[2:]
         return [
-            {**pred, "masks": ops.process_mask_native(prototype, pred["extra"], pred["bboxes"], size)}
+            {**pred, "masks": native_masks(prototype, pred["extra"], pred["bboxes"], size)}
             for pred, prototype in zip(super().split_predictions(found, batch), prototypes, strict=True)
         ]
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from ultralytics.engine import exporter as ultralytics_exporter
 from ultralytics.nn.modules import RTDETRDecoder
 
+from yolo_attn.compat import is_settable
+
 HEAD_SETTINGS = ("export", "format", "dynamic", "max_det", "end2end", "xyxy", "agnostic_nms")
 """What an exporter sets in a head, and what shapes its output."""
 
@@ -66,7 +68,7 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
     exported, original = exporter.model.model[-1], deepcopy(model).float().eval().cpu()
     head = original.model[-1]
     for name in HEAD_SETTINGS:
-        if hasattr(exported, name):
+        if hasattr(exported, name) and is_settable(head, name):
             setattr(head, name, getattr(exported, name))
     nms = bool(getattr(exporter.args, "nms", False)) and hasattr(ultralytics_exporter, "NMSModel")
     scores = BEST_SCORE if nms else score_columns(head)

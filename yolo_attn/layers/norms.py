@@ -5,16 +5,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from yolo_attn.layers.common import cast
+
+GLOBAL_HOOKS = ("forward", "forward_pre", "backward", "backward_pre")
+"""Kinds of hooks that are called for every module."""
 
 
 def may_be_bypassed(bn: Any) -> bool:
     """Whether bn's own forward may be left out: nobody listens to it, and no other rank has a part in it."""
     hooks = (bn._forward_hooks, bn._forward_pre_hooks, bn._backward_hooks, bn._backward_pre_hooks)
-    if any(hooks) or _has_any_global_hook():
+    everywhere = (getattr(module, f"_global_{hook}_hooks") for hook in GLOBAL_HOOKS)
+    if any(hooks) or any(everywhere):
         return False
     if isinstance(bn, FoldedNorm):
         return True

@@ -1,0 +1,122 @@
+"""The steps on releases of Ultralytics: how outcomes are judged and kept, and three releases whole."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from support import OLDEST
+
+from tools.versions import limits, page, runs
+from tools.versions.environments import Ready, Release, environments, find_python, lowest
+from tools.versions.limits import Limit
+
+VERSIONS = {"python": "3.11.7", "ultralytics": "8.3.0", "torch": "2.1.0+cpu", "numpy": "1.23.0"}
+
+
+@pytest.mark.parametrize("release", [OLDEST, "8.4.0", "newest"])
+def test_every_step_passes_or_is_listed_as_impossible(release):
+    row = runs.run(Release(release))
+    assert row.failures == {}
+    assert row.versions["ultralytics"] == release or release == "newest"
+    impossible = {step for step, outcome in row.outcomes.items() if outcome.startswith("cannot")}
+    assert impossible == {limit.step for limit in limits.LIMITS if limit.holds(row.versions)}
+
+
+@pytest.mark.parametrize(
+    ("error", "limited", "outcome"),
+    [
+        (None, False, "passed"),
+        ("KeyError: 'A2C2f'", False, "failed: KeyError: 'A2C2f'"),
+        ("KeyError: 'A2C2f'", True, "cannot: not there"),
+        (None, True, "failed: passes, though LIMITS says: not there"),
+    ],
+)
+def test_listed_step_must_fail_and_others_must_pass(error, limited, outcome, monkeypatch):
+    listed = Limit("yolo12", {"ultralytics": "<8.3.78", "torch": "<2.2"}, "not there")
+    monkeypatch.setattr(limits, "LIMITS", (listed,) if limited else ())
+    assert runs._outcome("yolo12", error, VERSIONS) == outcome
+
+
+def test_limit_needs_all_of_its_versions():
+    limit = Limit("onnx", {"ultralytics": "<8.3.200", "torch": ">=2.9"}, "")
+    assert not limit.holds(VERSIONS)
+    assert limit.holds({**VERSIONS, "torch": "2.14.1+cu130"})
+    assert not limit.holds({"torch": "2.14.1"})
+
+
+FAKE = """
+import json, os, sys, time
+report, *names = sys.argv[1:]
+with open(report, "a") as stream:
+    print(json.dumps({"versions": {"ultralytics": "8.4.190"}}), file=stream, flush=True)
+    for name in names:
+        if name == "segfaults":
+            os.kill(os.getpid(), 11)
+        if name == "hangs":
+            time.sleep(60)
+        print(json.dumps({"step": name, "error": None}), file=stream, flush=True)
+"""
+
+
+def test_step_that_crashes_or_hangs_is_reported_and_the_others_run(tmp_path, monkeypatch):
+    script = tmp_path / "python"
+    (tmp_path / "steps.py").write_text(FAKE)
+    script.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {tmp_path}/steps.py "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(Release, "prepare", lambda self: Ready(script))
+    monkeypatch.setattr(runs, "STEP_LIMIT", 2)
+    row = runs.run(Release("newest"), ["first", "segfaults", "hangs", "last"])
+    assert row.outcomes == {
+        "first": "passed",
+        "segfaults": "failed: the process ended with -11",
+        "hangs": "failed: ran longer than 2 s",
+        "last": "passed",
+    }
+    assert row.versions == {"ultralytics": "8.4.190"}
+    assert row.seconds < 30
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """Files of a table of its own."""
+    monkeypatch.setattr(page, "KEPT", tmp_path / "versions.json")
+    monkeypatch.setattr(page, "PAGE", tmp_path / "versions.md")
+    monkeypatch.setattr(page, "CACHE", tmp_path)
+    return tmp_path
+
+
+def row(**outcomes):
+    return runs.Row("2026-11-29", "a machine", VERSIONS, outcomes, 60)
+
+
+def test_run_of_one_environment_replaces_its_row_alone(kept):
+    page.keep("8.3.0", row(yolov8="passed", yolo12="cannot: no yolo12", onnx="failed: ImportError"))
+    page.keep("lowest", row(yolov8="passed"))
+    page.keep("8.3.0", row(yolov8="passed", yolo12="cannot: no yolo12"))
+    assert list(json.loads((kept / "versions.json").read_text())) == ["8.3.0", "lowest"]
+    text = (kept / "versions.md").read_text()
+    lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
+    assert lines["8.3.0"].startswith("| 8.3.0 | 8.3.0 | 3.11.7 | 2.1.0+cpu | 1.23.0 |")
+    assert (lines["8.3.0"].count("✓"), lines["8.3.0"].count("–"), lines["8.3.0"].count("✗")) == (1, 1, 0)
+    assert lines["lowest"].count("✓") == 1
+    assert lines["newest"].startswith("| newest | not yet run |")
+    assert "`yolo12`: no yolo12 (8.3.0)" in text
+    assert text.endswith("## What failed\n\nNothing.\n")
+
+
+def test_page_is_that_of_the_kept_rows():
+    assert page.render(page.load()) == page.PAGE.read_text(encoding="utf-8")
+
+
+def test_every_row_of_the_page_has_passed():
+    rows = page.load()
+    assert {name: found.failures for name, found in rows.items() if found.failures} == {}
+
+
+def test_environments_are_named_once_and_have_the_declared_ends():
+    names = [each.name for each in environments()]
+    assert len(set(names)) == len(names)
+    (oldest,) = [each for each in environments() if each.name == "pytorch-oldest"]
+    assert f"torch=={lowest('torch')}.*" in oldest.requirements
+    assert find_python(f"{sys.version_info.major}.{sys.version_info.minor}") == Path(sys.executable)

@@ -1,0 +1,1 @@
+"""`python -m tools.versions`: steps on many releases of Ultralytics, PyTorch and Python."""
