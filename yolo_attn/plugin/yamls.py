@@ -12,7 +12,7 @@ import yaml
 from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, like
 from yolo_attn.plugin.blocks import UNITS
 from yolo_attn.plugin.insertion import SHORT, describe, layer_named, put
 from yolo_attn.plugin.registry import LAYERS
@@ -77,7 +77,10 @@ def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
     try:
         return load(path)
     except FileNotFoundError:
-        attended = _with_attention(Path(path))
+        try:
+            attended = _with_attention(Path(path))
+        except UserError as error:
+            raise like(FileNotFoundError(), error) from error
         if attended:
             return describe(attended[0], str(path), attended[1])
         near = _near(Path(path))
