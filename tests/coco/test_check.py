@@ -69,6 +69,18 @@ def test_no_problem(make_coco):
     assert tables({"val": check(folder, "detect")["val"].report})[-1] == "No problem was found."
 
 
+def test_boxes_in_shares_of_the_image_are_reported(make_coco):
+    folder = make_coco(
+        [(1, "a.jpg")], [box(1, 7, 0.2, 0.3, 0.5, 0.25), box(1, 7, 0.1, 0.1, 0.9, 1), box(1, 7, 5, 5, 9, 9)]
+    )
+    found = check(folder, "detect")["val"]
+    assert len(found.labels.boxes) == 3
+    assert found.report.problems.lines() == [
+        "2 × box of a pixel at most, taken; boxes must be in pixels, not in shares of the image: "
+        "annotation 1 of image 1 (a.jpg), …"
+    ]
+
+
 def test_several_sets_count_as_one_where_they_have_a_split(three, small_coco):
     both = [three, small_coco]
     assert splits_of(both, "detect") == {"train": both, "val": both, "test": [three]}

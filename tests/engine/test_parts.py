@@ -139,6 +139,17 @@ def test_a_comma_in_the_path_of_one_of_several(small_coco, tmp_path, capsys):
     assert not home.exists()
 
 
+def test_boxes_in_shares_of_the_image_are_nothing_to_learn(make_coco, tmp_path, capsys):
+    annotation = {"image_id": 1, "category_id": 7, "bbox": [0.1, 0.1, 0.5, 0.5], "area": 0.25, "iscrowd": 0}
+    for split in ("train", "val"):
+        folder = make_coco([(1, "a.jpg")], [annotation], root=f"images/{split}", split=split)
+    arguments = ["--cfg", "yolov8n.yaml", "--data", str(folder), "--project", str(tmp_path / "runs")]
+    assert main(["train", *arguments]) == 2
+    line = "instances_train.json: no box is larger than a pixel; 1 × box of a pixel at most, taken; boxes must be"
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
     annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
     folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")

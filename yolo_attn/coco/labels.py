@@ -12,6 +12,8 @@ from yolo_attn.coco.pictures import Pictures
 from yolo_attn.coco.shapes import outline, read_mask
 from yolo_attn.coco.strings import Strings
 
+TINY = "box of a pixel at most, taken; boxes must be in pixels, not in shares of the image"
+
 TOLERANCE = 1e-3  # pixels that a box may leave its picture by before that is worth a word
 
 
@@ -123,6 +125,8 @@ def make_labels(
     full = (extent > 0).all(1)
     suspect["box without area inside its picture, left out"] = rows[~full]
     suspect["box clipped to its picture"] = rows[full & (np.abs(inside - corners).max(1, initial=0) > TOLERANCE)]
+
+    suspect[TINY] = rows[full & (index.boxes[rows, 2:] <= 1).all(1)]
 
     centres = (inside[:, :2] + inside[:, 2:]) / 2
     rows = rows[full]

@@ -52,7 +52,12 @@ class Problems:
 
     def lines(self) -> list[str]:
         """A line for each kind, with its first item."""
-        return [f"{count} × {kind}: {self._items[kind][0]}{', …' if count > 1 else ''}" for kind, count in self]
+        return [self.line(kind) for kind, _ in self]
+
+    def line(self, kind: str) -> str:
+        """A kind that was met, with its count and first item."""
+        count = self[kind]
+        return f"{count} × {kind}: {self._items[kind][0]}{', …' if count > 1 else ''}"
 
     def as_json(self) -> list[dict[str, Any]]:
         """Each kind with its count and its listed items."""

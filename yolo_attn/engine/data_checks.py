@@ -7,6 +7,7 @@ from typing import Any
 
 from ultralytics.data.utils import check_det_dataset
 
+from yolo_attn.coco.labels import TINY
 from yolo_attn.coco.report import SplitReport
 from yolo_attn.coco.source import as_list
 from yolo_attn.engine.checks import one_line
@@ -48,11 +49,13 @@ def check_boxes(report: SplitReport) -> None:
         report: What a training is given of its train split.
 
     Raises:
-        UserError: If that has no box.
+        UserError: If that has no box, or none of more than a pixel.
     """
     if not report.boxes:
         found = f"no box to learn from in its {report.usable} pictures, {report.crowds} annotations are crowds"
         raise UserError("; ".join([f"{report.file}: {found}", *report.problems.lines()]))
+    if report.problems[TINY] == report.boxes:
+        raise UserError(f"{report.file}: no box is larger than a pixel; {report.problems.line(TINY)}")
 
 
 def check_strictly(report: SplitReport) -> None:
