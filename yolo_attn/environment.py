@@ -30,10 +30,8 @@ def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
 def replaced(owner: Any, **values: Any) -> Iterator[None]:
     """Give an object's attributes other values for a while."""
     before = {name: getattr(owner, name) for name in values}
-    for name, value in values.items():
-        setattr(owner, name, value)
+    vars(owner).update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            setattr(owner, name, value)
+        vars(owner).update(before)

@@ -107,7 +107,7 @@ def test_layer_of_ones_own(here, monkeypatch):
         (["list.yaml"], "list.yaml: not a model YAML"),
         (["broken.yaml"], "broken.yaml: not YAML"),
         (["bytes.yaml"], "bytes.yaml: not readable as UTF-8 text"),
-        (["folder.yaml"], "folder.yaml: no such file"),
+        (["folder.yaml"], "folder.yaml: a folder, expected a plain file"),
         (["coco8.yaml"], "coco8.yaml: not a model YAML"),
         (["yolov8n.yaml", "--layer", "GEM"], "--layer GEM: no such layer; did you mean EMA or GAM?"),
         (["yolov8n.yaml", "--at", "after:99"], "--at after:99: row 99 is no row of it; expected rows from 0 to 21"),

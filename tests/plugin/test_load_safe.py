@@ -277,9 +277,12 @@ def test_broken_files_are_told_in_one_line(tmp_path):
         ({"activation": ["nn.SiLU()"]}, "activation"),
         (
             {"head": [[-1, 1, "torch_safe_load", ["x.pt"]]]},
-            "row 10 of the model YAML in it names 'torch_safe_load', no layer",
+            "row 10 names 'torch_safe_load', which is no layer",
         ),
-        ({"head": [[-1, 1, "DetectionModel", ["https://example.com/x.yaml"]]]}, "names 'DetectionModel', no layer"),
+        (
+            {"head": [[-1, 1, "DetectionModel", ["https://example.com/x.yaml"]]]},
+            "names 'DetectionModel', which is no layer",
+        ),
         ({"head": [[-1, 1, "check_requirements", ["x"]]]}, "no layer"),
         ({"head": [[-1, 1, "nn.factory_kwargs", []]]}, "no layer"),
         ({"head": [[-1, 1, "torchvision.ops.nms", []]]}, "no layer"),

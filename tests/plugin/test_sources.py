@@ -10,10 +10,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
 
-EXPECTED = (
-    "expected a checkpoint of Ultralytics', or a state dict with names such as model.0.conv.weight; "
-    "this is no supported Ultralytics checkpoint format"
-)
+EXPECTED = "expected a checkpoint of Ultralytics', or a state dict with names such as model.0.conv.weight"
 LOADER = "load_checkpoint" if hasattr(tasks, "load_checkpoint") else "attempt_load_one_weight"
 
 

@@ -14,7 +14,7 @@ import yaml
 from yolo_attn.coco import CACHE_VARIABLE, OUTSIDE_VARIABLE
 from yolo_attn.environment import environment
 from yolo_attn.errors import UserError
-from yolo_attn.files import check_writable, expanded
+from yolo_attn.files import check_plain_file, check_writable, expanded
 
 OPTIONS = ("data", "epochs", "split", "imgsz", "batch", "device", "seed", "project", "name")
 """Options of ours that are Ultralytics' settings under the same name."""
@@ -137,6 +137,8 @@ def check_output(output: Path, force: bool) -> None:
         raise UserError(f"-o {str(output)!r}: expected the name of a YAML file, such as yolov8n-gam.yaml")
     if output.is_dir() or ((output.exists() or output.is_symlink()) and not force):
         raise UserError(f"-o {output}: it is there already; choose another name, or --force to write over a file")
+    if output.exists():
+        check_plain_file(output, f"-o {output}")
     if not output.absolute().parent.is_dir():
         raise UserError(f"-o {output}: there is no folder {output.parent}; create it first")
     check_writable(output.absolute().parent, "-o")

@@ -2,10 +2,15 @@
 
 import logging
 import sys
+from pathlib import Path
 from traceback import walk_tb
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import FULL
+from yolo_attn.files import FULL, check_plain_file
+from yolo_attn.reading import read_yaml
+
+FILES = ("model", "cfg", "data", "pretrained", "resume")
+"""Ultralytics' settings that name files which it opens."""
 
 
 def forward(arguments: list[str]) -> None:
@@ -17,6 +22,7 @@ def forward(arguments: list[str]) -> None:
     Raises:
         UserError: If anything went wrong before a training was under way; what breaks in one keeps its own type.
     """
+    _check_files(arguments)
     from ultralytics import cfg
     from ultralytics.utils import LOGGER
 
@@ -40,6 +46,16 @@ def forward(arguments: list[str]) -> None:
     finally:
         sys.argv[:] = before
         LOGGER.removeFilter(keeps)
+
+
+def _check_files(arguments: list[str]) -> None:
+    """Raise at the first argument that names what Ultralytics would wait for, or a YAML of settings without end."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in FILES and Path(value).exists() and not Path(value).is_dir():
+            check_plain_file(value, argument)
+            if key == "cfg":
+                read_yaml(value)
 
 
 def _was_training(error: Exception) -> bool:

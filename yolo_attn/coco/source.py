@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from yolo_attn.coco.choose import join, only_classes
-from yolo_attn.coco.data_keys import Keys, read_keys
+from yolo_attn.coco.choose import join
 from yolo_attn.coco.index import CocoIndex, shortened
 from yolo_attn.coco.pictures import MISSING, Finder, NoPictureError, displayed_size
 from yolo_attn.coco.read import read_index
@@ -42,22 +41,12 @@ class Split:
     """One split of a data set.
 
     Attributes:
-        index: What is used of its JSON, or of its JSONs together.
+        index: What its JSON holds, or its JSONs together.
         folders: Where the file names of each JSON start from.
-        only: Names of the categories that are used of each JSON, in the order of the classes; None where all are.
-        further: What a data YAML says of keypoints, as Ultralytics calls it.
     """
 
     index: CocoIndex
     folders: tuple[Path, ...]
-    only: tuple[tuple[str, ...] | None, ...] = (None,)
-    further: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the classes in their order: as data YAMLs say, then by the categories' ids."""
-        given = [name for names in self.only for name in names or ()]
-        return list(dict.fromkeys([*given, *self.index.category_names]))
 
 
 def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict[str, Split] | None:
@@ -113,19 +102,9 @@ def _has(data: Path, split: str, task: str) -> bool:
     return data.suffix in YAML_SUFFICES and data.is_file() and bool((_annotations_of(_parsed(data)) or {}).get(split))
 
 
-def load_split(
-    files: Sequence[str | Path],
-    folders: Sequence[str | Path],
-    task: str,
-    only: Sequence[Sequence[str] | None] | None = None,
-) -> Split:
-    """One split whose JSONs and image folders are known, and the names of the categories that are used of each."""
-    parts = []
-    for file, folder, names in zip(files, folders, only or [None] * len(files), strict=True):
-        index = read_index(file, task)
-        chosen = None if names is None else tuple(names)
-        parts.append(Split(index if chosen is None else only_classes(index, chosen), (Path(folder),), (chosen,)))
-    return _together(parts)
+def load_split(files: Sequence[str | Path], folders: Sequence[str | Path], task: str) -> Split:
+    """One split whose JSONs and image folders are known."""
+    return _together([Split(read_index(f, task), (Path(d),)) for f, d in zip(files, folders, strict=True)])
 
 
 def parts_of(data: Data) -> list[Path]:
@@ -155,17 +134,7 @@ def as_setting(parts: Sequence[Path]) -> str:
 
 
 def _together(splits: list[Split]) -> Split:
-    first: dict[str, Any] = {}
-    for split in splits:
-        for key, value in split.further.items():
-            if first.setdefault(key, value) != value:
-                raise UserError(f"{split.index.file}: its data YAML has another {key} than that of a set before it")
-    return Split(
-        join([s.index for s in splits]),
-        tuple(folder for s in splits for folder in s.folders),
-        tuple(names for s in splits for names in s.only),
-        first,
-    )
+    return Split(join([s.index for s in splits]), tuple(folder for s in splits for folder in s.folders))
 
 
 def _is_there(path: Path) -> bool:
@@ -181,32 +150,23 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]
     loaded: dict[str, list[Split]] = {split: [] for split in splits}
     if data.is_dir():
         _check_readable(data)
-        keys = Keys()
+        names: set[str] = set()
         sources = {s: [(_annotations_in(data, s, task), _image_folders(data, s))] for s in splits}
     elif data.suffix in YAML_SUFFICES and data.is_file():
-        described = _parsed(data)
-        annotations = _annotations_of(described)
-        if annotations is None:
+        described = _read_yaml(data, splits)
+        if described is None:
             return None
-        keys = read_keys(data, described)
-        sources = _places_in(data, described, annotations, splits)
+        sources, names = described
     else:
         raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
-    categories = []
     for split, places in sources.items():
         for file, folders in places:
             index = read_index(file, task)
-            categories.append(index.category_names)
-            images = _find_images(index, folders)
-            further = {} if index.keypoints is None else keys.further
-            loaded[split].append(Split(keys.applied(index), (images,), (keys.names,), further))
-    if keys.check_classes(categories):
-        others = [split for split in SPLITS if split not in splits and _has(data, split, task)]
-        for places in _places_in(data, described, annotations or {}, others).values():
-            categories += [read_index(file, task).category_names for file, _ in places]
-        contradiction = keys.check_classes(categories)
-        if contradiction:
-            raise UserError(f"{data}: {contradiction}")
+            loaded[split].append(Split(index, (_find_images(index, folders),)))
+        known = {name for part in loaded[split] for name in part.index.category_names}
+        if names and not names <= known:
+            odd, files = ", ".join(sorted(names - known)[:5]), loaded[split][0].index.file
+            raise UserError(f"{data}: names has {odd}, which {files} has not; leave names out, the JSON has them")
     return loaded
 
 
@@ -271,10 +231,12 @@ def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
     return annotations if isinstance(annotations, dict) else {}
 
 
-def _places_in(
-    file: Path, described: dict[str, Any], annotations: dict[str, Any], splits: Sequence[str]
-) -> dict[str, Places]:
-    """Annotation files and image folders of each split of a data YAML."""
+def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], set[str]] | None:
+    """Annotation files and image folders of each split, and names, or None where the YAML names no annotations."""
+    described = _parsed(file)
+    annotations = _annotations_of(described)
+    if annotations is None:
+        return None
     try:
         root = file.parent / expanded(str(described.get("path") or ""))
     except UserError as error:
@@ -288,7 +250,8 @@ def _places_in(
         if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
             raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
         places[split] = [(root / f, [root / d]) for f, d in zip(files, folders, strict=True)]
-    return places
+    names = described.get("names")
+    return places, set(map(str, names.values() if isinstance(names, dict) else as_list(names)))
 
 
 def as_list(value: Any) -> list[Any]:

@@ -1,7 +1,6 @@
 """The data set of a comparison: what its trainings validate on, and a digest that tells another set from it."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +52,6 @@ def read_data(args: SimpleNamespace) -> Examined:
             digest.update(part)
         return Examined(Data(str(args.data), digest.hexdigest()), (*whole, *filter(Path.is_dir, places)))
     places = []
-    stated = {key: described[key] for key in ("only", "flip_idx") if described.get(key)}
-    if stated:
-        digest.update(json.dumps(stated).encode())
     for split in splits:
         index, _, folders = chosen(args, described, split, described["categories"], fraction_of(args, split))
         for file in index.files:

@@ -8,8 +8,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolo_attn.compare.study import Variant
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.errors import UserError
@@ -17,7 +15,9 @@ from yolo_attn.plugin.blocks import WHERE
 from yolo_attn.plugin.insertion import describe, insert, layer_named
 from yolo_attn.plugin.registry import LAYERS
 from yolo_attn.plugin.rows import literal, options_of
+from yolo_attn.plugin.untrusted import check_yaml
 from yolo_attn.plugin.yamls import read_model
+from yolo_attn.reading import load_yaml
 
 SAME_COST = 0.01
 """Up to this share more GFLOPs than the base's, a variant needs no wider base beside it."""
@@ -67,6 +67,7 @@ def plan(
     """
     text, scale = read_model(base)
     stem = Path(base).stem
+    check_yaml(f"--base {base}", describe(text, stem, scale))
     models = [Model(Variant("base", stem), text)]
     for each in map(_plain, wanted):
         edited = insert(text, Path(base).name, each.layer, each.at, each.options, scale)
@@ -74,7 +75,7 @@ def plan(
         for model in models[1:]:
             if model.variant.name == variant.name:
                 raise UserError(f"--layers: {variant.label} is there twice")
-            if yaml.safe_load(model.text) == yaml.safe_load(edited.text):
+            if load_yaml(model.text) == load_yaml(edited.text):
                 raise UserError(f"--layers: {variant.label} is the same model as {model.variant.label}")
         models.append(Model(variant, edited.text))
     if equal_gflops:
@@ -147,7 +148,8 @@ def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str],
     Raises:
         UserError: If it has no width to change.
     """
-    letter = scale or next(iter(yaml.safe_load(text).get("scales") or {}), "")
+    scales = load_yaml(text).get("scales")
+    letter = (scale or next(iter(scales))) if scales else ""
     scaled = rf"^\s*{re.escape(letter)}:\s*\[[^,]+,\s*" if letter else r"^width_multiple:\s*"
     found = re.search(rf"({scaled})([\d.]+)", text, re.MULTILINE)
     if not found:

@@ -5,13 +5,12 @@ Plain text and lists of rows; no PyTorch, no Ultralytics.
 
 from yolo_attn.editing.edit import Edited, insert, remove, with_header
 from yolo_attn.editing.places import PLACES, check_place
-from yolo_attn.editing.ports import Migrated, migrate, port_of
+from yolo_attn.editing.ports import migrate, port_of, without_attention
 from yolo_attn.editing.text import ModelText, numbered
 
 __all__ = [
     "PLACES",
     "Edited",
-    "Migrated",
     "ModelText",
     "check_place",
     "insert",
@@ -20,4 +19,5 @@ __all__ = [
     "port_of",
     "remove",
     "with_header",
+    "without_attention",
 ]

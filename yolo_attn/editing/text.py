@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
-from yolo_attn.errors import UserError
-
-SECTIONS = ("backbone", "head")
+from yolo_attn.editing.size import SECTIONS, check_rows
+from yolo_attn.errors import UserError, one_line
+from yolo_attn.reading import load_yaml
 
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
@@ -29,7 +29,9 @@ class Row:
         index: Its number, backbone first.
         section: "backbone" or "head".
         node: Where it stands.
-        given: The numbers of its `from`.
+        source: Its `from`.
+        given: The numbers of that.
+        repeats: How often the layer stands there.
         name: Of its layer.
         args: The layer's arguments.
     """
@@ -37,7 +39,9 @@ class Row:
     index: int
     section: str
     node: SequenceNode
+    source: Any
     given: tuple[int, ...]
+    repeats: Any
     name: str
     args: list[Any]
 
@@ -63,10 +67,10 @@ class ModelText:
     def __init__(self, text: str, name: str) -> None:
         self.text, self.name = text, name
         try:
-            root = yaml.compose(text, yaml.SafeLoader)
-            content = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date out of range is a ValueError
-            raise UserError(f"{name}: not YAML: {error}") from error
+            check_rows(load_yaml(text), name)  # which has bounds
+            root, content = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:  # a date out of range is a ValueError
+            raise UserError(f"{name}: not YAML: {one_line(error)}") from error
         sections = {key.value: value for key, value in root.value} if isinstance(root, MappingNode) else {}
         for section in SECTIONS:
             node = sections.get(section)
@@ -94,7 +98,8 @@ class ModelText:
         given = tuple(row[0]) if isinstance(row[0], list) else (row[0],)
         if not given or any(type(number) is not int for number in given):
             raise UserError(f"{place}: from = {row[0]} is no whole number and no list of them")
-        found = Row(index, section, node, given, row[2], row[3] if isinstance(row[3], list) else [row[3]])
+        args = row[3] if isinstance(row[3], list) else [row[3]]
+        found = Row(index, section, node, row[0], given, row[1], row[2], args)
         if any(not -(index == 0) <= source < index for source in found.sources):
             raise UserError(f"{place}: from = {row[0]} is not an earlier row")
         return found

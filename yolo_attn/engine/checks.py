@@ -16,11 +16,13 @@ from ultralytics.utils.torch_utils import select_device
 
 from yolo_attn import errors
 from yolo_attn.engine.tasks import TASKS, Task, task_of
-from yolo_attn.errors import UserError, like
+from yolo_attn.errors import UserError, quoted
 from yolo_attn.plugin.checkpoints import load_safe
+from yolo_attn.plugin.foreign import missing_class, origin_of
 from yolo_attn.plugin.registry import LAYERS, is_importable
 from yolo_attn.plugin.sources import StateDict
 from yolo_attn.plugin.transfer import check_same, transfer_of
+from yolo_attn.plugin.untrusted import check_yaml
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 EXPORTED = {suffix for suffix in export_formats()["Suffix"] if suffix.startswith(".") and suffix != ".pt"}
@@ -64,15 +66,20 @@ def check_model(cfg: str, classes: int, task: str | None = None) -> tuple[nn.Mod
         The model and its task.
 
     Raises:
-        UserError: If the YAML is missing, is not a model, has a wrong row, or is a model of another task.
+        UserError: If the YAML is missing, is not a model, has a wrong row or an activation that is not of torch.nn, or
+            is a model of another task.
     """
     if Path(cfg).suffix not in {".yaml", ".yml"}:
         raise UserError(f"--cfg {cfg}: expected a model YAML such as yolov8n-gam.yaml")
+    if "://" in cfg:
+        raise UserError(f"--cfg {cfg}: expected a file or a name; nothing is downloaded here")
     try:
         described = tasks.yaml_model_load(cfg)
         lacking = [part for part in ("backbone", "head") if not described.get(part)]
         if lacking:
-            raise UserError(f"--cfg {cfg}: found {', '.join(map(str, described))}, expected rows under {lacking[0]}:")
+            keys = quoted(", ".join(map(str, described)))
+            raise UserError(f"--cfg {cfg}: found {keys}, expected rows under {lacking[0]}:")
+        check_yaml(f"--cfg {cfg}", described)
         head = described["head"][-1][2]
         found = task_of(head)
         if found is None:
@@ -181,10 +188,11 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
                 "the best.pt or last.pt of a training, or a checkpoint that you downloaded from Ultralytics' releases"
             )
             origin += " (nothing is downloaded here)"
-        raise like(FileNotFoundError(), UserError(f"{option} {file}: no such file; it is {origin}"))
+        raise UserError(f"{option} {file}: no such file; it is {origin}")
     if Path(file).suffix in EXPORTED:
-        text = f"{option} {file}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
-        raise like(AssertionError(), UserError(text))  # as Ultralytics' own check of the suffix
+        raise UserError(
+            f"{option} {file}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
+        )
     if safe:
         model = load_safe(file)
         return model, {"train_args": model.args}
@@ -192,10 +200,10 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
         load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
         model, checkpoint = load(file)
     except UserError as error:
-        raise like(error, UserError(f"{option} {error}")) from error
+        raise UserError(f"{option} {error}") from error
     except Exception as error:  # whatever unpickling a wrong file raises
-        told = UserError(f"{option} {file}: not an Ultralytics checkpoint: {one_line(error)}")
-        raise like(error, told) from error
+        reason = origin_of(missing_class(error) or "") or f"not an Ultralytics checkpoint: {one_line(error)}"
+        raise UserError(f"{option} {file}: {reason}") from error
     return model, checkpoint
 
 

@@ -21,10 +21,9 @@ from yolo_attn.files import write_text
 def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | None:
     """Ultralytics' data dictionary for the COCO-format data that `args.data` names.
 
-    It has keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them; `categories`,
-    the names that there are whatever the model's classes; and `only`, where the user's data YAML has `names`, those
-    that are used of each JSON. Classes are in the order of that YAML's names, else they are the categories of the first
-    split given, ascending by id.
+    It has two keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them, and
+    `categories`, the names that there are whatever the model's classes. These are the categories of the first split
+    given, ascending by id.
 
     Returns:
         The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task is one that COCO has
@@ -40,17 +39,15 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
         return None
     if args.cache == "disk":
         raise UserError("cache=disk would write .npy files beside your pictures; use cache=ram")
-    first = source[splits[0]]
-    names = first.names
-    only = {name: [None if n is None else list(n) for n in split.only] for name, split in source.items()}
+    first = source[splits[0]].index
+    names = first.category_names
     return {
         "path": str(source[splits[0]].folders[0]),
         "train": None,
         "val": None,
         **{name: _plain(split.folders) for name, split in source.items()},
         "annotations": {name: _plain(split.index.files) for name, split in source.items()},
-        "categories": names,
-        **({"only": only} if any(filter(None, first.only)) else {}),
+        "categories": list(names),
         "names": dict(enumerate(names)),
         "nc": len(names),
         "channels": 3,
@@ -65,17 +62,15 @@ def _plain(paths: Sequence[Path]) -> str | list[str]:
 
 def split_of(data: dict[str, Any], name: str, task: str) -> Split:
     """One split of a dictionary that `describe` made."""
-    only = data.get("only", {}).get(name)
-    return load_split(as_list(data["annotations"][name]), as_list(data[name]), task, only)
+    return load_split(as_list(data["annotations"][name]), as_list(data[name]), task)
 
 
-def _keypoints(split: Split) -> dict[str, Any]:
+def _keypoints(index: CocoIndex) -> dict[str, Any]:
     """What Ultralytics' pose trainer asks of a data dictionary; nothing for other tasks."""
-    if split.index.keypoints is None:
+    if index.keypoints is None:
         return {}
-    number = split.index.keypoints.shape[1]
-    known = {"kpt_shape": [number, 3], "flip_idx": flip_order(split.index.keypoint_names, number)}
-    return {**known, **split.further}
+    number = index.keypoints.shape[1]
+    return {"kpt_shape": [number, 3], "flip_idx": flip_order(index.keypoint_names, number)}
 
 
 def write_data_yaml(args: SimpleNamespace, splits: Sequence[str], folder: Path) -> str:

@@ -1,20 +1,21 @@
 """Attention put into model YAMLs by name of layer and place, and held against the model without it."""
 
-import math
-from collections.abc import Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
 from ultralytics.nn import tasks
-from ultralytics.utils.ops import make_divisible
 
 from yolo_attn import editing
-from yolo_attn.editing import Edited, Migrated
-from yolo_attn.errors import UserError
+from yolo_attn.editing import Edited
+from yolo_attn.errors import UserError, one_line, quoted
 from yolo_attn.plugin.blocks import UNITS
 from yolo_attn.plugin.measure import BuiltRow, check_same, measure
 from yolo_attn.plugin.registry import LAYERS, hint
 from yolo_attn.plugin.rows import options_of
+from yolo_attn.reading import load_yaml
 
 SHORT = {"triplet": "TripletAttention"}
 """What file names call a layer, where it is not the layer's own name in lower case."""
@@ -27,8 +28,18 @@ def layer_named(text: str) -> str | None:
 
 
 def describe(text: str, name: str, scale: str = "") -> dict[str, Any]:
-    """A model dictionary as Ultralytics makes it of a YAML's text, which is a model's."""
-    return {**yaml.safe_load(text), "scale": scale, "yaml_file": name}
+    """A model dictionary as Ultralytics makes it of a YAML's text.
+
+    Raises:
+        UserError: If the text is no YAML, or no mapping.
+    """
+    try:
+        content = load_yaml(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{name}: not YAML: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{name}: not a model YAML: found {quoted(content)}")
+    return {**content, "scale": scale, "yaml_file": name}
 
 
 def insert(
@@ -120,27 +131,41 @@ def migrate(text: str, name: str, scale: str = "") -> tuple[str, list[str]]:
         UserError: If there is nothing to translate, if rows cannot be, naming each, or if the result does not build.
     """
     known = {key for key, value in vars(tasks).items() if isinstance(value, type)}
-    migrated = editing.migrate(editing.ModelText(text, name), LAYERS, UNITS, known)
+    model = editing.ModelText(text, name)
+    plain = {
+        **describe(text, name, scale),
+        "backbone": editing.without_attention(model, LAYERS, UNITS, known),
+        "head": [],
+    }
+    migrated = editing.migrate(model, LAYERS, UNITS, known, _channels_of(plain))
     if migrated.unknown:
         raise UserError(f"{name}: cannot be translated: {'; '.join(migrated.unknown)}")
     described = describe(migrated.text, f"{name} as translated" if migrated.changes else name, scale)
-    notes = _notes(migrated, described, measure(described))
+    measure(described)
+    notes = [*(_meaning(described, index) for index in migrated.kept), *migrated.notes]
     if not migrated.changes:
         raise UserError("; ".join([f"{name}: no row of it is written for a port", *notes]))
     return migrated.text, [*migrated.changes, *notes]
 
 
-def _notes(migrated: Migrated, described: dict[str, Any], built: list[BuiltRow]) -> list[str]:
-    """What should be looked at: options that a port may mean otherwise, and channels by hand that the map has not."""
-    rows, notes = [*described["backbone"], *described["head"]], []
-    for index in migrated.kept:
-        _, _, layer, args = rows[index]
-        meant = ", ".join(f"{key}: {value}" for key, value in zip(options_of(LAYERS[layer]), args, strict=False))
-        notes.append(f"row {index}: {layer}, {args} stays as it is, and means {meant} here")
-    scales = described.get("scales") or {"": (1, described.get("width_multiple", 1), math.inf)}
-    _, width, most = scales[described["scale"] or next(iter(scales))]
-    for index, given in migrated.channels.items():
-        scaled, found = make_divisible(min(given, most) * width, 8), built[index].maps[0][1]
-        if found not in (given, scaled):
-            notes.append(f"row {index}: {given} channels were given, {scaled} at this scale, and its map has {found}")
-    return notes
+def _channels_of(described: dict[str, Any]) -> Callable[[int], list[int]]:
+    """The channels of each row's map: at the model's own scale, as the numbers are written, and at its other scales."""
+
+    @functools.cache
+    def built() -> list[list[BuiltRow]]:
+        unscaled = {**described, "scales": None, "depth_multiple": 1.0, "width_multiple": 1.0}
+        others = [unscaled, *({**described, "scale": scale} for scale in described.get("scales") or ())]
+        found = [measure(described)]
+        for other in others:
+            with contextlib.suppress(UserError):  # a scale that does not build is none that was meant
+                found.append(measure(other))
+        return found
+
+    return lambda index: [rows[index].maps[0][1] for rows in built() if rows[index].maps and rows[index].maps[0][1:]]
+
+
+def _meaning(described: dict[str, Any], index: int) -> str:
+    """What options by position mean here, which a port may mean otherwise."""
+    _, _, layer, args = [*described["backbone"], *described["head"]][index]
+    meant = ", ".join(f"{key}: {value}" for key, value in zip(options_of(LAYERS[layer]), args, strict=False))
+    return f"row {index}: {layer}, {args} stays as it is, and means {meant} here"

@@ -1,7 +1,6 @@
 """What each row of a model makes, found on the meta device, and whether an edited model still makes it."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from ultralytics.nn import tasks
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.plugin.parser import REFERENCE_SIZE
 from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.plugin.untrusted import check_layers, without_downloads
 
 TEXTS = (80, 512)
 """Number and width of the text embeddings that YOLO-World's rows take beside their map."""
@@ -42,25 +42,26 @@ class BuiltRow:
 def measure(described: dict[str, Any]) -> list[BuiltRow]:
     """Build a model on the meta device and run a picture through its rows, the head apart.
 
+    Nothing that the dictionary names is run but layers: its activation, which Ultralytics evaluates, is left out, since
+    maps do not depend on it, and so are pretrained weights of torchvision's, which are downloaded.
+
     Args:
-        described: The model dictionary; left as it is. Pretrained weights of torchvision's are left out.
+        described: The model dictionary; left as it is.
 
     Raises:
-        UserError: If Ultralytics cannot build or run it, with the reason.
+        UserError: If a row names no layer, or if Ultralytics cannot build or run the model, with the reason.
     """
+    name = described.get("yaml_file")
+    check_layers(str(name), described)
     try:
-        return _measure(deepcopy(described))
+        return _measure({**without_downloads(described), "activation": None})
     except UserError:
         raise
     except Exception as error:  # whatever a wrong row makes Ultralytics' layers raise
-        name = described.get("yaml_file")
         raise UserError(f"{name}: not a model that Ultralytics can build: {one_line(error)}") from error
 
 
 def _measure(d: dict[str, Any]) -> list[BuiltRow]:
-    for row in [*d["backbone"], *d["head"]]:
-        if row[2].startswith("TorchVision") and len(row[3]) > 2:
-            row[3][2] = None
     if d.get("scales") and not d.get("scale"):
         d["scale"] = next(iter(d["scales"]))  # as Ultralytics does, with a warning
     ch = d.get("channels", 3)

@@ -1,4 +1,4 @@
-"""Model YAMLs and settings that came inside a file: what using them may do.
+"""Model YAMLs, and settings that came inside a file: what using them may do.
 
 Ultralytics 8.3 evaluates a picture size that is text as Python. The parser evaluates `activation`, and calls whatever
 its module has under a row's name (a function that unpickles or installs, a model class that fetches its YAML), and
@@ -14,34 +14,46 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, quoted
+from yolo_attn.plugin.limits import LONGEST_TEXT
 from yolo_attn.plugin.registry import LAYERS
 
 
-def check_yaml(file: Path, described: Any) -> None:
-    """Make sure that a model dictionary names layers only, and plain PyTorch as its activation.
+def check_yaml(place: str | Path, described: Any) -> None:
+    """Raise unless a model dictionary names layers only, and plain PyTorch as its activation.
 
     Args:
-        file: Where it came from, to begin messages with.
+        place: Where it came from, to begin messages with.
         described: The dictionary, or whatever was in its place.
 
     Raises:
         UserError: At the first thing that is something else.
     """
-    try:
-        rows = [*described["backbone"], *described["head"]]
-        names = [row[2] for row in rows]
-        activation = described.get("activation")
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise UserError(f"{file}: the model YAML in it has no rows to build") from error
-    for index, name in enumerate(names):
-        if not _is_layer(name):
-            raise UserError(f"{file}: refused, row {index} of the model YAML in it names {str(name)[:50]!r}, no layer")
+    check_layers(place, described)
+    activation = described.get("activation")
     if activation and not _is_activation(activation):
         raise UserError(
-            f"{file}: refused, activation {str(activation)[:50]!r} of the model YAML in it is none of torch.nn, such "
-            "as nn.SiLU()"
+            f"{place}: activation {quoted(activation)} is none of torch.nn, such as nn.SiLU(); Ultralytics would run it"
         )
+
+
+def check_layers(place: str | Path, described: Any) -> None:
+    """Raise unless the rows of a model dictionary name layers only.
+
+    Args:
+        place: Where it came from, to begin messages with.
+        described: The dictionary, or whatever was in its place.
+
+    Raises:
+        UserError: At the first row that names something else.
+    """
+    try:
+        names = [row[2] for row in (*described["backbone"], *described["head"])]
+    except (TypeError, KeyError, IndexError) as error:
+        raise UserError(f"{place}: no model YAML, it has no rows to build") from error
+    for index, name in enumerate(names):
+        if not _is_layer(name):
+            raise UserError(f"{place}: row {index} names {quoted(name)}, which is no layer; Ultralytics would call it")
 
 
 def plain_settings(given: Any) -> dict[str, Any]:
@@ -54,7 +66,11 @@ def plain_settings(given: Any) -> dict[str, Any]:
 
 
 def without_downloads(described: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a checked model dictionary that asks for no pretrained weights: its own are to follow."""
+    """A copy of a checked model dictionary that asks for no pretrained weights: its own are to follow.
+
+    Raises:
+        ValueError: If a row of torchvision's does not name its network.
+    """
     described = deepcopy(described)
     for row in [*described["backbone"], *described["head"]]:
         if row[2].partition("_")[0] == "TorchVision":
@@ -88,6 +104,8 @@ def _is_module(found: Any) -> bool:
 
 
 def _is_activation(text: Any) -> bool:
+    if not isinstance(text, str) or len(text) > LONGEST_TEXT:
+        return False
     try:
         call: Any = ast.parse(text.strip(), mode="eval").body
         package, _, name = ast.unparse(call.func).rpartition(".")

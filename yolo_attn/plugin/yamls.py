@@ -11,11 +11,13 @@ from typing import Any
 import yaml
 from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
+from yaml.reader import Reader
 
-from yolo_attn.errors import UserError, like
+from yolo_attn.errors import UserError, one_line
 from yolo_attn.plugin.blocks import UNITS
 from yolo_attn.plugin.insertion import SHORT, describe, layer_named, put
 from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.reading import load_yaml, read_plain
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MODEL_YAMLS = next((f for f in (PACKAGE / "model_yamls", PACKAGE.parent / "model_yamls") if f.is_dir()), PACKAGE)
@@ -30,8 +32,16 @@ PLACE_WORDS = {"head": "neck", **{block.lower(): "blocks" for block in UNITS}}
 SUFFIXES = (".yaml", ".yml")
 
 
+LARGEST_MODEL = 2**18
+"""Bytes of a model YAML; Ultralytics' longest has 5,000."""
+
+
 class ModelNameError(UserError, FileNotFoundError):
     """A model name that means no file, and no base, layer and place either."""
+
+
+class ModelTextError(UserError, ValueError):
+    """A file that is no YAML, or one beyond the bounds of `reading.load_yaml`; Ultralytics' own is a ValueError too."""
 
 
 def find_model_yaml(path: str | Path) -> tuple[Path, str] | None:
@@ -69,18 +79,18 @@ def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
 
     Raises:
         ModelNameError: If there is no such file, naming what may have been meant.
+        ModelTextError: If the file is no YAML, or too large a one.
+        UserError: If it is no plain file.
     """
     found = find_model_yaml(path)
+    _check_text(found[0] if found else Path(path))
     if found:
         file, scale = found
         return {**load(file), "scale": scale, "yaml_file": str(path)}
     try:
         return load(path)
     except FileNotFoundError:
-        try:
-            attended = _with_attention(Path(path))
-        except UserError as error:
-            raise like(FileNotFoundError(), error) from error
+        attended = _with_attention(Path(path))
         if attended:
             return describe(attended[0], str(path), attended[1])
         near = _near(Path(path))
@@ -92,6 +102,16 @@ def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
                 f"a model and PLACE is {', '.join(PLACES[:-1])} or {PLACES[-1]}"
             ) from None
         raise
+
+
+def _check_text(file: Path) -> None:
+    if not file.exists():
+        return  # a name that Ultralytics knows
+    text = read_plain(file, LARGEST_MODEL).decode(errors="ignore")
+    try:
+        load_yaml(Reader.NON_PRINTABLE.sub("", text))  # without what Ultralytics leaves out
+    except (ValueError, yaml.YAMLError) as error:
+        raise ModelTextError(f"{file}: not YAML: {one_line(error)}") from error
 
 
 def read_model(name: str | Path, output: Path | None = None) -> tuple[str, str]:
@@ -126,7 +146,7 @@ def check_scale(file: Path, text: str, scale: str) -> None:
     Raises:
         UserError: With a name that carries it.
     """
-    scales = list(yaml.safe_load(text).get("scales") or [""])
+    scales = list(load_yaml(text).get("scales") or [""])
     meant, read = scale or scales[0], tasks.guess_model_scale(file)
     if meant != (read or scales[0]) and len(scales) > 1:
         found = (
@@ -146,14 +166,14 @@ def _read(path: Path, output: Path | None = None) -> tuple[str, str] | None:
     if output and output.exists() and output.samefile(file):
         raise UserError(f"-o {output}: it is the file that is read, which stays as it is; choose another name")
     try:
-        return file.read_bytes().decode(), scale
+        return read_plain(file, LARGEST_MODEL).decode(), scale
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: not readable as UTF-8 text: {error}") from error
+        raise UserError(f"{file}: not readable as UTF-8 text: {one_line(error)}") from error
 
 
 def _model_file(path: Path) -> tuple[Path, str] | None:
-    """The file and scale that a name means: a file, one of ours, or one that Ultralytics comes with."""
-    if path.is_file():
+    """The path and scale that a name means: one that is there, one of ours, or one that Ultralytics comes with."""
+    if path.exists():
         return path, tasks.guess_model_scale(path)
     found = find_model_yaml(path)
     if found or path.name != str(path) or path.suffix not in SUFFIXES:

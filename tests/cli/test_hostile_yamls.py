@@ -1,0 +1,255 @@
+"""Model YAMLs of strangers: nothing that they name is run, nothing that they ask for is waited for."""
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from support import listing
+from ultralytics import YOLO
+from ultralytics.utils.checks import check_yaml
+
+from yolo_attn.cli import main
+from yolo_attn.errors import LONGEST_LINE
+
+BASE = Path(check_yaml("yolov8.yaml")).read_text()
+SPPF = "[-1, 1, SPPF, [1024, 5]]"
+
+EDITS = {
+    "insert": ["insert", "yolov8n-x.yaml", "--layer", "NAM", "--at", "neck", "-o", "yolov8n-out.yaml"],
+    "inside": ["insert", "yolov8n-x.yaml", "--layer", "NAM", "--at", "blocks", "-o", "yolov8n-out.yaml"],
+    "remove": ["remove", "yolov8n-x.yaml", "-o", "yolov8n-out.yaml"],
+    "migrate": ["migrate", "yolov8n-x.yaml", "-o", "yolov8n-out.yaml"],
+    "name": ["insert", "yolov8n-x-nam.yaml", "--layer", "SE", "--at", "neck", "-o", "yolov8n-out.yaml"],
+}
+"""Commands that edit text; the last one reads a name that means the file with attention put in."""
+
+BUILDS = {
+    "train": ["train", "--cfg", "yolov8n-x.yaml", "--data", "nothing"],
+    "compare": ["compare", "--base", "yolov8n-x.yaml", "--layers", "NAM", "--data", "nothing"],
+}
+"""Commands that build a model to train it."""
+
+SECONDS = 60
+"""Of the processor's time, and of waiting where others use it too."""
+
+WAITED = 300
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@contextlib.contextmanager
+def no_waiting():
+    """What waits, or works without end, is interrupted, and so fails."""
+
+    def interrupt(*_):
+        pytest.fail("it did not end")  # which no `except Exception` keeps
+
+    signals = {signal.SIGALRM: (signal.ITIMER_REAL, WAITED), signal.SIGPROF: (signal.ITIMER_PROF, SECONDS)}
+    before = {number: signal.signal(number, interrupt) for number in signals}
+    for timer, seconds in signals.values():
+        signal.setitimer(timer, seconds)
+    try:
+        yield
+    finally:
+        for number, (timer, _) in signals.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
+
+
+def text_for(command, text):
+    """A text that the command has something to do with."""
+    if command == "remove":
+        return text.replace("  - [[15, 18, 21], 1, Detect", "  - [-1, 1, NAM, []]\n  - [[15, 18, 22], 1, Detect")
+    return text.replace(SPPF, "[-1, 1, SimAM, [1024]]") if command == "migrate" else text
+
+
+@pytest.mark.parametrize("command", EDITS)
+def test_editing_does_not_run_the_activation_and_keeps_its_text(here, command):
+    activation = "activation: (__import__('pathlib').Path('run').touch(), torch.nn.ReLU())[1]\n"
+    (here / "yolov8n-x.yaml").write_text(activation + text_for(command, BASE))
+    assert main(EDITS[command]) == 0
+    assert activation in (here / "yolov8n-out.yaml").read_text()
+    assert not (here / "run").exists()
+
+
+@pytest.mark.parametrize("command", BUILDS)
+@pytest.mark.parametrize(
+    "activation", ["__import__('pathlib').Path('run').touch()", "nn.SiLU", "ReLU()", "[1]", "5", "x" * 300]
+)
+def test_training_refuses_an_activation_that_is_not_of_torch(here, capsys, command, activation):
+    (here / "yolov8n-x.yaml").write_text(f"activation: {activation}\n{BASE}")
+    before = listing(here)
+    assert main(BUILDS[command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "yolov8n-x.yaml: activation " in line
+    assert "is none of torch.nn, such as nn.SiLU()" in line
+    assert len(line) < 300
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize("command", BUILDS)
+def test_training_takes_an_activation_of_torch(here, capsys, command):
+    (here / "yolov8n-x.yaml").write_text(f"activation: torch.nn.LeakyReLU(0.1)\n{BASE}")
+    assert main(BUILDS[command]) == 2
+    assert "nothing" in capsys.readouterr().err
+
+
+CALLED = {
+    "torch_safe_load": "[x.pt]",
+    "load_checkpoint": "[x.pt]",
+    "check_requirements": "[nothing-of-this-name]",
+    "check_file": "['https://example.com/x.yaml']",
+    "deepcopy": "[1]",
+    "DetectionModel": "[x.yaml]",
+    "nn.factory_kwargs": "[{}]",
+    "nn.init": "[]",
+    "torchvision.ops.nms": "[]",
+}
+"""Names that Ultralytics' parser finds and would call, though they are no layers."""
+
+
+@pytest.mark.parametrize("name", CALLED)
+@pytest.mark.parametrize("command", [*EDITS, *BUILDS])
+def test_rows_that_name_no_layer_are_refused(here, capsys, command, name):
+    row = f"[-1, 1, {name}, {CALLED[name]}]"
+    text = text_for(command, BASE.replace("  # [from, repeats", f"  - {row}\n  # [from, repeats"))
+    (here / "yolov8n-x.yaml").write_text(text)
+    before = listing(here)
+    assert main(EDITS.get(command) or BUILDS[command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line
+    assert "no layer" in line
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize("args", ["[576, mobilenet_v3_small]", "[576, mobilenet_v3_small, DEFAULT]"])
+@pytest.mark.parametrize("command", ["insert", "remove", "migrate"])
+def test_editing_downloads_no_weights_of_torchvision(here, monkeypatch, command, args):
+    def fetch(*_, **__):
+        raise AssertionError("weights were asked for")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
+    row = {"insert": "", "remove": "  - [-1, 1, NAM, []]\n", "migrate": "  - [-1, 1, SimAM, [576]]\n"}[command]
+    text = f"nc: 3\nbackbone:\n  - [-1, 1, TorchVision, {args}]\nhead:\n{row}  - [-1, 1, Classify, [nc]]\n"
+    (here / "yolov8n-x.yaml").write_text(text)
+    assert main(EDITS[command]) == 0
+    assert f"TorchVision, {args}" in (here / "yolov8n-out.yaml").read_text()
+
+
+def laughs():
+    lines = ["a0: &a0 [lol, lol]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12))]
+    return "\n".join(lines)
+
+
+LARGE = {
+    "laughs": f"{laughs()}\n{BASE}",
+    "laughs in a row": f"{laughs()}\n{BASE.replace('[1024, 5]', '*a6')}",
+    "brackets": f"{BASE}\nx: {'[' * 100_000}",
+    "repeats": BASE.replace(SPPF, "[-1, 100000000, SPPF, [1024, 5]]"),
+    "repeats of nothing": BASE.replace(SPPF, "[-1, 100000000, nn.Identity, []]"),
+    "depth": BASE.replace("n: [0.33, 0.25, 1024]", "n: [1.0e+9, 0.25, 1024]"),
+    "channels": BASE.replace("Conv, [1024, 3, 2]", "Conv, [1000000000, 3, 2]"),
+    "channels as text": BASE.replace("Conv, [1024, 3, 2]", "Conv, ['1000000000', 3, 2]"),
+    "width": BASE.replace("n: [0.33, 0.25, 1024]", "n: [0.33, 1.0e+9, 1024]"),
+    "classes": BASE.replace("nc: 80", "nc: 1000000000"),
+    "pools": BASE.replace("[1024, 5]", "[1024, 5, 1000000000]"),
+    "parameters": BASE.replace("Conv, [1024, 3, 2]", "nn.Embedding, [65536, 65536]"),
+    "modules": BASE.replace(SPPF, "[-1, 1, ResNetLayer, [256, 16, 1, False, 60000]]"),
+    "rows": BASE.replace("head:", "  - [-1, 1, Conv, [8]]\n" * 100_000 + "head:"),
+    "some rows": BASE.replace("head:", "  - [-1, 1, Conv, [8]]\n" * 2000 + "head:"),
+    "a text": BASE.replace("[1024, 5]", f"[1024, '{'(' * 100_000}']"),
+    "a name": BASE.replace("SPPF", "x" * 100_000),
+    "a number": BASE.replace("[1024, 5]", f"[{'9' * 100_000}, 5]"),
+    "a tag": BASE.replace("[1024, 5]", f"!{'x' * 100_000} [1024, 5]"),
+    "a source": BASE.replace(SPPF, f"[[{'-1, ' * 20_000}-1], 1, SPPF, [1024, 5]]"),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "case"),
+    [
+        *((command, case) for command in EDITS for case in LARGE),
+        *((command, case) for command in BUILDS for case in LARGE if case != "classes"),  # the data's count
+    ],
+)
+def test_what_asks_for_too_much_is_one_short_line_soon(here, capsys, command, case):
+    (here / "yolov8n-x.yaml").write_text(text_for(command, LARGE[case]))
+    before = listing(here)
+    with no_waiting():
+        assert main(EDITS.get(command) or BUILDS[command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "yolov8n-x" in line
+    assert len(line) < LONGEST_LINE + 100
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_plain_python_comes_to_no_harm_either(here, case):
+    (here / "yolov8n-x.yaml").write_text(LARGE[case])
+    with no_waiting(), pytest.raises(Exception, match=r".") as error:  # PyTorch's own, where it has no such memory
+        YOLO("yolov8n-x.yaml")
+    assert len(str(error.value)) < LONGEST_LINE + 100
+
+
+def test_aliases_in_normal_amounts_go_on_working(here):
+    text = BASE.replace("[256, True]", "&args [256, True]", 1).replace("[512, True]", "*args")
+    (here / "yolov8n-x.yaml").write_text(text)
+    assert main(EDITS["insert"]) == 0
+    assert "*args" in (here / "yolov8n-out.yaml").read_text()
+    YOLO("yolov8n-x.yaml")
+
+
+SPECIAL = {
+    "a FIFO": lambda file: os.mkfifo(file),
+    "a folder": lambda file: file.mkdir(),
+    "a device": lambda file: file.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("command", [*EDITS, *BUILDS])
+def test_what_is_no_plain_file_is_refused_before_it_is_opened(here, capsys, command, kind):
+    SPECIAL[kind](here / "yolov8n-x.yaml")
+    with no_waiting():
+        assert main(EDITS.get(command) or BUILDS[command]) == 2
+    assert f"yolov8n-x.yaml: {kind}, expected a plain file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a device"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "model=yolov8n-x.yaml", "data=coco8.yaml"],
+        ["train", "model=yolov8n.yaml", "data=coco8.yaml", "cfg=yolov8n-x.yaml"],
+        ["val", "model=yolov8n.yaml", "data=yolov8n-x.yaml"],
+    ],
+)
+def test_so_it_is_in_the_grammar_of_ultralytics(here, capsys, arguments, kind):
+    SPECIAL[kind](here / "yolov8n-x.yaml")
+    with no_waiting():
+        assert main(arguments) == 2
+    assert f"yolov8n-x.yaml: {kind}, expected a plain file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("command", ["insert", "remove", "migrate"])
+def test_outputs_that_are_there_and_no_files_are_refused(here, capsys, command, kind):
+    (here / "yolov8n-x.yaml").write_text(text_for(command, BASE))
+    SPECIAL[kind](here / "yolov8n-out.yaml")
+    with no_waiting():
+        assert main([*EDITS[command], "--force"]) == 2
+    assert "yolov8n-out.yaml: " in capsys.readouterr().err
+    assert not (here / "yolov8n-out.yaml").is_file()
+
+
+def test_a_url_is_no_model_yaml(here, capsys):
+    assert main(["train", "--cfg", "https://example.com/yolov8n.yaml"]) == 2
+    assert "expected a file or a name; nothing is downloaded here" in capsys.readouterr().err

@@ -1,0 +1,124 @@
+"""How large a model that a YAML describes may be: a few bytes of it can ask for any number of rows, blocks or weights.
+
+Far above what anybody trains, and low enough that what is refused costs neither minutes nor the machine's memory.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as hooks
+from torch.nn.parameter import is_lazy
+
+from yolo_attn.editing.size import LONGEST_NAME, MOST_ROWS
+from yolo_attn.errors import UserError, quoted
+from yolo_attn.plugin.rows import RowError, literal
+
+MOST_REPEATS = 1000
+"""Of a row."""
+
+LARGEST_NUMBER = 100_000
+"""Channels, sizes, counts that a row may give."""
+
+LONGEST_TEXT = 200
+"""Characters of a text that a row may give; Ultralytics' parser evaluates each as a literal."""
+
+MOST_MODULES = 10_000
+MOST_PARAMETERS = 1_000_000_000
+
+COUNTS = ("nc", "reg_max", "ch", "channels")
+"""Keys of a model YAML, beside its rows, that say how much is built."""
+
+
+def check_size(model: dict[str, Any]) -> None:
+    """Raise if a model's rows are more, or give larger numbers, than any that can be trained.
+
+    Args:
+        model: A model dictionary; what is no row in it is left to others to refuse.
+
+    Raises:
+        RowError: At the first such number, or if the model lacks the scale that its name gives.
+    """
+    file, rows = model.get("yaml_file") or "model", [*model["backbone"], *model["head"]]
+    if len(rows) > MOST_ROWS:
+        raise RowError(f"{file}: {len(rows):,} rows, expected at most {MOST_ROWS:,}")
+    for key in COUNTS:
+        _check_value(f"{file}, {key}", model.get(key))
+    depth = _depth(model)
+    for index, row in enumerate(rows):
+        place = f"{file}, row {index}"
+        if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str) and len(row[2]) > LONGEST_NAME:
+            raise RowError(f"{place}: found {quoted(row[2])}, expected the name of a layer")
+        if isinstance(row, list) and len(row) > 3:
+            if isinstance(row[1], int | float) and not row[1] * max(depth, 1) <= MOST_REPEATS:
+                raise RowError(f"{place}: {row[1]:,} repeats at depth {depth:g}, expected at most {MOST_REPEATS:,}")
+            _check_value(place, row[3])
+
+
+def _depth(model: dict[str, Any]) -> float:
+    """By how much Ultralytics multiplies repeats; 1 where that is no number.
+
+    Raises:
+        RowError: If the model's scale is none of its scales.
+    """
+    scales, scale = model.get("scales"), model.get("scale")
+    if isinstance(scales, dict) and scale and scale not in scales:
+        raise RowError(
+            f"{model.get('yaml_file') or 'model'}: its name gives the scale {scale!r}, and its scales are "
+            f"{quoted(', '.join(map(str, scales)))}"
+        )
+    try:
+        depth = scales[scale or next(iter(scales))][0] if scales else model.get("depth_multiple", 1.0)
+    except (TypeError, LookupError, StopIteration):
+        return 1.0
+    return depth if isinstance(depth, int | float) else 1.0
+
+
+def _check_value(place: str, value: Any) -> None:
+    """Raise at the first number or text in a value that is too large."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        for part in value:
+            _check_value(place, part)
+    elif isinstance(value, str) and len(value) > LONGEST_TEXT:
+        raise RowError(f"{place}: found a text of {len(value):,} characters, expected at most {LONGEST_TEXT}")
+    else:
+        number = literal(value)
+        if isinstance(number, int | float) and not abs(number) <= LARGEST_NUMBER:
+            raise RowError(f"{place}: found {str(number)[:20]}, expected numbers up to {LARGEST_NUMBER:,}")
+
+
+@contextlib.contextmanager
+def bounded_building(file: str) -> Iterator[None]:
+    """While it lasts, a model that this thread builds has an end.
+
+    Args:
+        file: How messages begin.
+
+    Raises:
+        UserError: As soon as there are more than MOST_MODULES modules, or MOST_PARAMETERS values of parameters, which
+            are asked for by then and not yet touched.
+    """
+    thread, modules, parameters = threading.get_ident(), 0, 0
+
+    def count_module(*_: Any) -> None:
+        nonlocal modules
+        modules += threading.get_ident() == thread
+        if modules > MOST_MODULES:
+            raise UserError(f"{file}: a model of more than {MOST_MODULES:,} modules")
+
+    def count_parameter(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal parameters
+        if parameter is not None and not is_lazy(parameter) and threading.get_ident() == thread:
+            parameters += parameter.numel()
+        if parameters > MOST_PARAMETERS:
+            raise UserError(f"{file}: a model of more than {MOST_PARAMETERS:,} parameters")
+
+    with (
+        hooks.register_module_module_registration_hook(count_module),
+        hooks.register_module_parameter_registration_hook(count_parameter),
+    ):
+        yield
