@@ -1,0 +1,310 @@
+"""Commands in README.md and docs/: each is understood as it stands, and all but the declared ones run.
+
+Commands are those in fenced blocks, whatever their language, and those with arguments inside the text. They run in the
+order of their page, in a folder that has what the pages name, smaller as `SMALLER` and `ADDED` say.
+"""
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support import CONTEXT, ROOT
+from torch.distributed.run import get_args_parser
+from ultralytics import YOLO
+from ultralytics.cfg import MODES, TASKS
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils.checks import check_yaml
+
+import yolo_attn.cli
+from yolo_attn.cli import COMMANDS, main
+from yolo_attn.coco.source import load_source
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOOLS = {"python", "yolo-attn", "yolo", "torchrun", "make", "pip", "ls"}
+
+SMALLER = {
+    r"--epochs \d+|--imgsz \d+|--batch \d+": "",  # ADDED has them
+    r"SimAM,NAM,GAM(,CBAM)?": "SimAM",
+    r"--seeds 0,1,2": "--seeds 0",
+    r"epochs=\d+": "epochs=1",
+    r"\bperson\b": "circle",
+    r"\bcar\b": "star",
+}
+"""What is replaced in a command before it runs."""
+
+ADDED = {
+    "train": "--epochs 1 --imgsz 64 --batch 8 --device cpu",
+    "val": "--imgsz 64 --batch 8 --device cpu",
+    "export": "--imgsz 64",
+    "compare": "--epochs 1 --imgsz 64 --batch 8 --device cpu",
+    "attention-maps": "--pictures 1 --limit 4 --device cpu",
+    "measure_transfer.py stock": "--epochs 1 --imgsz 64 --seeds 0",
+    "bench_generate.py": "--images 40 --boxes 120 --val-images 8 --val-boxes 20 --categories 5 --pictures 4",
+}
+"""What is added to a command before it runs."""
+
+ADDED_TO_SETTINGS = "imgsz=64 batch=8 device=cpu"
+
+NOT_RUN = {
+    r".*=\.\.\.": "stands for any such command",
+    r"make ": "sets up an environment, or runs these tests; its targets are looked up",
+    r"pip install": "the tests run in what it sets up",
+    r".* --device 0": "needs a GPU",
+    r"torchrun ": "needs GPUs; with gloo in tests/engine/test_distributed.py",
+    r"python -m tools\.versions": "hours, and installs releases; three of them in tests/tools/test_versions.py",
+    r"python scripts/bench_data\.py": "an hour; with --smoke in tests/test_bench_data.py",
+    r"python scripts/bench_layers\.py": "an hour; with --smoke in tests/test_bench_layers.py",
+    r"python scripts/measure_transfer\.py identity": "25 trainings by the code that `stock` runs",
+    r".* --output runs/study": "the command of docs/compare.md with other numbers",
+    r".* runs/study/": "needs the study's trainings",
+    r"python scripts/train_det\.py --cfg yolov8n\.yaml .*--epochs 40": "the command that begins README.md",
+    r"python scripts/train_det\.py .* --epochs 15": "the command that begins README.md",
+}
+"""Commands that are parsed alone, and why."""
+
+LEFT = {
+    "README.md": [
+        *("runs/detect/val/metrics.json", "runs/segment/train/predictions.json", "runs/predict/*.jpg"),
+        *("runs/compare/yolov8n/report.html", "yolov9t-mine.yaml", "runs/train/weights/best.pt"),
+    ],
+    "compare.md": ["runs/compare/yolov8n/report.html"],
+    "data.md": ["suspects/data_report.json", *(f"runs/detect/train{n}/data_report.json" for n in ("2", "3", "4", "5"))],
+    "editing.md": ["yolov8n-gam8.yaml", "yolov8n-plain.yaml", "yolo11s-mine.yaml", "yolov8n-ours.yaml"],
+    "export.md": [f"runs/detect/train/weights/best.{suffix}" for suffix in ("onnx", "safetensors")],
+    "maps.md": ["runs/attention-maps/index.html", "maps/gates.json"],
+    "performance.md": ["runs/detect/train*/results.csv"],
+    "pretrained.md": ["runs/detect/train*/transfer.json", "measured/transfer.csv", "measured/transfer.png"],
+    "tasks.md": ["runs/pose/train/predictions.json", "runs/segment/train/predictions.json"],
+}
+"""What the commands of each page must have left."""
+
+SLOW = {"compare.md", "data.md", "pretrained.md", "tasks.md"}
+
+
+def blocks(page):
+    """Language and content of each fenced block."""
+    return re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page, re.DOTALL | re.MULTILINE)
+
+
+def words(command):
+    """A command's words, without variables in front."""
+    found = shlex.split(command, comments=True)
+    return found[next((i for i, word in enumerate(found) if "=" not in word), 0) :]
+
+
+def is_mention(found):
+    """Whether words only name a command."""
+    return found[0] in ("yolo", "yolo-attn", "python") and len(found) < 3 and found[1:] not in (["layers"], ["doctor"])
+
+
+def commands(page):
+    """Every command of a page, in its order."""
+    text = page.read_text()
+    found = []
+    for part in re.split(r"(^ *```\w*\n.*?^ *```$)", text, flags=re.DOTALL | re.MULTILINE):
+        if part.lstrip().startswith("```"):
+            language, content = blocks(part)[0]
+            lines = content.replace("\\\n", " ").splitlines() if language in ("bash", "sh", "console", "text") else []
+            lines = [] if content.startswith("#!") else lines
+        else:
+            lines = [line for line in part.splitlines() if line.startswith("    ")]
+            lines += [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", part) if " " in code]
+        for line in lines:
+            with contextlib.suppress(ValueError):  # an apostrophe of a sentence
+                if (words(line) or [""])[0] in TOOLS:
+                    found.append(line.strip())
+    return list(dict.fromkeys(found))
+
+
+EVERY = [(page, command) for page in PAGES for command in commands(page)]
+
+
+def test_commands_are_found():
+    assert len(commands(ROOT / "README.md")) >= 16
+    assert "python scripts/measure_transfer.py plot --out measured" in commands(ROOT / "docs/pretrained.md")
+    assert any("--master-port 29500 scripts" in " ".join(c.split()) for c in commands(ROOT / "docs/multi-gpu.md"))
+
+
+def test_every_line_of_a_shell_block_is_a_command():
+    for page in PAGES:
+        for language, content in blocks(page.read_text()):
+            if language in ("bash", "sh", "console") and not content.startswith("#!"):
+                for line in filter(None, content.replace("\\\n", " ").splitlines()):
+                    assert words(line)[0] in TOOLS, (page.name, line)
+
+
+def test_reasons_are_of_commands_that_are_there():
+    for pattern in NOT_RUN:
+        assert any(re.match(pattern, command) for _, command in EVERY), pattern
+
+
+def ours(found):
+    """The arguments of `yolo-attn` that a command's words mean, of its scripts too; None of other commands."""
+    if found[0] == "yolo-attn":
+        return found[1:]
+    text = (ROOT / found[1]).read_text() if found[0] == "python" and found[1] != "-m" else ""
+    script = re.search(r'main\(\["([\w-]+)", \*sys\.argv', text)
+    return [script[1], *found[2:]] if script else None
+
+
+def understand(arguments, monkeypatch):
+    """Give arguments to `yolo-attn`, which runs nothing; its settings must be Ultralytics'."""
+    given = []
+    for command in COMMANDS.values():
+        monkeypatch.setattr(command, "run", lambda args, further: given.extend(further))
+    monkeypatch.setattr(yolo_attn.cli, "forward", lambda arguments: given.extend(arguments))
+    assert main(arguments) == 0, arguments
+    settings = [word for word in given if word not in {*MODES, *TASKS, "settings", "help"}]
+    assert {word.partition("=")[0] for word in settings} <= {*DEFAULT_CFG_DICT}, settings
+
+
+@pytest.mark.parametrize(("page", "command"), EVERY, ids=[f"{page.stem}: {c[:60]}" for page, c in EVERY])
+def test_every_command_is_understood(page, command, monkeypatch):
+    tool, *arguments = found = words(command)
+    if tool == "make":
+        subprocess.run(["make", *arguments, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+    elif tool == "torchrun":
+        args = get_args_parser().parse_args(arguments)
+        understand(ours(["python", args.training_script, *args.training_script_args]), monkeypatch)
+    elif tool in ("yolo-attn", "python") and is_mention(found):
+        assert not ours(found) or ours(found)[0] in COMMANDS
+    elif ours(found):
+        understand(ours(found), monkeypatch)
+    elif found[:2] == ["python", "-m"]:
+        assert (ROOT / found[2].replace(".", "/")).exists()
+    elif tool == "python":
+        text = (ROOT / arguments[0]).read_text()
+        assert all(f'"{word}"' in text for word in arguments if word.startswith("--"))
+
+
+def test_the_slurm_script_is_understood(monkeypatch):
+    (script,) = [content for _, content in blocks((ROOT / "docs/multi-gpu.md").read_text()) if content.startswith("#!")]
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    for arguments in re.findall(r'TRAINING="(.*)"', script):
+        understand(["train", *arguments.split()], monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path, small_coco, small_poses):
+    """A folder with all that the pages name."""
+    for name in ("bccd", "coco", "more"):
+        data = tmp_path / "path/to" / name
+        shutil.copytree(small_coco, data)
+        shutil.copytree(small_poses / "annotations", data / "annotations", dirs_exist_ok=True)
+        shutil.copytree(data / "images/val", data / "images/test")
+        shutil.copy(data / "annotations/instances_val.json", data / "annotations/instances_test.json")
+    (tmp_path / "path/to/pictures").symlink_to(small_coco / "images/val")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    names = load_source(small_coco, ["val"])["val"].index.category_names
+    for file, cfg in {"trained.pt": "yolov8n-gam.yaml", "best.pt": "yolov8n.yaml", "base.pt": "yolov8n.yaml"}.items():
+        model = DetectionModel(cfg, nc=len(names), verbose=False)
+        model.names = dict(enumerate(names))
+        torch.save({"model": model.half(), "train_args": {"imgsz": 64, "data": str(small_coco)}}, tmp_path / file)
+    port = Path(check_yaml("yolov8.yaml")).read_text().replace("SPPF, [1024, 5]", "SimAM, [1024]")
+    (tmp_path / "yolov8n-port.yaml").write_text(port)
+    return tmp_path
+
+
+def with_weights(folder):
+    """The folder with the checkpoint that pages take for trained."""
+    weights = folder / "runs/detect/train/weights"
+    weights.mkdir(parents=True)
+    shutil.copy(folder / "trained.pt", weights / "best.pt")
+    return folder
+
+
+def forked(folder, code):
+    """Run Python code in a folder, in a process that has imported everything."""
+    log = folder / "log.txt"
+    process = CONTEXT.Process(target=_execute, args=(str(folder), str(log), code))
+    process.start()
+    process.join(550)
+    assert process.exitcode == 0, f"{code}\n{log.read_text(errors='replace')[-6000:]}"
+
+
+def _execute(folder, log, code):
+    for number in (1, 2):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.environ.pop("PYTEST_CURRENT_TEST", None)  # under which Ultralytics puts runs elsewhere
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    exec(code, {"__name__": "__main__"})
+
+
+def type_in(folder, command):
+    """Run a command, made smaller, as a user types it: ours in a forked process, others by the shell."""
+    for pattern, replacement in SMALLER.items():
+        command = re.sub(pattern, replacement, command)
+    command = command.replace("$PWD", str(folder)).partition(" #")[0]
+    arguments = ours(words(command))
+    if arguments:
+        added = ADDED_TO_SETTINGS if "model=" in command else ADDED.get(arguments[0], "")
+        variables = dict(re.findall(r"([A-Z_]+)=(\S+) ", command.partition("yolo-attn")[0]))
+        call = f"sys.exit(main({[*arguments, *added.split()]}))"
+        forked(folder, f"import os, sys; os.environ.update({variables}); from yolo_attn.cli import main; {call}")
+        return
+    command += next((f" {added}" for name, added in ADDED.items() if f"scripts/{name}" in command), "")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(command, shell=True, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True)
+    assert result.returncode == 0, (command, result.stderr.decode(errors="replace"))
+
+
+def to_run(page):
+    """The commands of a page that run."""
+    found = [command for command in commands(page) if not is_mention(words(command))]
+    return [command for command in found if not any(re.match(pattern, command) for pattern in NOT_RUN)]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.stem, marks=pytest.mark.slow if page.name in SLOW else ())
+        for page in PAGES
+        if to_run(page)
+    ],
+)
+def test_commands_run(page, folder):
+    if page.name not in ("README.md", "tasks.md"):  # whose commands train it
+        with_weights(folder)
+    if page.name == "README.md":  # elsewhere best.pt is one without attention
+        shutil.copy(folder / "trained.pt", folder / "best.pt")
+    for command in to_run(page):
+        type_in(folder, command)
+    for pattern in LEFT[page.name]:
+        assert list(folder.glob(pattern)), pattern
+    if page.name in SEEN:
+        SEEN[page.name](folder)
+
+
+def edited(folder):
+    """The edits are what docs/editing.md says."""
+    assert YOLO(folder / "yolov8n-ours.yaml").model.yaml["backbone"][9] == [-1, 1, "SimAM", []]
+    assert (folder / "yolov8n-plain.yaml").read_bytes() == Path(check_yaml("yolov8.yaml")).read_bytes()
+    kinds = [type(m).__name__ for m in YOLO(folder / "yolo11s-mine.yaml").model.model]
+    assert [i for i, kind in enumerate(kinds) if kind == "NAM"] == [5, 8]
+
+
+def drawn(folder):
+    """The files are those that docs/maps.md lists."""
+    told = set(re.findall(r"`(index.html|gates.\w+)`", (ROOT / "docs/maps.md").read_text()))
+    for output in ("runs/attention-maps", "maps"):
+        assert told == {f.name for f in (folder / output).iterdir() if not f.name.startswith("001-")}
+
+
+SEEN = {"editing.md": edited, "maps.md": drawn}
+
+SNIPPETS = [(page, code) for page in PAGES[1:] for language, code in blocks(page.read_text()) if language == "python"]
+"""Those of README.md are in tests/test_readme.py."""
+
+
+@pytest.mark.parametrize(("page", "code"), SNIPPETS, ids=[page.stem for page, _ in SNIPPETS])
+def test_python_runs(page, code, folder):
+    forked(with_weights(folder), code)
