@@ -61,8 +61,10 @@ def read_plain(file: str | Path, most: int) -> bytes:
         UserError: As `open_plain`.
         OSError: If it cannot be read.
     """
+    content = b""
     with open_plain(file, most) as stream:
-        content = stream.read(most + 1)
+        while len(content) <= most and (chunk := stream.read(max(os.fstat(stream.fileno()).st_size, LARGEST_YAML))):
+            content += chunk
     if len(content) > most:  # some files, such as those of /proc, do not say how long they are
         raise UserError(f"{file}: it has more than {most:,} bytes")
     return content

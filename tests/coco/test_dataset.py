@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -276,8 +277,16 @@ def test_picture_that_changes_is_grey_and_empty_until_it_is_back(make_coco, capl
         item = data.get_image_and_label(0)
         return len(item["instances"]), len(item["cls"]), item["img"].shape, bool((item["img"] == 114).all())
 
+    def replace_by(make):
+        file.unlink()
+        make()
+
     for spoil in (
         file.unlink,
+        lambda: replace_by(lambda: os.mkfifo(file)),
+        lambda: replace_by(lambda: file.symlink_to("/dev/zero")),
+        lambda: replace_by(file.mkdir),
+        lambda: os.truncate(file, 3 * 2**30),
         lambda: file.write_bytes(b""),
         lambda: file.write_bytes(b"no picture"),
         lambda: file.write_bytes(whole[:300]),
@@ -285,6 +294,9 @@ def test_picture_that_changes_is_grey_and_empty_until_it_is_back(make_coco, capl
         lambda: save_noise(file, size=(128, 96)),
     ):
         caplog.clear()
+        if file.is_dir():
+            file.rmdir()
+        file.unlink(missing_ok=True)
         file.write_bytes(whole)
         assert seen() == (1, 1, (*shape, 3), False)
         spoil()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.read import read_index
-from yolo_attn.coco.shapes import decode_mask, flip_order, outline, read_keypoints, read_masks
+from yolo_attn.coco.run_lengths import counts_of, decode_mask, number_of_runs
+from yolo_attn.coco.shapes import flip_order, outline, read_keypoints, read_masks
 from yolo_attn.errors import UserError
 
 
@@ -67,6 +68,51 @@ def test_thin_and_single_pixels_have_area():
     mask[3, 3] = 1
     assert np.ptp(outline(run_lengths(mask)), axis=0).tolist() == [1, 1]
     assert len(outline(run_lengths(mask * 0))) == 0
+
+
+def test_run_lengths_are_counted_as_pycocotools_counts_them():
+    from pycocotools import mask as coco
+
+    rng = np.random.default_rng(0)
+    for n in range(50):
+        mask = (rng.random((rng.integers(1, 40), rng.integers(1, 60))) < rng.random()).astype(np.uint8)
+        mask[:, : n % 7] = n % 2
+        text = coco.encode(np.asfortranarray(mask))["counts"].decode()
+        expected = [*run_lengths(mask)["counts"]]
+        assert counts_of({"size": list(mask.shape), "counts": text}).tolist() == expected
+        assert number_of_runs({"size": list(mask.shape), "counts": text}) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "counts", ["P", "PPPPPPPPPPPPPPP", "o", "\u1234", "", "~", " ", "0" * 3 + "o", [-1, 5], [2**70]]
+)
+def test_run_lengths_that_are_none_are_no_mask(counts):
+    assert number_of_runs({"size": [2, 2], "counts": counts}) == 0
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 64)])
+def test_an_outline_is_the_same_if_only_its_part_of_the_mask_is_decoded(monkeypatch, size):
+    mask = ellipse(size, (30, 25), (20, 9), 30)
+    mask[40:50, 10] = 1
+    whole = outline(run_lengths(mask))
+    monkeypatch.setattr("yolo_attn.coco.run_lengths.LARGEST_CROP", 2500)
+    assert outline(run_lengths(mask)).tolist() == whole.tolist()
+    monkeypatch.setattr("yolo_attn.coco.run_lengths.LARGEST_CROP", 500)
+    assert abs(outline(run_lengths(mask)).min(0) - whole.min(0)).max() <= 3
+    assert abs(outline(run_lengths(mask)).max(0) - whole.max(0)).max() <= 3
+    assert outline(run_lengths(mask * 0)).shape == (0, 2)
+    assert np.ptp(outline(run_lengths(mask * 0 + 1)), axis=0).tolist() == pytest.approx(list(size[::-1]), abs=6)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 7, 300])
+def test_an_outline_of_very_many_corners_keeps_its_extent_with_fewer(parts):
+    angles = np.linspace(0, 2 * np.pi, 12_000 // parts, endpoint=False)
+    polygons = [np.stack([30 * n + 9 * np.cos(angles), 9 * np.sin(angles)], 1).ravel().tolist() for n in range(parts)]
+    points = outline(polygons)
+    assert 1000 < len(points) <= 2000 + 2 * parts  # joining parts goes there and back
+    kept = min(parts, 250)
+    np.testing.assert_allclose(np.ptp(points, axis=0), [30 * (kept - 1) + 18, 18], atol=0.6)
+    assert outline([polygons[0][:3000]]).ravel().tolist() == polygons[0][:3000]
 
 
 def test_compressed_run_lengths_decode_as_pycocotools_does():
@@ -134,7 +180,7 @@ def annotation(**values):
 
 
 def keypoints(*values):
-    return read_keypoints("f.json", [annotation(keypoints=v) for v in values], Problems())
+    return read_keypoints("f.json", [annotation(keypoints=json.dumps(v).encode()) for v in values], Problems())
 
 
 def test_keypoints_must_agree_in_number():

@@ -100,7 +100,7 @@ WRONG_YAML = [
     ),
     ("val: images\nannotations: a.json\n", "no annotation file and image folder for 'val'"),
     ("annotations: {val: a.json}\n", "no annotation file and image folder for 'val'"),
-    ("val: images\nannotations: {val: a.json}\n", "a.json: cannot read it: No such file"),
+    ("val: images\nannotations: {val: a.json}\n", "a.json: no such file"),
     (
         "path: ~no-such-user/x\nval: images\nannotations: {val: a.json}\n",
         "data.yaml: path: ~no-such-user/x: there is no home folder of that user here",

@@ -1,5 +1,6 @@
 """Whatever happens to a training: whole files, one line, the data as it was, and a way on."""
 
+import json
 import os
 import random
 import resource
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from support import QUICK, Command, contents, obey_permissions, results_rows, sa
 from yolo_attn.cli import main
 from yolo_attn.coco import dataset
 from yolo_attn.coco.evaluate import Detections
+from yolo_attn.coco.source import load_source
 from yolo_attn.engine import run as engine_run
 from yolo_attn.engine import run_files
 from yolo_attn.engine.run_files import RunFiles
@@ -445,3 +448,30 @@ def test_data_that_goes_stops_the_training(data, tmp_path, monkeypatch, capsys, 
     assert line.startswith(f"yolo-attn: error: {data / 'images'}/")
     assert line.endswith(f" read before it are gone; go on with train --resume {last}")
     check_sound(tmp_path / "train")
+
+
+def test_data_in_a_folder_whose_name_is_not_utf8(data, tmp_path, monkeypatch):
+    """Its bytes are escapes in every file of a run, and are found again: resumed, validated, and as data of its own."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xe9sum\xff \xc3\xa9"))
+    data.rename(odd)
+    with monkeypatch.context() as patch:
+        before(patch, DetectionTrainer, "preprocess_batch", lambda: stop(signal.SIGINT), second_epoch)
+        assert run(*training(odd, tmp_path, "--name", "cut", "plots=False")) == 130
+    folder = tmp_path / "cut"
+    assert yaml.safe_load((folder / "args.yaml").read_text())["data"] == f"{tmp_path}/r\\udce9sum\\udcff é"
+    last = folder / "weights/last.pt"
+    assert run("train", "--resume", last, "plots=False") == 0
+    check_sound(folder, epochs=2)
+    report = json.loads((folder / "data_report.json").read_text())
+    assert report["val"]["file"] == str(odd / "annotations/instances_val.json")
+    assert run("val", "--weights", last, "--project", tmp_path, "--name", "val", "--device", "cpu", "workers=0") == 0
+    assert run("check-data", folder / "data.yaml") == 0
+    split = load_source(folder / "data.yaml", ["train"])["train"]
+    assert split.folders == (odd.resolve() / "images/train",)
+
+
+def test_run_folder_whose_name_is_not_utf8_is_refused_in_one_line(data, tmp_path, capsys):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    assert run(*training(data, odd)) == 2
+    assert "Ultralytics cannot write a path that is not UTF-8" in capsys.readouterr().err
+    assert not odd.exists()

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.coco.index import shortened
+from yolo_attn.coco.index import brief
 from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.values import LARGEST_ID, area_in, box_in, id_in, is_crowd, is_plain_box, number_in
 
@@ -34,9 +34,9 @@ class MaskAnnotation(Annotation, gc=False):
 
 
 class KeypointAnnotation(Annotation, gc=False):
-    """An annotation with its keypoints."""
+    """An annotation with its keypoints, still JSON."""
 
-    keypoints: Any = None
+    keypoints: msgspec.Raw = msgspec.Raw(b"null")
     num_keypoints: Any = None
 
 
@@ -109,7 +109,7 @@ def read_annotations(
         if image_at is None or category_at is None or box is None:
             lack = "image" if image_at is None else "category" if category_at is None else "bbox"
             found = {"image": image, "category": category, "bbox": annotation.bbox}[lack]
-            problems.add(LACKS[lack], [f"annotation {shortened(repr(annotation.id))}, {lack} {shortened(repr(found))}"])
+            problems.add(LACKS[lack], [f"annotation {brief(annotation.id)}, {lack} {brief(found)}"])
             continue
         known = id_in(annotation.id)
         whole = type(known) is int and 0 <= known < LARGEST_ID
@@ -124,7 +124,7 @@ def read_annotations(
         crowd.append(is_crowd(annotation.iscrowd))
         if not (whole and known and area is not None and annotation.iscrowd in (0, 1) and not annotation.ignore):
             for odd in _oddities(annotation, known, area):
-                problems.add(odd, [f"annotation {shortened(repr(annotation.id))}"])
+                problems.add(odd, [f"annotation {brief(annotation.id)}"])
         if task != "detect":
             annotation.bbox = annotation.area = None
             details.append(annotation)
@@ -133,7 +133,7 @@ def read_annotations(
     repeated = [*values[counts > 1].tolist(), *(i for i, count in other_ids.items() if count > 1 and i is not None)]
     problems.add(
         "repeated annotation id, each is taken where COCO's own tools take the last one again",
-        (f"annotation {shortened(repr(i))}" for i in repeated),
+        (f"annotation {brief(i)}" for i in repeated),
     )
     return Columns(
         whole_ids,

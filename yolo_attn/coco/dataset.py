@@ -12,8 +12,10 @@ from ultralytics.models.rtdetr.val import RTDETRDataset
 from ultralytics.utils import LOCAL_RANK, LOGGER
 
 from yolo_attn.coco.labels import Labels
+from yolo_attn.coco.pictures import LARGEST_FILE
 from yolo_attn.coco.report import Examined
 from yolo_attn.errors import RunError, one_line
+from yolo_attn.reading import open_plain
 
 GREY = 114
 """What Ultralytics pads pictures with."""
@@ -120,6 +122,7 @@ class CocoDataset(YOLODataset):
             return super().load_image(i, *args, **kwargs)
         width, height = self.labels.sizes[i].astype(int).tolist()
         try:
+            open_plain(self.im_files[i], LARGEST_FILE).close()
             loaded = super().load_image(i, *args, **kwargs)
             if loaded[1] != (height, width):
                 self.ims[i] = None

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import re
 import zlib
 from pathlib import Path
@@ -10,9 +11,16 @@ from typing import Any
 import msgspec
 
 from yolo_attn.errors import UserError
+from yolo_attn.reading import open_plain
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
+LARGEST_JSON = 8 * 2**30
+"""Bytes of a JSON, packed or not; that of Objects365 has six thousand million."""
+
+CHUNK = 2**24
+"""Bytes that are looked at before more are read."""
+
 LARGEST_RATIO = 100
 """How many times its size a packed JSON may unpack to; real ones stay below 20, more is taken for a bomb."""
 
@@ -46,6 +54,22 @@ class Content(msgspec.Struct):
     images: list[Image]
     categories: list[Category]
     annotations: list[msgspec.Raw] | None = None
+
+
+def read_json(file: Path) -> bytes:
+    """The bytes of a JSON; what is no text at all, such as the holes of a sparse file, is not taken into memory.
+
+    Raises:
+        UserError: If it is no plain file, is larger than `LARGEST_JSON`, or has a zero byte though it is not packed.
+        OSError: If it cannot be read.
+    """
+    with open_plain(file, LARGEST_JSON) as stream:
+        packed = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        stream.seek(0)
+        try:
+            return stream.read(os.fstat(stream.fileno()).st_size) if packed else _text(stream, LARGEST_JSON)
+        except ValueError as error:
+            raise UserError(f"{file}: not valid JSON: {error}") from error
 
 
 def decode(file: Path, data: bytes) -> Content:
@@ -84,9 +108,26 @@ def _as_json(found: re.Match[bytes]) -> bytes:
 
 
 def _unpacked(data: bytes) -> bytes:
-    largest = LARGEST_RATIO * len(data)
+    most = min(LARGEST_RATIO * len(data), LARGEST_JSON)
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-        text = stream.read(largest + 1)
-    if len(text) > largest:
-        raise ValueError(f"it unpacks to more than {LARGEST_RATIO} times its size")
-    return text
+        return _text(
+            stream,
+            most,
+            f"it unpacks to more than {LARGEST_RATIO} times its size, or to more than {LARGEST_JSON:,} bytes",
+        )
+
+
+def _text(stream: Any, most: int, beyond: str = "it has grown") -> bytes:
+    """All that a stream gives, of which nothing is a zero byte.
+
+    Raises:
+        ValueError: If something is, or with `beyond` if there are more than `most` bytes.
+    """
+    text = io.BytesIO()
+    while chunk := stream.read(CHUNK):
+        if b"\0" in chunk:
+            raise ValueError(f"its byte {text.tell() + chunk.index(0) + 1:,} is zero")
+        text.write(chunk)
+        if text.tell() > most:
+            raise ValueError(beyond)
+    return text.getvalue()

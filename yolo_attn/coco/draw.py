@@ -16,6 +16,7 @@ from yolo_attn.coco.index import CocoIndex
 from yolo_attn.coco.report import FILE_NAME, Examined
 from yolo_attn.errors import UserError
 from yolo_attn.files import plain_stem, write_bytes, write_json
+from yolo_attn.reading import open_plain
 
 MOST_PICTURES = 200
 MOST_LINES = 24
@@ -84,7 +85,12 @@ def draw(examined: Mapping[str, Examined], folder: Path) -> int:
 def _drawn(split: str, found: Examined, image: int) -> NDArray[np.uint8] | None:
     """An image with its boxes and a text below; None where the picture has gone."""
     index, labels = found.labels.source, found.labels
-    pixels = imread(labels.files[int(np.searchsorted(labels.images, image))])
+    file = labels.files[int(np.searchsorted(labels.images, image))]
+    try:
+        open_plain(file).close()
+        pixels = imread(file)
+    except (UserError, OSError):
+        return None
     if pixels is None:
         return None
     size = np.array(pixels.shape[1::-1])

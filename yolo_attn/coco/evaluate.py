@@ -1,6 +1,7 @@
 """COCO's numbers for detections: boxes, masks and keypoints."""
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from yolo_attn.coco.index import CocoIndex, Origin
+from yolo_attn.coco.run_lengths import LARGEST_MASK
 from yolo_attn.coco.shapes import COCO_KEYPOINTS, read_mask
 from yolo_attn.files import write_bytes
 
@@ -21,6 +23,9 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 
 LARGEST_SIDE = 2**31
 """Pixels of an image's side; more are taken for a mistake, and the evaluator refuses them."""
+
+LONGEST_SIDE = 2**20
+"""Pixels of a picture's side that OpenCV reads; the masks of longer ones are not drawn so long."""
 
 
 @dataclass(frozen=True)
@@ -212,16 +217,23 @@ def _sizes(index: CocoIndex, detections: Detections) -> NDArray[np.int64]:
     boxes reach.
     """
     sizes = np.where((index.sizes > 0) & (index.sizes < LARGEST_SIDE), index.sizes, 0).astype(np.int64)
-    lacking = (sizes <= 0).any(1)
-    if index.masks is None or not lacking.any():
+    if index.masks is None:
+        return sizes
+    lacking = (sizes <= 0).any(1) | _too_large(sizes)
+    if not lacking.any():
         return sizes
     reach = np.ones_like(sizes)
     with np.errstate(over="ignore"):
         ends = np.ceil(index.boxes[:, :2] + index.boxes[:, 2:]).clip(1, LARGEST_SIDE)
     np.maximum.at(reach, index.image_of, ends.astype(np.int64))
+    reach[_too_large(reach)] = math.isqrt(LARGEST_MASK)
     for row in np.flatnonzero(lacking):
         sizes[row] = detections.mask_size(int(index.image_ids[row])) or reach[row]
     return sizes
+
+
+def _too_large(sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return (sizes.max(1) > LONGEST_SIDE) | (sizes.prod(1) > LARGEST_MASK)
 
 
 def score_text(score: float) -> str:

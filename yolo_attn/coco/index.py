@@ -1,6 +1,7 @@
 """A COCO JSON as arrays."""
 
 import re
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from yolo_attn.coco.strings import Strings
 
 LONGEST_NAME = 100
 """Characters of a category's name; more would burst every table and plot."""
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 6
+_REPR.maxlist = _REPR.maxdict = LONGEST_NAME
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 3 * LONGEST_NAME  # what is cut goes from the middle
 
 UNPRINTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, ends of lines, and halves of characters."""
@@ -93,7 +99,7 @@ class CocoIndex:
         if self.origins:
             image_id = self.origins[self.file_of[row]].images[image_id]
         where = f" of {self.files[self.file_of[row]].name}" if len(self.files) > 1 else ""
-        return f"image {shortened(repr(image_id))} ({shortened(self.file_names[row])}){where}"
+        return f"image {brief(image_id)} ({shortened(self.file_names[row])}){where}"
 
     def annotation_text(self, row: int) -> str:
         """What messages call an annotation."""
@@ -139,6 +145,11 @@ def unpack(file: Path, arrays: dict[str, NDArray[Any]], further: dict[str, Any])
             for images, categories in further["origins"]
         ),
     )
+
+
+def brief(value: Any) -> str:
+    """What a line has room for of a value of the JSON, which may be of any size and depth."""
+    return shortened(_REPR.repr(value))
 
 
 def shortened(text: str) -> str:

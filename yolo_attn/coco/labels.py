@@ -16,6 +16,9 @@ TINY = "box of a pixel at most, taken; boxes must be in pixels, not in shares of
 
 TOLERANCE = 1e-3  # pixels that a box may leave its picture by before that is worth a word
 
+MOST_BOXES = 10_000
+"""Boxes of a picture that carry a label: a training's memory grows with the most that a picture of a batch has."""
+
 
 @dataclass(frozen=True)
 class Labels(Sequence[dict[str, Any]]):
@@ -130,6 +133,10 @@ def make_labels(
 
     centres = (inside[:, :2] + inside[:, 2:]) / 2
     rows = rows[full]
+    first = np.searchsorted(picture[rows], picture[rows])
+    labelled = np.arange(len(rows)) - first < MOST_BOXES
+    suspect[f"box beyond the first {MOST_BOXES:,} of its picture, no label"] = rows[~labelled]
+    rows, taken = rows[labelled], np.flatnonzero(full)[labelled]
     bounds = np.searchsorted(picture[rows], np.arange(len(images) + 1))
     labels = Labels(
         index,
@@ -138,7 +145,7 @@ def make_labels(
         pictures.sizes[images],
         bounds[:-1],
         bounds[1:],
-        (np.concatenate([centres, extent], 1) / size).astype(np.float32)[full],
+        (np.concatenate([centres, extent], 1) / size).astype(np.float32)[taken],
         classes[rows, None].astype(np.float32),
         rows.astype(np.int32),
     )

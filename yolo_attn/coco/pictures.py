@@ -1,8 +1,10 @@
 """Finding a JSON's pictures, and their size as it is displayed: decoded only where a header does not settle it."""
 
+import contextlib
 import functools
 import os
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
@@ -35,6 +37,21 @@ PLUGGED = (".heic", ".heif")
 _open = getattr(patches, "_image_open", Image.open)
 
 MISSING = "picture missing, left out"
+TOO_LARGE = "picture of more bytes than its pixels can have, left out"
+
+LARGEST_FILE = 2**31
+"""Bytes of a picture; 26,000 × 26,000 pixels that are not compressed have fewer."""
+
+ROOM, BYTES_A_PIXEL = 2**26, 16
+"""Bytes that a picture may have for what it holds besides its pixels, and for each of these; a stack may have any."""
+
+LARGEST_SIDE = 2**15
+"""Pixels of a square of OpenCV's bound, which stand for a size that is not known yet."""
+
+LARGE = 2**24
+"""Pixels; of larger pictures one at a time is decoded."""
+
+_large = threading.Lock()
 
 WORTHWHILE = 1000
 """Pictures of a JSON; the sizes of fewer are not kept in the cache."""
@@ -127,7 +144,7 @@ class Finder:
         self.root = os.path.realpath(folder)
         self.confined = os.environ.get(OUTSIDE_VARIABLE) != "1"
         self._inside = functools.cache(self._leads_inside)
-        self._listing = functools.cache(self._list)
+        self._names = functools.cache(self._list)
 
     def find(self, name: str) -> tuple[str, os.stat_result, str]:
         """A picture's path, what the system says of the file, and what is worth a word.
@@ -160,6 +177,8 @@ class Finder:
             raise NoPictureError("picture outside its image folder, left out (--allow-outside takes it)")
         if not stat.S_ISREG(found.st_mode):
             raise NoPictureError("picture that is no file, left out")
+        if found.st_size > LARGEST_FILE:
+            raise NoPictureError(TOO_LARGE, f"{found.st_size:,} bytes")
         return path, found
 
     def _leads_inside(self, path: str) -> bool:
@@ -193,11 +212,15 @@ class Finder:
             path = there
         return path
 
+    def _listing(self, folder: str) -> dict[str, str]:
+        """Names in a folder inside the root, however its path is spelt; see `_list`."""
+        path = os.path.realpath(os.path.join(self.root, folder))  # noqa: PTH118
+        return self._names(path) if self._inside(path) else {}
+
     def _list(self, folder: str) -> dict[str, str]:
-        """Names in a folder inside the root, by their composed form, and by that in lower case."""
-        path = Path(self.root, folder)
+        """Names in a folder, by their composed form, and by that in lower case."""
         try:
-            names = sorted(file.name for file in path.iterdir()) if self._inside(str(path)) else []
+            names = sorted(file.name for file in Path(folder).iterdir())
         except (OSError, ValueError):
             return {}
         return {_folded(name): name for name in names} | {normalize("NFC", name): name for name in names}
@@ -215,13 +238,13 @@ def displayed_size(file: str | Path) -> tuple[int, int]:
         NoPictureError: If it cannot be read.
     """
     try:
-        opened = Image.open if str(file).lower().endswith(PLUGGED) else _open
-        with opened(file) as picture:
-            size, settled = picture.size, _header_settles(picture, str(file))
-            picture.verify()
+        size, settled = _described(str(file))
         if settled:
             return size
-        pixels = imread(str(file))
+        with _large if size[0] * size[1] > LARGE else contextlib.nullcontext():
+            pixels = imread(str(file))
+    except NoPictureError:
+        raise
     except Exception as error:  # the decoders raise whatever a broken file makes them
         raise NoPictureError("picture that cannot be read, left out", one_line(error)) from error
     if pixels is None:
@@ -230,6 +253,21 @@ def displayed_size(file: str | Path) -> tuple[int, int]:
         found = f"{pixels.dtype} {' × '.join(map(str, pixels.shape))}"
         raise NoPictureError("picture that is not read as three channels of eight bits, left out", found)
     return pixels.shape[1], pixels.shape[0]
+
+
+def _described(file: str) -> tuple[tuple[int, int], bool]:
+    """The size that a picture's header says, and whether it will be decoded to that."""
+    try:
+        with (Image.open if file.lower().endswith(PLUGGED) else _open)(file) as picture:
+            size = picture.size
+            most = LARGEST_FILE if file.lower().endswith(STACKED) else ROOM + BYTES_A_PIXEL * size[0] * size[1]
+            if (found := Path(file).stat().st_size) > most:
+                raise NoPictureError(TOO_LARGE, f"{found:,} bytes")
+            settled = _header_settles(picture, file)
+            picture.verify()
+        return size, settled
+    except Image.DecompressionBombError:  # Pillow's bound is lower than that of OpenCV, which decodes
+        return (LARGEST_SIDE, LARGEST_SIDE), False
 
 
 def _header_settles(picture: Image.Image, file: str) -> bool:

@@ -1,7 +1,7 @@
 """Reading a COCO JSON into arrays."""
 
 import functools
-import stat
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,17 @@ import numpy as np
 
 from yolo_attn.coco import cache
 from yolo_attn.coco.annotations import read_annotations
-from yolo_attn.coco.decode import Category, Content, decode
-from yolo_attn.coco.index import LONGEST_NAME, CocoIndex, Origin, pack, shortened, unpack
+from yolo_attn.coco.decode import LARGEST_JSON, Category, Content, decode, read_json
+from yolo_attn.coco.index import LONGEST_NAME, CocoIndex, Origin, brief, pack, shortened, unpack
 from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.shapes import count_keypoints, read_keypoints, read_masks
 from yolo_attn.coco.strings import Strings
 from yolo_attn.coco.values import LARGEST_ID, id_in, name_in, number_in
 from yolo_attn.errors import UserError
+from yolo_attn.reading import open_plain
+
+MOST_CATEGORIES = 25_000
+"""Categories of a JSON: COCO's numbers of each take 100 kB, and a model's outputs for them more."""
 
 
 def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
@@ -32,22 +36,23 @@ def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
     """
     file = Path(file)
     try:
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise UserError(f"{file}: expected a COCO JSON, found a folder or device")
+        with open_plain(file, LARGEST_JSON) as stream:
+            found = os.fstat(stream.fileno())
         return _read(file.resolve(), task, found.st_mtime_ns, found.st_size)
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot read it: {getattr(error, 'strerror', None) or error}") from error
+    except MemoryError as error:
+        raise UserError(f"{file}: there is not enough memory to read its {found.st_size:,} bytes") from error
 
 
 @functools.lru_cache(maxsize=8)
 def _read(file: Path, task: str, mtime_ns: int, size: int) -> CocoIndex:
     if size < cache.WORTHWHILE:
-        return _build(file, decode(file, file.read_bytes()), task)
+        return _build(file, decode(file, read_json(file)), task)
     known = cache.load(cache.key_of(file, f"index-{task}"))
     if known:
         return unpack(file, *known)
-    data = file.read_bytes()
+    data = read_json(file)
     key = cache.key_of(data, f"index-{task}")
     index = _build(file, decode(file, data), task)
     cache.save_arrays(key, *pack(index))
@@ -61,6 +66,8 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
     for name, found in (("image", images), ("category", categories)):
         if not found:
             raise UserError(f"{file}: no usable {name} in it; expected at least one with an id")
+    if len(categories) > MOST_CATEGORIES:
+        raise UserError(f"{file}: it has {len(categories):,} categories, expected at most {MOST_CATEGORIES:,}")
     category_ids = sorted(categories, key=lambda i: (isinstance(i, str), i))
     names = _unique_names([_named(i, categories[i], problems) for i in category_ids], category_ids, problems)
     columns = read_annotations(content.annotations or (), list(images), category_ids, task, problems)
@@ -99,9 +106,9 @@ def _usable(kind: str, items: Sequence[Any], problems: Problems) -> dict[Any, An
         item_id = id_in(item.id)
         if item_id is None:
             without = f"{kind} without a whole number or text as id, left out"
-            problems.add(without, [f"number {n + 1}, id {shortened(repr(item.id))}"])
+            problems.add(without, [f"number {n + 1}, id {brief(item.id)}"])
         elif item_id in found:
-            problems.add(f"repeated {kind} id, the first counts", [f"{kind} {shortened(repr(item_id))}"])
+            problems.add(f"repeated {kind} id, the first counts", [f"{kind} {brief(item_id)}"])
         else:
             found[item_id] = item
     return found
@@ -116,12 +123,12 @@ def _keypoint_names(categories: list[Category]) -> tuple[str, ...]:
 def _named(category_id: Any, category: Category, problems: Problems) -> str:
     given = name_in(category.name)
     if not given:
-        problems.add("category without a name, called by its id", [f"category {shortened(repr(category_id))}"])
+        problems.add("category without a name, called by its id", [f"category {brief(category_id)}"])
         given = str(category_id)
     name = shortened(given)
     if name != given:
         kind = f"category name of more than {LONGEST_NAME} characters or with control characters, altered"
-        problems.add(kind, [f"category {shortened(repr(category.id))}"])
+        problems.add(kind, [f"category {brief(category.id)}"])
     return name
 
 
@@ -130,7 +137,7 @@ def _unique_names(names: list[str], ids: list[Any], problems: Problems) -> list[
     unique: dict[str, None] = {}
     for name, category_id in zip(names, ids, strict=True):
         if name in unique:
-            problems.add("repeated category name, told apart by its id", [f"category {shortened(repr(category_id))}"])
+            problems.add("repeated category name, told apart by its id", [f"category {brief(category_id)}"])
         while name in unique:
             name += f" ({category_id})"
         unique[name] = None

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolo_attn.coco.choose import join
 from yolo_attn.coco.index import CocoIndex, shortened
+from yolo_attn.coco.paths import as_path, as_text, is_there
 from yolo_attn.coco.pictures import MISSING, Finder, NoPictureError, displayed_size
 from yolo_attn.coco.read import read_index
-from yolo_attn.errors import UserError, one_line
+from yolo_attn.errors import UserError
 from yolo_attn.files import expanded
+from yolo_attn.reading import read_yaml
 
 SPLITS = ("train", "val", "test")
 FILE_NAMES = {
@@ -95,7 +95,7 @@ def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
 
 
 def _has(data: Path, split: str, task: str) -> bool:
-    if not _is_there(data):
+    if not is_there(data):
         return False
     if data.is_dir():
         return any((data / "annotations" / name).is_file() for name in _names_of(split, task))
@@ -110,12 +110,12 @@ def load_split(files: Sequence[str | Path], folders: Sequence[str | Path], task:
 def parts_of(data: Data) -> list[Path]:
     """The data sets that a user names; a text with commas is one where that is there, or none of its parts is."""
     if not isinstance(data, (str, Path)):
-        return list(map(expanded, data))
-    whole = expanded(data)
-    if SEPARATOR not in str(data) or _is_there(whole):
+        return list(map(as_path, data))
+    whole = as_path(data)
+    if SEPARATOR not in str(data) or is_there(whole):
         return [whole]
-    parts = [expanded(part) for part in str(data).split(SEPARATOR) if part]
-    return parts if any(map(_is_there, parts)) else [whole]
+    parts = [as_path(part) for part in str(data).split(SEPARATOR) if part]
+    return parts if any(map(is_there, parts)) else [whole]
 
 
 def as_setting(parts: Sequence[Path]) -> str:
@@ -130,22 +130,15 @@ def as_setting(parts: Sequence[Path]) -> str:
             f"{odd[0]}: a comma stands between data sets, so none of several may have one in its path; "
             "a symbolic link gives it another"
         )
-    return SEPARATOR.join(map(str, parts))
+    return SEPARATOR.join(map(as_text, parts))
 
 
 def _together(splits: list[Split]) -> Split:
     return Split(join([s.index for s in splits]), tuple(folder for s in splits for folder in s.folders))
 
 
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
 def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]] | None:
-    if not _is_there(data):
+    if not is_there(data):
         raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
     loaded: dict[str, list[Split]] = {split: [] for split in splits}
     if data.is_dir():
@@ -213,10 +206,7 @@ Places = list[tuple[Path, list[Path]]]
 
 def _parsed(file: Path) -> dict[str, Any]:
     """A data YAML's keys and values."""
-    try:
-        described = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: not a readable YAML file: {one_line(error)}") from error
+    described = read_yaml(file)
     if not isinstance(described, dict):
         raise UserError(f"{file}: expected keys and values ({YAML_FORM}), found {type(described).__name__}")
     return described
@@ -241,15 +231,17 @@ def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], se
         root = file.parent / expanded(str(described.get("path") or ""))
     except UserError as error:
         raise UserError(f"{file}: path: {error}") from error
+    ours = described.get("folders")
+    images = ours if isinstance(ours, dict) else described
     places: dict[str, Places] = {}
     for split in splits:
-        files, folders = as_list(annotations.get(split)), as_list(described.get(split))
+        files, folders = as_list(annotations.get(split)), as_list(images.get(split))
         if files and folders and len(files) != len(folders):
             found = f"{len(files)} annotation files and {len(folders)} image folders"
             raise UserError(f"{file}: {found} for {split!r}; expected as many of one as of the other")
         if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
             raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
-        places[split] = [(root / f, [root / d]) for f, d in zip(files, folders, strict=True)]
+        places[split] = [(as_path(root / f), [as_path(root / d)]) for f, d in zip(files, folders, strict=True)]
     names = described.get("names")
     return places, set(map(str, names.values() if isinstance(names, dict) else as_list(names)))
 

@@ -1,6 +1,7 @@
 """The data set of a comparison: what its trainings validate on, and a digest that tells another set from it."""
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from yolo_attn.coco.source import as_list, parts_of
 from yolo_attn.compare.study import Data
 from yolo_attn.engine.data import chosen, describe, fraction_of
 from yolo_attn.engine.tasks import TASKS
+from yolo_attn.reading import open_plain
 
 NOT_FOUND = -1
 """Stands for the size of a file that is not there."""
@@ -98,6 +100,8 @@ def _pictures(place: Path) -> Iterator[Path]:
     if place.is_dir():
         yield from sorted(file for file in place.rglob("*") if file.suffix[1:].lower() in IMG_FORMATS)
         return
-    for line in place.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n"):
+    with open_plain(place) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape").read()
+    for line in text.split("\n"):
         if line.strip():
             yield place.parent / line.strip() if line.startswith("./") else Path(line.strip())

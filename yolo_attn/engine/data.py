@@ -11,6 +11,7 @@ from ultralytics.utils import RANK, colorstr
 from yolo_attn.coco import choose
 from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
 from yolo_attn.coco.index import CocoIndex
+from yolo_attn.coco.paths import as_path, as_text
 from yolo_attn.coco.report import Examined, examine
 from yolo_attn.coco.shapes import flip_order
 from yolo_attn.coco.source import FILE_NAMES, Split, as_list, is_coco_format, load_source, load_split
@@ -55,7 +56,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
     }
 
 
-def _plain(paths: Sequence[Path]) -> str | list[str]:
+def _plain(paths: Sequence[str | Path]) -> str | list[str]:
     """Paths as a data YAML has them: one by itself, several as a list."""
     for path in paths:
         check_utf8(str(path))
@@ -63,8 +64,9 @@ def _plain(paths: Sequence[Path]) -> str | list[str]:
 
 
 def split_of(data: dict[str, Any], name: str, task: str) -> Split:
-    """One split of a dictionary that `describe` made."""
-    return load_split(as_list(data["annotations"][name]), as_list(data[name]), task)
+    """One split of a dictionary that `describe` made, or that was read from what `write_data_yaml` wrote."""
+    files, folders = data["annotations"][name], data.get("folders", data)[name]
+    return load_split(list(map(as_path, as_list(files))), list(map(as_path, as_list(folders))), task)
 
 
 def _keypoints(index: CocoIndex) -> dict[str, Any]:
@@ -84,6 +86,12 @@ def write_data_yaml(args: SimpleNamespace, splits: Sequence[str], folder: Path) 
     data = describe(args, splits) if is_coco_format(args.data) else None
     if data is None:
         return str(args.data)
+    places = {name: _plain(list(map(as_text, as_list(data[name])))) for name in data["annotations"]}
+    if places != {name: data[name] for name in places}:  # Ultralytics looks for them, and ours have to be escaped
+        data |= {"folders": places, "path": str(folder), **dict.fromkeys(places, str(folder))}
+    data["annotations"] = {
+        name: _plain(list(map(as_text, as_list(files)))) for name, files in data["annotations"].items()
+    }
     file = folder / "data.yaml"
     write_text(file, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
     return str(file)

@@ -28,10 +28,11 @@ def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
     if args.classes is None:
         return
     names = list((known or {}).values())
+    number_of = {name: number for number, name in reversed(list(enumerate(names)))}
     numbers = []
     for given in map(str, as_list(args.classes)):
-        if given in names:
-            numbers.append(names.index(given))
+        if given in number_of:
+            numbers.append(number_of[given])
         elif given.isdecimal() and (known is None or int(given) < len(names)):
             numbers.append(int(given))
         else:

@@ -16,6 +16,7 @@ from ultralytics.utils.patches import imread
 
 from yolo_attn.plugin.gate_statistics import GateStatistics, gates_line
 from yolo_attn.plugin.gates import attention_layers, gain_of, label_of, watching
+from yolo_attn.reading import open_plain
 
 if TYPE_CHECKING:
     from yolo_attn.engine.trainer import RunTrainer
@@ -143,6 +144,7 @@ def trained_gates(trainer: "RunTrainer") -> str | None:
     files = sorted(map(Path, data.im_files if hasattr(data, "im_files") else (sample[0] for sample in data.samples)))
     chosen = spread(len(files), PICTURES)
     for i in chosen:
+        open_plain(files[i]).close()
         meter.measure(imread(str(files[i]), getattr(data, "cv2_flag", cv2.IMREAD_COLOR)))
     return f"attention, {len(chosen)} pictures of {trainer.args.split or 'val'}: {gates_line(meter.found)}"
 

@@ -13,6 +13,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.patches import imread
 
 from yolo_attn.errors import UserError, one_line
+from yolo_attn.reading import open_plain
 
 
 def find_pictures(sources: Sequence[Path]) -> list[Path]:
@@ -41,6 +42,7 @@ def read_picture(file: Path) -> NDArray[np.uint8] | None:
     """A picture as Ultralytics reads it, (H, W, 3), blue first; None, and a warning, where that cannot be done."""
     reason = "not readable as a picture"
     try:
+        open_plain(file).close()
         pixels: Any = imread(str(file))
     except Exception as error:  # whatever a decoder raises
         pixels, reason = None, one_line(error)
