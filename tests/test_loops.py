@@ -30,7 +30,6 @@ ENDS = {
     "editing/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
     "editing/text _shared while": "each node is gone through twice at most",
     "editing/text _span while": "a text in which a node holds itself has an alias, and is refused",
-    "plugin/patches unregister while": "each turn takes one away",
 }
 """Why each loop, wait and reading without a number ends."""
 
