@@ -211,19 +211,6 @@ def told(error: OSError, place: Path | None = None) -> str:
     return ": ".join(str(part) for part in (name, error.strerror or error) if part)
 
 
-def check_utf8(path: str) -> None:
-    """Raise if a path's name is not UTF-8, as the YAML and JSON files that would hold it are.
-
-    Raises:
-        UserError: Naming it.
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        name = os.fsencode(path).decode(errors="replace")
-        raise UserError(f"{name}: its name is not UTF-8, which no YAML or JSON file can hold; rename it") from error
-
-
 def check_writable(folder: Path, option: str = "--project") -> None:
     """Make sure that `folder` can be created and written in, leaving nothing behind.
 

@@ -1,7 +1,6 @@
 """Every mistake on the command line: one line, exit code 2, nothing left behind."""
 
 import json
-import os
 import shutil
 from importlib import import_module
 
@@ -10,7 +9,6 @@ import torch
 import yaml
 from support import QUICK
 from ultralytics import YOLO
-from ultralytics.nn.tasks import DetectionModel
 
 from yolo_attn.cli import main
 
@@ -272,22 +270,3 @@ def test_other_number_of_keypoints(small_poses, tmp_path, capsys):
     arguments = ["--weights", str(tmp_path / "pose.pt"), "--data", str(small_poses), "--project", str(tmp_path)]
     assert main(["val", *arguments, "--device", "cpu"]) == 2
     assert "its annotations have 5 keypoints, and the model knows 17" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["train", "--cfg", "yolov8n-simam.yaml"],
-        ["val", "--weights", "../best.pt"],
-        ["compare", "--base", "yolov8n.yaml", "--layers", "SimAM"],
-    ],
-    ids=["train", "val", "compare"],
-)
-def test_data_in_a_folder_whose_name_is_not_utf8(arguments, told, small_coco, tmp_path):
-    model = DetectionModel("yolov8n-simam.yaml", nc=3, verbose=False)
-    torch.save({"model": model, "train_args": {}}, tmp_path / "best.pt")
-    data = tmp_path / os.fsdecode(b"da\xff")
-    shutil.copytree(small_coco, data)
-    line = told(*arguments, "--data", data, "--device", "cpu")
-    assert "/da\N{REPLACEMENT CHARACTER}/" in line
-    assert "its name is not UTF-8, which no YAML or JSON file can hold; rename it" in line

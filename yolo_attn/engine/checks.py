@@ -17,7 +17,6 @@ from ultralytics.utils.torch_utils import select_device
 from yolo_attn import errors
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError, quoted
-from yolo_attn.files import check_utf8
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.foreign import missing_class, origin_of
 from yolo_attn.plugin.registry import LAYERS, is_importable
@@ -36,10 +35,8 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
     """Ultralytics' settings with these in place of its defaults.
 
     Raises:
-        UserError: If a setting is unknown, with near misses, or has a wrong type or value, or if the run folder would
-            lie in a folder whose name is not UTF-8.
+        UserError: If a setting is unknown, with near misses, or has a wrong type or value.
     """
-    check_utf8(settings.get("project") or str(Path.cwd()))
     for name in settings:
         if name not in DEFAULT_CFG_DICT:
             near = get_close_matches(name, list(DEFAULT_CFG_DICT), n=3)

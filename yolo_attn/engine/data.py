@@ -16,7 +16,7 @@ from yolo_attn.coco.report import Examined, examine
 from yolo_attn.coco.shapes import flip_order
 from yolo_attn.coco.source import FILE_NAMES, Split, as_list, is_coco_format, load_source, load_split
 from yolo_attn.errors import UserError
-from yolo_attn.files import check_utf8, write_text
+from yolo_attn.files import write_text
 
 
 def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | None:
@@ -58,8 +58,6 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
 
 def _plain(paths: Sequence[str | Path]) -> str | list[str]:
     """Paths as a data YAML has them: one by itself, several as a list."""
-    for path in paths:
-        check_utf8(str(path))
     return str(paths[0]) if len(paths) == 1 else list(map(str, paths))
 
 
