@@ -19,7 +19,7 @@ from tools.versions.environments import ROOT, End, Ready, Release
 from tools.versions.limits import limit_of
 from tools.versions.steps import STEPS
 
-STEP_LIMIT = 300
+STEP_LIMIT = 600
 """Seconds that a step may take."""
 
 NAMES = tuple(step.__name__ for step in STEPS)

@@ -22,17 +22,24 @@ SETTINGS = {"imgsz": SIZE, "batch": 8, "device": "cpu", "workers": 0, "plots": F
 OPTIONS = ("--imgsz", SIZE, "--batch", 8, "--device", "cpu")
 QUICK = ("workers=0", "plots=False")
 CATEGORIES = {3, 7, 42}
-PROCESS_LIMIT = 120
+PROCESS_LIMIT = 240
 """Seconds that a process which a step starts may take."""
 
 
 def importing(home: Path) -> None:
     """Import the package: silent, without PyTorch and Ultralytics; importing Ultralytics then registers the layers."""
-    python("import sys, yolo_attn; assert not {'torch', 'ultralytics'} & set(sys.modules)", home)
-    code = (
-        "import yolo_attn; from ultralytics.nn import tasks; tasks.DetectionModel('yolov8n-simam.yaml', verbose=False)"
-    )
-    python(code, home)
+    python(IMPORT, home)
+
+
+IMPORT = """
+import contextlib, io, sys
+with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.redirect_stderr(text):
+    import yolo_attn
+assert not text.getvalue(), text.getvalue()
+assert not {"torch", "ultralytics"} & set(sys.modules)
+from ultralytics.nn import tasks
+tasks.DetectionModel("yolov8n-simam.yaml", verbose=False)
+"""
 
 
 def doctor(home: Path) -> None:
