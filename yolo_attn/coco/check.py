@@ -33,7 +33,7 @@ def check(data: Data, task: str, output: Path | None = None) -> dict[str, Examin
         places = [folder for split in splits.values() for folder in split.folders]
         places += [file.parent for split in splits.values() for file in split.index.files]
         check_apart(output, "--pictures", [*places, *(part for part in parts if part.is_dir())])
-    names = next(iter(splits.values())).index.category_names
+    names = next(iter(splits.values())).names
     return {name: examine(split.index, split.folders, names) for name, split in splits.items()}
 
 

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.coco.choose import join
+from yolo_attn.coco.choose import join, only_classes
+from yolo_attn.coco.data_keys import Keys, read_keys
 from yolo_attn.coco.index import CocoIndex, shortened
 from yolo_attn.coco.paths import as_path, as_text, is_there
 from yolo_attn.coco.pictures import MISSING, Finder, NoPictureError, displayed_size
@@ -41,12 +42,22 @@ class Split:
     """One split of a data set.
 
     Attributes:
-        index: What its JSON holds, or its JSONs together.
+        index: What is used of its JSON, or of its JSONs together.
         folders: Where the file names of each JSON start from.
+        only: Names of the categories that are used of each JSON, in the order of the classes; None where all are.
+        further: What a data YAML says of keypoints, as Ultralytics calls it.
     """
 
     index: CocoIndex
     folders: tuple[Path, ...]
+    only: tuple[tuple[str, ...] | None, ...] = (None,)
+    further: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the classes in their order: as data YAMLs say, then by the categories' ids."""
+        given = [name for names in self.only for name in names or ()]
+        return list(dict.fromkeys([*given, *self.index.category_names]))
 
 
 def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict[str, Split] | None:
@@ -102,9 +113,19 @@ def _has(data: Path, split: str, task: str) -> bool:
     return data.suffix in YAML_SUFFICES and data.is_file() and bool((_annotations_of(_parsed(data)) or {}).get(split))
 
 
-def load_split(files: Sequence[str | Path], folders: Sequence[str | Path], task: str) -> Split:
-    """One split whose JSONs and image folders are known."""
-    return _together([Split(read_index(f, task), (Path(d),)) for f, d in zip(files, folders, strict=True)])
+def load_split(
+    files: Sequence[str | Path],
+    folders: Sequence[str | Path],
+    task: str,
+    only: Sequence[Sequence[str] | None] | None = None,
+) -> Split:
+    """One split whose JSONs and image folders are known, and the names of the categories that are used of each."""
+    parts = []
+    for file, folder, names in zip(files, folders, only or [None] * len(files), strict=True):
+        index = read_index(file, task)
+        chosen = None if names is None else tuple(names)
+        parts.append(Split(index if chosen is None else only_classes(index, chosen), (Path(folder),), (chosen,)))
+    return _together(parts)
 
 
 def parts_of(data: Data) -> list[Path]:
@@ -134,7 +155,17 @@ def as_setting(parts: Sequence[Path]) -> str:
 
 
 def _together(splits: list[Split]) -> Split:
-    return Split(join([s.index for s in splits]), tuple(folder for s in splits for folder in s.folders))
+    first: dict[str, Any] = {}
+    for split in splits:
+        for key, value in split.further.items():
+            if first.setdefault(key, value) != value:
+                raise UserError(f"{split.index.file}: its data YAML has another {key} than that of a set before it")
+    return Split(
+        join([s.index for s in splits]),
+        tuple(folder for s in splits for folder in s.folders),
+        tuple(names for s in splits for names in s.only),
+        first,
+    )
 
 
 def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]] | None:
@@ -143,23 +174,32 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]
     loaded: dict[str, list[Split]] = {split: [] for split in splits}
     if data.is_dir():
         _check_readable(data)
-        names: set[str] = set()
+        keys = Keys()
         sources = {s: [(_annotations_in(data, s, task), _image_folders(data, s))] for s in splits}
     elif data.suffix in YAML_SUFFICES and data.is_file():
-        described = _read_yaml(data, splits)
-        if described is None:
+        described = _parsed(data)
+        annotations = _annotations_of(described)
+        if annotations is None:
             return None
-        sources, names = described
+        keys = read_keys(data, described)
+        sources = _places_in(data, described, annotations, splits)
     else:
         raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
+    categories = []
     for split, places in sources.items():
         for file, folders in places:
             index = read_index(file, task)
-            loaded[split].append(Split(index, (_find_images(index, folders),)))
-        known = {name for part in loaded[split] for name in part.index.category_names}
-        if names and not names <= known:
-            odd, files = ", ".join(sorted(names - known)[:5]), loaded[split][0].index.file
-            raise UserError(f"{data}: names has {odd}, which {files} has not; leave names out, the JSON has them")
+            categories.append(index.category_names)
+            images = _find_images(index, folders)
+            further = {} if index.keypoints is None else keys.further
+            loaded[split].append(Split(keys.applied(index), (images,), (keys.names,), further))
+    if keys.check_classes(categories):
+        others = [split for split in SPLITS if split not in splits and _has(data, split, task)]
+        for places in _places_in(data, described, annotations or {}, others).values():
+            categories += [read_index(file, task).category_names for file, _ in places]
+        contradiction = keys.check_classes(categories)
+        if contradiction:
+            raise UserError(f"{data}: {contradiction}")
     return loaded
 
 
@@ -221,12 +261,10 @@ def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
     return annotations if isinstance(annotations, dict) else {}
 
 
-def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], set[str]] | None:
-    """Annotation files and image folders of each split, and names, or None where the YAML names no annotations."""
-    described = _parsed(file)
-    annotations = _annotations_of(described)
-    if annotations is None:
-        return None
+def _places_in(
+    file: Path, described: dict[str, Any], annotations: dict[str, Any], splits: Sequence[str]
+) -> dict[str, Places]:
+    """Annotation files and image folders of each split of a data YAML."""
     try:
         root = file.parent / expanded(str(described.get("path") or ""))
     except UserError as error:
@@ -242,8 +280,7 @@ def _read_yaml(file: Path, splits: Sequence[str]) -> tuple[dict[str, Places], se
         if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
             raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
         places[split] = [(as_path(root / f), [as_path(root / d)]) for f, d in zip(files, folders, strict=True)]
-    names = described.get("names")
-    return places, set(map(str, names.values() if isinstance(names, dict) else as_list(names)))
+    return places
 
 
 def as_list(value: Any) -> list[Any]:

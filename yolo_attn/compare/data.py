@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,9 @@ def read_data(args: SimpleNamespace) -> Examined:
             digest.update(part)
         return Examined(Data(str(args.data), digest.hexdigest()), (*whole, *filter(Path.is_dir, places)))
     places = []
+    stated = {key: described[key] for key in ("only", "flip_idx") if described.get(key)}
+    if stated:
+        digest.update(json.dumps(stated).encode())
     for split in splits:
         index, _, folders = chosen(args, described, split, described["categories"], fraction_of(args, split))
         for file in index.files:

@@ -22,9 +22,10 @@ from yolo_attn.files import write_text
 def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | None:
     """Ultralytics' data dictionary for the COCO-format data that `args.data` names.
 
-    It has two keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them, and
-    `categories`, the names that there are whatever the model's classes. These are the categories of the first split
-    given, ascending by id.
+    It has keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them; `categories`,
+    the names that there are whatever the model's classes; and `only`, where the user's data YAML has `names`, those
+    that are used of each JSON. Classes are in the order of that YAML's names, else they are the categories of the first
+    split given, ascending by id.
 
     Returns:
         The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task is one that COCO has
@@ -40,15 +41,17 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
         return None
     if args.cache == "disk":
         raise UserError("cache=disk would write .npy files beside your pictures; use cache=ram")
-    first = source[splits[0]].index
-    names = first.category_names
+    first = source[splits[0]]
+    names = first.names
+    only = {name: [None if n is None else list(n) for n in split.only] for name, split in source.items()}
     return {
         "path": str(source[splits[0]].folders[0]),
         "train": None,
         "val": None,
         **{name: _plain(split.folders) for name, split in source.items()},
         "annotations": {name: _plain(split.index.files) for name, split in source.items()},
-        "categories": list(names),
+        "categories": names,
+        **({"only": only} if any(filter(None, first.only)) else {}),
         "names": dict(enumerate(names)),
         "nc": len(names),
         "channels": 3,
@@ -64,15 +67,17 @@ def _plain(paths: Sequence[str | Path]) -> str | list[str]:
 def split_of(data: dict[str, Any], name: str, task: str) -> Split:
     """One split of a dictionary that `describe` made, or that was read from what `write_data_yaml` wrote."""
     files, folders = data["annotations"][name], data.get("folders", data)[name]
-    return load_split(list(map(as_path, as_list(files))), list(map(as_path, as_list(folders))), task)
+    only = data.get("only", {}).get(name)
+    return load_split(list(map(as_path, as_list(files))), list(map(as_path, as_list(folders))), task, only)
 
 
-def _keypoints(index: CocoIndex) -> dict[str, Any]:
+def _keypoints(split: Split) -> dict[str, Any]:
     """What Ultralytics' pose trainer asks of a data dictionary; nothing for other tasks."""
-    if index.keypoints is None:
+    if split.index.keypoints is None:
         return {}
-    number = index.keypoints.shape[1]
-    return {"kpt_shape": [number, 3], "flip_idx": flip_order(index.keypoint_names, number)}
+    number = split.index.keypoints.shape[1]
+    known = {"kpt_shape": [number, 3], "flip_idx": flip_order(split.index.keypoint_names, number)}
+    return {**known, **split.further}
 
 
 def write_data_yaml(args: SimpleNamespace, splits: Sequence[str], folder: Path) -> str:
