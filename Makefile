@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-all test-versions lint yamls
+.PHONY: demo test test-all test-versions test-upstream lint yamls
 
 demo: $(INSTALLED)  ## train yolov8n-gam on the built-in demo set and validate it
 	$(BIN)/python scripts/train_det.py --cfg yolov8n-gam.yaml --project runs/demo
@@ -17,6 +17,9 @@ test-all: $(INSTALLED)  ## with the trainings that take minutes
 
 test-versions: $(INSTALLED)  ## the steps of docs/versions.md on every release, and write that page; about an hour
 	$(BIN)/python -m tools.versions
+
+test-upstream: $(INSTALLED)  ## Ultralytics' own tests with and without the layers, installed and oldest release
+	$(BIN)/python -m pytest -n 2 tests/upstream
 
 yamls: $(INSTALLED)  ## write model_yamls/ anew
 	$(BIN)/python -m yolo_attn.engine.packaged

@@ -4,7 +4,8 @@ Importing this package makes model YAMLs understand `[-1, 1, GAM, []]`: at once 
 else as soon as it is. The import itself loads neither PyTorch nor Ultralytics, prints nothing and writes nothing.
 """
 
-import importlib.util
+import importlib
+import logging
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -17,26 +18,39 @@ __all__ = ["__version__", "identity_init", "load_safe", "register", "register_la
 _MODULES = ("ultralytics.nn.tasks", "ultralytics.engine.model")
 """Modules of Ultralytics' with something to register in; the second imports the first."""
 
+_warned: set[str] = globals().get("_warned", set())  # a reload keeps it
+
 
 def register() -> None:
     """Make the attention layers known to Ultralytics (done by the import; again, it changes nothing).
 
-    Raises:
-        ImportError: If Ultralytics is not installed.
-    """
-    _listen()
-    from yolo_attn.plugin.patches import register
+    Where this Ultralytics lacks what they need, it is left as it is, and one warning says so.
 
-    register()
+    Raises:
+        ImportError: If Ultralytics cannot be imported.
+    """
+    importlib.import_module(_MODULES[0])
+    _listen()
+    try:
+        from yolo_attn.plugin.patches import register
+
+        register(_finder.executing)
+    except Exception as error:  # whatever a changed Ultralytics makes our own imports raise
+        import ultralytics
+
+        text = f"{type(error).__name__}: {error}".removeprefix("UserError: ")
+        line = f"Ultralytics {ultralytics.__version__} stays without attention layers: {text}; see yolo-attn doctor"
+        if line not in _warned:
+            _warned.add(line)
+            logging.getLogger("ultralytics").warning(f"yolo_attn {__version__}: {line}")
 
 
 def unregister() -> None:
     """Put Ultralytics back as it was before `register`."""
     _stop_listening()
-    if _MODULES[0] in sys.modules:
-        from yolo_attn.plugin.patches import unregister
-
-        unregister()
+    wrapping = sys.modules.get("yolo_attn.plugin.wrapping")
+    if wrapping:
+        wrapping.restore()
 
 
 def __getattr__(name: str) -> Any:
@@ -64,35 +78,47 @@ def __dir__() -> list[str]:
 
 
 class _RegisterAfter(MetaPathFinder):
-    """Runs `register` right after a module of Ultralytics' has been imported."""
+    """Runs `register` whenever a module of Ultralytics' has been executed, by an import or a reload.
 
-    def __init__(self, module: str) -> None:
-        self.module = module
+    Attributes:
+        executing: Those that are being executed.
+    """
+
+    def __init__(self) -> None:
+        self.executing: set[str] = set()
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname != self.module:
+        if fullname not in _MODULES:
             return None
-        sys.meta_path.remove(self)  # find_spec below would ask it again
-        spec = importlib.util.find_spec(fullname)
+        finders = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+        spec = next((found for f in finders if (found := f.find_spec(fullname, path, target)) is not None), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def execute_and_register(module: ModuleType) -> None:
-                execute(module)
-                register()
+                self.executing.add(fullname)
+                try:
+                    execute(module)
+                finally:
+                    self.executing.discard(fullname)
+                if self in sys.meta_path:
+                    register()
 
             spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]  # of this import alone
         return spec
 
 
+_finder: _RegisterAfter = globals().get("_finder") or _RegisterAfter()  # a reload keeps it
+
+
 def _listen() -> None:
-    """Register again after those modules whose import is still to come."""
-    _stop_listening()
-    sys.meta_path[:0] = [_RegisterAfter(module) for module in _MODULES if module not in sys.modules]
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
 
 
 def _stop_listening() -> None:
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _RegisterAfter)]
+    if _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
 
 
 if _MODULES[0] in sys.modules:

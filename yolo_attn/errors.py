@@ -20,6 +20,8 @@ class UserError(Exception):
             line = f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}"
         super().__init__(line)
 
+    __str__ = Exception.__str__  # also of one that is a KeyError, which would show its text in quotes
+
 
 class ExportError(UserError):
     """An export that failed by no fault of the user's, told in one line."""
@@ -55,3 +57,40 @@ def quoted(value: Any, most: int = 80) -> str:
     """A value that a file holds as Python writes it, of at most `most` characters."""
     text = repr(value[: 2 * most] if isinstance(value, str) else value)
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def like(error: Exception, told: UserError) -> UserError:
+    """An error in our words that is of another's kind too, so that whoever handles the one handles the other.
+
+    Args:
+        error: What Ultralytics or PyTorch raised; its attributes are kept.
+        told: The error in our words.
+
+    Returns:
+        An error whose class derives from those of both; `told` itself where no class can.
+    """
+    attributes = {name: getattr(error, name) for name in ("errno", "strerror", "filename") if hasattr(error, name)}
+    return _made(type(told), type(error), str(told), {**vars(error), **attributes, **vars(told)})
+
+
+def _kind(ours: type[UserError], theirs: type[Exception]) -> type[UserError]:
+    if issubclass(ours, theirs):
+        return ours
+    body = {
+        "__module__": ours.__module__,
+        "__doc__": ours.__doc__,
+        "__reduce__": lambda made: (_made, (ours, theirs, str(made), vars(made))),
+    }
+    try:
+        return type(ours.__name__, (ours, theirs), body)
+    except TypeError:  # their objects are laid out in another way
+        return ours
+
+
+def _made(ours: type[UserError], theirs: type[Exception], text: str, attributes: dict[str, Any]) -> UserError:
+    kind = _kind(ours, theirs)
+    made = kind.__new__(kind)
+    Exception.__init__(made, text)
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made

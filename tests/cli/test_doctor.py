@@ -48,7 +48,7 @@ def test_two_copies_of_ultralytics(tmp_path):
     result = run_python(end + DOCTOR, tmp_path)
     assert result.returncode == 1
     assert f"! copies       2 of ultralytics: {USED} is used, not {copy}" in result.stdout
-    assert "1 of 14 checks found something wrong." in result.stdout
+    assert "1 of 15 checks found something wrong." in result.stdout
 
 
 def test_numpy_that_an_old_ultralytics_cannot_use(release, tmp_path):

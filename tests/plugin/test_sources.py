@@ -10,7 +10,10 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
 
-EXPECTED = "expected a checkpoint of Ultralytics', or a state dict with names such as model.0.conv.weight"
+EXPECTED = (
+    "expected a checkpoint of Ultralytics', or a state dict with names such as model.0.conv.weight; "
+    "this is no supported Ultralytics checkpoint format"
+)
 LOADER = "load_checkpoint" if hasattr(tasks, "load_checkpoint") else "attempt_load_one_weight"
 
 

@@ -126,6 +126,19 @@ def _gpu() -> Finding:
     return Finding("GPU", "none; trainings run on the CPU")
 
 
+def _patches() -> Finding:
+    """Whether this Ultralytics has all that is wrapped in it."""
+    importlib.import_module("ultralytics.engine.model")
+    from yolo_attn.plugin.patches import missing
+
+    absent = missing()
+    if not absent:
+        return Finding("patches", "this Ultralytics has all functions that are wrapped")
+    lost = "; ".join(f"{patch.described}: without it no {patch.use}" for patch in absent)
+    needed = "Ultralytics stays without attention layers" if any(patch.required for patch in absent) else "skipped"
+    return Finding("patches", f"Ultralytics has no {lost} ({needed})", SUPPORTED)
+
+
 def _layers() -> Finding:
     """Whether a packaged model with attention builds through Ultralytics, which runs the parser's self-test too."""
     from ultralytics.nn import tasks
@@ -153,6 +166,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "copies": _copies,
     "metrics": _metrics,
     "GPU": _gpu,
+    "patches": _patches,
     "layers": _layers,
     "kernels": _kernels,
 }

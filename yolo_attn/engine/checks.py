@@ -16,7 +16,7 @@ from ultralytics.utils.torch_utils import select_device
 
 from yolo_attn import errors
 from yolo_attn.engine.tasks import TASKS, Task, task_of
-from yolo_attn.errors import UserError, quoted
+from yolo_attn.errors import UserError, like, quoted
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.foreign import missing_class, origin_of
 from yolo_attn.plugin.registry import LAYERS, is_importable
@@ -188,11 +188,10 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
                 "the best.pt or last.pt of a training, or a checkpoint that you downloaded from Ultralytics' releases"
             )
             origin += " (nothing is downloaded here)"
-        raise UserError(f"{option} {file}: no such file; it is {origin}")
+        raise like(FileNotFoundError(), UserError(f"{option} {file}: no such file; it is {origin}"))
     if Path(file).suffix in EXPORTED:
-        raise UserError(
-            f"{option} {file}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
-        )
+        text = f"{option} {file}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
+        raise like(AssertionError(), UserError(text))  # as Ultralytics' own check of the suffix
     if safe:
         model = load_safe(file)
         return model, {"train_args": model.args}
@@ -200,10 +199,10 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
         load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
         model, checkpoint = load(file)
     except UserError as error:
-        raise UserError(f"{option} {error}") from error
+        raise like(error, UserError(f"{option} {error}")) from error
     except Exception as error:  # whatever unpickling a wrong file raises
         reason = origin_of(missing_class(error) or "") or f"not an Ultralytics checkpoint: {one_line(error)}"
-        raise UserError(f"{option} {file}: {reason}") from error
+        raise like(error, UserError(f"{option} {file}: {reason}")) from error
     return model, checkpoint
 
 

@@ -25,7 +25,7 @@ from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 
 from yolo_attn.engine.run_files import way_on
 from yolo_attn.engine.run_folder import run_folder
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, like
 
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others: longer than the first one reads data or validates while they wait."""
@@ -68,7 +68,8 @@ def _join(device: Any, size: int) -> None:
     try:
         dist.init_process_group(backend, store=_store(TIMEOUT), rank=RANK, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the {size} processes of this training did not find each other: {_line(error)}") from error
+        told = UserError(f"the {size} processes of this training did not find each other: {_line(error)}")
+        raise like(error, told) from error
     atexit.register(_leave)
 
 
@@ -99,7 +100,8 @@ def own_gpu(device: Any, visible: str | None, local_rank: int, local_size: int, 
         # old versions of Ultralytics hide all other GPUs, which renumbers those that they name
         gpus = list(range(count)) if visible == numbers else [int(number) for number in numbers.split(",")]
     else:
-        raise UserError(f"device={device}: expected cpu, or the numbers of this machine's GPUs, such as 0,1")
+        told = UserError(f"device={device}: expected cpu, or the numbers of this machine's GPUs, such as 0,1")
+        raise like(ValueError(), told)  # as Ultralytics' own check of the device
     if len(gpus) != local_size or max(gpus) >= count:
         raise UserError(
             f"device={device}: {local_size} processes on this machine need a GPU each; it has {count}, "
@@ -175,10 +177,11 @@ def lost_workers_told(last: Path | None = None) -> Iterator[None]:
         yield
     except (RuntimeError, subprocess.CalledProcessError) as error:
         if isinstance(error, subprocess.CalledProcessError):
-            raise UserError(f"the workers of this training have failed, as told above; {way_on(last)}") from error
-        if not isinstance(error, dist.DistError) and not BROKEN_OFF.search(str(error)):
+            told = UserError(f"the workers of this training have failed, as told above; {way_on(last)}")
+            raise like(error, told) from error
+        if isinstance(error, UserError) or not (isinstance(error, dist.DistError) or BROKEN_OFF.search(str(error))):
             raise
-        raise UserError(f"a worker of this training was lost ({_line(error)}); {way_on(last)}") from error
+        raise like(error, UserError(f"a worker of this training was lost ({_line(error)}); {way_on(last)}")) from error
 
 
 def first_to_tell() -> bool:

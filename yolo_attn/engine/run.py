@@ -278,6 +278,8 @@ def _run(task: Task, overrides: dict[str, Any], examined: Mapping[str, Examined]
         trainer.examined = examined or {}
     try:
         trainer.train()
+    except UserError:
+        raise
     except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, ImportError) as error:
         if hasattr(trainer, "epoch") or trainer.resume or getattr(trainer, "ddp", False):
             raise

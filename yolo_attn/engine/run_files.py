@@ -17,7 +17,7 @@ from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.engine.run_folder import check_replaceable, claim, clear, is_run, run_folder
 from yolo_attn.environment import replaced
-from yolo_attn.errors import RunError, one_line
+from yolo_attn.errors import RunError, like, one_line
 from yolo_attn.files import remove_empty, remove_temporaries, told, whole_files, write_bytes, write_text
 
 LOST_WORKER = "DataLoader worker"
@@ -78,9 +78,10 @@ class RunFiles(BaseTrainer):
             if isinstance(error, RunError):  # from a process that reads pictures it comes with that one's traceback
                 raise RunError(str(error).rpartition("RunError: ")[2], self._way_on()) from error
             if isinstance(error, OSError) and error.errno is not None:
-                raise RunError(told(error, self.made[0] if self.made else None), self._way_on()) from error
+                reason = told(error, self.made[0] if self.made else None)
+                raise like(error, RunError(reason, self._way_on())) from error
             if isinstance(error, RuntimeError) and LOST_WORKER in str(error):
-                raise RunError(one_line(error), self._way_on()) from error
+                raise like(error, RunError(one_line(error), self._way_on())) from error
             raise
 
     def _undo_folder(self) -> None:

@@ -18,9 +18,9 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, like
 from yolo_attn.plugin.limits import bounded_building, check_size
-from yolo_attn.plugin.rows import AttentionRow, RowError, read_rows, right_form
+from yolo_attn.plugin.rows import AttentionRow, RowError, explained, read_rows, right_form, wrong_source
 from yolo_attn.plugin.sparsity import check_sparsity
 
 SUPPORTED = "8.3.0 to 8.4"
@@ -44,40 +44,45 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
         The layers, and the sorted indices of the outputs to keep, as the parser returns them.
 
     Raises:
-        RowError: If a row is wrong, or asks for more than `limits` allow.
+        RowError: If a row is wrong, or asks for more than `limits` allow; where Ultralytics' parser refused it, of the
+            kind that this raised, too.
         UserError: If the model is larger than those, if the sparsity penalty is no number or has nothing to act on, or
             if the parser of the installed Ultralytics does not keep the contract that this rests on.
     """
     check_size(d)
-    rows = read_rows(d, {name for name, value in vars(tasks).items() if isinstance(value, type)})
+    rows = read_rows(d)
     check_sparsity(d, [row.layer for row in rows])
-    with bounded_building(d.get("yaml_file") or "model"):
-        if not rows:
-            return parse(d, ch, verbose)
+    if rows:
         check_contract(parse)
-        return _parse_rows(parse, d, ch, verbose, rows)
-
-
-def _parse_rows(
-    parse: Parser, d: dict[str, Any], ch: int, verbose: bool, rows: list[AttentionRow]
-) -> tuple[nn.Sequential, list[int]]:
     try:
-        return _parse(parse, d, ch, verbose, rows)
+        with bounded_building(d.get("yaml_file") or "model"):
+            built = _parse(parse, d, ch, verbose, rows) if rows else parse(d, ch, verbose)
     except UserError:
         raise
     except Exception as error:  # whatever wrong arguments make Ultralytics' blocks raise
-        row = _row_of(error, rows)
-        if row is None:
+        told = _explained(error, d, rows)
+        if told is None:
             raise
-        args, form = [*d["backbone"], *d["head"]][row.index][3], right_form(row.layer, row.source, row.block)
-        raise RowError(f"{row.place}: {row.block} of {args} raised {type(error).__name__}: {error}; {form}") from error
+        raise like(error, told) from error
+    wrong = wrong_source(d)
+    if wrong:  # a row that the parser takes, and that fails in a forward pass
+        raise like(IndexError(), wrong)
+    return built
 
 
-def _row_of(error: Exception, rows: list[AttentionRow]) -> AttentionRow | None:
-    """The attention row that Ultralytics' parser was at, by the traceback, if it was at one."""
+def _explained(error: Exception, d: dict[str, Any], rows: list[AttentionRow]) -> RowError | None:
+    index = _index_of(error)
+    row = next((row for row in rows if row.index == index), None)
+    if row is None:
+        return explained(error, d, index, {name for name, value in vars(tasks).items() if isinstance(value, type)})
+    args, form = [*d["backbone"], *d["head"]][row.index][3], right_form(row.layer, row.source, row.block)
+    return RowError(f"{row.place}: {row.block} of {args} raised {type(error).__name__}: {error}; {form}")
+
+
+def _index_of(error: Exception) -> int | None:
+    """The row that Ultralytics' parser was at, by the traceback."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_globals is vars(tasks)]
-    at = [frame.f_locals.get("i") for frame in frames if frame.f_code.co_name == "parse_model"]
-    return next((row for row in rows if [row.index] == at), None)
+    return next((frame.f_locals.get("i") for frame in frames if frame.f_code.co_name == "parse_model"), None)
 
 
 def _parse(

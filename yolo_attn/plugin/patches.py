@@ -1,24 +1,39 @@
-"""Everything that is changed in Ultralytics, and how it is put back.
+"""Everything that is changed in Ultralytics, and how it is undone.
 
-Each entry wraps one function of Ultralytics; the wrapper takes the original as its first argument. While a training in
-several processes lasts, `engine/distributed.py` changes which device Ultralytics trains and validates on, too; while a
-tuning lasts, `workers.py` changes the commands that it starts.
+`PATCHES` lists what is wrapped from `register` to `unregister`. Besides, from then to then, Ultralytics' FLOPs counter
+has a hook for each layer that counts its own operations (`thop.profile.register_hooks`), and PyTorch's list of classes
+that load with `weights_only=True` has the layers (`torch.serialization.add_safe_globals`); runtimes that are imported
+report nothing over the network (yolo_attn/telemetry.py).
+
+Only while a call of ours lasts, these are changed:
+
+- `ultralytics.nn.tasks` has names of stand-ins while a model is parsed (parser.py);
+- Ultralytics' logger leaves out its count of transferred tensors while a model takes weights (transfer.py), and all but
+  warnings while we export (engine/export.py);
+- `subprocess.run` while a tuning starts its trainings (workers.py);
+- `torch.nn.parallel.DistributedDataParallel`, and `AutoBackend` and `get_torch_device_backend` of
+  `ultralytics.engine.validator`, while a training in several processes lasts (engine/distributed.py);
+- `torch.save` while a training's checkpoints are stripped, the paths of a trainer while it saves, and
+  `threading.excepthook` while it trains (engine/run_files.py).
 """
 
 import contextlib
 import functools
 import importlib
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import dataclass
 from typing import Any
 
+import ultralytics
 from torch import Tensor, nn, serialization
-from ultralytics.nn import tasks
-from ultralytics.utils import dist, downloads
 
+from yolo_attn.errors import UserError
+from yolo_attn.plugin import wrapping
 from yolo_attn.plugin.blocks import AttendedConv, attend
-from yolo_attn.plugin.parser import parse_model
+from yolo_attn.plugin.parser import SUPPORTED, parse_model
 from yolo_attn.plugin.registry import LAYERS, parts_of
 from yolo_attn.plugin.sources import load_checkpoint
 from yolo_attn.plugin.sparsity import add_penalty
@@ -27,49 +42,48 @@ from yolo_attn.plugin.workers import generate_ddp_file, tune
 from yolo_attn.plugin.yamls import yaml_model_load
 from yolo_attn.telemetry import silence
 
-OWN_LOSS = ("BaseModel", "RTDETRDetectionModel", "WorldModel", "YOLOEModel")
-"""Ultralytics' model classes that compute a loss themselves."""
-
-LOADERS = ("load_checkpoint", "attempt_load_one_weight")
-"""What Ultralytics calls its loader of a checkpoint, today and in early 8.3."""
-
 MODEL_MODULE = "ultralytics.engine.model"
-
-_undo: list[Callable[[], None]] = []
-_wrapped: set[tuple[Any, str]] = set()
+"""Imports the parser, which registers: what it defines is wrapped once it is imported itself."""
 
 
-def register() -> None:
-    """Make the attention layers known to Ultralytics. Again, it only adds what has been imported since."""
-    first = not _undo
-    _wrap(tasks, "parse_model", parse_model)
-    _wrap(tasks, "yaml_model_load", yaml_model_load)
-    _wrap(tasks.BaseModel, "fuse", fuse)
-    _wrap(tasks.BaseModel, "load", load)
-    _wrap(tasks, next(name for name in LOADERS if hasattr(tasks, name)), load_checkpoint)
-    for name in OWN_LOSS:
-        if hasattr(tasks, name):
-            _wrap(getattr(tasks, name), "loss", add_penalty)
-    _wrap(downloads, "is_url", is_url)
-    _wrap(downloads, "get_github_assets", get_github_assets)
-    _wrap(dist, "generate_ddp_file", generate_ddp_file)
-    model = getattr(sys.modules.get(MODEL_MODULE), "Model", None)  # its module imports the parser, which registers
-    if model:
-        _wrap(model, "train", _of_engine("train"))
-        _wrap(model, "val", _of_engine("val"))
-        _wrap(model, "tune", tune)
-    if first:
-        _undo.append(silence())
-        _allow([AttendedConv, attend])
-        for layer in LAYERS.values():
-            admit(layer)
+@dataclass(frozen=True)
+class Patch:
+    """One function of Ultralytics' that is wrapped.
 
+    Attributes:
+        owner: The module that defines it, or "module:Class".
+        name: The function's name.
+        wrapper: Takes the original as its first argument.
+        use: What does not work without it.
+        required: Whether Ultralytics is left as it is where this is missing; else it is skipped.
+        since: The release of Ultralytics that has it first.
+        formerly: Its name in earlier releases.
+    """
 
-def unregister() -> None:
-    """Put Ultralytics back as it was. Models that exist go on working."""
-    while _undo:
-        _undo.pop()()
-    _wrapped.clear()
+    owner: str
+    name: str
+    wrapper: Callable[..., Any]
+    use: str
+    required: bool = False
+    since: str = "8.3.0"
+    formerly: str = ""
+
+    @property
+    def module(self) -> str:
+        """The module that defines it."""
+        return self.owner.partition(":")[0]
+
+    @property
+    def described(self) -> str:
+        """Its place in Ultralytics, without the package's own name."""
+        return f"{self.owner.removeprefix('ultralytics.').replace(':', '.')}.{self.name}"
+
+    def find(self) -> tuple[Any, str] | None:
+        """The module or class, and the function's name in this release; None where there is no such function."""
+        owner, kind = sys.modules.get(self.module), self.owner.partition(":")[2]
+        owner = getattr(owner, kind, None) if kind else owner
+        names = [name for name in (self.name, self.formerly) if callable(vars(owner).get(name))] if owner else []
+        return (owner, names[0]) if names else None
 
 
 def fuse(fuse_model: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
@@ -104,27 +118,74 @@ def _of_engine(name: str) -> Callable[..., Any]:
     return wrapper
 
 
-def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-    """Replace `owner.name`, and every `from … import name` of it inside Ultralytics, by the wrapper, once."""
-    if (owner, name) in _wrapped:
-        return
-    _wrapped.add((owner, name))
-    original = getattr(owner, name)
+TASKS = "ultralytics.nn.tasks"
+MODEL = f"{MODEL_MODULE}:Model"
+DOWNLOADS = "ultralytics.utils.downloads"
+PENALTY = "nam_sparsity in the losses of such models"
 
-    @functools.wraps(original)
-    def replacement(*args: Any, **kwargs: Any) -> Any:
-        return wrapper(original, *args, **kwargs)
+PATCHES = (
+    Patch(TASKS, "parse_model", parse_model, "rows that name attention layers", required=True),
+    Patch(TASKS, "yaml_model_load", yaml_model_load, "names of packaged model YAMLs", required=True),
+    Patch(
+        TASKS, "load_checkpoint", load_checkpoint, "other files of weights", True, formerly="attempt_load_one_weight"
+    ),
+    Patch(f"{TASKS}:BaseModel", "load", load, "pretrained weights in the right rows", required=True),
+    Patch(f"{TASKS}:BaseModel", "loss", add_penalty, PENALTY, required=True),
+    Patch(f"{TASKS}:RTDETRDetectionModel", "loss", add_penalty, PENALTY),
+    Patch(f"{TASKS}:WorldModel", "loss", add_penalty, PENALTY),
+    Patch(f"{TASKS}:YOLOEModel", "loss", add_penalty, PENALTY, since="8.3.99"),
+    Patch(f"{TASKS}:YOLOESegModel", "loss", add_penalty, PENALTY, since="8.3.99"),
+    Patch(f"{TASKS}:BaseModel", "fuse", fuse, "folding attention's batch norms for inference"),
+    Patch(MODEL, "train", _of_engine("train"), "COCO-format data and whole run folders in plain Python", required=True),
+    Patch(MODEL, "val", _of_engine("val"), "COCO-format data in plain Python", required=True),
+    Patch(MODEL, "tune", tune, "attention layers in the trainings of a tuning"),
+    Patch("ultralytics.utils.dist", "generate_ddp_file", generate_ddp_file, "attention layers in multi-GPU workers"),
+    Patch(DOWNLOADS, "is_url", is_url, "YOLO_OFFLINE for fonts"),
+    Patch(DOWNLOADS, "get_github_assets", get_github_assets, "YOLO_OFFLINE for checkpoints"),
+)
+"""All that is wrapped. A class that has no `loss` of its own has that of the class above it, wrapped there."""
 
-    _replace(owner, name, original, replacement)
-    _undo.append(lambda: _replace(owner, name, replacement, original))
+
+def register(unfinished: Container[str] = ()) -> None:
+    """Make the attention layers known to Ultralytics: all or nothing. Again, it adds what has been imported since.
+
+    Args:
+        unfinished: Modules that are being imported; what they define is left for later.
+
+    Raises:
+        UserError: If this release lacks a function that must be wrapped; Ultralytics is then as it was.
+    """
+    for module in {patch.module for patch in PATCHES} - {MODEL_MODULE}:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    with wrapping.LOCK:
+        absent = [patch.described for patch in missing(unfinished) if patch.required]
+        if absent:
+            unregister()
+            raise UserError(f"it has no {', '.join(absent)}; supported: {SUPPORTED}")
+        found = [(patch.find(), patch.wrapper) for patch in PATCHES if patch.module not in unfinished]
+        if not wrapping.is_wrapped():
+            wrapping.undo_with(silence())
+        wrapping.wrap((*target, wrapper) for target, wrapper in found if target)
+        _allow([AttendedConv, attend])
+        for layer in LAYERS.values():
+            admit(layer)
 
 
-def _replace(owner: Any, name: str, old: Any, new: Any) -> None:
-    """Replace `old` wherever it still stands; a later wrapper of somebody else's stays."""
-    modules = [module for key, module in sys.modules.items() if key.startswith("ultralytics.")]
-    for holder in [owner, *modules]:
-        if vars(holder).get(name) is old:
-            setattr(holder, name, new)
+def unregister() -> None:
+    """Put Ultralytics back as it was. Models that exist go on working."""
+    wrapping.restore()
+
+
+def missing(unfinished: Container[str] = ()) -> list[Patch]:
+    """What this release of Ultralytics ought to have, and what has been imported of it has not."""
+    version = _numbers(ultralytics.__version__)
+    due = [patch for patch in PATCHES if patch.module not in unfinished and _numbers(patch.since) <= version]
+    return [p for p in due if not p.find() and (p.module != MODEL_MODULE or MODEL_MODULE in sys.modules)]
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
 def admit(layer: type[nn.Module]) -> None:
@@ -133,15 +194,16 @@ def admit(layer: type[nn.Module]) -> None:
     The counter sees modules, not operations, so a layer may have a method `flops(x)` that says its own. The loader with
     `weights_only=True` rebuilds listed classes alone: the layer, and the parts of it that its package defines.
     """
-    if not _undo:
-        return
-    with contextlib.suppress(ImportError):  # without its counter Ultralytics reports no FLOPs at all
-        from thop.profile import register_hooks
+    with wrapping.LOCK:
+        if not wrapping.is_wrapped():
+            return
+        with contextlib.suppress(ImportError):  # without its counter Ultralytics reports no FLOPs at all
+            from thop.profile import register_hooks
 
-        if hasattr(layer, "flops"):
-            register_hooks[layer] = _count
-            _undo.append(functools.partial(register_hooks.pop, layer, None))
-    _allow(parts_of(layer))
+            if hasattr(layer, "flops") and layer not in register_hooks:
+                register_hooks[layer] = _count
+                wrapping.undo_with(functools.partial(register_hooks.pop, layer, None))
+        _allow(parts_of(layer))
 
 
 def _count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -149,12 +211,15 @@ def _count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 
 
 def _allow(names: list[Any]) -> None:
-    if hasattr(serialization, "add_safe_globals"):
-        serialization.add_safe_globals(names)
-        _undo.append(functools.partial(_disallow, names))
+    if not hasattr(serialization, "add_safe_globals"):
+        return
+    new = [name for name in names if name not in serialization.get_safe_globals()]
+    if new:
+        serialization.add_safe_globals(new)
+        wrapping.undo_with(functools.partial(_disallow, new))
 
 
-def _disallow(classes: list[Any]) -> None:
-    kept = [c for c in serialization.get_safe_globals() if c not in classes]
+def _disallow(names: list[Any]) -> None:
+    kept = [name for name in serialization.get_safe_globals() if name not in names]
     serialization.clear_safe_globals()
     serialization.add_safe_globals(kept)

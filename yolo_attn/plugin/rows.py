@@ -155,27 +155,21 @@ class AttentionRow:
         return right_form(self.layer, self.source, self.block)
 
 
-def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
-    """The attention rows of a model dictionary, in order.
+def read_rows(model: dict[str, Any]) -> list[AttentionRow]:
+    """The attention rows of a model dictionary, in order; all others are left to Ultralytics' parser.
 
     Args:
         model: A model as Ultralytics loads it from YAML.
-        known: Names that Ultralytics' own parser resolves.
 
     Raises:
-        RowError: At the first row that names an unknown layer or gives an attention layer the wrong arguments.
+        RowError: At the first row that gives an attention layer the wrong arguments.
     """
-    file = model.get("yaml_file") or "model"
     found = []
     for index, row in enumerate([*model["backbone"], *model["head"]]):
-        place = f"{file}, row {index}"
-        if not isinstance(row, list) or len(row) < 3 or not isinstance(row[2], str):
-            raise RowError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
-        name = row[2]
+        if not _is_row(row):
+            continue
+        place, name = _place(model, index), row[2]
         block, kind = split_name(name)
-        if kind is None:
-            _check_sources(place, index, row[0])
-        start, _, end = name.partition("_")
         if kind and block:
             found.append(_read_block(place, index, row, block, kind))
         elif kind:
@@ -185,25 +179,58 @@ def read_rows(model: dict[str, Any], known: set[str]) -> list[AttentionRow]:
             raise RowError(
                 f"{place}: found {row[-1][-1]} behind {name}'s arguments; only its variants take it: {takers}"
             )
-        elif isinstance(row[-1], list) and "anchors" in row[-1]:
-            raise RowError(
-                f"{place}: {name} takes no anchors in Ultralytics; yolo-attn migrate takes them out of the row"
-            )
-        elif end in LAYERS and start in known:
-            raise RowError(f"{place}: {start} has no attention variant; blocks that have are {', '.join(UNITS)}")
-        elif name not in known and not name.startswith("torchvision.ops.") and not _is_torchs(name):
-            variants = [f"{block}_{layer}" for block in UNITS for layer in LAYERS]
-            raise RowError(
-                f"{place}: unknown layer {name!r}; {hint(name, [*LAYERS, *variants, *known])} (for a layer of your own "
-                "import its module, --import MODULE)"
-            )
     return found
 
 
-def _check_sources(place: str, index: int, sources: Any) -> None:
-    for source in sources if isinstance(sources, list) else [sources]:
-        if type(source) is int and (source >= index or (index + source < 0 and (index, source) != (0, -1))):
-            raise RowError(f"{place}: from = {sources}: {source} is not an earlier row")
+def explained(error: Exception, model: dict[str, Any], index: int | None, known: set[str]) -> RowError | None:
+    """What is wrong with a row of Ultralytics' own layers, in words; None where that is not known.
+
+    Args:
+        error: What its parser raised.
+        model: The model dictionary.
+        index: The row that the parser was at, where that is known.
+        known: Names that the parser resolves.
+    """
+    body = [*model["backbone"], *model["head"]]
+    wrong = wrong_source(model)
+    if isinstance(error, IndexError) and wrong:
+        return wrong
+    if index is None or index >= len(body):
+        return None
+    place, row = _place(model, index), body[index]
+    if not _is_row(row):
+        return RowError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
+    name = row[2]
+    if isinstance(row[-1], list) and "anchors" in row[-1]:
+        return RowError(f"{place}: {name} takes no anchors in Ultralytics; yolo-attn migrate takes them out of the row")
+    if not isinstance(error, (KeyError, AttributeError)) or name in known or _is_torchs(name):
+        return None
+    start, _, end = name.partition("_")
+    if end in LAYERS and start in known:
+        return RowError(f"{place}: {start} has no attention variant; blocks that have are {', '.join(UNITS)}")
+    variants = [f"{block}_{layer}" for block in UNITS for layer in LAYERS]
+    return RowError(
+        f"{place}: unknown layer {name!r}; {hint(name, [*LAYERS, *variants, *known])} (for a layer of your own "
+        "import its module, --import MODULE)"
+    )
+
+
+def wrong_source(model: dict[str, Any]) -> RowError | None:
+    """What is wrong with the first row that takes what no earlier row gives; None where there is no such row."""
+    for index, row in enumerate([*model["backbone"], *model["head"]]):
+        sources = row[0] if _is_row(row) else []
+        for source in sources if isinstance(sources, list) else [sources]:
+            if type(source) is int and (source >= index or (index + source < 0 and (index, source) != (0, -1))):
+                return RowError(f"{_place(model, index)}: from = {sources}: {source} is not an earlier row")
+    return None
+
+
+def _place(model: dict[str, Any], index: int) -> str:
+    return f"{model.get('yaml_file') or 'model'}, row {index}"
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, list) and len(row) > 2 and isinstance(row[2], str)
 
 
 def _is_torchs(name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, like
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.weights_only import SUFFIX
 
@@ -82,7 +82,8 @@ class StateDict(nn.Module):
         Raises:
             UserError: Always.
         """
-        raise UserError(f"{self.pt_path}: a state dict, without its model YAML; load it into a model of a YAML")
+        text = f"{self.pt_path}: a state dict, without its model YAML; load it into a model of a YAML"
+        raise like(TypeError(), UserError(text))
 
 
 def load_checkpoint(load: Callable[..., Any], weight: str | Path, *args: Any, **kwargs: Any) -> Any:
@@ -98,32 +99,48 @@ def load_checkpoint(load: Callable[..., Any], weight: str | Path, *args: Any, **
         The model, or a `StateDict`, and the checkpoint's content.
 
     Raises:
-        UserError: If it is a folder, a file of another kind, or one that can be read and holds neither.
+        UserError: If Ultralytics refuses a folder, a file of another kind, or one that can be read and holds neither;
+            it is of the kind that Ultralytics raises, too.
     """
     file = Path(weight)
-    if file.is_dir():
-        raise UserError(f"{file}: a folder, expected a file, such as the best.pt of a training")
-    if not file.is_file():
-        return load(weight, *args, **kwargs)
-    if file.suffix.lower() not in (*PICKLED, SUFFIX):
-        raise UserError(f"{file}: expected a checkpoint, a file ending with {', '.join(PICKLED)} or {SUFFIX}")
-    if file.suffix == SUFFIX:
+    if file.is_file() and file.suffix == SUFFIX:
         model: Any = load_safe(file)
         return model, {"model": model, "train_args": model.args}
+    found = _look_into(file)
+    if isinstance(found, StateDict):
+        return found, {"model": found}
+    try:
+        return load(weight, *args, **kwargs)
+    except Exception as error:
+        if found is None:
+            raise
+        raise like(error, found) from error
+
+
+def _look_into(file: Path) -> StateDict | UserError | None:
+    """The state dict in a file, or why it is no source of weights; None where only Ultralytics' loader can know."""
+    if file.is_dir():
+        return UserError(f"{file}: a folder, expected a file, such as the best.pt of a training")
+    if not file.is_file():
+        return None
+    if file.suffix.lower() not in PICKLED:
+        return UserError(f"{file}: expected a checkpoint, a file ending with {', '.join(PICKLED)} or {SUFFIX}")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # whatever reading a checkpoint of objects, or no checkpoint at all, raises
-        return load(weight, *args, **kwargs)
-    tensors = _tensors(content)
-    if tensors:
-        found = StateDict(tensors, str(file))
-        return found, {"model": found}
-    if not any(isinstance(part, nn.Module) for part in (content.values() if isinstance(content, dict) else [content])):
-        raise UserError(
-            f"{file}: it holds {_described(content)}, expected a checkpoint of Ultralytics', or a state dict with "
-            "names such as model.0.conv.weight"
-        )
-    return load(weight, *args, **kwargs)
+        return None
+    try:
+        tensors = _tensors(content)
+        if tensors:
+            return StateDict(tensors, str(file))
+    except UserError as error:
+        return error
+    if any(isinstance(part, nn.Module) for part in (content.values() if isinstance(content, dict) else [content])):
+        return None
+    return UserError(
+        f"{file}: it holds {_described(content)}, expected a checkpoint of Ultralytics', or a state dict with names "
+        "such as model.0.conv.weight; this is no supported Ultralytics checkpoint format"
+    )
 
 
 def source_of(weights: Any) -> Any:
@@ -131,7 +148,10 @@ def source_of(weights: Any) -> Any:
     if not isinstance(weights, dict):
         return weights
     tensors = _tensors(weights)
-    return StateDict(tensors, "a state dict") if tensors else weights.get("ema") or weights.get("model")
+    try:
+        return StateDict(tensors, "a state dict") if tensors else weights.get("ema") or weights.get("model")
+    except UserError as error:
+        raise like(KeyError(), error) from error  # as Ultralytics, which looks for a model in it
 
 
 def _tensors(content: Any) -> dict[str, Tensor] | None:

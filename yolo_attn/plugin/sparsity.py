@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
 from yolo_attn.layers import NAM
@@ -20,8 +19,8 @@ from yolo_attn.layers.nam import SCALE_NORMS
 from yolo_attn.plugin.rows import literal
 
 KEY = "nam_sparsity"
-MEAN_LOSS = (tasks.ClassificationModel, tasks.RTDETRDetectionModel)
-"""Models whose loss is a mean over the batch, not times its size."""
+MEAN_LOSS = {"ClassificationModel", "RTDETRDetectionModel"}
+"""Models whose loss is a mean over the batch, not times its size; by name, since a reload makes other classes."""
 
 LOSS_NAME = "nam_loss"
 """Name of the penalty among the losses; results.png shows losses whose name says so."""
@@ -48,7 +47,7 @@ def add_penalty(
     penalty = strength * sum_of_scales(model)
     shown = penalty.detach()
     parts = {**parts, LOSS_NAME: shown} if isinstance(parts, dict) else torch.cat([parts, shown.reshape(1)])
-    if not isinstance(model, MEAN_LOSS):
+    if not MEAN_LOSS & {kind.__name__ for kind in type(model).__mro__}:
         penalty = penalty * len(batch["img"])
     return (loss + penalty, parts) if loss.ndim == 0 else (torch.cat([loss, penalty.reshape(1)]), parts)
 

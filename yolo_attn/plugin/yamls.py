@@ -13,7 +13,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
 from yaml.reader import Reader
 
-from yolo_attn.errors import UserError, one_line
+from yolo_attn.errors import UserError, like, one_line
 from yolo_attn.plugin.blocks import UNITS
 from yolo_attn.plugin.insertion import SHORT, describe, layer_named, put
 from yolo_attn.plugin.registry import LAYERS
@@ -90,7 +90,10 @@ def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
     try:
         return load(path)
     except FileNotFoundError:
-        attended = _with_attention(Path(path))
+        try:
+            attended = _with_attention(Path(path))
+        except UserError as error:
+            raise like(FileNotFoundError(), error) from error
         if attended:
             return describe(attended[0], str(path), attended[1])
         near = _near(Path(path))
