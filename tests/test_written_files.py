@@ -62,6 +62,7 @@ TOUCHED = {
     "engine/distributed share_folder NamedTemporaryFile": TEMPORARY,
     "engine/export _put rename": "an earlier export's folder, all of whose names the new one has",
     "engine/export _put replace": "the file that is exported to, or the folder of an earlier export",
+    "engine/export _save_script write_bytes": SCRATCH,
     "engine/export export scratch_folder": SCRATCH,
     "engine/packaged main write_text": "the package's own model YAMLs, for developers",
     "engine/run_files RunFiles._undo_folder clear": "a run's files in the folder that this training made",

@@ -30,8 +30,10 @@ def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
 def replaced(owner: Any, **values: Any) -> Iterator[None]:
     """Give an object's attributes other values for a while."""
     before = {name: getattr(owner, name) for name in values}
-    vars(owner).update(values)
+    for name, value in values.items():
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        vars(owner).update(before)
+        for name, value in before.items():
+            setattr(owner, name, value)

@@ -1,5 +1,6 @@
 """Exports a checkpoint through Ultralytics' exporter, and verifies what was written before it is put into place."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -11,14 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from ultralytics.engine.exporter import Exporter, export_formats
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 
 from yolo_attn.engine.checks import check_settings, one_line, read_checkpoint
 from yolo_attn.engine.summary import print_table
 from yolo_attn.engine.verify import RUNTIMES, difference_of_models, largest_difference
+from yolo_attn.environment import replaced
 from yolo_attn.errors import ExportError, UserError
-from yolo_attn.files import check_writable, scratch_folder
+from yolo_attn.files import check_writable, scratch_folder, write_bytes
 from yolo_attn.plugin.checkpoints import load_safe
 from yolo_attn.plugin.weights_only import SUFFIX, write_weights
 
@@ -113,7 +116,7 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
     model.pt_path = str(folder / f"{Path(weights).stem}.exported")  # its suffix is replaced wherever the path has it
     exporter = Exporter(overrides=settings)
     LOGGER.info(f"exporting {weights} to {fmt} …")
-    with _quiet():
+    with _quiet(), replaced(torch.jit.ScriptModule, save=_save_script):
         try:
             written = exporter(model=model)
         except ImportError as error:
@@ -147,6 +150,13 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
         ]
     how = " and ".join("×".join(map(str, shape)) for shape in shapes)
     return file, _verdict(fmt, largest, tolerance, f"against the model, input {how}")
+
+
+def _save_script(module: Any, file: str, **kwargs: Any) -> None:
+    """Save a TorchScript module; PyTorch ends the process where it writes into a file itself and the disk is full."""
+    stream = io.BytesIO()
+    torch.jit.save(module, stream, **kwargs)
+    write_bytes(Path(file), stream.getvalue())
 
 
 def _write_safetensors(
