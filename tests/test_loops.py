@@ -18,8 +18,10 @@ from yolo_attn.plugin.matching import _feeding
 
 ENDS = {
     "coco/cache key_of while": "at the end of a plain file",
+    "coco/decode _text while": "at the end of a plain file, or behind the most bytes that it may have",
     "coco/pictures _ends_with read": "at the end of a plain file, of which it reads the last bytes",
     "coco/read _unique_names while": "the name grows, and there are finitely many to be unlike",
+    "compare/data _pictures read": "at the end of a plain file",
     "compare/plan wider while": "the step doubles up to the widest",
     "compare/processes answer read": "when the process that asks closes its end",
     "compare/runner _start Popen": "waits for nothing",
@@ -30,6 +32,9 @@ ENDS = {
     "editing/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
     "editing/text _shared while": "each node is gone through twice at most",
     "editing/text _span while": "a text in which a node holds itself has an alias, and is refused",
+    "plugin/foreign missing_class while": "each turn goes to an earlier error; Python lets none be its own cause",
+    "plugin/patches unregister while": "each turn takes one away",
+    "reading read_plain while": "at the end of a plain file, or behind the most bytes that it may have",
 }
 """Why each loop, wait and reading without a number ends."""
 
