@@ -473,5 +473,5 @@ def test_data_in_a_folder_whose_name_is_not_utf8(data, tmp_path, monkeypatch):
 def test_run_folder_whose_name_is_not_utf8_is_refused_in_one_line(data, tmp_path, capsys):
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     assert run(*training(data, odd)) == 2
-    assert "its name is not UTF-8, which no YAML or JSON file can hold" in capsys.readouterr().err
+    assert "Ultralytics cannot write a path that is not UTF-8" in capsys.readouterr().err
     assert not odd.exists()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
+from yolo_attn.coco.paths import as_text
 from yolo_attn.coco.report import Examined
 from yolo_attn.coco.source import parts_of
 from yolo_attn.engine.checks import (
@@ -242,7 +243,10 @@ def validate(
 
 def _project(project: str | None, task: Task) -> Path:
     """The folder for run folders, absolute, so that a run can go on from another folder."""
-    return Path(project) if project else Path("runs", task.name).absolute()
+    folder = Path(project) if project else Path("runs", task.name).absolute()
+    if as_text(folder) != str(folder):
+        raise UserError(f"--project {folder}: Ultralytics cannot write a path that is not UTF-8; choose another folder")
+    return folder
 
 
 def _check_training_data(
