@@ -19,8 +19,9 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError, like
+from yolo_attn.plugin.explanations import explained, wrong_source
 from yolo_attn.plugin.limits import bounded_building, check_size
-from yolo_attn.plugin.rows import AttentionRow, RowError, explained, read_rows, right_form, wrong_source
+from yolo_attn.plugin.rows import AttentionRow, RowError, read_rows, right_form
 from yolo_attn.plugin.sparsity import check_sparsity
 
 SUPPORTED = "8.3.0 to 8.4"

@@ -16,7 +16,7 @@ from torch import nn
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.blocks import UNITS, WHERE, place_attention
-from yolo_attn.plugin.registry import LAYERS, hint, near_misses, split_name
+from yolo_attn.plugin.registry import LAYERS, near_misses, split_name
 
 
 class RowError(UserError, ValueError):
@@ -166,9 +166,9 @@ def read_rows(model: dict[str, Any]) -> list[AttentionRow]:
     """
     found = []
     for index, row in enumerate([*model["backbone"], *model["head"]]):
-        if not _is_row(row):
+        if not is_row(row):
             continue
-        place, name = _place(model, index), row[2]
+        place, name = place_of(model, index), row[2]
         block, kind = split_name(name)
         if kind and block:
             found.append(_read_block(place, index, row, block, kind))
@@ -182,59 +182,14 @@ def read_rows(model: dict[str, Any]) -> list[AttentionRow]:
     return found
 
 
-def explained(error: Exception, model: dict[str, Any], index: int | None, known: set[str]) -> RowError | None:
-    """What is wrong with a row of Ultralytics' own layers, in words; None where that is not known.
-
-    Args:
-        error: What its parser raised.
-        model: The model dictionary.
-        index: The row that the parser was at, where that is known.
-        known: Names that the parser resolves.
-    """
-    body = [*model["backbone"], *model["head"]]
-    wrong = wrong_source(model)
-    if isinstance(error, IndexError) and wrong:
-        return wrong
-    if index is None or index >= len(body):
-        return None
-    place, row = _place(model, index), body[index]
-    if not _is_row(row):
-        return RowError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
-    name = row[2]
-    if isinstance(row[-1], list) and "anchors" in row[-1]:
-        return RowError(f"{place}: {name} takes no anchors in Ultralytics; yolo-attn migrate takes them out of the row")
-    if not isinstance(error, (KeyError, AttributeError)) or name in known or _is_torchs(name):
-        return None
-    start, _, end = name.partition("_")
-    if end in LAYERS and start in known:
-        return RowError(f"{place}: {start} has no attention variant; blocks that have are {', '.join(UNITS)}")
-    variants = [f"{block}_{layer}" for block in UNITS for layer in LAYERS]
-    return RowError(
-        f"{place}: unknown layer {name!r}; {hint(name, [*LAYERS, *variants, *known])} (for a layer of your own "
-        "import its module, --import MODULE)"
-    )
-
-
-def wrong_source(model: dict[str, Any]) -> RowError | None:
-    """What is wrong with the first row that takes what no earlier row gives; None where there is no such row."""
-    for index, row in enumerate([*model["backbone"], *model["head"]]):
-        sources = row[0] if _is_row(row) else []
-        for source in sources if isinstance(sources, list) else [sources]:
-            if type(source) is int and (source >= index or (index + source < 0 and (index, source) != (0, -1))):
-                return RowError(f"{_place(model, index)}: from = {sources}: {source} is not an earlier row")
-    return None
-
-
-def _place(model: dict[str, Any], index: int) -> str:
+def place_of(model: dict[str, Any], index: int) -> str:
+    """File and row, to begin messages with."""
     return f"{model.get('yaml_file') or 'model'}, row {index}"
 
 
-def _is_row(row: Any) -> bool:
+def is_row(row: Any) -> bool:
+    """Whether a row has the form that names a layer."""
     return isinstance(row, list) and len(row) > 2 and isinstance(row[2], str)
-
-
-def _is_torchs(name: str) -> bool:
-    return name.startswith("nn.") and hasattr(nn, name[3:])
 
 
 def right_form(layer: type[nn.Module], source: int = -1, block: str | None = None) -> str:
