@@ -221,6 +221,7 @@ def test_the_same_picture_seen_by_two_processes_counts_once():
         ("0", {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
         (9, {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
         (17, {}),
+        (-3, {"num_keypoints that is no whole number, counted anew": 1}),
         ("some", {"num_keypoints that is no whole number, counted anew": 1}),
         (None, {}),
     ],
@@ -246,7 +247,7 @@ def test_num_keypoints_is_the_jsons(tmp_path, number, told):
     assert dict(index.problems) == told
     detections.add(2, [[8, 18, 20, 36]], [0.5], [1], {"keypoints": [points]})
     detections.save(tmp_path / "found.json")
-    as_if = {"some": 17, None: 17, "0": 0}.get(number, number)
+    as_if = {"some": 17, -3: 17, None: 17, "0": 0}.get(number, number)
     file.write_text(
         json.dumps({**content, "annotations": [{**annotations[0], "num_keypoints": as_if}, annotations[1]]})
     )

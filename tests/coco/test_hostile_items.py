@@ -60,6 +60,7 @@ AS_COCO = {
     "category names that are not ASCII": (put("categories", 1, name="собака 🐕"), {}),
     "unused category": (more("categories", {"id": 9, "name": "bird"}), {}),
     "no width": (put("images", 0, width=None), {}),
+    "width that is true": (put("images", 0, width=True), {"width or height that is no number": 1}),
     "other width": (put("images", 0, width=100), OTHER_SIZE),
     "negative width": (put("images", 0, width=-64), {}),
     "huge width": (put("images", 0, width=10**15), OTHER_SIZE),

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from yolo_attn.coco import cache
 from yolo_attn.coco.annotations import read_annotations
-from yolo_attn.coco.decode import LARGEST_JSON, Category, Content, decode, read_json
+from yolo_attn.coco.decode import LARGEST_JSON, Category, Content, Image, decode, read_json
 from yolo_attn.coco.index import LONGEST_NAME, CocoIndex, Origin, brief, pack, shortened, unpack
 from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.shapes import count_keypoints, read_keypoints, read_masks
@@ -81,9 +82,7 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
         image_ids=np.array(list(images) if own else range(1, len(images) + 1), dtype=np.int64),
         file_names=Strings.of(name_in(image.file_name) for image in images.values()),
         file_of=np.zeros(len(images), dtype=np.int32),
-        sizes=np.array(
-            [(number_in(i.width) or 0, number_in(i.height) or 0) for i in images.values()], dtype=np.float64
-        ),
+        sizes=_sizes(images, problems),
         annotation_ids=columns.ids,
         image_of=columns.image_of,
         category_of=columns.category_of,
@@ -112,6 +111,18 @@ def _usable(kind: str, items: Sequence[Any], problems: Problems) -> dict[Any, An
         else:
             found[item_id] = item
     return found
+
+
+def _sizes(images: dict[Any, Image], problems: Problems) -> NDArray[np.float64]:
+    """(N, 2) width and height of each image, pixels; 0 where there is none."""
+    sizes = np.zeros((len(images), 2))
+    for row, (image_id, image) in enumerate(images.items()):
+        for column, given in enumerate((image.width, image.height)):
+            number = number_in(given)
+            if number is None and given is not None:
+                problems.add("width or height that is no number, not used", [f"image {brief(image_id)}"])
+            sizes[row, column] = number or 0
+    return sizes
 
 
 def _keypoint_names(categories: list[Category]) -> tuple[str, ...]:

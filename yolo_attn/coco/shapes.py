@@ -122,7 +122,7 @@ def count_keypoints(
         if given is None or (type(given) is int and given == counts[row]):
             continue
         number = number_in(given)
-        if number is None or not number.is_integer() or abs(number) > LARGEST_NUMBER:
+        if number is None or not number.is_integer() or not 0 <= number < LARGEST_NUMBER:
             problems.add("num_keypoints that is no whole number, counted anew", [_called(annotation)])
         elif number != counts[row]:
             problems.add(
