@@ -154,7 +154,7 @@ def test_a_report_does_not_need_the_costs(whole, easy_coco, tmp_path):
     assert accuracy(output) == accuracy(whole)
     report = (output / "report.md").read_text()
     assert "The cost was not measured of yolov8n and SimAM at neck" in report
-    assert "not an Ultralytics checkpoint" in report
+    assert "no checkpoint that can be read" in report
 
 
 def test_two_at_once_on_a_device_give_the_same_numbers(whole, easy_coco, tmp_path):

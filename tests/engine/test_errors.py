@@ -1,6 +1,7 @@
 """Every mistake on the command line: one line, exit code 2, nothing left behind."""
 
 import json
+import os
 import shutil
 from importlib import import_module
 
@@ -120,7 +121,7 @@ def test_wrong_files(told, small_coco, tmp_path):
     )
     good = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
     for name, message in (
-        ("wrong.pt", "wrong.pt: not an Ultralytics checkpoint"),
+        ("wrong.pt", "wrong.pt: refused, no checkpoint that can be read: File is not a zip file; --trust"),
         ("tensor.pt", "tensor.pt: it holds tensors named weights, expected a checkpoint of Ultralytics', or"),
         ("list.yaml", "list.yaml: expected a checkpoint, a file ending with .pt, .pth or .safetensors"),
     ):
@@ -130,9 +131,14 @@ def test_wrong_files(told, small_coco, tmp_path):
             told("train", "--resume", tmp_path / name),
         )
         for option, line in zip(("--weights", "--weights", "--resume"), lines, strict=True):
+            if (name, option) == ("wrong.pt", "--resume"):
+                message = "wrong.pt: not an Ultralytics checkpoint"
             assert f"{option} {tmp_path}/{message}" in line
             assert "yolo26n" not in line
     assert f"--weights {tmp_path}: a folder, expected a file" in told("train", *good, "--weights", tmp_path)
+    os.mkfifo(tmp_path / "fifo.pt")
+    for option in (["train", *good, "--weights"], ["val", "--weights"], ["train", "--resume"]):
+        assert f"{option[-1]} {tmp_path}/fifo.pt: a FIFO, expected a plain file" in told(*option, tmp_path / "fifo.pt")
     for name in ("best.onnx", "best.torchscript"):
         (tmp_path / name).write_bytes(b"exported")
         assert f"yolo-attn val model={tmp_path / name}" in told("val", "--weights", tmp_path / name)

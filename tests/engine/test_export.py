@@ -66,7 +66,7 @@ def test_onnx_file_of_the_script_runs_without_this_package(weights):
         ("onnx", ["--half"], "model.onnx"),
         ("torchscript", ["--batch", 2], "model.torchscript"),
         ("openvino", ["--dynamic", "--half"], "model_openvino_model"),
-        ("safetensors", ["--half", "--safe"], "model.safetensors"),
+        ("safetensors", ["--half", "--trust"], "model.safetensors"),
     ],
 )
 def test_formats(fmt, more, written, weights):
@@ -133,8 +133,8 @@ def test_mistakes(told, weights, monkeypatch):
     assert "formats are torchscript, onnx, openvino," in mistake("--format", "q")
     assert "required: --format" in mistake()
     assert "--weights gone.pt: no such file" in told(2, "--weights", "gone.pt", "--format", "onnx")
-    assert "not an Ultralytics checkpoint" in told(2, "--weights", "text.pt", "--format", "onnx")
-    assert "refused, no checkpoint that can be read" in told(2, "--weights", "text.pt", "--format", "onnx", "--safe")
+    assert "not an Ultralytics checkpoint" in told(2, "--weights", "text.pt", "--format", "onnx", "--trust")
+    assert "refused, no checkpoint that can be read" in told(2, "--weights", "text.pt", "--format", "onnx")
     assert "torchscript files of half precision are made on a GPU" in mistake("--format", "torchscript", "--half")
     assert "--dynamic: means nothing to safetensors" in mistake("--format", "safetensors", "--dynamic")
     assert "quantised files" in mistake("--format", "onnx", "int8=True")

@@ -33,17 +33,43 @@ sys.exit(main(["val", "--weights", "best.pt", "--device", "cpu", "--name", "safe
 def test_safe_validation_gives_the_same_numbers(trained, tmp_path):
     best = trained.folder / "weights/best.pt"
     (tmp_path / "best.pt").write_bytes(best.read_bytes())
-    refused = run_python(VALIDATE, tmp_path)
+    refused = run_python(VALIDATE.replace("*sys.argv[1:]", "'--trust'"), tmp_path)
     assert refused.returncode == 2
     assert "the pickle was to be executed" in refused.stderr
-    result = run_python(VALIDATE.replace("*sys.argv[1:]", "'--safe'"), tmp_path)
+    result = run_python(VALIDATE, tmp_path)
     assert result.returncode == 0, result.stderr
-    assert main(["val", "--weights", str(best), "--device", "cpu", "--project", str(tmp_path), "--name", "plain"]) == 0
+    plain = ["--device", "cpu", "--project", str(tmp_path), "--name", "plain", "--trust"]
+    assert main(["val", "--weights", str(best), *plain]) == 0
     folders = (tmp_path / "runs/detect/safe", tmp_path / "plain")
     safe, plain = (json.loads((folder / "metrics.json").read_text()) for folder in folders)
     assert {k: v for k, v in safe.items() if k != "settings"} == {k: v for k, v in plain.items() if k != "settings"}
     assert safe["settings"]["model"] == "best.pt"
     assert safe["settings"]["imgsz"] == plain["settings"]["imgsz"] == 64
+
+
+TRAIN = """
+import sys, torch
+import yolo_attn
+from yolo_attn.cli import main
+load = torch.load
+def watched(file, *args, **kwargs):
+    assert "given.pt" not in str(file), "the pickle was to be executed"
+    return load(file, *args, **kwargs)
+torch.load = watched
+given = ["--cfg", "yolov8n-gam.yaml", "--weights", "given.pt", "--data", sys.argv[1], "--epochs", "1", "--imgsz", "64"]
+sys.exit(main(["train", *given, "--batch", "8", "--device", "cpu", "plots=False", "val=False", *sys.argv[2:]]))
+"""
+
+
+def test_training_starts_from_weights_without_running_the_file(trained, small_coco, tmp_path):
+    """In the check before it and in the trainer, whatever trainer that is."""
+    (tmp_path / "given.pt").write_bytes((trained.folder / "weights/best.pt").read_bytes())
+    result = run_python(f"import sys; sys.argv[1:] = [{str(small_coco)!r}]\n{TRAIN}", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs/detect/train/weights/last.pt").exists()
+    refused = run_python(f"import sys; sys.argv[1:] = [{str(small_coco)!r}, '--trust']\n{TRAIN}", tmp_path)
+    assert refused.returncode == 2
+    assert "the pickle was to be executed" in refused.stderr
 
 
 def test_what_is_no_safe_detector_is_told(trained, tmp_path, capsys):
@@ -53,9 +79,9 @@ def test_what_is_no_safe_detector_is_told(trained, tmp_path, capsys):
 
     torch.save({"model": Wicked()}, tmp_path / "wicked.pt")
     data = ["--data", str(trained.data), "--project", str(tmp_path / "runs")]
-    assert main(["val", "--weights", str(tmp_path / "wicked.pt"), "--safe", *data]) == 2
+    assert main(["val", "--weights", str(tmp_path / "wicked.pt"), *data]) == 2
     line = capsys.readouterr().err.strip()
-    assert "wicked.pt: refused, nothing of it has run: it names 'posix.mkdir'" in line
+    assert "wicked.pt: refused, the model is no module; --trust has Ultralytics read it, which runs what" in line
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "runs").exists()
 

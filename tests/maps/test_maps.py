@@ -166,7 +166,7 @@ def test_every_task_and_family(cfg, tmp_path):
     weights = save_model(tmp_path / "best.pt", cfg, KINDS[cfg][0])
     save_noise(tmp_path / "p/a.png", (80, 48))
     small = ["--device", "cpu", "--conf", "0.01", "--imgsz", "160" if "detr" in cfg else "64"]  # it has 300 queries
-    assert run(weights, tmp_path / "p", tmp_path / "out", *small, "--safe") == 0
+    assert run(weights, tmp_path / "p", tmp_path / "out", *small, "--trust") == 0
     layers = json.loads((tmp_path / "out/gates.json").read_text())["layers"]
     assert len(list((tmp_path / "out").glob("001-a-row*.png"))) == len(layers) > 0
     assert all(layer["values"] for layer in layers)

@@ -135,17 +135,30 @@ def header(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"yaml": "{"}, "no rows to build"),
+        ({"yaml": "{"}, "no header of `yolo-attn export`"),
+        ({"yaml": "[" * 100_000}, "no header of `yolo-attn export`: RecursionError"),
+        ({"yaml": '{"a":' * 100_000}, "no header of `yolo-attn export`: RecursionError"),
+        ({"yaml": f'{{"backbone": {"[" * 500}{"]" * 500}, "head": []}}'}, "deeper than 20"),
+        ({"yaml": " " * 5_000_000}, "5,000,000 characters"),
+        ({"names": "[" * 100_000}, "RecursionError"),
+        ({"yaml": '{"backbone": [[-1, 100000000, "nn.Identity", []]], "head": []}'}, "the number 100000000"),
+        (
+            {"yaml": '{"backbone": [[-1, 9000, "nn.Identity", []], [-1, 9000, "nn.Identity", []]], "head": []}'},
+            "18,000",
+        ),
         ({"yaml": "[]"}, "no rows to build"),
         ({"yaml": '{"backbone": [[-1, 1, "Conv", [16]]], "head": [[-1, 1, "Detect", ["nc"]]]}'}, "make no model"),
-        ({"yaml": '{"backbone": [[-1, 1, "torch_safe_load", ["x.pt"]]], "head": []}'}, "'torch_safe_load', no layer"),
+        (
+            {"yaml": '{"backbone": [[-1, 1, "torch_safe_load", ["x.pt"]]], "head": []}'},
+            "'torch_safe_load', which is",
+        ),
         ({"yaml": '{"backbone": [[-1, 1, "GEM", []]], "head": []}'}, "unknown layer 'GEM'; did you mean"),
         ({"yaml": '{"backbone": [], "head": [], "activation": "exit()"}'}, "activation 'exit()'"),
-        ({"model": "torch_safe_load"}, "'torch_safe_load' is no model class"),
-        ({"model": "Ensemble"}, "'Ensemble' is no model class"),
-        ({"model": "Conv"}, "'Conv' is no model class"),
+        ({"model": "torch_safe_load"}, "its model is a 'torch_safe_load'"),
+        ({"model": "Ensemble"}, "its model is a 'Ensemble'"),
+        ({"model": "Conv"}, "its model is a 'Conv'"),
         ({"names": '["cell"]'}, "make no model"),
-        ({"imgsz": "many"}, "make no model"),
+        ({"imgsz": "many"}, "no header of `yolo-attn export`"),
     ],
 )
 def test_wrong_headers(changes, message, tmp_path):

@@ -99,9 +99,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
 
 
-def add_safe_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--safe`."""
-    parser.add_argument("--safe", action="store_true", help="read the checkpoint without executing its pickle")
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--trust`."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="have Ultralytics read the checkpoint, which runs what the file names; default: nothing of it is run",
+    )
 
 
 def add_import_option(parser: argparse.ArgumentParser) -> None:

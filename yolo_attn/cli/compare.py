@@ -8,6 +8,7 @@ from typing import Any
 from yolo_attn.cli.arguments import (
     add_data_options,
     add_import_option,
+    add_trust_option,
     no_more,
     not_empty,
     option,
@@ -66,6 +67,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--output", type=path, metavar="DIR", help="its folder; default: runs/compare/ and the base")
     parser.add_argument("--report-only", action="store_true", help="report what the folder of --output has by now")
+    add_trust_option(parser)
     add_import_option(parser)
 
 
@@ -103,6 +105,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
                 devices=devices,
                 parallel=args.parallel,
                 strict=args.strict,
+                trust=args.trust,
                 equal_gflops=args.equal_gflops,
                 modules=args.modules,
                 command=shlex.join(["yolo-attn", *args.typed]),

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_safe_option, not_empty, path, positive, settings
+from yolo_attn.cli.arguments import add_import_option, add_trust_option, not_empty, path, positive, settings
 
 
 def add(commands: Any) -> None:
@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--imgsz", type=positive, help="picture size, pixels; default: the checkpoint's")
     parser.add_argument("--batch", type=positive, help="pictures a batch; default: 1")
     parser.add_argument("--device", help="0, cpu; default: cpu")
-    add_safe_option(parser)
+    add_trust_option(parser)
     add_import_option(parser)
     parser.usage = f"{parser.prog} [options] [key=value ...]"
     parser.epilog = "key=value: any further Ultralytics setting, such as opset=17 nms=False"
@@ -29,4 +29,4 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     from yolo_attn.engine.export import export
 
     switches = {name: True for name in ("dynamic", "half") if getattr(args, name)}
-    export(args.weights, args.format, {**settings(args, further), **switches}, args.output, args.safe)
+    export(args.weights, args.format, {**settings(args, further), **switches}, args.output, args.trust)

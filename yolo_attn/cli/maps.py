@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_safe_option, no_more, not_empty, path, positive, share
+from yolo_attn.cli.arguments import add_import_option, add_trust_option, no_more, not_empty, path, positive, share
 
 
 def add(commands: Any) -> None:
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--imgsz", type=positive, help="picture size, pixels; default: the checkpoint's")
     parser.add_argument("--conf", type=share, help="confidence from which detections are drawn; default: 0.25")
     parser.add_argument("--device", help="0, cpu; default: the GPU if there is one")
-    add_safe_option(parser)
+    add_trust_option(parser)
     add_import_option(parser)
 
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
         {name: value for name, value in given.items() if value is not None},
         args.pictures,
         args.limit,
-        args.safe,
+        args.trust,
         args.force,
     )
     print(*found.lines(), sep="\n")

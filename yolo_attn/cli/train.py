@@ -8,6 +8,7 @@ from yolo_attn.cli.arguments import (
     OPTIONS,
     add_data_options,
     add_run_options,
+    add_trust_option,
     not_empty,
     positive,
     reader_options,
@@ -57,6 +58,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="with --weights: a table of the weights that each row takes from there"
     )
+    add_trust_option(parser)
     add_run_options(parser)
 
 
@@ -85,6 +87,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
                     freeze_base=args.freeze_base,
                     strict=args.strict,
                     verbose=args.verbose,
+                    trust=args.trust,
                 )
             )
 
@@ -97,7 +100,7 @@ def _check_unchanged(args: argparse.Namespace, given: dict[str, Any]) -> None:
     """
     fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
     fixed |= {"--identity-init": args.identity_init, "--freeze-base": args.freeze_base}
-    fixed |= {"--strict": args.strict or None}
+    fixed |= {"--strict": args.strict or None, "--trust": args.trust or None}
     fixed |= {OPTION_OF.get(key, key): v for key, v in given.items() if key not in RESUMABLE}
     fixed.pop("--data", None)
     changed = [name for name, value in fixed.items() if value is not None]

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from yolo_attn.cli.arguments import add_data_options, add_run_options, add_safe_option, reader_options, settings
+from yolo_attn.cli.arguments import add_data_options, add_run_options, add_trust_option, reader_options, settings
 
 
 def add(commands: Any) -> None:
@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
     )
     add_data_options(parser, "default: what the checkpoint learnt from")
     parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="default: val")
-    add_safe_option(parser)
+    add_trust_option(parser)
     add_run_options(parser)
 
 
@@ -24,4 +24,4 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     from yolo_attn.engine.run import validate
 
     with reader_options(args):
-        validate(args.weights, args.project, settings(args, further), args.task, args.safe, args.strict)
+        validate(args.weights, args.project, settings(args, further), args.task, args.trust, args.strict)

@@ -55,6 +55,7 @@ class Comparison:
         devices: Devices, each of which trains some of the models; empty takes all GPUs, or the CPU where there is none.
         parallel: Trainings at once on each device.
         strict: Whether data is refused if anything of it is left out, clipped or doubted.
+        trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
         equal_gflops: Whether a variant that needs more operations than the base gets a wider base of as many beside it.
         modules: Modules that register layers of the user's own.
         command: What was typed, for the report.
@@ -69,6 +70,7 @@ class Comparison:
     devices: Sequence[str] = ()
     parallel: int = 1
     strict: bool = False
+    trust: bool = False
     equal_gflops: bool = False
     modules: Sequence[str] = ()
     command: str = ""
@@ -181,8 +183,8 @@ def _checked(comparison: Comparison) -> tuple[SimpleNamespace, dict[str, Any]]:
     given = {**UNEQUAL, **comparison.settings, "device": "cpu"}
     folder = str(comparison.folder)
     with visible_kept():
-        told = Training(comparison.base, given, folder, weights=comparison.weights, strict=comparison.strict)
-        _, args, _ = check_training(told)
+        told = Training(comparison.base, given, folder, comparison.weights, strict=comparison.strict)
+        _, args, _ = check_training(replace(told, trust=comparison.trust))
     if args.patience and args.patience < args.epochs:
         raise UserError(
             f"patience={args.patience}: it would give some trainings fewer of the {args.epochs} epochs than others; "
@@ -216,6 +218,7 @@ def _training(comparison: Comparison, manifest: Manifest, variant: Variant, seed
         project=str(folder / "runs" / variant.name),
         weights=manifest.weights.path if manifest.weights else None,
         strict=comparison.strict,
+        trust=comparison.trust,
     )
 
 
@@ -282,6 +285,7 @@ def _measure(jobs: Sequence[Job], size: int, device: str, manifest: Manifest) ->
     LOGGER.info(f"timing {len(best)} models, one picture at a time")
     environment, name = alone(device)
     told = {"checkpoints": best, "size": size, "device": name, "modules": manifest.modules}
+    told["trust"] = jobs[0].training.trust
     try:
         costs: Mapping[str, Any] = ask(measure, told, environment, manifest.modules)
     except RunError as error:

@@ -29,7 +29,9 @@ def hardware(device: torch.device) -> dict[str, str]:
     return {"device": device.type, "machine": f"{name}, {os.cpu_count()} CPU cores"}
 
 
-def measure(checkpoints: Mapping[str, str], size: int, device: str, modules: Sequence[str]) -> dict[str, Any]:
+def measure(
+    checkpoints: Mapping[str, str], size: int, device: str, modules: Sequence[str], trust: bool = False
+) -> dict[str, Any]:
     """Measure trained models, fused as they are deployed, one picture at a time.
 
     All are timed in one process and in turn, so that whatever else the machine does meets them alike.
@@ -39,6 +41,7 @@ def measure(checkpoints: Mapping[str, str], size: int, device: str, modules: Seq
         size: Height and width of the pictures, pixels.
         device: As Ultralytics names it.
         modules: Modules that register layers of the user's own.
+        trust: Whether Ultralytics reads the checkpoints, which runs what they name.
 
     Returns:
         What costs.json holds.
@@ -48,7 +51,7 @@ def measure(checkpoints: Mapping[str, str], size: int, device: str, modules: Seq
     picture = torch.rand(1, 3, size, size, device=place)
     models, sizes = {}, {}
     for name, file in checkpoints.items():
-        model: Any = read_checkpoint(file)[0]
+        model: Any = read_checkpoint(file, trust=trust)[0]
         sizes[name] = cost_of(model.yaml, size)
         models[name] = model.float().to(place).eval().fuse(verbose=False)
     times: dict[str, list[float]] = {name: [] for name in models}

@@ -17,15 +17,18 @@ from ultralytics.utils.torch_utils import select_device
 from yolo_attn import errors
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError, like, quoted
-from yolo_attn.plugin.checkpoints import load_safe
+from yolo_attn.files import check_plain_file
 from yolo_attn.plugin.foreign import missing_class, origin_of
 from yolo_attn.plugin.registry import LAYERS, is_importable
-from yolo_attn.plugin.sources import StateDict
+from yolo_attn.plugin.sources import StateDict, load_inert
 from yolo_attn.plugin.transfer import check_same, transfer_of
 from yolo_attn.plugin.untrusted import check_yaml
+from yolo_attn.plugin.weights_only import SUFFIX
 from yolo_attn.plugin.yamls import MODEL_YAMLS
 
 EXPORTED = {suffix for suffix in export_formats()["Suffix"] if suffix.startswith(".") and suffix != ".pt"}
+
+TRUST = "--trust has Ultralytics read it, which runs what the file names"
 
 ADVICE = (CLI_HELP_MSG, "Recommended fixes are", "Use an official Ultralytics model")
 """How what Ultralytics says further begins, which would hide what is wrong."""
@@ -118,7 +121,7 @@ def check_importable(model: nn.Module) -> None:
 
 
 def load_weights(
-    file: str, option: str = "--weights", task: str | None = None, safe: bool = False
+    file: str, option: str = "--weights", task: str | None = None, trust: bool = False
 ) -> tuple[Any, dict[str, Any], Task]:
     """A checkpoint: its model, its whole content (see `read_checkpoint`), and its task.
 
@@ -126,17 +129,17 @@ def load_weights(
         UserError: If the file is missing, with where such a file comes from, is no checkpoint of Ultralytics', or one
             of another task than `task`.
     """
-    model, checkpoint = read_checkpoint(file, option, safe)
+    model, checkpoint = read_checkpoint(file, option, trust)
     return model, checkpoint, _kind(model, file, option, task)
 
 
-def load_source(file: str, task: str) -> Any:
+def load_source(file: str, task: str, trust: bool = False) -> Any:
     """What a training starts from: a checkpoint's model of this task, or a state dict, which does not tell its own.
 
     Raises:
         UserError: As `load_weights`.
     """
-    model, _ = read_checkpoint(file)
+    model, _ = read_checkpoint(file, trust=trust)
     if not isinstance(model, StateDict):
         _kind(model, file, "--weights", task)
     return model
@@ -170,13 +173,14 @@ def check_task(model: Any, name: str, task: str) -> None:
         raise UserError(f"{name}: its head, {head}, is of the task {found.name}, expected {task}")
 
 
-def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) -> tuple[Any, dict[str, Any]]:
-    """A checkpoint's model and its whole content.
+def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -> tuple[Any, dict[str, Any]]:
+    """A checkpoint's model, or the state dict that a file holds, and the checkpoint's content.
 
     Args:
         file: The file.
         option: The option that names it.
-        safe: Whether to read it without executing its pickle; of the content only `train_args` is there then.
+        trust: Whether to read it as Ultralytics does, which runs what it names; without that, the model is built anew
+            (see `load_safe`), and of the content only `train_args` is there.
 
     Raises:
         UserError: If the file is missing, with where such a file comes from, or is no checkpoint of Ultralytics'.
@@ -192,9 +196,16 @@ def read_checkpoint(file: str, option: str = "--weights", safe: bool = False) ->
     if Path(file).suffix in EXPORTED:
         text = f"{option} {file}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
         raise like(AssertionError(), UserError(text))  # as Ultralytics' own check of the suffix
-    if safe:
-        model = load_safe(file)
-        return model, {"train_args": model.args}
+    if Path(file).is_dir():
+        raise UserError(f"{option} {file}: a folder, expected a file, such as the best.pt of a training")
+    check_plain_file(file, f"{option} {file}")
+    if not trust or file.endswith(SUFFIX):
+        try:
+            model = load_inert(Path(file))
+        except UserError as error:
+            way_on = "" if file.endswith(SUFFIX) else f"; {TRUST}"
+            raise UserError(f"{option} {error}{way_on}") from error
+        return model, {} if isinstance(model, StateDict) else {"train_args": model.args}
     try:
         load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
         model, checkpoint = load(file)

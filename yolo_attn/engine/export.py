@@ -30,7 +30,7 @@ TOLERANCE = 1e-3
 HALF_TOLERANCE = 5e-2
 
 
-def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None = None, safe: bool = False) -> Path:
+def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None = None, trust: bool = False) -> Path:
     """Export a checkpoint, verify the file, and put it beside the checkpoint.
 
     ONNX, TorchScript and OpenVINO files are run by their own runtimes on a drawn picture, those of dynamic size at two
@@ -42,7 +42,7 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
         fmt: One of Ultralytics' formats, or safetensors.
         settings: Ultralytics' settings. `imgsz` defaults to the training's.
         output: The file, or folder where the format is one, to write instead.
-        safe: Whether the checkpoint is read without executing its pickle.
+        trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
 
     Returns:
         The file or folder.
@@ -53,7 +53,7 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
     """
     suffix = _suffix(fmt)
     settings = _with_precision(fmt, dict(settings))
-    model, _ = read_checkpoint(weights, safe=safe or weights.endswith(SUFFIX))
+    model, _ = read_checkpoint(weights, trust=trust)
     defaults: dict[str, Any] = {"imgsz": model.args.get("imgsz") or 640, "batch": 1, "data": None}
     if fmt == "onnx":
         defaults["simplify"] = find_spec("onnxslim") is not None

@@ -40,14 +40,14 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
     """
     network, data = model.model, _named_data(model, kwargs)
     if isinstance(kwargs.get("resume"), (str, Path)) and Path(kwargs["resume"]).is_file():
-        network, checkpoint = read_checkpoint(str(kwargs["resume"]), "resume")
+        network, checkpoint = read_checkpoint(str(kwargs["resume"]), "resume", trust=True)
         data = kwargs.get("data") or checkpoint["train_args"]["data"]
     if isinstance(network, nn.Module):
         check_importable(network)
         check_task(network, str(model.model_name or model.cfg), model.task)
         pretrained = kwargs.get("pretrained", model.overrides.get("pretrained"))
         if isinstance(pretrained, (str, Path)) and not kwargs.get("resume") and not _is_fetched(pretrained, network):
-            check_load(read_checkpoint(str(pretrained), "pretrained")[0], network)
+            check_load(read_checkpoint(str(pretrained), "pretrained", trust=True)[0], network)
     sets = data if isinstance(data, (list, tuple)) else [data]
     on_coco = [named for named in sets if _is_coco(named, model)]
     for named in on_coco:

@@ -40,9 +40,9 @@ from yolo_attn.engine.validator import CocoValidator, RunValidator
 from yolo_attn.environment import environment
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
+from yolo_attn.plugin.sources import SAFE_VARIABLE
 from yolo_attn.plugin.sparsity import scales_of
 from yolo_attn.plugin.transfer import transfer_of
-from yolo_attn.plugin.weights_only import SUFFIX
 
 DRAWN = ("detect", "segment")
 """Tasks that the demo set has labels for."""
@@ -67,6 +67,7 @@ class Training:
         freeze_base: For how many epochs, from the first, only what got no weights is trained.
         strict: Whether COCO-format data is refused if anything of it is left out, clipped or doubted.
         verbose: Whether to print where each row's weights come from.
+        trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
     """
 
     cfg: str
@@ -79,6 +80,7 @@ class Training:
     freeze_base: int | None = None
     strict: bool = False
     verbose: bool = False
+    trust: bool = False
 
 
 def train(training: Training) -> RunTrainer:
@@ -96,6 +98,7 @@ def train(training: Training) -> RunTrainer:
         SPARSITY_VARIABLE: None if training.nam_sparsity is None else str(training.nam_sparsity),
         IDENTITY_VARIABLE: "1" if started_with else None,
         FREEZE_VARIABLE: str(training.freeze_base) if training.freeze_base else None,
+        SAFE_VARIABLE: None if training.trust else training.weights,
     }
     with environment(told):
         return _run(kind, vars(args), examined)
@@ -132,7 +135,7 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace, dict[str,
     check_writable(folder / (args.name or ""))
     _, classes, examined = _check_training_data(args, training.strict)
     if weights:
-        target = check_transfer(load_source(weights, kind.name), cfg, classes)
+        target = check_transfer(load_source(weights, kind.name, training.trust), cfg, classes)
         report = transfer_of(target)
         if training.verbose and report:
             LOGGER.info(report.table())
@@ -163,7 +166,7 @@ def resume(
         last = str(found[-1])
     elif Path(last).is_dir():
         last = str(Path(last, "weights", "last.pt"))
-    model, checkpoint, kind = load_weights(last, "--resume", task)
+    model, checkpoint, kind = load_weights(last, "--resume", task, trust=True)
     if checkpoint.get("optimizer") is None or checkpoint["epoch"] + 1 >= checkpoint["train_args"]["epochs"]:
         best = Path(last).with_name("best.pt")
         metrics = "" if (best.parents[1] / "metrics.json").exists() else f"; val --weights {best} gives its metrics"
@@ -188,18 +191,18 @@ def validate(
     project: str | None,
     settings: dict[str, Any],
     task: str | None = None,
-    safe: bool = False,
+    trust: bool = False,
     strict: bool = False,
 ) -> RunValidator:
     """Validate a checkpoint; leaves metrics.json and predictions.json in the run folder.
 
     Args:
-        weights: The checkpoint; a `.safetensors` file is always read safely.
+        weights: The checkpoint.
         project: Folder for the run folder; None takes runs/ and the task's name.
         settings: Ultralytics' settings. `data`, `imgsz`, `classes` and `single_cls` default to those that the
             checkpoint was trained with.
         task: The task that the checkpoint is expected to have.
-        safe: Whether the checkpoint is read without executing its pickle, here and by Ultralytics.
+        trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
         strict: Whether COCO-format data is refused if anything of it is left out, clipped or doubted.
 
     Raises:
@@ -207,8 +210,7 @@ def validate(
     """
     if RANK > -1:
         raise UserError("a validation runs in one process: start it without torchrun")
-    safe = safe or weights.endswith(SUFFIX)
-    model, checkpoint, kind = load_weights(weights, task=task, safe=safe)
+    model, checkpoint, kind = load_weights(weights, task=task, trust=trust)
     trained = checkpoint.get("train_args") or {}
     defaults = {key: trained[key] for key in ("data", "imgsz", "classes", "single_cls") if trained.get(key)}
     if "data" not in {**defaults, **settings}:
@@ -236,7 +238,7 @@ def validate(
         validator.examined = examined
     if data and (args.conf or 0) > COCO_CONF:
         LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
-    validator(model=model if safe else None)
+    validator(model=model)
     print_validation(validator)
     return validator
 

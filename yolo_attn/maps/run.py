@@ -67,7 +67,7 @@ def attention_maps(
     settings: dict[str, Any] | None = None,
     drawn: int = 8,
     limit: int = 256,
-    safe: bool = False,
+    trust: bool = False,
     force: bool = False,
 ) -> Maps:
     """Draw what the attention of a checkpoint does to pictures, and measure its gates on them.
@@ -82,14 +82,14 @@ def attention_maps(
         settings: Ultralytics' settings `imgsz`, `device` and `conf`. `imgsz` defaults to the checkpoint's.
         drawn: How many pictures are drawn, evenly spread.
         limit: How many pictures the gates are measured on, evenly spread.
-        safe: Whether checkpoints are read without executing their pickle.
+        trust: Whether checkpoints are read as Ultralytics does, which runs what they name.
         force: Whether `output` may hold files already; those of an earlier run are written over, no others.
 
     Raises:
         UserError: If a checkpoint cannot be used or has no attention, there is no picture, or the folder is not one to
             write in.
     """
-    lookers = _lookers(weights, base, settings or {}, safe)
+    lookers = _lookers(weights, base, settings or {}, trust)
     files = find_pictures(sources)
     folder = output or increment_path(FOLDER.absolute())
     homes = {file.parent: file for file in files}
@@ -145,14 +145,14 @@ def _written(folder: Path) -> set[str]:
     return names
 
 
-def _lookers(weights: str, base: str | None, given: dict[str, Any], safe: bool) -> dict[str, Looker]:
+def _lookers(weights: str, base: str | None, given: dict[str, Any], trust: bool) -> dict[str, Looker]:
     """What looks at the pictures, the checkpoint first, by the files' names."""
-    model, checkpoint, task = load_weights(weights, safe=safe)
+    model, checkpoint, task = load_weights(weights, trust=trust)
     if not attention_layers(model):
         raise UserError(f"--weights {weights}: it has no attention layer, so there is no gate to look at")
     models = {weights: (model, task)}
     if base:
-        other, _, kind = load_weights(base, "--base", task.name, safe)
+        other, _, kind = load_weights(base, "--base", task.name, trust)
         models[base] = (other, kind)
     for name, (network, _) in models.items():
         channels = network.yaml.get("channels", 3)

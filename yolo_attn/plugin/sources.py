@@ -1,22 +1,30 @@
 """Files of weights that Ultralytics' own loader does not take: safetensors files of ours, and bare state dicts."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from yolo_attn.errors import UserError, like
-from yolo_attn.plugin.checkpoints import load_safe
-from yolo_attn.plugin.weights_only import SUFFIX
+from yolo_attn.files import check_plain_file
+from yolo_attn.plugin.weights_only import SUFFIX, read_weights
+from yolo_attn.safe.archive import SavedFile
+from yolo_attn.safe.checkpoints import model_in
+from yolo_attn.safe.records import Record, TensorRecord
+
+SAFE_VARIABLE = "YOLO_ATTN_SAFE_WEIGHTS"
+"""Names the checkpoint that a training starts from, in the processes that train it, where it is read without trust."""
 
 PICKLED = (".pt", ".pth")
 """How files of checkpoints and of state dicts end, but for safetensors."""
 
 KEY = re.compile(r"^(?:module\.|model\.)?(model\.(\d+)\..+)$")
 """A tensor's name in a model of Ultralytics', its row in it; in front of it what parallel training or `YOLO` puts."""
+
+TENSORS = (Tensor, TensorRecord)
 
 WRAPPERS = ("state_dict", "ema", "model")
 """Keys under which other trainers save a state dict."""
@@ -103,9 +111,11 @@ def load_checkpoint(load: Callable[..., Any], weight: str | Path, *args: Any, **
             it is of the kind that Ultralytics raises, too.
     """
     file = Path(weight)
-    if file.is_file() and file.suffix == SUFFIX:
-        model: Any = load_safe(file)
-        return model, {"model": model, "train_args": model.args}
+    if file.exists() and not file.is_dir():
+        check_plain_file(file)
+    if file.is_file() and (file.suffix == SUFFIX or str(weight) == os.environ.get(SAFE_VARIABLE)):
+        model = load_inert(file)
+        return model, {"model": model, "train_args": getattr(model, "args", {})}
     found = _look_into(file)
     if isinstance(found, StateDict):
         return found, {"model": found}
@@ -126,21 +136,27 @@ def _look_into(file: Path) -> StateDict | UserError | None:
     if file.suffix.lower() not in PICKLED:
         return UserError(f"{file}: expected a checkpoint, a file ending with {', '.join(PICKLED)} or {SUFFIX}")
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # whatever reading a checkpoint of objects, or no checkpoint at all, raises
+        saved = SavedFile(file)
+    except UserError:  # no checkpoint, which Ultralytics says in its own words, or one that only it reads
         return None
-    try:
-        tensors = _tensors(content)
-        if tensors:
-            return StateDict(tensors, str(file))
-    except UserError as error:
-        return error
-    if any(isinstance(part, nn.Module) for part in (content.values() if isinstance(content, dict) else [content])):
-        return None
-    return UserError(
-        f"{file}: it holds {_described(content)}, expected a checkpoint of Ultralytics', or a state dict with names "
-        "such as model.0.conv.weight; this is no supported Ultralytics checkpoint format"
-    )
+    with saved:
+        try:
+            return _state_dict(saved)
+        except UserError as error:
+            return error
+
+
+def load_inert(file: Path) -> Any:
+    """A checkpoint's model, or the `StateDict` in a file of tensors, without running anything that the file names.
+
+    Raises:
+        UserError: As `load_safe`.
+    """
+    check_plain_file(file)
+    if file.suffix == SUFFIX:
+        return read_weights(file)
+    with SavedFile(file) as saved:
+        return _state_dict(saved) or model_in(saved)
 
 
 def source_of(weights: Any) -> Any:
@@ -154,10 +170,28 @@ def source_of(weights: Any) -> Any:
         raise like(KeyError(), error) from error  # as Ultralytics, which looks for a model in it
 
 
-def _tensors(content: Any) -> dict[str, Tensor] | None:
-    """The state dict in a checkpoint's content, if it holds nothing else."""
+def _state_dict(saved: SavedFile) -> StateDict | None:
+    """The state dict in a file; None where it holds objects, among which may be a model.
+
+    Raises:
+        UserError: If it holds neither.
+    """
+    content = saved.content
+    tensors = _tensors(content)
+    if tensors:
+        return StateDict(dict(saved.tensors(tensors)), str(saved.file))
+    if not any(isinstance(part, Record) for part in (content.values() if isinstance(content, dict) else [content])):
+        raise UserError(
+            f"{saved.file}: it holds {_described(content)}, expected a checkpoint of Ultralytics', or a state dict "
+            "with names such as model.0.conv.weight; this is no supported Ultralytics checkpoint format"
+        )
+    return None
+
+
+def _tensors(content: Any) -> dict[str, Any] | None:
+    """The state dict in a checkpoint's content, or in the records of one, if it holds nothing else."""
     content = _unwrapped(content)
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(value, TENSORS) for value in content.values()):
         return None
     named = {match[1]: content[key] for key in content if (match := KEY.match(str(key)))}
     return named if named and len(named) == len(content) else None
@@ -173,6 +207,6 @@ def _described(content: Any) -> str:
     """What a file holds that is no source of weights."""
     content = _unwrapped(content)
     if not isinstance(content, dict) or not content:
-        return f"a {type(content).__name__}"
-    kind = "tensors named" if all(isinstance(value, Tensor) for value in content.values()) else "a dict of"
+        return f"a {'Tensor' if isinstance(content, TensorRecord) else type(content).__name__}"
+    kind = "tensors named" if all(isinstance(value, TENSORS) for value in content.values()) else "a dict of"
     return f"{kind} {', '.join(map(str, list(content)[:3]))}{', …' if len(content) > 3 else ''}"

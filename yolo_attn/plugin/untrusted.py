@@ -6,10 +6,14 @@ its module has under a row's name (a function that unpickles or installs, a mode
 """
 
 import ast
+import inspect
+import math
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
@@ -17,6 +21,24 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from yolo_attn.errors import UserError, quoted
 from yolo_attn.plugin.limits import LONGEST_TEXT
 from yolo_attn.plugin.registry import LAYERS
+
+MOST_ROWS = 1_000
+"""Of a model YAML; Ultralytics' own have up to 100."""
+
+MOST_LAYERS = 10_000
+"""Of all rows, their repeats counted."""
+
+DEEPEST = 20
+"""Lists and dictionaries of a model YAML inside each other."""
+
+MOST_VALUES = 200_000
+"""Of a model YAML; class names are among them."""
+
+LARGEST_NUMBER = 1_000_000
+"""Of a row, and of what scales rows: channels, sizes, classes."""
+
+OPTIONS = {"nc", "kpt_shape", "reg_max", "end2end", "scale", "depth", "width", "max_channels"}
+"""Values of a model YAML that its rows may name."""
 
 
 def check_yaml(place: str | Path, described: Any) -> None:
@@ -56,6 +78,32 @@ def check_layers(place: str | Path, described: Any) -> None:
             raise UserError(f"{place}: row {index} names {quoted(name)}, which is no layer; Ultralytics would call it")
 
 
+def check_foreign_yaml(place: str | Path, described: Any) -> None:
+    """Raise unless a model dictionary out of a file passes `check_yaml` and asks for no more than a model needs.
+
+    Args:
+        place: Where it came from, to begin messages with.
+        described: The dictionary, or whatever was in its place.
+
+    Raises:
+        UserError: At the first thing that is something else.
+    """
+    check_yaml(place, described)
+    rows = [*described["backbone"], *described["head"]]
+    if not all(isinstance(row, list | tuple) and len(row) > 3 for row in rows):
+        raise UserError(f"{place}: no model YAML, a row of it has no options")
+    reason = _too_large(described, rows, [row[1] for row in rows])
+    if reason:
+        raise UserError(f"{place}: refused, the model YAML in it has {reason}")
+    for index, (_, _, name, given, *_) in enumerate(rows):
+        foreign = next((text for text in _values(given) if isinstance(text, str) and not _is_option(text)), None)
+        if foreign is not None or (name.partition("_")[0] == "TorchVision" and not _is_classifier(given)):
+            raise UserError(
+                f"{place}: refused, row {index} of the model YAML in it, {quoted(name)}, has the option "
+                f"{quoted(given if foreign is None else foreign)}, which is none for a layer"
+            )
+
+
 def plain_settings(given: Any) -> dict[str, Any]:
     """Ultralytics' default settings, and a file's where they are of a plain type; a picture size only as numbers."""
     plain = {key: value for key, value in dict(given or {}).items() if _is_plain(value)}
@@ -78,6 +126,74 @@ def without_downloads(described: dict[str, Any]) -> dict[str, Any]:
             channels, model, *further = row[3][:-1] if attention else row[3]
             row[3] = [channels, model, None, *further[1:], *attention]
     return described
+
+
+def _too_large(described: dict[str, Any], rows: list[Any], repeats: list[Any]) -> str:
+    """What a model dictionary has too much of; "" where it has not."""
+    for number, value in enumerate(_values(described)):
+        if number > MOST_VALUES:
+            return f"more than {MOST_VALUES:,} values"
+        if value is _TOO_DEEP:
+            return f"more than {DEEPEST} lists inside each other"
+    if len(rows) > MOST_ROWS:
+        return f"{len(rows):,} rows, expected at most {MOST_ROWS:,}"
+    scaling = [described.get(key) for key in ("nc", "ch", "channels", "depth_multiple", "width_multiple", "scales")]
+    for value in map(_literal, _values([rows, scaling, described.get("reg_max"), described.get("kpt_shape")])):
+        if isinstance(value, int | float) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER and value != math.inf:
+            return f"the number {str(value)[:50]}, expected at most {LARGEST_NUMBER:,}"
+    if not all(isinstance(times, int | float) for times in repeats):
+        return "a row whose repeats are no number"
+    scales = described.get("scales") or {}
+    if not isinstance(scales, dict) or not all(isinstance(s, list | tuple) and s for s in scales.values()):
+        return "scales that are no lists of numbers"
+    depths = [1, described.get("depth_multiple"), *(scale[0] for scale in scales.values())]
+    deepest = max(depth for depth in depths if isinstance(depth, int | float))
+    layers = sum(max(1, times * deepest if times > 1 else times) for times in repeats)
+    return "" if layers <= MOST_LAYERS else f"{layers:,.0f} layers by its repeats, expected at most {MOST_LAYERS:,}"
+
+
+_TOO_DEEP = object()
+
+
+def _values(given: Any, depth: int = 0) -> Iterator[Any]:
+    """All values in lists and dictionaries; `_TOO_DEEP` in place of what is deeper than is sensible."""
+    if not isinstance(given, list | tuple | dict):
+        yield given
+    elif depth > DEEPEST:
+        yield _TOO_DEEP
+    else:
+        yield None  # so that empty lists count
+        for value in given.values() if isinstance(given, dict) else given:
+            yield from _values(value, depth + 1)
+
+
+def _literal(value: Any) -> Any:
+    """What the parser makes of a row's option, which may be a number as text."""
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
+
+
+def _is_option(text: str) -> bool:
+    """Whether a text is one for a layer: neither a device nor a variable that the parser has for its own use."""
+    own = inspect.unwrap(tasks.parse_model).__code__.co_varnames
+    try:
+        torch.device(text)
+    except RuntimeError:
+        return len(text) <= LONGEST_TEXT and (text in OPTIONS or text not in own)
+    return False
+
+
+def _is_classifier(given: Any) -> bool:
+    """Whether the options of a TorchVision row name a model that fetches no weights if it is told so."""
+    import torchvision
+
+    listed = getattr(torchvision.models, "list_models", None)
+    known = listed(torchvision.models) if listed else ()
+    return isinstance(given, list) and len(given) > 1 and given[1] in known
 
 
 def _is_layer(name: Any) -> bool:

@@ -11,18 +11,20 @@ import torch
 import ultralytics
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
-from ultralytics.nn import tasks
-from ultralytics.nn.modules import Conv
+from torch import Size, nn
 
 import yolo_attn
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.files import write_bytes
-from yolo_attn.plugin.untrusted import check_yaml, plain_settings, without_downloads
+from yolo_attn.safe.build import Described, build
+from yolo_attn.safe.models import plain
 
 SUFFIX = ".safetensors"
 MARK = "yolo_attn"
 """Key that every file of ours has, with the version that wrote it."""
+
+LARGEST_JSON = 4 * 2**20
+"""Characters of a header's model YAML and class names; a hundred thousand names take two million."""
 
 
 def write_weights(model: Any, file: Path, half: bool = False) -> None:
@@ -72,36 +74,34 @@ def read_weights(file: Path) -> nn.Module:
                     f"{file}: a file of tensors alone, without the model YAML that `yolo-attn export --format "
                     "safetensors` writes into it"
                 )
-            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  it is no mapping
+            names = list(content.keys())
+            shapes = {name: Size(content.get_slice(name).get_shape()) for name in names}
+            return build(file, _described(file, about), shapes, ((name, content.get_tensor(name)) for name in names))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: no whole safetensors file: {' '.join(str(error).split())}") from error
-    try:
-        described = json.loads(about["yaml"])
-    except (KeyError, ValueError):
-        described = None
-    check_yaml(file, described)
-    try:
-        model = _build(about, described)
-        model.load_state_dict(tensors)
-    except Exception as error:  # whatever a wicked header makes the parser raise
-        raise UserError(
-            f"{file}: its YAML and its tensors make no model under Ultralytics {ultralytics.__version__} (written "
-            f"under {about.get('ultralytics')}): {one_line(error)}"
-        ) from error
-    return model
 
 
-def _build(about: dict[str, str], described: dict[str, Any]) -> Any:
-    """The model that a file's header and the YAML in it describe, its weights still to come."""
-    kind = getattr(tasks, about["model"])
-    if not (isinstance(kind, type) and issubclass(kind, tasks.BaseModel)):
-        raise ValueError(f"{about['model']!r} is no model class")
-    activation = Conv.default_act
+def _described(file: Path, about: dict[str, str]) -> Described:
     try:
-        model: Any = kind(without_downloads(described), verbose=False)
-    finally:
-        Conv.default_act = activation  # old versions would build later models with this one's
-    model.names = {int(index): str(name) for index, name in json.loads(about["names"]).items()}
-    model.task = about["task"]
-    model.args = plain_settings({"task": about["task"], "imgsz": json.loads(about["imgsz"])})
-    return model
+        return Described(
+            kind=about["model"],
+            yaml=_json(about.get("yaml", "null")),
+            names=_json(about["names"]),
+            task=about["task"],
+            settings={"task": about["task"], "imgsz": _json(about["imgsz"])},
+            source=f" (written under {about.get('ultralytics', '?')[:50]})",
+        )
+    except (KeyError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: no header of `yolo-attn export`: {one_line(error)}") from error
+
+
+def _json(text: str) -> Any:
+    """What JSON of the header holds.
+
+    Raises:
+        ValueError: If it is longer than `LARGEST_JSON`, or no JSON, or deeper than a model YAML is.
+        RecursionError: If it is deeper than Python goes.
+    """
+    if len(text) > LARGEST_JSON:
+        raise ValueError(f"{len(text):,} characters, expected at most {LARGEST_JSON:,}")
+    return plain(json.loads(text))
