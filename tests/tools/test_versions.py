@@ -1,12 +1,16 @@
 """The steps on releases of Ultralytics: how outcomes are judged and kept, and three releases whole."""
 
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
-from support import OLDEST
+from support import OLDEST, ROOT
 
+from tools.versions import __main__ as command
 from tools.versions import limits, page, runs
 from tools.versions.environments import Ready, Release, environments, find_python, lowest
 from tools.versions.limits import Limit
@@ -120,3 +124,41 @@ def test_environments_are_named_once_and_have_the_declared_ends():
     (oldest,) = [each for each in environments() if each.name == "pytorch-oldest"]
     assert f"torch=={lowest('torch')}.*" in oldest.requirements
     assert find_python(f"{sys.version_info.major}.{sys.version_info.minor}") == Path(sys.executable)
+
+
+def test_missing_rows_alone_are_run(kept, monkeypatch):
+    page.keep("8.3.0", row(yolov8="passed"))
+    ran = []
+    monkeypatch.setattr(command, "run", lambda environment: ran.append(environment.name) or row(yolov8="passed"))
+    monkeypatch.setattr(sys, "argv", ["versions", "--missing"])
+    assert command.main() == 0
+    assert ran == [each.name for each in environments() if each.name != "8.3.0"]
+    assert set(page.load()) == {each.name for each in environments()}
+
+
+TERMINATED = """
+import sys
+from pathlib import Path
+from tools.versions.__main__ import main
+from tools.versions.environments import Ready, Release
+python = Path(sys.argv.pop())
+Release.prepare = lambda self: Ready(python)
+sys.exit(main())
+"""
+
+
+def test_sigterm_ends_the_process_of_the_step_too(tmp_path):
+    script, started = tmp_path / "python", tmp_path / "pid"
+    script.write_text(f"#!/bin/sh\necho $$ > {started}.part\nmv {started}.part {started}\nexec sleep 100\n")
+    script.chmod(0o755)
+    process = subprocess.Popen([sys.executable, "-c", TERMINATED, "newest", script], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 60
+        while not started.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        step = psutil.Process(int(started.read_text()))
+        process.terminate()
+        assert process.wait(30) == 143
+        step.wait(10)
+    finally:
+        process.kill()

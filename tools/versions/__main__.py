@@ -1,10 +1,11 @@
 """The command: run the steps in all environments, or in the named ones, and write docs/versions.md."""
 
 import argparse
+import signal
 import sys
 
 from tools.versions.environments import UnavailableError, environments, release_folder
-from tools.versions.page import keep
+from tools.versions.page import keep, load
 from tools.versions.runs import run
 
 
@@ -13,6 +14,7 @@ def main() -> int:
     known = {environment.name: environment for environment in environments()}
     parser = argparse.ArgumentParser(prog="python -m tools.versions", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="ENVIRONMENT", help=f"default: all of {', '.join(known)}")
+    parser.add_argument("--missing", action="store_true", help="only those that have no row yet")
     parser.add_argument("--fetch", action="store_true", help="only install the named releases of Ultralytics")
     args = parser.parse_args()
     if unknown := set(args.names) - known.keys():
@@ -21,8 +23,12 @@ def main() -> int:
         for name in args.names:
             release_folder(name)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes of a step are ended, too
+    kept = load() if args.missing else {}
     failed = 0
     for name in args.names or known:
+        if name in kept:
+            continue
         print(f"{name} …", flush=True)
         try:
             row = run(known[name])

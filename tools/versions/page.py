@@ -19,7 +19,8 @@ TEXT = """# Versions
 
 Supported are the releases of Ultralytics, PyTorch and Python that this table shows as run. `make test-versions`
 writes it: each row is one run of the {number} steps below in one environment, on the CPU, with a drawn set of 24
-images, at 64 pixels. `python -m tools.versions 8.4.0 lowest` runs these two alone and leaves the others as they are.
+images, at 64 pixels. `python -m tools.versions 8.4.0 lowest` runs these two alone and leaves the others as they are;
+`--missing` goes on where a run was cut off.
 
 ✓ passed, ✗ failed, – not possible with these releases without this package either; the reasons are below.
 

@@ -186,7 +186,7 @@ def predicting(home: Path) -> None:
 PREDICT = """
 import sys
 from ultralytics import YOLO
-found = YOLO(sys.argv[1], task="detect").predict(sys.argv[2], imgsz=64, conf=0.001, device="cpu", verbose=False)
+found = YOLO(sys.argv[1]).predict(sys.argv[2], imgsz=64, conf=0.001, device="cpu", verbose=False)
 assert len(found) == 8 and sum(len(each.boxes) for each in found) > 0
 """
 
@@ -253,8 +253,12 @@ def safe_loading(home: Path) -> None:
 
 def onnx(home: Path) -> None:
     """`export` to ONNX: the file's outputs by onnxruntime agree with the model's, and `YOLO(...)` predicts with it."""
+    from ultralytics import YOLO
+
     export(home, "onnx")
-    python(PREDICT, home, str(trained(home).with_suffix(".onnx")), str(data(home) / "images/val"))
+    model: Any = YOLO(trained(home).with_suffix(".onnx"), task="detect")
+    found = model.predict(data(home) / "images/val", imgsz=SIZE, conf=0.001, device="cpu")
+    assert sum(len(each.boxes) for each in found), "nothing was detected"
 
 
 def torchscript(home: Path) -> None:
