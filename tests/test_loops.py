@@ -33,7 +33,6 @@ ENDS = {
     "editing/text _shared while": "each node is gone through twice at most",
     "editing/text _span while": "a text in which a node holds itself has an alias, and is refused",
     "plugin/foreign missing_class while": "each turn goes to an earlier error; Python lets none be its own cause",
-    "plugin/patches unregister while": "each turn takes one away",
     "reading read_plain while": "at the end of a plain file, or behind the most bytes that it may have",
 }
 """Why each loop, wait and reading without a number ends."""

@@ -100,7 +100,7 @@ PICTURES = {
     "EXIF-mirrored JPEG": (picture("jpg", exif=turned(2)), {}),
     "EXIF orientation that is none": (picture("jpg", exif=turned(77)), {}),
     "EXIF that is none": (picture("jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), None),
-    "1 × 1": (picture("png", size=(1, 1)), OTHER_SIZE),
+    "1 × 1": (picture("png", size=(1, 1)), {**OTHER_SIZE, "box clipped to its picture": 1}),
     "20,000 × 2": (picture("png", size=(20_000, 2)), OTHER_SIZE),
     "2 × 20,000": (picture("jpg", size=(2, 20_000)), OTHER_SIZE),
     "zero bytes": (raw("jpg", b""), NOT_READ),
@@ -133,7 +133,7 @@ def test_picture(written, case):
     write(folder / "images/val")
     content = pictures("1.jpg", name)
     content["images"][1].update(width=64, height=48)
-    content["annotations"] = [annotation(bbox=[0, 0, 1, 1])]
+    content["annotations"] = [annotation(bbox=[0, 0, 2, 1])]
     index, examined = read(written(content))
     assert told is None or told_of(examined) == told
     assert examined.report.usable == 2 - any("left out" in kind for kind, _ in examined.report.problems)

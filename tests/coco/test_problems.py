@@ -71,7 +71,7 @@ def test_bad_outlines_and_keypoints_are_listed_no_further(tmp_path):
     problems, bad = Problems(), [Nameless() for _ in range(20_000)]
     boxes = [(1.0, 1.0, 5.0, 5.0)] * len(bad)
     read_masks(bad, boxes, problems)
-    bad[0].keypoints = [1, 1, 2]
+    bad[0].keypoints = msgspec.Raw(b"[1, 1, 2]")
     read_keypoints(tmp_path / "a.json", bad, problems)
     assert [count for _, count in problems] == [20_000, 19_999]
     assert {len(problems.items(kind)) for kind, _ in problems} == {LISTED}
