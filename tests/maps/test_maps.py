@@ -404,7 +404,7 @@ def test_unusual_pictures_and_gates_are_drawn(tmp_path):
     for mode in ("L", "RGBA", "I;16"):
         Image.new(mode, (40, 30), 99 if mode != "RGBA" else (9, 9, 9, 9)).save(folder / f"{mode[0]}.png")
     shutil.copy(folder / "L.png", folder / "L.tif")
-    assert run(str(tmp_path / "best.pt"), folder, tmp_path / "out", "--device", "cpu") == 0
+    assert run(str(tmp_path / "best.pt"), folder, tmp_path / "out", "--device", "cpu", "--trust") == 0
     numbers = json.loads((tmp_path / "out/gates.json").read_text())
     assert [layer["mean"] for layer in numbers["layers"]] == [None]
     assert len(list((tmp_path / "out").glob("*-row-1-SE.png"))) == numbers["pictures"] >= 4

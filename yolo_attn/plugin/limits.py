@@ -100,7 +100,7 @@ def bounded_building(file: str) -> Iterator[None]:
 
     Raises:
         UserError: As soon as there are more than MOST_MODULES modules, or MOST_PARAMETERS values of parameters, which
-            are asked for by then and not yet touched.
+            are asked for by then and not yet touched; those on the meta device take no memory.
     """
     thread, modules, parameters = threading.get_ident(), 0, 0
 
@@ -112,8 +112,9 @@ def bounded_building(file: str) -> Iterator[None]:
 
     def count_parameter(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal parameters
-        if parameter is not None and not is_lazy(parameter) and threading.get_ident() == thread:
-            parameters += parameter.numel()
+        if parameter is None or is_lazy(parameter) or parameter.is_meta or threading.get_ident() != thread:
+            return
+        parameters += parameter.numel()
         if parameters > MOST_PARAMETERS:
             raise UserError(f"{file}: a model of more than {MOST_PARAMETERS:,} parameters")
 
