@@ -144,7 +144,7 @@ def test_wrong_files(told, small_coco, tmp_path):
         assert f"yolo-attn val model={tmp_path / name}" in told("val", "--weights", tmp_path / name)
     (tmp_path / "yolov8n-typo.yaml").write_text("nc: 1\nbackbonee: []\nhead:\n  - [[0], 1, Detect, [nc]]\n")
     line = told("train", *good, "--cfg", tmp_path / "yolov8n-typo.yaml")
-    assert "found nc, backbonee, head, yaml_file, expected rows under backbone:" in line.replace(", scale", "")
+    assert "found 'nc, backbonee, head, yaml_file', expected rows under backbone:" in line.replace(", scale", "")
     for name in ("list.yaml", "yolov8n-bad.yaml"):
         assert "not a model that Ultralytics can build" in told("train", *good, "--cfg", tmp_path / name)
 

@@ -20,7 +20,7 @@ from yolo_attn.errors import UserError, like, quoted
 from yolo_attn.files import check_plain_file
 from yolo_attn.plugin.foreign import missing_class, origin_of
 from yolo_attn.plugin.registry import LAYERS, is_importable
-from yolo_attn.plugin.sources import StateDict, load_inert
+from yolo_attn.plugin.sources import StateDict, check_suffix, load_inert
 from yolo_attn.plugin.transfer import check_same, transfer_of
 from yolo_attn.plugin.untrusted import check_yaml
 from yolo_attn.plugin.weights_only import SUFFIX
@@ -199,6 +199,10 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
     if Path(file).is_dir():
         raise UserError(f"{option} {file}: a folder, expected a file, such as the best.pt of a training")
     check_plain_file(file, f"{option} {file}")
+    try:
+        check_suffix(Path(file))
+    except UserError as error:
+        raise UserError(f"{option} {error}") from error
     if not trust or file.endswith(SUFFIX):
         try:
             model = load_inert(Path(file))

@@ -133,8 +133,10 @@ def _look_into(file: Path) -> StateDict | UserError | None:
         return UserError(f"{file}: a folder, expected a file, such as the best.pt of a training")
     if not file.is_file():
         return None
-    if file.suffix.lower() not in PICKLED:
-        return UserError(f"{file}: expected a checkpoint, a file ending with {', '.join(PICKLED)} or {SUFFIX}")
+    try:
+        check_suffix(file)
+    except UserError as error:
+        return error
     try:
         saved = SavedFile(file)
     except UserError:  # no checkpoint, which Ultralytics says in its own words, or one that only it reads
@@ -144,6 +146,12 @@ def _look_into(file: Path) -> StateDict | UserError | None:
             return _state_dict(saved)
         except UserError as error:
             return error
+
+
+def check_suffix(file: Path) -> None:
+    """Raise UserError if a file's name does not end as a checkpoint's does."""
+    if file.suffix.lower() not in {*PICKLED, SUFFIX}:
+        raise UserError(f"{file}: expected a checkpoint, a file ending with {', '.join(PICKLED)} or {SUFFIX}")
 
 
 def load_inert(file: Path) -> Any:

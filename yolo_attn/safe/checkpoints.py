@@ -36,6 +36,8 @@ def model_in(saved: SavedFile) -> Any:
         raise UserError(f"{saved.file}: it holds {found}, expected a model of Ultralytics'")
     try:
         top = module("the model", held)
+        if "model" not in top.state["_modules"]:
+            raise UserError(f"{saved.file}: it holds a {top.kind[:50]}, no model of a known task")
         parts = list(modules_below(top, "model"))
         tensors = dict(tensor for part in parts for tensor in tensors_of(part))
         parts_by_path = {part.path: part for part in parts}
