@@ -184,7 +184,7 @@ SAID = (
     "repeated image id",
     "repeated category id",
     "repeated annotation id",
-    "width or height that is no number",
+    "width or height that is no number of pixels",
 )
 """Problems by which the numbers may differ from pycocotools'."""
 

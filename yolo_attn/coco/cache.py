@@ -21,7 +21,7 @@ from ultralytics.utils import LOGGER
 from yolo_attn.coco import CACHE_VARIABLE
 from yolo_attn.files import TEMPORARY, expanded, write_bytes
 
-VERSION = "3"
+VERSION = "4"
 """Changes with any change of what is kept."""
 
 WORTHWHILE = 2**20

@@ -16,13 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 from yolo_attn.coco.index import CocoIndex, Origin
 from yolo_attn.coco.run_lengths import LARGEST_MASK
 from yolo_attn.coco.shapes import COCO_KEYPOINTS, read_mask
+from yolo_attn.coco.values import LARGEST_SIDE
 from yolo_attn.files import write_bytes
 
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-
-LARGEST_SIDE = 2**31
-"""Pixels of an image's side; more are taken for a mistake, and the evaluator refuses them."""
 
 LONGEST_SIDE = 2**20
 """Pixels of a picture's side that OpenCV reads; the masks of longer ones are not drawn so long."""
@@ -213,10 +211,9 @@ def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
 def _sizes(index: CocoIndex, detections: Detections) -> NDArray[np.int64]:
     """Width and height of each image, pixels: masks need them.
 
-    Where the JSON leaves them out, or gives absurd ones, they are those of the masks that were detected, else what the
-    boxes reach.
+    Where the JSON leaves them out, they are those of the masks that were detected, else what the boxes reach.
     """
-    sizes = np.where((index.sizes > 0) & (index.sizes < LARGEST_SIDE), index.sizes, 0).astype(np.int64)
+    sizes = index.sizes.astype(np.int64)
     if index.masks is None:
         return sizes
     lacking = (sizes <= 0).any(1) | _too_large(sizes)

@@ -16,7 +16,7 @@ from yolo_attn.coco.index import LONGEST_NAME, CocoIndex, Origin, brief, pack, s
 from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.shapes import count_keypoints, read_keypoints, read_masks
 from yolo_attn.coco.strings import Strings
-from yolo_attn.coco.values import LARGEST_ID, id_in, name_in, number_in
+from yolo_attn.coco.values import LARGEST_ID, LARGEST_SIDE, id_in, name_in, number_in
 from yolo_attn.errors import UserError
 from yolo_attn.reading import open_plain
 
@@ -119,9 +119,10 @@ def _sizes(images: dict[Any, Image], problems: Problems) -> NDArray[np.float64]:
     for row, (image_id, image) in enumerate(images.items()):
         for column, given in enumerate((image.width, image.height)):
             number = number_in(given)
-            if number is None and given is not None:
-                problems.add("width or height that is no number, not used", [f"image {brief(image_id)}"])
-            sizes[row, column] = number or 0
+            if number is not None and 1 <= number < LARGEST_SIDE:
+                sizes[row, column] = number
+            elif given is not None:
+                problems.add("width or height that is no number of pixels, not used", [f"image {brief(image_id)}"])
     return sizes
 
 
