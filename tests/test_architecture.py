@@ -1,7 +1,6 @@
 """Imports point one way, and the import of the package costs nothing that Ultralytics does not cost itself."""
 
 import ast
-from pathlib import Path
 
 import pytest
 from support import ROOT, run_python
@@ -67,8 +66,3 @@ print((t2 - t1) / (t1 - t0))
 """
     shares = sorted(float(run_python(code, tmp_path).stdout.split()[-1]) for _ in range(3))
     assert shares[0] < 0.1, shares
-
-
-def test_no_file_is_longer_than_three_screens():
-    long = {str(f): n for f in Path(ROOT, "yolo_attn").rglob("*.py") if (n := len(f.read_text().splitlines())) > 300}
-    assert not long

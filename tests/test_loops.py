@@ -34,6 +34,7 @@ ENDS = {
     "editing/text _span while": "a text in which a node holds itself has an alias, and is refused",
     "plugin/foreign missing_class while": "each turn goes to an earlier error; Python lets none be its own cause",
     "reading read_plain while": "at the end of a plain file, or behind the most bytes that it may have",
+    "safe/models modules_below while": "at MOST_MODULES modules",
 }
 """Why each loop, wait and reading without a number ends."""
 
