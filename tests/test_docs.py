@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import ultralytics.cfg
 from support import CONTEXT, ROOT
 from torch.distributed.run import get_args_parser
 from ultralytics import YOLO
@@ -233,7 +234,8 @@ def forked(folder, code):
 def _execute(folder, log, code):
     for number in (1, 2):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    os.environ.pop("PYTEST_CURRENT_TEST", None)  # under which Ultralytics puts runs elsewhere
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
+    ultralytics.cfg.TESTS_RUNNING = False  # else Ultralytics puts runs elsewhere
     os.chdir(folder)
     sys.path.insert(0, folder)
     exec(code, {"__name__": "__main__"})
