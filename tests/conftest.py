@@ -37,6 +37,14 @@ logging.getLogger("ultralytics").setLevel(logging.INFO)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """What a test printed may name files whose names are not UTF-8, which pytest-xdist cannot send."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
