@@ -92,6 +92,12 @@ def test_mistakes_are_one_line(told, tmp_path, monkeypatch):
     assert asked == []  # of the network, for the checkpoint that is not there
 
 
+def test_arguments_are_read_where_another_list_is_sys_argv_by_now(told, monkeypatch):
+    """As in what multiprocessing starts: Ultralytics holds the list of its import."""
+    monkeypatch.setattr(sys, "argv", ["another"])
+    assert "'nope.pt'" in told("predict", "model=nope.pt")
+
+
 def test_what_breaks_in_a_training_keeps_its_traceback(monkeypatch, tmp_path, small_coco):
     from ultralytics.engine.trainer import BaseTrainer
 

@@ -1,7 +1,6 @@
 """Arguments in Ultralytics' grammar, handed to Ultralytics' own command line with the layers known to it."""
 
 import logging
-import sys
 from pathlib import Path
 from traceback import walk_tb
 
@@ -24,15 +23,15 @@ def forward(arguments: list[str]) -> None:
     """
     _check_files(arguments)
     from ultralytics import cfg
-    from ultralytics.utils import LOGGER
+    from ultralytics.utils import ARGV, LOGGER
 
     from yolo_attn.engine.checks import one_line
 
     def keeps(record: logging.LogRecord) -> bool:
         return record.msg != cfg.CLI_HELP_MSG  # a screen of help would hide the one line that says what is wrong
 
-    before = sys.argv[:]
-    sys.argv[:] = ["yolo", *arguments]  # Ultralytics has kept this very list, and reads it
+    before = ARGV[:]
+    ARGV[:] = ["yolo", *arguments]  # the list that was sys.argv when Ultralytics was imported
     if not {"help", "-h", "--help"} & set(arguments):
         LOGGER.addFilter(keeps)
     try:
@@ -44,7 +43,7 @@ def forward(arguments: list[str]) -> None:
             raise
         raise UserError(one_line(error)) from error
     finally:
-        sys.argv[:] = before
+        ARGV[:] = before
         LOGGER.removeFilter(keeps)
 
 
