@@ -68,7 +68,6 @@ NOT_RUN = {
     r".* runs/study/": "needs the study's trainings",
     r"yolo-attn compare .*--layers SimAM,NAM,GAM --data": "the command of docs/compare.md with fewer layers",
     r"python scripts/train_det\.py --cfg yolov8n\.yaml .*--epochs 40": "the command that begins README.md",
-    r"python scripts/train_det\.py .* --epochs 15": "the command that begins README.md",
 }
 """Commands that are parsed alone, and why."""
 

@@ -8,6 +8,7 @@ import base64
 import csv
 import hashlib
 import inspect
+import json
 import re
 import shutil
 import statistics
@@ -16,6 +17,7 @@ from importlib.metadata import distribution
 
 import pytest
 import yaml
+from scipy.stats import ttest_rel
 from support import ROOT, run_python
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
@@ -154,11 +156,35 @@ def test_links_lead_to_files():
             assert (page.parent / target).is_file(), target
 
 
-def test_figures_name_their_run():
-    """Every measured AP in the README stands in a section that gives command, seed, machine and date."""
-    section = README.split("## What was measured")[1].split("\n## ")[0]
-    for word in ("python scripts/train_det.py", "seed 0", "one run each", "CPU", "2026-"):
-        assert word in section
+def test_figures_of_the_study_are_those_measured():
+    """Means, paired t-intervals and Holm's p, computed by scipy from each training's row."""
+    with (ROOT / "docs/measured/study/results.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    found = {}
+    for run in runs:
+        found.setdefault(run["label"], []).append(100 * float(run["AP"]))
+    base = found["yolov8n"]
+    raw = {label: ttest_rel(values, base) for label, values in found.items() if label != "yolov8n"}
+    p, largest = {}, 0.0
+    for rank, label in enumerate(sorted(raw, key=lambda label: raw[label].pvalue)):
+        p[label] = largest = max(largest, min(1, (len(raw) - rank) * raw[label].pvalue))
+    for label, values in found.items():
+        cells = f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+        if label == "yolov8n":
+            expected = f"| {label} | {cells} | | |"
+        else:
+            low, high = raw[label].confidence_interval()
+            middle = f"{(low + high) / 2:+.2f} ± {(high - low) / 2:.2f}".replace("-", "−")
+            expected = f"| {label} | {cells} | {middle} | {p[label]:.2f} |"
+        for text in (README, (ROOT / "docs/study.md").read_text()):
+            assert expected in text
+    section = " ".join(README.split("## What was measured")[1].split("\n## ")[0].split())
+    manifest = json.loads((ROOT / "docs/measured/study/manifest.json").read_text())
+    assert manifest["calls"][0]["command"] in section
+    for key, name in {"ultralytics": "Ultralytics ", "torch": "PyTorch "}.items():
+        assert {name + run[key].partition("+")[0] for run in runs} == {re.search(rf"{name}[\d.]+\d", section)[0]}
+    assert {run["finished"][:10] for run in runs} == {"2026-11-24"}
+    assert "2026-11-24" in section
 
 
 def test_pictures_are_there():
