@@ -15,8 +15,8 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["__version__", "identity_init", "load_safe", "register", "register_layer", "set_kernels", "unregister"]
 
-_MODULES = ("ultralytics.nn.tasks", "ultralytics.engine.model")
-"""Modules of Ultralytics' with something to register in; the second imports the first."""
+_MODULES = ("ultralytics.nn.tasks", "ultralytics.engine.model", "ultralytics.data.utils")
+"""Modules of Ultralytics' with something to register in; the parser's comes first."""
 
 _warned: set[str] = globals().get("_warned", set())  # a reload keeps it
 

@@ -8,6 +8,8 @@ LONGEST = 300
 LONGEST_LINE = 4000
 """Characters that a line may have in all, whatever files say that it quotes."""
 
+OF_OSERROR = ("errno", "strerror", "filename", "filename2")
+
 
 class UserError(Exception):
     """A mistake of the user's, told in one line: what was found, where, and what would be right."""
@@ -69,8 +71,12 @@ def like(error: Exception, told: UserError) -> UserError:
     Returns:
         An error whose class derives from those of both; `told` itself where no class can.
     """
-    attributes = {name: getattr(error, name) for name in ("errno", "strerror", "filename") if hasattr(error, name)}
-    return _made(type(told), type(error), str(told), {**vars(error), **attributes, **vars(told)})
+    return _made(type(told), type(error), str(told), {**_attributes(error), **vars(told)})
+
+
+def _attributes(error: Exception) -> dict[str, Any]:
+    """What an error says beside its text; an OSError keeps the most of it outside of its dictionary."""
+    return {**vars(error), **{name: getattr(error, name) for name in OF_OSERROR if hasattr(error, name)}}
 
 
 def _kind(ours: type[UserError], theirs: type[Exception]) -> type[UserError]:
@@ -79,7 +85,7 @@ def _kind(ours: type[UserError], theirs: type[Exception]) -> type[UserError]:
     body = {
         "__module__": ours.__module__,
         "__doc__": ours.__doc__,
-        "__reduce__": lambda made: (_made, (ours, theirs, str(made), vars(made))),
+        "__reduce__": lambda made: (_made, (ours, theirs, str(made), _attributes(made))),
     }
     try:
         return type(ours.__name__, (ours, theirs), body)

@@ -168,5 +168,5 @@ def test_an_error_of_both_kinds(error, told):
         assert str(each) == str(told)
         assert each.exit_code == told.exit_code
         assert getattr(each, "reason", None) == getattr(told, "reason", None)
-    assert getattr(both, "errno", None) == getattr(error, "errno", None)
-    assert getattr(both, "returncode", None) == getattr(error, "returncode", None)
+        for name in ("errno", "strerror", "filename", "returncode"):
+            assert getattr(each, name, None) == getattr(error, name, None)

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
@@ -286,27 +285,71 @@ def test_layers_that_register_late_are_restored_too(unregistered):
         del LAYERS["Late"]
 
 
-def test_registering_waits_for_no_import_of_another_thread(unregistered, monkeypatch):
-    """A thread that imports may need the lock that registering holds, so nothing is imported under it."""
-    held = []
-    import_module = patches.importlib.import_module
+def test_nothing_is_imported_under_the_lock(tmp_path):
+    """A thread that imports may need the lock that registering holds."""
+    code = """
+import builtins, importlib, sys, threading
 
-    def watched(name):
-        def ask():
-            free = patches.wrapping.LOCK.acquire(timeout=10)
-            held.append(not free)
-            if free:
-                patches.wrapping.LOCK.release()
+class Lock:
+    entered = held = 0
+    def __enter__(self): self.entered += 1; self.held += 1
+    def __exit__(self, *_): self.held -= 1
 
-        thread = threading.Thread(target=ask)
-        thread.start()
-        thread.join()
-        return import_module(name)
+def made():
+    return lock if sys._getframe(1).f_globals["__name__"] == "yolo_attn.plugin.wrapping" else of_python()
 
-    monkeypatch.setattr(patches, "importlib", type("importlib", (), {"import_module": staticmethod(watched)}))
-    patches.register()
-    assert held
-    assert not any(held)
+lock, under, of_python = Lock(), [], threading.RLock
+threading.RLock = made
+plain, module = builtins.__import__, importlib.import_module
+
+def note(name):
+    if lock.held and name not in sys.modules:
+        under.append(name)
+
+def watched(name, *args, **kwargs):
+    note(name)
+    return plain(name, *args, **kwargs)
+
+def watched_module(name, *args):
+    note(name)
+    return module(name, *args)
+
+builtins.__import__, importlib.import_module = watched, watched_module
+import yolo_attn
+import ultralytics.nn.tasks
+assert lock.entered, "the lock was not taken"
+assert not under, under
+assert "thop.profile" in sys.modules
+"""
+    result = run_python(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_models_are_built_in_several_threads(tmp_path):
+    """PyTorch's lists of hooks are every thread's, so none changes them while another one builds."""
+    code = """
+import sys, threading
+import torch, yolo_attn
+from ultralytics.nn import tasks
+
+sys.setswitchinterval(1e-5)
+wrong = []
+
+def build():
+    for name in ("yolov8n.yaml", "yolov8n-gam.yaml") * 6:
+        try:
+            with torch.device("meta"):
+                tasks.parse_model(tasks.yaml_model_load(name), 3, verbose=False)
+        except Exception as error:
+            wrong.append(repr(error))
+
+threads = [threading.Thread(target=build) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert not wrong, wrong
+"""
+    result = run_python(code, tmp_path)
+    assert result.returncode == 0, result.stderr
 
 
 def test_methods_of_the_engine_are_wrapped_once_it_is_imported(tmp_path):

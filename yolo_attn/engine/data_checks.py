@@ -116,6 +116,13 @@ def check_plain_data(data: str, split: str, task: str) -> int:
     if Path(data).is_dir():
         raise UserError(f"{data}: {task} takes a data YAML with labels in Ultralytics' own format, found a folder")
     try:
-        return int(check_det_dataset(data, autodownload=False)["nc"])
+        found = check_det_dataset(data, autodownload=False)
     except Exception as error:  # whatever a wrong YAML makes it raise
         raise UserError(f"{data}: not usable for {split!r}: {one_line(error)}") from error
+    places = as_list(found.get(split))
+    absent = next((place for place in places if not Path(place).exists()), None)
+    if absent or not places:
+        raise UserError(
+            f"{data}: not usable for {split!r}: {f'{absent} is missing' if absent else 'it has no such key'}"
+        )
+    return int(found["nc"])

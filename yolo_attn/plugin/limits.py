@@ -5,7 +5,7 @@ Far above what anybody trains, and low enough that what is refused costs neither
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -91,9 +91,41 @@ def _check_value(place: str, value: Any) -> None:
             raise RowError(f"{place}: found {str(number)[:20]}, expected numbers up to {LARGEST_NUMBER:,}")
 
 
+class _Budget(threading.local):
+    """What a thread's model may still have; None of both while it builds none that is bounded."""
+
+    file = ""
+    modules: int | None = None
+    parameters = 0
+
+
+_budget = _Budget()
+
+
+def watch_building() -> Callable[[], None]:
+    """Have every module and parameter of a `bounded_building` counted, in whichever thread.
+
+    PyTorch has one list of such hooks for all threads, and no thread may change it while another one builds: they stay
+    for as long as models are built within bounds.
+
+    Returns:
+        What undoes it.
+    """
+    handles = [
+        hooks.register_module_module_registration_hook(_count_module),
+        hooks.register_module_parameter_registration_hook(_count_parameter),
+    ]
+
+    def undo() -> None:
+        for handle in handles:
+            handle.remove()
+
+    return undo
+
+
 @contextlib.contextmanager
 def bounded_building(file: str) -> Iterator[None]:
-    """While it lasts, a model that this thread builds has an end.
+    """While it lasts, a model that this thread builds has an end, as long as `watch_building` does.
 
     Args:
         file: How messages begin.
@@ -102,24 +134,26 @@ def bounded_building(file: str) -> Iterator[None]:
         UserError: As soon as there are more than MOST_MODULES modules, or MOST_PARAMETERS values of parameters, which
             are asked for by then and not yet touched; those on the meta device take no memory.
     """
-    thread, modules, parameters = threading.get_ident(), 0, 0
-
-    def count_module(*_: Any) -> None:
-        nonlocal modules
-        modules += threading.get_ident() == thread
-        if modules > MOST_MODULES:
-            raise UserError(f"{file}: a model of more than {MOST_MODULES:,} modules")
-
-    def count_parameter(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal parameters
-        if parameter is None or is_lazy(parameter) or parameter.is_meta or threading.get_ident() != thread:
-            return
-        parameters += parameter.numel()
-        if parameters > MOST_PARAMETERS:
-            raise UserError(f"{file}: a model of more than {MOST_PARAMETERS:,} parameters")
-
-    with (
-        hooks.register_module_module_registration_hook(count_module),
-        hooks.register_module_parameter_registration_hook(count_parameter),
-    ):
+    before = vars(_budget).copy()
+    _budget.file, _budget.modules, _budget.parameters = file, MOST_MODULES, MOST_PARAMETERS
+    try:
         yield
+    finally:
+        vars(_budget).clear()
+        vars(_budget).update(before)
+
+
+def _count_module(*_: Any) -> None:
+    if _budget.modules is None:
+        return
+    _budget.modules -= 1
+    if _budget.modules < 0:
+        raise UserError(f"{_budget.file}: a model of more than {MOST_MODULES:,} modules")
+
+
+def _count_parameter(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+    if _budget.modules is None or parameter is None or is_lazy(parameter) or parameter.is_meta:
+        return
+    _budget.parameters -= parameter.numel()
+    if _budget.parameters < 0:
+        raise UserError(f"{_budget.file}: a model of more than {MOST_PARAMETERS:,} parameters")

@@ -20,7 +20,6 @@ Only while a call of ours lasts, these are changed:
 import contextlib
 import functools
 import importlib
-import os
 import re
 import sys
 from collections.abc import Callable, Container
@@ -33,6 +32,14 @@ from torch import Tensor, nn, serialization
 from yolo_attn.errors import UserError
 from yolo_attn.plugin import wrapping
 from yolo_attn.plugin.blocks import AttendedConv, attend
+from yolo_attn.plugin.limits import watch_building
+from yolo_attn.plugin.offline import (
+    check_cls_dataset,
+    check_det_dataset,
+    get_github_assets,
+    is_url,
+    safe_download,
+)
 from yolo_attn.plugin.parser import SUPPORTED, parse_model
 from yolo_attn.plugin.registry import LAYERS, parts_of
 from yolo_attn.plugin.sources import load_checkpoint
@@ -43,7 +50,12 @@ from yolo_attn.plugin.yamls import yaml_model_load
 from yolo_attn.telemetry import silence
 
 MODEL_MODULE = "ultralytics.engine.model"
-"""Imports the parser, which registers: what it defines is wrapped once it is imported itself."""
+DATA_MODULE = "ultralytics.data.utils"
+LATE = {MODEL_MODULE, DATA_MODULE}
+"""They import the parser, which registers, or take long: what they define is wrapped once they are imported."""
+
+COUNTER = "thop.profile"
+"""Counts Ultralytics' FLOPs."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +107,6 @@ def fuse(fuse_model: Callable[..., nn.Module], model: nn.Module, *args: Any, **k
     return fuse_model(model, *args, **kwargs)
 
 
-def is_url(ask: Callable[..., bool], url: str, check: bool = False) -> bool:
-    """Like Ultralytics', but YOLO_OFFLINE also keeps it from asking whether a font can be downloaded."""
-    return not (check and _offline()) and ask(url, check)
-
-
-def get_github_assets(ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Like Ultralytics', but under YOLO_OFFLINE it has no files to offer for a checkpoint that is not there."""
-    return ("", []) if _offline() else ask(*args, **kwargs)
-
-
-def _offline() -> bool:
-    return os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
-
-
 def _of_engine(name: str) -> Callable[..., Any]:
     """A wrapper from the engine, imported when it is called: the plug-in stands without trainers, and below them."""
 
@@ -142,6 +140,9 @@ PATCHES = (
     Patch("ultralytics.utils.dist", "generate_ddp_file", generate_ddp_file, "attention layers in multi-GPU workers"),
     Patch(DOWNLOADS, "is_url", is_url, "YOLO_OFFLINE for fonts"),
     Patch(DOWNLOADS, "get_github_assets", get_github_assets, "YOLO_OFFLINE for checkpoints"),
+    Patch(DOWNLOADS, "safe_download", safe_download, "YOLO_OFFLINE for all files"),
+    Patch(DATA_MODULE, "check_det_dataset", check_det_dataset, "YOLO_OFFLINE for data sets"),
+    Patch(DATA_MODULE, "check_cls_dataset", check_cls_dataset, "YOLO_OFFLINE for data sets of classifiers"),
 )
 """All that is wrapped. A class that has no `loss` of its own has that of the class above it, wrapped there."""
 
@@ -155,7 +156,7 @@ def register(unfinished: Container[str] = ()) -> None:
     Raises:
         UserError: If this release lacks a function that must be wrapped; Ultralytics is then as it was.
     """
-    for module in {patch.module for patch in PATCHES} - {MODEL_MODULE}:
+    for module in {*(patch.module for patch in PATCHES), COUNTER} - LATE:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     with wrapping.LOCK:
@@ -166,6 +167,7 @@ def register(unfinished: Container[str] = ()) -> None:
         found = [(patch.find(), patch.wrapper) for patch in PATCHES if patch.module not in unfinished]
         if not wrapping.is_wrapped():
             wrapping.undo_with(silence())
+            wrapping.undo_with(watch_building())
         wrapping.wrap((*target, wrapper) for target, wrapper in found if target)
         _allow([AttendedConv, attend])
         for layer in LAYERS.values():
@@ -181,7 +183,7 @@ def missing(unfinished: Container[str] = ()) -> list[Patch]:
     """What this release of Ultralytics ought to have, and what has been imported of it has not."""
     version = _numbers(ultralytics.__version__)
     due = [patch for patch in PATCHES if patch.module not in unfinished and _numbers(patch.since) <= version]
-    return [p for p in due if not p.find() and (p.module != MODEL_MODULE or MODEL_MODULE in sys.modules)]
+    return [p for p in due if not p.find() and (p.module not in LATE or p.module in sys.modules)]
 
 
 def _numbers(version: str) -> list[int]:
@@ -197,12 +199,10 @@ def admit(layer: type[nn.Module]) -> None:
     with wrapping.LOCK:
         if not wrapping.is_wrapped():
             return
-        with contextlib.suppress(ImportError):  # without its counter Ultralytics reports no FLOPs at all
-            from thop.profile import register_hooks
-
-            if hasattr(layer, "flops") and layer not in register_hooks:
-                register_hooks[layer] = _count
-                wrapping.undo_with(functools.partial(register_hooks.pop, layer, None))
+        counter = sys.modules.get(COUNTER)  # without it Ultralytics reports no FLOPs at all
+        if counter and hasattr(layer, "flops") and layer not in counter.register_hooks:
+            counter.register_hooks[layer] = _count
+            wrapping.undo_with(functools.partial(counter.register_hooks.pop, layer, None))
         _allow(parts_of(layer))
 
 
