@@ -16,23 +16,32 @@ from yolo_attn.errors import RunError, UserError
 from yolo_attn.plugin.insertion import insert, remove
 from yolo_attn.plugin.matching import _feeding
 
+FILLED = "at the end of a file that has bytes, as only plain ones have"
+
 ENDS = {
-    "coco/cache key_of while": "at the end of a plain file",
     "coco/decode _text while": "at the end of a plain file, or behind the most bytes that it may have",
+    "coco/pictures _header_settles read_bytes": "at the end of a plain file, whose size is within its bound",
     "coco/pictures _ends_with read": "at the end of a plain file, of which it reads the last bytes",
     "coco/read _unique_names while": "the name grows, and there are finitely many to be unlike",
     "compare/data _pictures read": "at the end of a plain file",
     "compare/plan wider while": "the step doubles up to the widest",
     "compare/processes answer read": "when the process that asks closes its end",
+    "compare/runner _end_of read": "at the end of the log, of which it reads the last bytes",
     "compare/runner _start Popen": "waits for nothing",
     "compare/runner run_all while": "when all trainings have ended, each after its epochs",
     "compare/statistics seeds_needed while": "at MOST_SEEDS, which suffice; then the interval halves",
     "compare/worker _end_with_the_comparison read": "in a thread, until the comparison or this process ends",
     "compare/worker main readline": "when the comparison, which started it, has written the line, or has ended",
+    "compare/worker peak_memory read_text": "at the end of what the system says of this process",
     "editing/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
     "editing/text _shared while": "each node is gone through twice at most",
     "editing/text _span while": "a text in which a node holds itself has an alias, and is refused",
+    "engine/packaged base_text read_text": "at the end of a file of this package's, or of Ultralytics'",
+    "engine/run_files RunFiles.resume_training read_text": FILLED,
+    "engine/run_files RunFiles.save_metrics read_text": FILLED,
     "plugin/foreign missing_class while": "each turn goes to an earlier error; Python lets none be its own cause",
+    "plugin/workers generate_ddp_file read_text": "at the end of the file that Ultralytics has just written",
+    "reading chunks while": "at the end of a plain file",
     "reading read_plain while": "at the end of a plain file, or behind the most bytes that it may have",
     "safe/models modules_below while": "at MOST_MODULES modules",
 }
@@ -49,6 +58,8 @@ WAITING = {
     "recv",
     "get",
     "read",
+    "read_bytes",
+    "read_text",
     "readline",
     "FileLock",
 }

@@ -237,8 +237,12 @@ class TestResume:
         assert {f.name for f in home.rglob("*")} == {"weights", "last.pt", Path(name).name}
 
 
-@pytest.mark.parametrize("name", ["args.yaml", "results.csv", "labels.jpg", "weights", "weights/best.pt"])
-@pytest.mark.parametrize("how", ["resume", "exist_ok"])
+LINKS = ("args.yaml", "results.csv", "labels.jpg", "weights/best.pt")
+
+
+@pytest.mark.parametrize(
+    ("how", "name"), [*(("resume", name) for name in LINKS), *(("exist_ok", name) for name in (*LINKS, "weights"))]
+)
 def test_nothing_is_written_through_a_link(cut_off, small_coco, tmp_path, capsys, how, name):
     precious = tmp_path / "precious"
     (cut_off / name).rename(precious) if (cut_off / name).exists() else precious.write_text("precious")
@@ -246,10 +250,7 @@ def test_nothing_is_written_through_a_link(cut_off, small_coco, tmp_path, capsys
     before = content_of(precious) if precious.is_file() else sorted(precious.iterdir())
     more = ["--project", cut_off.parent, "--name", "run", "exist_ok=True", "plots=False"]
     new = ["--cfg", "yolov8n-simam.yaml", "--data", small_coco, "--epochs", 1, *QUICK, *more]
-    last = precious / "last.pt" if name == "weights" else cut_off / "weights/last.pt"
-    if how == "resume" and name == "weights":
-        return  # the checkpoint lies where the link leads
-    assert run("train", *(["--resume", last] if how == "resume" else new)) == 2
+    assert run("train", *(["--resume", cut_off / "weights/last.pt"] if how == "resume" else new)) == 2
     assert f"error: {cut_off / name}: it is a link" in capsys.readouterr().err
     assert (content_of(precious) if precious.is_file() else sorted(precious.iterdir())) == before
 
@@ -410,6 +411,7 @@ class TestFiles:
             ("args.yaml", "# mode: train\n", False),
             ("metrics.json", json.dumps({"AP": 0.5, "versions": {"yolo_attn": "1"}}), True),
             ("metrics.json", "{}", False),
+            ("metrics.json", json.dumps({"AP": 0.5, "versions": [1, 2]}), False),
             ("results.csv", "epoch,time\n1,2\n", False),
         ],
     )

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,6 +11,11 @@ from yaml.resolver import Resolver
 
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.files import check_plain_file
+
+LARGEST_RECORD = 2**28
+"""Bytes of a JSON or CSV that a run or a comparison keeps."""
+
+CHUNK = 2**20
 
 LARGEST_YAML = 4 * 2**20
 """Bytes of a YAML file; a hundred thousand class names take two million."""
@@ -68,6 +74,18 @@ def read_plain(file: str | Path, most: int) -> bytes:
     if len(content) > most:  # some files, such as those of /proc, do not say how long they are
         raise UserError(f"{file}: it has more than {most:,} bytes")
     return content
+
+
+def chunks(file: str | Path) -> Iterator[bytes]:
+    """All bytes of a plain file, a part at a time.
+
+    Raises:
+        UserError: As `open_plain`.
+        OSError: If it cannot be read.
+    """
+    with open_plain(file) as stream:
+        while part := stream.read(CHUNK):
+            yield part
 
 
 def read_yaml(file: str | Path) -> Any:

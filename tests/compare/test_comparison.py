@@ -3,13 +3,14 @@
 import errno
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from commands import BASE, arguments
 from filelock import FileLock
-from support import contents
+from support import ROOT, contents
 
 from yolo_attn.cli import main
 from yolo_attn.compare.comparison import Comparison, _check_ours, _checked
@@ -96,6 +97,39 @@ def test_what_no_training_has_left_is_not_removed_for_one(tmp_path):
     with pytest.raises(UserError, match="seed-0: it holds no training, and one is to lie there; move it away"):
         run_all([job(tmp_path)], ["cpu"], 1, lambda *_: None)
     assert (job(tmp_path).folder / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("sign", ["log", "failed.json", "metrics.json"])
+def test_no_sign_but_a_training_of_ours_lets_files_go(tmp_path, sign):
+    """A log beside it outlives folders, and other programs write a metrics.json, too."""
+    folder = job(tmp_path).folder
+    (folder / "weights").mkdir(parents=True)
+    (folder / "weights/best.pt").write_text("years of work")
+    (folder / "results.csv").write_text("years of work")
+    if sign == "log":
+        job(tmp_path).log.write_text("an earlier training")
+    else:
+        (folder / sign).write_text('{"error": "memory", "versions": [1, 2]}')
+    before = contents(folder)
+    with pytest.raises(UserError, match=r"move (it|the file) away"):
+        run_all([job(tmp_path)], ["cpu"], 1, lambda *_: None)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "costs.json", *(f"runs/base/seed-0/{n}.json" for n in ("run", "metrics"))]
+)
+def test_files_of_a_comparison_that_are_not_plain_are_not_waited_for(tmp_path, name, capfd):
+    shutil.copy(ROOT / "docs/measured/study/manifest.json", tmp_path / "manifest.json")
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    if "metrics" in name:
+        (file.parent / "run.json").write_text('{"variant": "base", "seed": 0, "epochs": 1, "seconds": 1}')
+    os.mkfifo(file)
+    assert main(["compare", "--base", "yolov8n.yaml", "--report-only", "--output", str(tmp_path)]) in (0, 2)
+    output = capfd.readouterr()
+    assert "FIFO" in output.out + output.err + "".join(f.read_text() for f in tmp_path.glob("report.md"))
 
 
 def test_what_cannot_be_removed_is_told(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from ultralytics.utils import LOGGER
 
 from yolo_attn.coco import CACHE_VARIABLE
 from yolo_attn.files import TEMPORARY, expanded, write_bytes
+from yolo_attn.reading import chunks
 
 VERSION = "4"
 """Changes with any change of what is kept."""
@@ -50,12 +51,8 @@ def key_of(content: Path | bytes, kind: str) -> str:
         kind: What is made of it.
     """
     digest = hashlib.blake2b(f"{VERSION} {kind} ".encode(), digest_size=20)
-    if isinstance(content, bytes):
-        digest.update(content)
-    else:
-        with content.open("rb") as stream:
-            while chunk := stream.read(2**20):
-                digest.update(chunk)
+    for part in [content] if isinstance(content, bytes) else chunks(content):
+        digest.update(part)
     return f"{kind}-{digest.hexdigest()}"
 
 

@@ -14,6 +14,7 @@ from yolo_attn.coco.labels import Labels, make_labels
 from yolo_attn.coco.pictures import find_pictures
 from yolo_attn.coco.problems import LISTED, Problems
 from yolo_attn.files import write_json
+from yolo_attn.reading import LARGEST_RECORD, read_plain
 
 FILE_NAME = "data_report.json"
 """The report's name in a run folder."""
@@ -51,7 +52,7 @@ class SplitReport:
     def save(self, folder: Path, split: str) -> None:
         """Put it under the split's name into the data_report.json of a run folder."""
         file = folder / FILE_NAME
-        others = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        others = json.loads(read_plain(file, LARGEST_RECORD)) if file.exists() else {}
         write_json(file, {**others, split: self.as_json()})
 
 

@@ -28,6 +28,7 @@ from yolo_attn.engine.validator import versions
 from yolo_attn.errors import RunError, UserError
 from yolo_attn.files import TEMPORARY, check_apart, check_writable, remove_temporaries, write_json, write_text
 from yolo_attn.plugin.yamls import read_model
+from yolo_attn.reading import LARGEST_YAML, chunks, read_plain
 
 MANIFEST = "manifest.json"
 
@@ -198,8 +199,10 @@ def _checked(comparison: Comparison) -> tuple[SimpleNamespace, dict[str, Any]]:
 def _weights(given: str | None) -> Weights | None:
     if given is None:
         return None
-    file = Path(given).absolute()
-    return Weights(str(file), hashlib.sha256(file.read_bytes()).hexdigest())
+    file, digest = Path(given).absolute(), hashlib.sha256()
+    for part in chunks(file):
+        digest.update(part)
+    return Weights(str(file), digest.hexdigest())
 
 
 def _training(comparison: Comparison, manifest: Manifest, variant: Variant, seed: int) -> Training:
@@ -249,7 +252,7 @@ def _joined(folder: Path, manifest: Manifest, models: Sequence[Model]) -> Manife
             raise UserError(f"{file}: {told} now; choose another --output")
     for model in models:
         known = _model_file(folder, manifest.base, model.variant)
-        if known.exists() and known.read_text(encoding="utf-8") != model.text:
+        if known.exists() and read_plain(known, LARGEST_YAML) != model.text.encode():
             raise UserError(f"{known}: {manifest.base} gives another model by now; choose another --output")
     variants = {variant.name: variant for variant in (*before.variants, *manifest.variants)}
     return replace(

@@ -17,7 +17,7 @@ from yolo_attn.coco.source import as_list, parts_of
 from yolo_attn.compare.study import Data
 from yolo_attn.engine.data import chosen, describe, fraction_of
 from yolo_attn.engine.tasks import TASKS
-from yolo_attn.reading import open_plain
+from yolo_attn.reading import chunks, open_plain
 
 NOT_FOUND = -1
 """Stands for the size of a file that is not there."""
@@ -61,7 +61,8 @@ def read_data(args: SimpleNamespace) -> Examined:
     for split in splits:
         index, _, folders = chosen(args, described, split, described["categories"], fraction_of(args, split))
         for file in index.files:
-            digest.update(file.read_bytes())
+            for part in chunks(file):
+                digest.update(part)
         finders = [Finder(folder) for folder in folders]
         for name, row in zip(index.file_names, index.file_of.tolist(), strict=True):
             digest.update(f"{name}\0{_size_of(finders[row], name)}\0".encode(errors="surrogatepass"))
@@ -89,14 +90,15 @@ def _plain_splits(args: SimpleNamespace, splits: Iterable[str]) -> list[Path]:
 def _plain_content(args: SimpleNamespace, places: Iterable[Path]) -> Iterator[bytes]:
     """What tells one data set in Ultralytics' own format from another."""
     if Path(args.data).is_file():
-        yield Path(args.data).read_bytes()
+        yield from chunks(args.data)
     for place in places:
         pictures = list(_pictures(place))
         for file in pictures:
             size = file.stat().st_size if file.is_file() else NOT_FOUND
             yield f"{file}\0{size}\0".encode(errors="surrogateescape")
         for label in map(Path, img2label_paths(list(map(str, pictures))) if args.task != "classify" else ()):
-            yield label.read_bytes() + b"\0" if label.is_file() else b"\0"
+            yield from chunks(label) if label.is_file() else ()
+            yield b"\0"
 
 
 def _pictures(place: Path) -> Iterator[Path]:

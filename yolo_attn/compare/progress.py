@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from yolo_attn.compare.runner import Job
+from yolo_attn.errors import UserError
+from yolo_attn.reading import LARGEST_RECORD, read_plain
 
 SCORES = ("metrics/COCO_AP", "metrics/mAP50-95(B)", "metrics/accuracy_top1")
 """Columns of a training's results.csv, of which the first that is there is shown."""
@@ -111,10 +113,10 @@ class Progress:
 def progress_of(run: Path) -> tuple[int, float, float | None]:
     """How many epochs a training has behind it, the seconds that they took, and the last one's score."""
     try:
-        header, *rows = (run / "results.csv").read_text(encoding="utf-8").splitlines()
+        header, *rows = read_plain(run / "results.csv", LARGEST_RECORD).decode().splitlines()
         last = dict(zip((name.strip() for name in header.split(",")), map(float, rows[-1].split(",")), strict=True))
         return int(last["epoch"]), last["time"], next((last[name] for name in SCORES if name in last), None)
-    except (OSError, ValueError, IndexError, KeyError):
+    except (UserError, OSError, ValueError, IndexError, KeyError):
         return 0, 0.0, None
 
 

@@ -21,15 +21,18 @@ from yolo_attn.compare.devices import alone
 from yolo_attn.compare.processes import python
 from yolo_attn.compare.study import Variant, read_run, run_folder
 from yolo_attn.engine.run import Training
-from yolo_attn.engine.run_folder import clear
+from yolo_attn.engine.run_folder import check_replaceable, clear, is_run
 from yolo_attn.errors import RunError, UserError
-from yolo_attn.files import told, write_json
+from yolo_attn.files import check_plain_file, told, write_json
 
 LOCK = ".lock"
 """File in a comparison's folder that the process which works on it holds."""
 
 PAUSE = 0.5
 """Seconds between two looks at the trainings."""
+
+END_OF_LOG = 2**16
+"""Bytes of a log, its last, in which the reason of a failure is looked for."""
 
 PATIENCE = 10.0
 """Seconds that a training has to end in, once it is told to."""
@@ -154,16 +157,20 @@ def _clear(job: Job) -> None:
     """Remove what an earlier training has left.
 
     Raises:
-        UserError: If there is no sign that a training has, or a link leads elsewhere.
+        UserError: If it may be somebody's work, or a link leads elsewhere.
         RunError: If it cannot be removed.
     """
-    for place in (job.folder, job.folder / "weights", job.log):
+    for place in (job.folder, job.log):
         if place.is_symlink():
             raise UserError(f"{place}: it is a link, and a training would write through it; move it away")
+    if job.log.exists():
+        check_plain_file(job.log)
     if not job.folder.exists():
         return
-    if not any(file.exists() for file in (job.log, job.folder / "args.yaml", job.folder / "failed.json")):
+    begun = is_run(job.folder) or (job.folder / "failed.json").exists()
+    if not begun and any(place.name != "weights" for place in job.folder.iterdir()):
         raise UserError(f"{job.folder}: it holds no training, and one is to lie there; move it away")
+    check_replaceable(job.folder)
     try:
         clear(job.folder)
     except OSError as error:
@@ -177,7 +184,7 @@ def _settle(job: Job, process: "subprocess.Popen[str]") -> None:
         process.stdin.close()
     if job.failed or job.finished:
         return
-    printed = re.split("[\r\n]+", job.log.read_text(encoding="utf-8", errors="replace").strip())
+    printed = re.split("[\r\n]+", _end_of(job.log).strip())
     reason = printed[-1].strip() or "it printed nothing"
     if process.returncode < 0:
         memory = ", as the system does when memory is short" if process.returncode == -signal.SIGKILL else ""
@@ -185,6 +192,12 @@ def _settle(job: Job, process: "subprocess.Popen[str]") -> None:
     elif not process.returncode:
         reason = str(read_run(job.study, job.variant.name, job.seed).error)
     write_json(job.folder / "failed.json", {"error": reason})
+
+
+def _end_of(log: Path) -> str:
+    with log.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - END_OF_LOG))
+        return stream.read().decode(errors="replace")
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from yolo_attn.errors import UserError, one_line
+from yolo_attn.reading import LARGEST_RECORD, read_plain
 
 T = TypeVar("T")
 
@@ -207,10 +208,10 @@ def run_folder(folder: Path, variant: str, seed: int) -> Path:
 
 
 def _read(file: Path, kind: type[T]) -> T:
+    if not file.exists():
+        raise UserError(f"{file}: not found; expected the folder of a comparison")
     try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: not found; expected the folder of a comparison") from error
+        return msgspec.json.decode(read_plain(file, LARGEST_RECORD), type=kind)
     except OSError as error:
         raise UserError(f"{file}: cannot read it: {error.strerror or error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -236,10 +237,10 @@ def read_run(study: Path, variant: str, seed: int) -> Run:
     try:
         if not (folder / "run.json").exists():
             failed = folder / "failed.json"
-            told = str(json.loads(failed.read_bytes())["error"]) if failed.exists() else "not finished"
+            told = str(json.loads(read_plain(failed, LARGEST_RECORD))["error"]) if failed.exists() else "not finished"
             return Run(variant, seed, folder, error=" ".join(told.split()))
         record = _read(folder / "run.json", Record)
-        content = json.loads((folder / "metrics.json").read_bytes())
+        content = json.loads(read_plain(folder / "metrics.json", LARGEST_RECORD))
         own = content.get("ultralytics", {})
         source = content if "AP" in content else own
         per_class = {name: _numbers(scores) for name, scores in source.get("per_class", {}).items()}

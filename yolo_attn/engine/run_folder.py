@@ -37,11 +37,11 @@ def is_run(folder: Path) -> bool:
     """Whether a folder is a run's, of whichever release.
 
     A training begins with an args.yaml that says `mode: train`; an empty one is what a full disk leaves. A validation
-    ends with a metrics.json that says by which versions.
+    ends with a metrics.json that says by which version of this package.
     """
     args, metrics = _begin(folder / "args.yaml"), _begin(folder / "metrics.json")
     trained = args is not None and (not args or re.search(rb"^mode: train\r?$", args, re.MULTILINE))
-    return bool(trained or (metrics and b'"versions"' in metrics))
+    return bool(trained or (metrics and b'"versions"' in metrics and b'"yolo_attn"' in metrics))
 
 
 def _begin(file: Path) -> bytes | None:

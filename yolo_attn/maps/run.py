@@ -25,6 +25,7 @@ from yolo_attn.maps.page import Section, write_page
 from yolo_attn.maps.source import find_pictures, read_picture
 from yolo_attn.plugin.gate_statistics import DEAD, GateStatistics, percent
 from yolo_attn.plugin.gates import attention_layers
+from yolo_attn.reading import LARGEST_RECORD, read_plain
 from yolo_attn.tables import aligned
 
 FOLDER = Path("runs/attention-maps")
@@ -133,8 +134,8 @@ def _written(folder: Path) -> set[str]:
         UserError: If it holds a file of somebody else's under a name such as this command gives.
     """
     try:
-        names = {*map(str, json.loads((folder / NUMBERS).read_bytes())["files"])}
-    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is not ours
+        names = {*map(str, json.loads(read_plain(folder / NUMBERS, LARGEST_RECORD))["files"])}
+    except (UserError, OSError, ValueError, TypeError, KeyError):  # there is none, or it is not ours
         names = set()
     for file in sorted(folder.glob("*")):
         if OURS.fullmatch(file.name) and file.name not in names:
