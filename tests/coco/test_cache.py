@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import resource
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -216,7 +217,7 @@ def test_many_writers_at_once(kept, annotations):
     (file,) = kept()
     file.unlink()
     with ThreadPoolExecutor(8) as pool:
-        for index in pool.map(lambda _: read._read.__wrapped__(annotations, "detect", 0, 2**20), range(40)):
+        for index in pool.map(lambda _: read._read.__wrapped__(annotations, "detect", (), 2**20), range(40)):
             assert_same(index, first)
     assert kept() == [file]
 
@@ -232,6 +233,19 @@ def test_another_content_has_another_key(kept, annotations, tmp_path):
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert "CIRCLE" in read_afresh(file).category_names
     assert len(kept()) == 2
+
+
+def test_a_json_that_is_written_anew_is_read_anew(annotations, tmp_path):
+    """In one process, with the size and time that it had."""
+    file = tmp_path / "own.json"
+    text = annotations.read_text()
+    file.write_text(text)
+    stat = file.stat()
+    assert "circle" in read_index(file).category_names
+    time.sleep(0.05)  # the clock of the file system ticks
+    file.write_text(text.replace("circle", "CIRCLE"))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "CIRCLE" in read_index(file).category_names
 
 
 def test_full_disk_is_only_told_of(kept, annotations, caplog):

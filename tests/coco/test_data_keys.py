@@ -115,6 +115,43 @@ def test_a_class_that_one_split_lacks_stays_a_class(cells, tmp_path):
     assert described(cells("whole.yaml", nc=3), splits=("val",))[1]["nc"] == 3
 
 
+def categories_left(folder, split, number):
+    """Take categories, and their annotations, out of a split."""
+    content = json.loads((folder / f"{split}.json").read_text())
+    content["categories"] = content["categories"][:number]
+    content["annotations"] = content["annotations"][:number]
+    (folder / f"{split}.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(("split", "classes"), [("train", 2), ("val", 3)])
+@pytest.mark.parametrize("splits", [("train", "val"), ("val",)])
+def test_nc_is_the_number_of_classes_that_a_training_has(cells, tmp_path, split, classes, splits):
+    """Whatever other splits have, and whichever is asked for alone."""
+    file = cells(nc=classes)
+    categories_left(tmp_path, split, 2)
+    described(file, splits=splits)
+
+
+@pytest.mark.parametrize(("split", "classes"), [("train", 2), ("val", 3)])
+def test_nc_of_another_split_is_refused(cells, tmp_path, split, classes):
+    file = cells(nc=5 - classes)
+    categories_left(tmp_path, split, 2)
+    with pytest.raises(UserError, match=f"nc is {5 - classes}, and train has {classes} categories; names says which"):
+        described(file)
+
+
+def test_nc_counts_the_categories_of_all_jsons_of_a_split(cells, tmp_path):
+    places = {"train": ["images", "images"], "annotations": {"train": ["train.json", "val.json"], "val": "val.json"}}
+    for nc, refused in ((3, False), (2, True)):
+        file = cells(nc=nc, **places)
+        categories_left(tmp_path, "val", 2)
+        if refused:
+            with pytest.raises(UserError, match="nc is 2, and train has 3 categories"):
+                described(file)
+        else:
+            assert described(file)[1]["nc"] == 3
+
+
 IDENTITY = list(range(17))
 
 
@@ -141,7 +178,7 @@ def test_names_of_keypoints_are_handed_on(cells):
 
 
 CONTRADICTIONS = [
-    ({"nc": 1}, "detect", "nc is 1, and the JSON has 3 categories; names says which of them are used"),
+    ({"nc": 1}, "detect", "nc is 1, and train has 3 categories; names says which of them are used"),
     ({"nc": 2, "names": ["RBC"]}, "detect", "nc is 2, and names has 1: RBC"),
     ({"nc": "many"}, "detect", "nc is 'many'; expected the number of classes"),
     ({"names": ["RCB", "WBC"]}, "detect", "names has RCB, which no JSON has; near are RBC"),

@@ -126,6 +126,11 @@ AS_IF = {
         None,
         {"repeated annotation id": 1},
     ),
+    "repeated null as annotation id": (
+        many(*(lambda content, n=n: content["annotations"][n].update(id=None) for n in (1, 4))),
+        None,
+        {"repeated annotation id": 1},
+    ),
     "no iscrowd": (put("annotations", 0, iscrowd=None), None, {}),
     "iscrowd as text": (
         many(put("annotations", 0, iscrowd="0"), put("annotations", 3, iscrowd="1")),

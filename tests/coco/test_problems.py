@@ -62,7 +62,7 @@ def test_bad_annotations_take_no_memory():
 class Nameless:
     """An annotation whose outline and keypoints are none."""
 
-    id = 1
+    called = "annotation 1"
     segmentation = msgspec.Raw(b"null")
     keypoints = None
 

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolo_attn.coco.annotations import KeypointAnnotation, MaskAnnotation
 from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.read import read_index
 from yolo_attn.coco.run_lengths import counts_of, decode_mask, number_of_runs
@@ -176,7 +176,7 @@ def test_numbers_as_text_and_one_flat_list_are_a_polygon(written):
 
 
 def annotation(**values):
-    return SimpleNamespace(id=1, **values)
+    return (KeypointAnnotation if "keypoints" in values else MaskAnnotation)(id=1, **values)
 
 
 def keypoints(*values):

@@ -18,13 +18,18 @@ from yolo_attn.coco.values import LARGEST_ID, area_in, box_in, id_in, is_crowd, 
 class Annotation(msgspec.Struct, gc=False):
     """An annotation of the JSON."""
 
-    id: Any = None
+    id: Any = msgspec.UNSET
     image_id: Any = None
     category_id: Any = None
     bbox: Any = None
     area: Any = None
     iscrowd: Any = 0
     ignore: Any = 0
+
+    @property
+    def called(self) -> str:
+        """What messages call it."""
+        return "annotation without id" if self.id is msgspec.UNSET else f"annotation {brief(self.id)}"
 
 
 class MaskAnnotation(Annotation, gc=False):
@@ -109,11 +114,11 @@ def read_annotations(
         if image_at is None or category_at is None or box is None:
             lack = "image" if image_at is None else "category" if category_at is None else "bbox"
             found = {"image": image, "category": category, "bbox": annotation.bbox}[lack]
-            problems.add(LACKS[lack], [f"annotation {brief(annotation.id)}, {lack} {brief(found)}"])
+            problems.add(LACKS[lack], [f"{annotation.called}, {lack} {brief(found)}"])
             continue
         known = id_in(annotation.id)
         whole = type(known) is int and 0 <= known < LARGEST_ID
-        if not whole:
+        if not whole and (known is not None or annotation.id is None):
             other_ids[known] += 1
         ids.append(known if whole else -1)
         image_of.append(image_at)
@@ -124,13 +129,13 @@ def read_annotations(
         crowd.append(is_crowd(annotation.iscrowd))
         if not (whole and known and area is not None and annotation.iscrowd in (0, 1) and not annotation.ignore):
             for odd in _oddities(annotation, known, area):
-                problems.add(odd, [f"annotation {brief(annotation.id)}"])
+                problems.add(odd, [annotation.called])
         if task != "detect":
             annotation.bbox = annotation.area = None
             details.append(annotation)
     whole_ids = np.array(ids, dtype=np.int64)
     values, counts = np.unique(whole_ids[whole_ids >= 0], return_counts=True)
-    repeated = [*values[counts > 1].tolist(), *(i for i, count in other_ids.items() if count > 1 and i is not None)]
+    repeated = [*values[counts > 1].tolist(), *(i for i, count in other_ids.items() if count > 1)]
     problems.add(
         "repeated annotation id, each is taken where COCO's own tools take the last one again",
         (f"annotation {brief(i)}" for i in repeated),
@@ -150,7 +155,7 @@ def _oddities(annotation: Annotation, known: Any, area: float | None) -> Iterato
     """What of an annotation is taken otherwise than COCO's own tools may take it."""
     if known == 0 or number_in(known) == 0:
         yield ZERO
-    if known is None and annotation.id is not None:
+    if known is None and annotation.id not in (None, msgspec.UNSET):
         yield ODD_ID
     if area is None and annotation.area is not None:
         yield ODD_AREA

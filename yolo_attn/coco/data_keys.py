@@ -1,7 +1,7 @@
 """What a COCO data YAML says beside where its files are: heeded, refused where it contradicts the JSON, or reported."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -57,16 +57,22 @@ class Keys:
             _report(f"{self.file}: names leaves out {less:,} annotations of {_few(others)} in {index.file}")
         return left
 
-    def check_classes(self, categories: Sequence[Sequence[str]]) -> str:
-        """What of names and nc contradicts the categories of the JSONs; empty where nothing does."""
-        known = list(dict.fromkeys(name for names in categories for name in names))
+    def check_classes(self, categories: Mapping[str, Sequence[str]]) -> str:
+        """What of names and nc contradicts the categories; empty where nothing does.
+
+        Args:
+            categories: Those of each split, the one that says the classes first.
+        """
+        known = list(dict.fromkeys(name for names in categories.values() for name in names))
         missing = [name for name in self.names or () if name not in known]
         if missing:
             near = get_close_matches(missing[0], known, n=3)
             hint = f"near are {_few(near)}" if near else f"expected some of {_few(known)}"
             return f"names has {_few(missing)}, which no JSON has; {hint}"
-        if self.names is None and self.number not in {None, len(known), *map(len, categories)}:
-            return f"nc is {self.number:g}, and the JSON has {len(known)} categories; names says which of them are used"
+        split, classes = next(iter(categories.items()))
+        if self.names is None and self.number not in {None, len(classes)}:
+            found = f"nc is {self.number:g}, and {split} has {len(classes)} categories"
+            return f"{found}; names says which of them are used"
         return ""
 
     def _check_keypoints(self, index: CocoIndex) -> None:

@@ -39,7 +39,7 @@ def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
     try:
         with open_plain(file, LARGEST_JSON) as stream:
             found = os.fstat(stream.fileno())
-        return _read(file.resolve(), task, found.st_mtime_ns, found.st_size)
+        return _read(file.resolve(), task, (found.st_mtime_ns, found.st_ctime_ns, found.st_ino), found.st_size)
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot read it: {getattr(error, 'strerror', None) or error}") from error
     except MemoryError as error:
@@ -47,7 +47,7 @@ def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
 
 
 @functools.lru_cache(maxsize=8)
-def _read(file: Path, task: str, mtime_ns: int, size: int) -> CocoIndex:
+def _read(file: Path, task: str, written: tuple[int, ...], size: int) -> CocoIndex:
     if size < cache.WORTHWHILE:
         return _build(file, decode(file, read_json(file)), task)
     known = cache.load(cache.key_of(file, f"index-{task}"))

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from ultralytics.data.converter import merge_multi_segment
 
-from yolo_attn.coco.index import brief
 from yolo_attn.coco.problems import Problems
 from yolo_attn.coco.run_lengths import number_of_runs, pixels_of
 from yolo_attn.coco.strings import Strings
@@ -54,13 +53,13 @@ def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems:
     for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
         mask, dropped, size = _usable_mask(annotation.segmentation)
         if mask and dropped:
-            problems.add("polygon without three corners of finite numbers, its others are taken", [_called(annotation)])
+            problems.add("polygon without three corners of finite numbers, its others are taken", [annotation.called])
         if mask is None:
-            problems.add("annotation without a usable segmentation, its box is taken", [_called(annotation)])
+            problems.add("annotation without a usable segmentation, its box is taken", [annotation.called])
             corners = np.clip([x, y, x + w, y, x + w, y + h, x, y + h], -LARGEST_NUMBER, LARGEST_NUMBER)
             mask = msgspec.json.encode([corners.tolist()])
         if size > 2 * MOST_CORNERS:
-            problems.add(SIMPLIFIED, [_called(annotation)])
+            problems.add(SIMPLIFIED, [annotation.called])
         masks.append(mask)
     return Strings.of(masks)
 
@@ -100,7 +99,7 @@ def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, n
             f"{file}: {having:,} of {len(found):,} annotations have keypoints, {number:,} each; "
             "leave out those that have none, or most of them"
         )
-    missing = (_called(a) for a, points in zip(annotations, found, strict=True) if points is None)
+    missing = (a.called for a, points in zip(annotations, found, strict=True) if points is None)
     problems.add("annotation without usable keypoints, it teaches its box alone", missing)
     none = np.zeros((number, 3))
     return np.stack([none if points is None else points for points in found])
@@ -123,10 +122,10 @@ def count_keypoints(
             continue
         number = number_in(given)
         if number is None or not number.is_integer() or not 0 <= number < LARGEST_NUMBER:
-            problems.add("num_keypoints that is no whole number, counted anew", [_called(annotation)])
+            problems.add("num_keypoints that is no whole number, counted anew", [annotation.called])
         elif number != counts[row]:
             problems.add(
-                "num_keypoints that is not the number of labelled keypoints, it is heeded", [_called(annotation)]
+                "num_keypoints that is not the number of labelled keypoints, it is heeded", [annotation.called]
             )
             counts[row] = int(number)
     return counts
@@ -221,11 +220,6 @@ def _usable_mask(text: msgspec.Raw) -> tuple[bytes | None, bool, int]:
 def _is_polygon(points: list[Any]) -> bool:
     """Whether these numbers are at least three corners of sensible size."""
     return len(points) >= 6 and len(points) % 2 == 0 and max(points) < LARGEST_NUMBER and min(points) > -LARGEST_NUMBER
-
-
-def _called(annotation: Any) -> str:
-    """What messages call an annotation."""
-    return f"annotation {brief(annotation.id)}"
 
 
 def _triples(text: msgspec.Raw) -> NDArray[np.float64] | None:

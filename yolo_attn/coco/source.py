@@ -185,22 +185,29 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]
         sources = _places_in(data, described, annotations, splits)
     else:
         raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
-    categories = []
+    categories: dict[str, list[str]] = {split: [] for split in splits}
     for split, places in sources.items():
         for file, folders in places:
             index = read_index(file, task)
-            categories.append(index.category_names)
+            categories[split] = _with_names(categories[split], index)
             images = _find_images(index, folders)
             further = {} if index.keypoints is None else keys.further
             loaded[split].append(Split(keys.applied(index), (images,), (keys.names,), further))
     if keys.check_classes(categories):
         others = [split for split in SPLITS if split not in splits and _has(data, split, task)]
-        for places in _places_in(data, described, annotations or {}, others).values():
-            categories += [read_index(file, task).category_names for file, _ in places]
-        contradiction = keys.check_classes(categories)
+        for split, places in _places_in(data, described, annotations or {}, others).items():
+            categories[split] = []
+            for file, _ in places:
+                categories[split] = _with_names(categories[split], read_index(file, task))
+        contradiction = keys.check_classes({split: categories[split] for split in SPLITS if split in categories})
         if contradiction:
             raise UserError(f"{data}: {contradiction}")
     return loaded
+
+
+def _with_names(names: Sequence[str], index: CocoIndex) -> list[str]:
+    """Names of categories, and those that only an index has behind them."""
+    return list(dict.fromkeys([*names, *index.category_names]))
 
 
 def is_coco_format(data: object) -> bool:
