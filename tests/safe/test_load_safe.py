@@ -316,3 +316,25 @@ def test_layers_that_were_not_imported_are_named(tmp_path):
     assert (
         "for layers of your own give --import my_layers, from its folder or with that on PYTHONPATH" in refused.stderr
     )
+
+
+@pytest.mark.parametrize(
+    "key", ["model." + "9" * 5_000 + ".w", "model.0.a.", "model.0..w", "model.0." + "a." * 99 + "w"]
+)
+def test_tensors_whose_names_are_no_rows_are_no_state_dict(key, tmp_path):
+    torch.save({key: torch.ones(2)}, tmp_path / "x.pt")
+    with pytest.raises(UserError, match="it holds tensors named model"):
+        yolo_attn.load_safe(tmp_path / "x.pt")
+
+
+def test_an_entry_whose_name_cannot_be_decoded_is_a_broken_file(tmp_path):
+    """The zip file's directory has a good name for it."""
+    file = save(build("yolov8n.yaml"), tmp_path / "model.pt")
+    content = bytearray(file.read_bytes())
+    local, central = (content.index(b"/data/0", start) for start in (0, content.index(b"PK\x01\x02")))
+    content[local] = 0xFF
+    for flags in (content.rindex(b"PK\x03\x04", 0, local) + 7, content.rindex(b"PK\x01\x02", 0, central) + 9):
+        content[flags] |= 8  # its names are UTF-8
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="its tensors cannot be read"):
+        yolo_attn.load_safe(file)

@@ -21,7 +21,7 @@ SAFE_VARIABLE = "YOLO_ATTN_SAFE_WEIGHTS"
 PICKLED = (".pt", ".pth")
 """How files of checkpoints and of state dicts end, but for safetensors."""
 
-KEY = re.compile(r"^(?:module\.|model\.)?(model\.(\d+)\..+)$")
+KEY = re.compile(r"(?:module\.|model\.)?(model\.([0-9]{1,9})(?:\.[^.]{1,200}){1,50})")
 """A tensor's name in a model of Ultralytics', its row in it; in front of it what parallel training or `YOLO` puts."""
 
 TENSORS = (Tensor, TensorRecord)
@@ -201,7 +201,7 @@ def _tensors(content: Any) -> dict[str, Any] | None:
     content = _unwrapped(content)
     if not isinstance(content, dict) or not all(isinstance(value, TENSORS) for value in content.values()):
         return None
-    named = {match[1]: content[key] for key in content if (match := KEY.match(str(key)))}
+    named = {match[1]: content[key] for key in content if (match := KEY.fullmatch(str(key)))}
     return named if named and len(named) == len(content) else None
 
 
