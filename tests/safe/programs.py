@@ -76,6 +76,27 @@ def whole(value):
     return PROTO + value + pickle.STOP
 
 
+def colliding(bits=18):
+    """Integers in whose dictionary CPython looks for one, the first of them, at most of the others' places."""
+    mask = 2**bits - 1
+    filled = [7]  # a look-up goes on to five times the place and one, once the key's higher bits are used up
+    while len(filled) < 0.64 * mask:
+        filled.append((5 * filled[-1] + 1) & mask)
+    order = {place: index for index, place in enumerate(filled)}
+
+    def begins(key):
+        """Where in `filled` a look-up's last part begins; the length of it if it ends before."""
+        place = key & mask
+        while key:
+            if place not in order:
+                return len(filled)
+            key >>= 5
+            place = (5 * place + key + 1) & mask
+        return order.get(place, len(filled))
+
+    return [min((filled[0] + (number << bits) for number in range(1, 4_000)), key=begins), *filled]
+
+
 def attacks(canary):
     """Programs and files by name, each of which runs code, changes a class or takes memory where it is believed.
 
@@ -91,6 +112,7 @@ def attacks(canary):
     rebuild_type = name("torch._tensor", "_rebuild_from_type_v2")
     attribute = name("builtins", "getattr")
     floats = np.zeros(4, np.float32).tobytes()
+    slow, *others = map(number, colliding())
     programs = {
         "reduce_system": call(system, touch),
         "reduce_eval": call(evaluate, code),
@@ -215,6 +237,19 @@ def attacks(canary):
         + (pickle.DUP + pickle.TUPLE2) * 70
         + touch
         + pickle.SETITEM,
+        "keys_that_collide": pickle.EMPTY_DICT
+        + pickle.MARK
+        + b"".join(key + pickle.NONE for key in others)
+        + (slow + pickle.NONE) * 400_000
+        + pickle.SETITEMS,
+        "members_that_collide": pickle.PROTO
+        + b"\x04"
+        + pickle.EMPTY_SET
+        + pickle.MARK
+        + b"".join(others)
+        + slow * 800_000
+        + pickle.ADDITEMS,
+        "a_key_twice": pickle.EMPTY_DICT + (text("model") + pickle.NONE + pickle.SETITEM) * 2,
         "lists_that_double": pickle.EMPTY_LIST + (pickle.DUP + pickle.TUPLE2) * 70,
         "a_list_in_itself": pickle.EMPTY_LIST + pickle.DUP + pickle.APPEND,
         "a_record_in_itself": call(system, touch) + pickle.DUP + pickle.BUILD,

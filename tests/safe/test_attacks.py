@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import random
 import subprocess
 import sys
@@ -23,7 +24,8 @@ TINY = {
 
 INERT = {
     "extra_call", "extra_class_state", "forward_hook", "module_attribute",
-    "class_name_call", "train_args_call", "optimizer_calls",
+    "class_name_call", "train_args_call", "optimizer_calls", "settings_of_lists", "attributes_of_lists",
+    "deep_paths", "paths_that_double", "long_paths", "long_names",
 }  # fmt: skip
 """Working checkpoints with something evil beside the model, which is never made."""
 
@@ -68,6 +70,22 @@ def evil_checkpoints(folder):
     def names(model):
         model.names = {0: run}
 
+    def lists(model):
+        for part in model.model.modules():
+            vars(part).update(dict.fromkeys(("training", "np", "type", "_note"), many))
+
+    def parts(model):
+        more = model.model[0]._modules[long] = torch.nn.Module()
+        more._modules.update({str(number): torch.nn.Module() for number in range(5_000)})
+
+    long, many, deep, double = "a" * 2**20, [None], pathlib.Path("a"), pathlib.Path("a")
+    for _ in range(6):
+        many = [many] * 9
+    for _ in range(3_000):
+        deep = Call(pathlib.PosixPath, deep)
+    for _ in range(40):
+        double = Call(pathlib.PosixPath, double, double)
+
     found = {
         "0_good": {"model": tiny(), "train_args": {"imgsz": 64}},
         "0_refused": {"model": None},
@@ -81,6 +99,13 @@ def evil_checkpoints(folder):
         "model_is_a_call": {"model": run},
         "model_is_a_class": {"model": torch.nn.Module},
         "ema_is_a_call": {"model": tiny(), "ema": run},
+        "settings_of_lists": {"model": tiny(), "train_args": {f"key{number}": many for number in range(2_000)}},
+        "attributes_of_lists": with_part(lists),
+        "deep_paths": {"model": tiny(), "train_args": {"data": deep}},
+        "paths_that_double": {"model": tiny(), "train_args": {"data": double}},
+        "long_paths": {"model": tiny(), "train_args": {"data": Call(pathlib.PosixPath, *[long] * 5_000)}},
+        "long_names": with_part(lambda model: setattr(model, "names", {number: [long] for number in range(5_000)})),
+        "long_parts": with_part(parts),
         "class_of_a_file": {"model": late_class.Wicked()},
     }
     return found
@@ -117,6 +142,9 @@ def evil_yamls():
         "row_option_deep": (row(-1, 1, "nn.Identity", ["[" * 10_000]), "option"),
         "download": (row(-1, 1, "TorchVision", [16, "fcn_resnet50", "DEFAULT", True, 2]), "fcn_resnet50"),
         "download_of_a_detector": (row(-1, 1, "TorchVision", [16, "maskrcnn_resnet50_fpn", "DEFAULT"]), "maskrcnn"),
+        "activation_real": ({"activation": 'nn.Linear(9_000, 9_000, device="cpu")'}, "those of any model"),
+        "activation_loop": ({"activation": "nn.LSTM(1, 1, num_layers=10_000_000)"}, "far more layers"),
+        "row_real": (row(-1, 60, "nn.Linear", [9_000, 9_000, True, "'cpu'"]), "those of any model"),
         "repeats": (row(-1, 10**8, "nn.Identity", []), "the number 100000000"),
         "repeats_by_depth": ({**row(-1, 1_000, "nn.Identity", []), "depth_multiple": 1e6}, f"at most {MOST_LAYERS:,}"),
         "repeats_as_text": (row(-1, "100000000", "nn.Identity", []), ""),
@@ -126,6 +154,8 @@ def evil_yamls():
         "huge_width": (row(-1, 1, "Conv", [10**12, 3]), "the number 1000000000000"),
         "wide": (row(-1, 1, "Conv", [1_000_000, 3]), ""),
         "huge_map": (row(-1, 1, "nn.Upsample", ["None", 100_000, "nearest"]), "elements"),
+        "many_maps": (row(-1, 6, "nn.Upsample", [[4_000, 4_000]]), "those of any model"),
+        "many_parameters": (row(-1, 400, "nn.Linear", [2_000, 2_000]), "those of any model"),
         "infinite": (row(-1, 1, "Conv", [float("nan"), 3]), "the number nan"),
         "rows": ({"backbone": [first] * 2_000, "head": head}, f"expected at most {MOST_ROWS:,}"),
         "deep_rows": ({"backbone": deep, "head": head}, "deeper"),
@@ -159,8 +189,13 @@ def check_nothing_happened(told):
 
 
 def write_checkpoints(folder):
-    for key, content in evil_checkpoints(folder).items():
-        torch.save(content, folder / f"{key}.pt")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        for key, content in evil_checkpoints(folder).items():
+            torch.save(content, folder / f"{key}.pt")
+    finally:
+        sys.setrecursionlimit(limit)
     del sys.modules["wicked_module"]
 
 

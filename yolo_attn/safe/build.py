@@ -38,7 +38,17 @@ SIZE = 256
 """Picture size, pixels, at which Ultralytics runs a model once while it builds it."""
 
 MOST_ELEMENTS = 2**27
-"""Of a map at this size; YOLOv8x has 1.3 million."""
+"""Of a map at this size, or of a parameter; YOLOv8x has 4 million."""
+
+MOST_BUILT = 2**31
+"""Elements of all that PyTorch returns while layers are built, each parameter some three times; ResNet-50 with GAM in
+every block has 0.6 billion."""
+
+MOST_MAPS = 2**29
+"""The same, while they are run at this size; YOLOv9e has 0.13 billion."""
+
+MOST_REAL = 2**20
+"""The same, of what is not on the meta device and so takes memory."""
 
 MOST_OPERATIONS = 100
 """Of PyTorch for each tensor of a file, while its model is built on the meta device."""
@@ -122,11 +132,13 @@ def _check_on_meta(d: dict[str, Any], channels: int, shapes: Mapping[str, Size],
     Raises:
         MismatchError: If their tensors are not those of the file, or they are more or larger than any model needs.
     """
-    with _Limited(10_000 + MOST_OPERATIONS * len(shapes)), torch.device("meta"), torch.no_grad():
+    operations = 10_000 + MOST_OPERATIONS * len(shapes)
+    with _Limited(operations, MOST_BUILT), torch.device("meta"), torch.no_grad():
         layers, _ = tasks.parse_model(deepcopy(d), ch=channels, verbose=False)
         _fit_head(layers, shapes)
         _check_shapes({f"model.{key}": value.shape for key, value in layers.state_dict().items()}, shapes)
-        if kind not in NOT_RUN:
+    if kind not in NOT_RUN:
+        with _Limited(operations, MOST_MAPS), torch.device("meta"), torch.no_grad():
             _run(layers, channels)
 
 
@@ -226,9 +238,11 @@ def _fill(file: Path, model: nn.Module, tensors: Iterable[tuple[str, Tensor]]) -
 class _Limited(TorchFunctionMode):
     """Counts this thread's operations of PyTorch, and the elements of their results."""
 
-    def __init__(self, operations: int) -> None:
+    def __init__(self, operations: int, elements: int) -> None:
         super().__init__()
         self.left = operations
+        self.elements = elements
+        self.real = MOST_REAL
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -237,6 +251,15 @@ class _Limited(TorchFunctionMode):
         if self.left < 0:
             raise MismatchError("it has far more layers than the file has tensors")
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.numel() > MOST_ELEMENTS:
-            raise MismatchError(f"a map or tensor of it has more than {MOST_ELEMENTS:,} elements")
+        for found in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(found, Tensor):
+                self._count(found)
         return result
+
+    def _count(self, found: Tensor) -> None:
+        if found.numel() > MOST_ELEMENTS:
+            raise MismatchError(f"a map or tensor of it has more than {MOST_ELEMENTS:,} elements")
+        self.elements -= found.numel()
+        self.real -= 0 if found.is_meta else found.numel()
+        if self.elements < 0 or self.real < 0:
+            raise MismatchError("its maps and tensors have more elements than those of any model")

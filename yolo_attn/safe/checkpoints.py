@@ -5,12 +5,13 @@ from sys import modules
 from typing import Any
 
 from torch import Size
+from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.foreign import origin_of
 from yolo_attn.safe.archive import SavedFile
 from yolo_attn.safe.build import Described, MismatchError, build
-from yolo_attn.safe.models import Module, module, modules_below, plain, plain_or, tensors_of
+from yolo_attn.safe.models import FEW, Module, module, modules_below, plain, plain_or, tensors_of
 from yolo_attn.safe.records import Record
 
 CHANGING = {"training", "inplace", "type", "np", "p"}
@@ -39,7 +40,7 @@ def model_in(saved: SavedFile) -> Any:
         if "model" not in top.state["_modules"]:
             raise UserError(f"{saved.file}: it holds a {top.kind[:50]}, no model of a known task")
         parts = list(modules_below(top, "model"))
-        tensors = dict(tensor for part in parts for tensor in tensors_of(part))
+        tensors = tensors_of(parts)
         parts_by_path = {part.path: part for part in parts}
         described = Described(
             kind=top.kind,
@@ -78,9 +79,10 @@ def _names(value: Any) -> Any:
 
 
 def _settings(value: Any) -> dict[str, Any]:
-    """The training's settings that are plain data."""
-    kept = {key: plain_or(None, item) for key, item in value.items()} if isinstance(value, dict) else {}
-    return {key: item for key, item in kept.items() if isinstance(key, str) and item is not None}
+    """The training's settings that are plain data, as far as Ultralytics knows them."""
+    given = value if isinstance(value, dict) else {}
+    kept = {key: plain_or(None, given[key], FEW) for key in DEFAULT_CFG_DICT if key in given}
+    return {key: item for key, item in kept.items() if item is not None}
 
 
 def check_same(parts: Iterable[Module], model: Any) -> None:
@@ -96,8 +98,10 @@ def check_same(parts: Iterable[Module], model: Any) -> None:
         if kind != part.kind:
             raise MismatchError(f"{part.path} is a {part.kind[:50]}, and {kind} by its YAML")
         for name, value in vars(ours).items() if ours is not None else ():
-            expected, found = plain_or(part, value), plain_or(None, part.state.get(name, value))
-            if expected not in (part, found) and not name.startswith("_") and name not in CHANGING:
+            if name.startswith("_") or name in CHANGING:
+                continue
+            expected, found = plain_or(part, value, FEW), plain_or(None, part.state.get(name, value), FEW)
+            if expected not in (part, found):
                 raise MismatchError(f"{part.path}.{name} is {str(found)[:50]}, and {str(expected)[:50]} by its YAML")
     more = [name for name, part in built.items() if type(part).__name__ != IDENTITY]
     if more:

@@ -1,6 +1,6 @@
 """What a checkpoint's records say of its model: YAML, class names, settings, and the tensors of its modules."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -10,11 +10,21 @@ from yolo_attn.safe.records import Name, Record, TensorRecord
 DEEPEST = 20
 """Lists and dictionaries inside each other, of plain data."""
 
-MOST_VALUES = 1_000_000
-"""Values of plain data; what is repeated counts each time."""
+MOST_PLAIN = 4 * 2**20
+"""Values of plain data and characters of its text; what is repeated counts each time. A hundred thousand class names
+take two million."""
 
-MOST_MODULES = 100_000
-"""Modules of a model; YOLOv8x has 365, RT-DETR 694."""
+FEW = 10_000
+"""The same, of one setting or one attribute of a module."""
+
+MOST_MODULES = 10_000
+"""Modules of a model; YOLOv8x has 365, YOLOv9e 1,224."""
+
+MOST_TENSORS = 20_000
+"""Of a model; YOLOv9e has 1,811."""
+
+LONGEST_NAME = 200
+"""Characters of a part's name."""
 
 DEEPEST_MODULE = 50
 
@@ -69,22 +79,32 @@ def modules_below(top: Module, name: str) -> Iterator[Module]:
     seen = 0
     while waiting:
         path, value = waiting.pop()
-        seen += 1
-        if seen > MOST_MODULES or path.count(".") > DEEPEST_MODULE:
-            raise ValueError(f"it has more than {MOST_MODULES:,} modules, or they are deeper than {DEEPEST_MODULE}")
         found = module(path, value)
+        parts = found.state["_modules"]
+        seen += 1
+        if seen + len(waiting) + len(parts) > MOST_MODULES or path.count(".") > DEEPEST_MODULE:
+            raise ValueError(f"it has more than {MOST_MODULES:,} modules, or they are deeper than {DEEPEST_MODULE}")
         yield found
-        for part, below in found.state["_modules"].items():
+        for part, below in parts.items():
             if below is not None:
                 waiting.append((f"{path}.{_part(path, part)}", below))
 
 
-def tensors_of(part: Module) -> Iterator[tuple[str, TensorRecord]]:
-    """A module's own parameters and buffers, those that state dicts have, by the names that they have there.
+def tensors_of(parts: Iterable[Module]) -> dict[str, TensorRecord]:
+    """The parameters and buffers of modules, those that state dicts have, by the names that they have there.
 
     Raises:
-        ValueError: If one is no plain tensor.
+        ValueError: If one is no plain tensor, or they are more than a model has.
     """
+    tensors: dict[str, TensorRecord] = {}
+    for name, tensor in (found for part in parts for found in _own_tensors(part)):
+        tensors[name] = tensor
+        if len(tensors) > MOST_TENSORS:
+            raise ValueError(f"it has more than {MOST_TENSORS:,} tensors")
+    return tensors
+
+
+def _own_tensors(part: Module) -> Iterator[tuple[str, TensorRecord]]:
     state = part.state
     left_out = state.get("_non_persistent_buffers_set")
     for group in ("_parameters", "_buffers"):
@@ -101,24 +121,28 @@ def tensors_of(part: Module) -> Iterator[tuple[str, TensorRecord]]:
 
 
 def _part(path: str, name: Any) -> str:
-    if type(name) is not str or not name or "." in name:
+    if type(name) is not str or not name or "." in name or len(name) > LONGEST_NAME:
         raise ValueError(f"a part of {path} has a name that is none")
     return name
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, most: int = MOST_PLAIN) -> Any:
     """Plain data of its own: numbers, text, lists, tuples and dictionaries of these; a path becomes text.
+
+    Args:
+        value: What a file has.
+        most: How many values and characters it may have.
 
     Raises:
         ValueError: If it is anything else, or larger or deeper than is sensible.
     """
-    left = MOST_VALUES
+    left = most
 
     def copied(value: Any, depth: int) -> Any:
         nonlocal left
-        left -= 1
+        left -= 1 + (len(value) if type(value) is str else 0)
         if left < 0 or depth > DEEPEST:
-            raise ValueError(f"more than {MOST_VALUES:,} values, or lists deeper than {DEEPEST}")
+            raise ValueError(f"more than {most:,} values and characters, or lists deeper than {DEEPEST}")
         if isinstance(value, dict):
             return {copied(key, DEEPEST): copied(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list):
@@ -126,7 +150,7 @@ def plain(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(copied(item, depth + 1) for item in value)
         if isinstance(value, Record) and str(value.made_by) in PATHS and isinstance(value.args, tuple):
-            return str(PATHS[str(value.made_by)](*(str(copied(part, DEEPEST)) for part in value.args)))
+            return str(PATHS[str(value.made_by)](*(str(copied(part, depth + 1)) for part in value.args)))
         if value is None or type(value) in {str, bool, float} or (type(value) is int and abs(value) < 2**63):
             return value
         raise ValueError(f"a {type(value).__name__}, expected plain data")
@@ -134,9 +158,9 @@ def plain(value: Any) -> Any:
     return copied(value, 0)
 
 
-def plain_or(default: Any, value: Any) -> Any:
+def plain_or(default: Any, value: Any, most: int = MOST_PLAIN) -> Any:
     """`plain` data, or else the default."""
     try:
-        return plain(value)
+        return plain(value, most)
     except ValueError:
         return default

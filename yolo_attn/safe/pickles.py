@@ -8,7 +8,7 @@ place in a storage is checked, and their bytes are read when they are asked for.
 import io
 import math
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pickle import UnpicklingError
 from typing import Any, ClassVar
 
@@ -37,8 +37,11 @@ DTYPES = {
 
 SETS = {f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("set", "frozenset")}
 
-SAFE_INTEGER = 2**60
-"""Up to here an integer is its own hash, so that keys cannot be made to collide."""
+LARGEST_SIZE = 2**60
+"""Of a tensor, in elements."""
+
+LARGEST_KEY = 2**16
+"""Of a dictionary's integers; among large ones are some whose look-up goes through all the others."""
 
 INHERITED = (
     *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE"),
@@ -149,7 +152,7 @@ class _Reader(_Unpickler):
         values = self.pop_mark()
         target = self.stack[-1]
         if isinstance(target, set):
-            target.update(map(_key, values))
+            _add(target, values)
         elif not isinstance(target, Record):
             raise UnpicklingError("members of what is no set")
 
@@ -160,7 +163,7 @@ class _Reader(_Unpickler):
 
     def frozen(self) -> None:
         values = self.pop_mark()
-        self.append(frozenset(map(_key, values)))
+        self.append(frozenset(_add(set(), values)))
 
     def result(self, function: Any, args: tuple[Any, ...]) -> Any:
         """What stands for a call: a tensor, an ordered dictionary or a set where it would make one, else a record."""
@@ -174,7 +177,7 @@ class _Reader(_Unpickler):
             return Record(function, args)
         self.count(len(values))  # what is copied here stands in the file once, and may be asked for often
         if name in SETS:
-            return set(map(_key, values))
+            return _add(set(), values)
         made: dict[Any, Any] = {}
         for pair in values:
             _update(made, list(pair[:2]) if isinstance(pair, list | tuple) else [])
@@ -228,7 +231,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tenso
         raise UnpicklingError("a tensor whose place is none")
     if len(size) != len(stride) or len(size) > MOST_DIMENSIONS:
         raise UnpicklingError(f"a tensor of {len(size)} dimensions and {len(stride)} strides")
-    if not all(type(number) is int and 0 <= number < SAFE_INTEGER for number in (offset, *size, *stride)):
+    if not all(type(number) is int and 0 <= number < LARGEST_SIZE for number in (offset, *size, *stride)):
         raise UnpicklingError("a tensor whose place is none")
     ends = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) + 1
     if (ends if math.prod(size) else offset) > storage.length:
@@ -245,12 +248,23 @@ def _extend(target: Any, values: list[Any]) -> None:
 
 def _update(target: Any, values: list[Any]) -> None:
     if isinstance(target, dict):
+        before = len(target)
         target.update((_key(key), value) for key, value in zip(values[::2], values[1::2], strict=True))
+        if len(target) != before + len(values) // 2:
+            raise UnpicklingError("a dictionary that has a key twice")
     elif not isinstance(target, Record):
         raise UnpicklingError("items of what is no dictionary")
 
 
+def _add(target: set[Any], values: Collection[Any]) -> set[Any]:
+    before = len(target)
+    target.update(map(_key, values))
+    if len(target) != before + len(values):
+        raise UnpicklingError("a set that has a member twice")
+    return target
+
+
 def _key(value: Any) -> Any:
     """A value that hashes in no time, and apart from others."""
-    plain = type(value) in {str, bytes, bool, float, type(None), Name} or isinstance(value, Record | TensorRecord)
-    return value if plain or (type(value) is int and abs(value) < SAFE_INTEGER) else Key(value)
+    plain = type(value) in {str, bytes, bool, type(None), Name} or isinstance(value, Record | TensorRecord)
+    return value if plain or (type(value) is int and abs(value) < LARGEST_KEY) else Key(value)
