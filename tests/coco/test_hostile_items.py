@@ -65,6 +65,11 @@ AS_COCO = {
     "negative width": (put("images", 0, width=-64), {"width or height that is no number of pixels": 1}),
     "width of next to nothing": (put("images", 0, width=1e-300), {"width or height that is no number of pixels": 1}),
     "huge width": (put("images", 0, width=10**15), {"width or height that is no number of pixels": 1}),
+    "width that no image has": (put("images", 0, width=2**21), {"width or height that is no number of pixels": 1}),
+    "more pixels than a mask": (
+        put("images", 0, width=2**20, height=2**11),
+        {"width or height that is no number of pixels": 1},
+    ),
     "the picture of another image": (put("images", 1, file_name="1.jpg"), {"picture that an earlier image has too": 1}),
     "no picture of that name": (put("images", 1, file_name="gone.jpg"), {"picture missing": 1}),
     "box without width": (one_box(5, 5, 0, 20), NO_AREA),

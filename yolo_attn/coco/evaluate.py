@@ -22,9 +22,6 @@ from yolo_attn.files import write_bytes
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
-LONGEST_SIDE = 2**20
-"""Pixels of a picture's side that OpenCV reads; the masks of longer ones are not drawn so long."""
-
 
 @dataclass(frozen=True)
 class CocoScores:
@@ -216,21 +213,17 @@ def _sizes(index: CocoIndex, detections: Detections) -> NDArray[np.int64]:
     sizes = index.sizes.astype(np.int64)
     if index.masks is None:
         return sizes
-    lacking = (sizes <= 0).any(1) | _too_large(sizes)
+    lacking = (sizes <= 0).any(1)
     if not lacking.any():
         return sizes
     reach = np.ones_like(sizes)
     with np.errstate(over="ignore"):
         ends = np.ceil(index.boxes[:, :2] + index.boxes[:, 2:]).clip(1, LARGEST_SIDE)
     np.maximum.at(reach, index.image_of, ends.astype(np.int64))
-    reach[_too_large(reach)] = math.isqrt(LARGEST_MASK)
+    reach[reach.prod(1) > LARGEST_MASK] = math.isqrt(LARGEST_MASK)
     for row in np.flatnonzero(lacking):
         sizes[row] = detections.mask_size(int(index.image_ids[row])) or reach[row]
     return sizes
-
-
-def _too_large(sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return (sizes.max(1) > LONGEST_SIDE) | (sizes.prod(1) > LARGEST_MASK)
 
 
 def score_text(score: float) -> str:

@@ -14,6 +14,7 @@ from yolo_attn.coco.annotations import read_annotations
 from yolo_attn.coco.decode import LARGEST_JSON, Category, Content, Image, decode, read_json
 from yolo_attn.coco.index import LONGEST_NAME, CocoIndex, Origin, brief, pack, shortened, unpack
 from yolo_attn.coco.problems import Problems
+from yolo_attn.coco.run_lengths import LARGEST_MASK
 from yolo_attn.coco.shapes import count_keypoints, read_keypoints, read_masks
 from yolo_attn.coco.strings import Strings
 from yolo_attn.coco.values import LARGEST_ID, LARGEST_SIDE, id_in, name_in, number_in
@@ -117,12 +118,17 @@ def _sizes(images: dict[Any, Image], problems: Problems) -> NDArray[np.float64]:
     """(N, 2) width and height of each image, pixels; 0 where there is none."""
     sizes = np.zeros((len(images), 2))
     for row, (image_id, image) in enumerate(images.items()):
+        wrong = False
         for column, given in enumerate((image.width, image.height)):
             number = number_in(given)
-            if number is not None and 1 <= number < LARGEST_SIDE:
+            if number is not None and 1 <= number <= LARGEST_SIDE:
                 sizes[row, column] = number
-            elif given is not None:
-                problems.add("width or height that is no number of pixels, not used", [f"image {brief(image_id)}"])
+            else:
+                wrong |= given is not None
+        if sizes[row].prod() > LARGEST_MASK:
+            sizes[row], wrong = 0, True
+        if wrong:
+            problems.add("width or height that is no number of pixels, not used", [f"image {brief(image_id)}"])
     return sizes
 
 

@@ -7,8 +7,8 @@ from typing import Any
 LARGEST_ID = 2**53
 """Beyond it, ids are not exact in the evaluator's arrays; below 0, it takes none."""
 
-LARGEST_SIDE = 2**31
-"""Pixels of an image's side; more are taken for a mistake, and the evaluator refuses them."""
+LARGEST_SIDE = 2**20
+"""Pixels of an image's side; more are taken for a mistake."""
 
 
 def id_in(value: Any) -> Any:
