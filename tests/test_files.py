@@ -1,13 +1,14 @@
-"""Paths that are no plain files."""
+"""Paths that are no plain files, and files as they are written."""
 
 import os
 import re
 import socket
+import stat
 
 import pytest
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import check_plain_file
+from yolo_attn.files import check_plain_file, write_bytes
 
 
 @pytest.fixture
@@ -51,3 +52,17 @@ def test_anything_else_is_refused_without_opening_it(name, found, places):
     for label in ("", "--cfg x"):
         with pytest.raises(UserError, match=re.escape(f"{label or places / name}: {found}")):
             check_plain_file(places / name, label)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_written_files_have_the_permissions_of_the_user_or_of_the_file_before(tmp_path, umask):
+    (tmp_path / "private").touch(0o600)
+    (tmp_path / "link").symlink_to(tmp_path / "private")
+    before = os.umask(umask)
+    try:
+        for name in ("new", "private", "link"):
+            write_bytes(tmp_path / name, b"content")
+    finally:
+        os.umask(before)
+    modes = {file.name: stat.S_IMODE(file.lstat().st_mode) for file in tmp_path.iterdir()}
+    assert modes == {"new": 0o666 & ~umask, "private": 0o600, "link": 0o666 & ~umask}

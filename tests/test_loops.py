@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import time
 
 import pytest
 from source import functions
@@ -158,7 +157,5 @@ def test_an_edit_of_a_text_that_goes_round_is_refused(text):
 def test_a_question_to_a_process_ends(monkeypatch):
     monkeypatch.setattr(processes, "LONGEST", 0.5)
     monkeypatch.setattr(processes, "python", lambda *_: [sys.executable, "-c", "import time; time.sleep(600)"])
-    begun = time.monotonic()
     with pytest.raises(RunError, match="had not ended after"):
         processes.ask(subprocess.run, {}, {})
-    assert time.monotonic() - begun < 60

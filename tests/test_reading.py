@@ -48,8 +48,8 @@ def many_of(row, first, times=9, depth=12):
 
 
 LARGE = {
-    "aliases of aliases": (many_of("[{}]", "[x, x]"), "more than 1,000,000 values"),
-    "merges of merges": (many_of("{{<<: [{}]}}", "{x: 1}"), "more than 1,000,000 values"),
+    "aliases of aliases": (many_of("[{}]", "[x, x]"), "more than 250,000 values"),
+    "merges of merges": (many_of("{{<<: [{}]}}", "{x: 1}"), "more than 250,000 values"),
     "an alias inside of itself": ("&a [*a]", r"\*a stands inside what it stands for"),
     "open brackets": ("[" * 100_000, "nesting depth|inside each other"),
     "lists in lists": ("- " * 100_000, "more than 100 lists or mappings inside each other"),
@@ -74,14 +74,14 @@ LARGE = {
 @pytest.mark.parametrize("case", LARGE)
 def test_a_yaml_that_would_grow_without_end_is_refused(tmp_path, case):
     text, told = LARGE[case]
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises((yaml.YAMLError, ValueError), match=told):
         load_yaml(text)
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(UserError, match=rf"^{tmp_path}/x\.yaml: .*({told}|expected at most 4,194,304)") as error:
         read_yaml(tmp_path / "x.yaml")
     assert len(str(error.value)) < 600
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_what_people_write_is_read(tmp_path):

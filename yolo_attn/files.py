@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import json
-import os
 import re
 import secrets
 import shutil
@@ -70,16 +69,16 @@ def check_plain_file(file: str | Path, label: str = "") -> None:
 def write_bytes(file: Path, content: bytes) -> None:
     """Write `content` under a temporary name beside `file`, then rename it; an OSError names `file`.
 
-    A link of that name is replaced; what it leads to stays as it is.
+    A link of that name is replaced; what it leads to stays as it is. A file of that name keeps its permissions.
     """
     with _named(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=_prefix(), suffix=PART)
-        temporary = Path(name)
+        temporary = file.with_name(f"{_prefix()}{secrets.token_hex(4)}{PART}")
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with temporary.open("xb") as stream:
+                if file.is_file() and not file.is_symlink():
+                    temporary.chmod(stat.S_IMODE(file.stat().st_mode))
                 stream.write(content)
-            temporary.chmod(0o644)  # mkstemp's own mode hides results from a user's colleagues
             temporary.replace(file)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ TEXTS = {
 @pytest.mark.parametrize("task", ["detect", "segment"])
 def test_text(written, tmp_path, case, task):
     text, told = TEXTS[case]
-    folder, start = written(text), time.monotonic()
+    folder, start = written(text), time.process_time()
     if told:
         with pytest.raises(UserError, match=told) as error:
             read(folder, task)
@@ -53,7 +53,7 @@ def test_text(written, tmp_path, case, task):
         index, _ = read(folder, task)
         metrics = scored(index, tmp_path)
         assert scored(read(written(BASE), "detect")[0], tmp_path) == metrics
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("wrong", [b"3" * 10_000, b"1e999"], ids=["digits", "huge"])

@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from tools.versions.environments import UnavailableError, environments, release_folder
+from tools.versions.environments import RELEASES, UnavailableError, environments, release_folder
 from tools.versions.page import keep, load
 from tools.versions.runs import run
 
@@ -19,6 +19,8 @@ def main() -> int:
     args = parser.parse_args()
     if unknown := set(args.names) - known.keys():
         parser.error(f"{', '.join(sorted(unknown))}: no such environment; there are {', '.join(known)}")
+    if args.fetch and (unknown := set(args.names) - set(RELEASES)):
+        parser.error(f"--fetch {', '.join(sorted(unknown))}: expected releases, such as {RELEASES[0]}")
     if args.fetch:
         for name in args.names:
             release_folder(name)

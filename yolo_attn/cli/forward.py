@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from traceback import walk_tb
 
+from yolo_attn.coco.paths import is_there
 from yolo_attn.errors import UserError
 from yolo_attn.files import FULL, check_plain_file
 from yolo_attn.reading import read_yaml
@@ -51,7 +52,7 @@ def _check_files(arguments: list[str]) -> None:
     """Raise at the first argument that names what Ultralytics would wait for, or a YAML of settings without end."""
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if key in FILES and Path(value).exists() and not Path(value).is_dir():
+        if key in FILES and is_there(Path(value)) and not Path(value).is_dir():
             check_plain_file(value, argument)
             if key == "cfg":
                 read_yaml(value)

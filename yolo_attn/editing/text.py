@@ -67,8 +67,9 @@ class ModelText:
     def __init__(self, text: str, name: str) -> None:
         self.text, self.name = text, name
         try:
-            check_rows(load_yaml(text), name)  # which has bounds
-            root, content = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+            content = load_yaml(text)
+            check_rows(content, name)
+            root = yaml.compose(text, yaml.SafeLoader)
         except (yaml.YAMLError, ValueError) as error:  # a date out of range is a ValueError
             raise UserError(f"{name}: not YAML: {one_line(error)}") from error
         sections = {key.value: value for key, value in root.value} if isinstance(root, MappingNode) else {}

@@ -32,7 +32,7 @@ PLACE_WORDS = {"head": "neck", **{block.lower(): "blocks" for block in UNITS}}
 SUFFIXES = (".yaml", ".yml")
 
 
-LARGEST_MODEL = 2**18
+LARGEST_MODEL = 2**16
 """Bytes of a model YAML; Ultralytics' longest has 5,000."""
 
 
