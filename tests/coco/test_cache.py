@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import QUICK, Command
 
 from yolo_attn.coco import cache, pictures, read
@@ -246,6 +247,23 @@ def test_a_json_that_is_written_anew_is_read_anew(annotations, tmp_path):
     file.write_text(text.replace("circle", "CIRCLE"))
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert "CIRCLE" in read_index(file).category_names
+
+
+def test_a_picture_that_is_replaced_is_looked_at_again(kept, small_coco, tmp_path, monkeypatch):
+    """By one of the same bytes and time, as a picture that is turned."""
+    monkeypatch.setattr(pictures, "WORTHWHILE", 0)
+    index = read_afresh(small_coco / "annotations/instances_train.json")
+    for name in index.file_names:
+        Image.new("RGB", (64, 48)).save(tmp_path / name, "BMP")
+    turned = tmp_path / index.file_names[3]
+    assert (pictures.find_pictures(index, [tmp_path]).sizes == (64, 48)).all()
+    stat = turned.stat()
+    time.sleep(0.05)  # the clock of the file system ticks
+    Image.new("RGB", (48, 64)).save(turned, "BMP")
+    os.utime(turned, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert turned.stat().st_size == stat.st_size
+    sizes = pictures.find_pictures(index, [tmp_path]).sizes.tolist()
+    assert sizes == [[64, 48]] * 3 + [[48, 64]] + [[64, 48]] * (len(sizes) - 4)
 
 
 def test_full_disk_is_only_told_of(kept, annotations, caplog):

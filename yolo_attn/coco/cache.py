@@ -22,7 +22,7 @@ from yolo_attn.coco import CACHE_VARIABLE
 from yolo_attn.files import TEMPORARY, expanded, write_bytes
 from yolo_attn.reading import chunks
 
-VERSION = "5"
+VERSION = "6"
 """Changes with any change of what is kept."""
 
 WORTHWHILE = 2**20

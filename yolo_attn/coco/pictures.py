@@ -112,25 +112,26 @@ def _examined(names: Strings, folder: Path) -> Iterator[tuple[str, tuple[int, in
     """Path, size, and what is wrong and why, of each picture; sizes of unchanged files come from the cache."""
     key = cache.key_of(names.text.tobytes() + names.ends.tobytes() + os.fsencode(folder), "pictures")
     stored = cache.load(key) if len(names) >= WORTHWHILE else None
-    known = stored[0]["known"] if stored else np.zeros((len(names), 4), dtype=np.int64)
+    known = stored[0]["known"] if stored else np.zeros((len(names), 5), dtype=np.int64)
     finder = Finder(folder)
 
-    def examine(row: int) -> tuple[str, tuple[int, int, int, int], str, str]:
+    def examine(row: int) -> tuple[str, tuple[int, ...], str, str]:
         try:
             path, found, reason = finder.find(names[row])
-            width, height, size, time = known[row].tolist()
-            if not width or size != found.st_size or time != found.st_mtime_ns:
+            written = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            width, height, *then = known[row].tolist()
+            if not width or tuple(then) != written:
                 width, height = displayed_size(path)
-            return path, (width, height, found.st_size, found.st_mtime_ns), reason, ""
+            return path, (width, height, *written), reason, ""
         except NoPictureError as error:
-            return "", (0, 0, 0, 0), str(error), error.detail
+            return "", (0,) * 5, str(error), error.detail
 
     with ThreadPool(NUM_THREADS) as pool:
         examined = pool.map(examine, range(len(names)), chunksize=64)
-    now = np.array([facts for _, facts, *_ in examined], dtype=np.int64).reshape(-1, 4)
+    now = np.array([facts for _, facts, *_ in examined], dtype=np.int64).reshape(-1, 5)
     if len(names) >= WORTHWHILE and not (known == now).all():
         cache.save_arrays(key, {"known": now}, {})
-    return ((path, facts[:2], reason, detail) for path, facts, reason, detail in examined)
+    return ((path, (facts[0], facts[1]), reason, detail) for path, facts, reason, detail in examined)
 
 
 class Finder:
