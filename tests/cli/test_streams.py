@@ -70,7 +70,8 @@ POOR = [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHO
 def test_characters_that_the_output_lacks_are_replaced(variables, tmp_path):
     result = shell("yolo-attn train --help", tmp_path, **variables)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "NAM's penalty" in result.stdout
+    shown = "P?(?|?| + ?|?|)" if len(variables) != 1 or "PYTHONIOENCODING" in variables else "P·(Σ|γ| + Σ|λ|)"
+    assert f"NAM's penalty {shown}, such as" in result.stdout
 
 
 def test_a_validation_finishes_when_its_reader_leaves(best):
