@@ -113,7 +113,8 @@ def load_checkpoint(load: Callable[..., Any], weight: str | Path, *args: Any, **
     file = Path(weight)
     if file.exists() and not file.is_dir():
         check_plain_file(file)
-    if file.is_file() and (file.suffix == SUFFIX or str(weight) == os.environ.get(SAFE_VARIABLE)):
+    safe = os.path.realpath(os.environ.get(SAFE_VARIABLE, ""))
+    if file.is_file() and (file.suffix == SUFFIX or os.path.realpath(file) == safe):
         model = load_inert(file)
         return model, {"model": model, "train_args": getattr(model, "args", {})}
     found = _look_into(file)
