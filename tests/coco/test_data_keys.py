@@ -193,7 +193,7 @@ CONTRADICTIONS = [
     ({"kpt_shape": [17, 2]}, "pose", r"kpt_shape is \[17, 2\]; .*, expected \[17, 3\]"),
     ({"flip_idx": [0, 1, 2]}, "pose", r"flip_idx is \[0, 1, 2\]; .* expected each number from 0 to 16 once"),
     ({"flip_idx": [0] * 17}, "pose", "expected each number from 0 to 16 once"),
-    ({"flip_idx": 3}, "pose", "flip_idx is 3; "),
+    *(({"flip_idx": flip}, "pose", f"flip_idx is {flip!r}; ") for flip in (3, 0, False, "", {})),
     ({"kpt_names": ["a"]}, "pose", "kpt_names is .*; .* expected 17 names for each class number"),
 ]
 
@@ -211,6 +211,15 @@ def test_what_contradicts_the_json_is_refused(cells, keys, task, message):
 
 def test_keys_of_keypoints_say_nothing_of_boxes(cells):
     assert described(cells(kpt_shape=[5, 3], flip_idx=[0], kpt_names="x"))[1]["nc"] == 3
+
+
+def test_splits_that_there_are_none_of_are_reported(cells, caplog):
+    file = cells(annotations={"train": "train.json", "val": "val.json", "valid": "val.json"})
+    logging.getLogger("ultralytics").addHandler(caplog.handler)
+    described(file)
+    logging.getLogger("ultralytics").removeHandler(caplog.handler)
+    (line,) = [record.message for record in caplog.records]
+    assert line == f"{file}: 'valid' is no key of annotations, it is not used; is val meant?"
 
 
 def test_keys_that_nothing_heeds_are_reported_once(cells, caplog):

@@ -1,7 +1,7 @@
 """What a COCO data YAML says beside where its files are: heeded, refused where it contradicts the JSON, or reported."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,7 +15,8 @@ from yolo_attn.coco.values import name_in, number_in
 from yolo_attn.errors import UserError
 
 HEEDED = ("names", "nc", "channels", "kpt_shape", "flip_idx", "kpt_names")
-PLACES = ("path", "train", "val", "test", "annotations")
+SPLITS = ("train", "val", "test")
+PLACES = ("path", *SPLITS, "annotations")
 HARMLESS = ("download", "minival", "categories", "only")
 """Keys without a say here: what Ultralytics would fetch, a split that nothing uses, and what a run's own YAML adds."""
 
@@ -83,7 +84,7 @@ class Keys:
         shape, flip, names = (self.further.get(key) for key in ("kpt_shape", "flip_idx", "kpt_names"))
         if shape is not None and shape != [number, 3]:
             raise UserError(f"{self.file}: kpt_shape is {_brief(shape)}; {of_file}, expected [{number}, 3]")
-        if flip and (not isinstance(flip, list) or not _is_permutation(flip, number)):
+        if flip not in (None, []) and (not isinstance(flip, list) or not _is_permutation(flip, number)):
             raise UserError(
                 f"{self.file}: flip_idx is {_brief(flip)}; {of_file}, expected each number from 0 to {number - 1} once"
             )
@@ -103,11 +104,9 @@ def read_keys(file: Path, described: dict[str, Any]) -> Keys:
     Raises:
         UserError: If they contradict each other, or what COCO-format data is.
     """
-    for key in described:
-        if key not in {*HEEDED, *PLACES, *HARMLESS}:
-            near = get_close_matches(str(key), [*HEEDED, *PLACES], n=1)
-            hint = f"; is {near[0]} meant?" if near else ""
-            _report(f"{file}: {shortened(str(key))!r} is no key of COCO-format data, it is not used{hint}")
+    _report_unknown(file, "COCO-format data", described, (*HEEDED, *PLACES), HARMLESS)
+    if isinstance(described.get("annotations"), dict):
+        _report_unknown(file, "annotations", described["annotations"], SPLITS)
     names = None if described.get("names") is None else _names(file, described["names"])
     number = described.get("nc")
     if number is not None and number_in(number) is None:
@@ -152,6 +151,17 @@ def _few(names: Sequence[str]) -> str:
 
 def _brief(value: Any) -> str:
     return shortened(repr(value))
+
+
+def _report_unknown(
+    file: Path, place: str, given: Iterable[Any], known: Sequence[str], harmless: Sequence[str] = ()
+) -> None:
+    """Warn of each key that nothing heeds, with the one that may be meant."""
+    for key in given:
+        if key not in {*known, *harmless}:
+            near = get_close_matches(str(key), known, n=1)
+            hint = f"; is {near[0]} meant?" if near else ""
+            _report(f"{file}: {shortened(str(key))!r} is no key of {place}, it is not used{hint}")
 
 
 @functools.cache

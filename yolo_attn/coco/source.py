@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.coco.choose import join, only_classes
-from yolo_attn.coco.data_keys import Keys, read_keys
+from yolo_attn.coco.data_keys import SPLITS, Keys, read_keys
 from yolo_attn.coco.index import CocoIndex, shortened
 from yolo_attn.coco.paths import as_path, as_text, is_there
 from yolo_attn.coco.pictures import MISSING, Finder, NoPictureError, displayed_size
@@ -16,7 +16,6 @@ from yolo_attn.errors import UserError
 from yolo_attn.files import expanded
 from yolo_attn.reading import read_yaml
 
-SPLITS = ("train", "val", "test")
 FILE_NAMES = {
     "detect": ("instances_{}.json", "instances_{}2017.json"),
     "segment": ("instances_{}.json", "instances_{}2017.json"),
