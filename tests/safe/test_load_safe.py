@@ -180,7 +180,16 @@ def test_yaml_that_would_run_something_later_is_refused(change, message, tmp_pat
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("__import__('os').getpid()", 640), (["7", 8], 640), ([96, 64], [96, 64]), (320, 320), (True, 640), (None, 640)],
+    [
+        ("__import__('os').getpid()", 640),
+        (["7", 8], 640),
+        ([96, 64], [96, 64]),
+        (320, 320),
+        (True, 640),
+        (None, 640),
+        (-32, 640),
+        (10**6, 640),
+    ],
 )
 def test_picture_size_is_numbers(given, expected, tmp_path):
     """Ultralytics 8.3 evaluates one that is text."""
@@ -261,6 +270,9 @@ def test_heads_of_other_releases_and_widths_come_back(name, legacy, tmp_path):
         (lambda m: m.model[0].bn.register_buffer("num_batches_tracked", torch.tensor(0.5)), "expected torch.int64"),
         (lambda m: m.model[0].bn.register_buffer("running_var", torch.ones(1).expand(16)), "is no plain one"),
         (lambda m: setattr(m, "__class__", tasks.BaseModel), "its model is a 'BaseModel'"),
+        (lambda m: setattr(m, "names", dict.fromkeys(range(1, 81), "x")), "its 80 class names are not one"),
+        (lambda m: setattr(m, "names", {-1: "x"}), "its 1 class names are not one for each of the classes 0, 1"),
+        (lambda m: setattr(m, "names", {}), "its 0 class names are not"),
     ],
 )
 def test_models_that_their_yaml_does_not_build_are_refused(change, message, tmp_path):

@@ -34,6 +34,9 @@ DEEPEST = 20
 MOST_VALUES = 200_000
 """Of a model YAML; class names are among them."""
 
+LARGEST_SIZE = 2**14
+"""Of a picture, pixels, in a file's settings."""
+
 LARGEST_NUMBER = 1_000_000
 """Of a row, and of what scales rows: channels, sizes, classes."""
 
@@ -108,7 +111,8 @@ def plain_settings(given: Any) -> dict[str, Any]:
     """Ultralytics' default settings, and a file's where they are of a plain type; a picture size only as numbers."""
     plain = {key: value for key, value in dict(given or {}).items() if _is_plain(value)}
     sizes = plain.get("imgsz", 0)
-    if not all(type(size) is int for size in (sizes if isinstance(sizes, list | tuple) else [sizes])):
+    sizes = sizes if isinstance(sizes, list | tuple) else [sizes]
+    if not all(type(size) is int and 0 <= size <= LARGEST_SIZE for size in sizes):
         del plain["imgsz"]
     return {**DEFAULT_CFG_DICT, **plain}
 

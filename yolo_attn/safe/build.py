@@ -216,6 +216,11 @@ def _form(branches: Any) -> tuple[int, bool]:
 def _finish(model: Any, described: Described, file: Path) -> None:
     if described.names is not None:
         model.names = {int(index): str(name) for index, name in described.names.items()}
+        number, classes = len(model.names), getattr(model.model[-1], "nc", 0)
+        if set(model.names) != set(range(number)) or number < classes:
+            raise MismatchError(
+                f"its {number:,} class names are not one for each of the classes 0, 1, 2, … of its head"
+            )
     model.task = described.task if described.task in TASK2DATA else tasks.guess_model_task(model)
     model.args = plain_settings(described.settings)
     model.pt_path = str(file)
