@@ -1,14 +1,22 @@
 """What a training's process notes of it."""
 
+import io
 import json
+import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
+from commands import arguments
+from ultralytics.nn import tasks
 
+from yolo_attn.cli import main
+from yolo_attn.compare import worker
 from yolo_attn.compare.worker import peak_memory, reason_of
+from yolo_attn.engine.run import Training
 from yolo_attn.errors import RunError, UserError
 
 
@@ -46,3 +54,50 @@ def test_memory_is_the_process_own_and_not_that_of_what_started_it():
     own, told = json.loads(ended.stdout.splitlines()[-1])
     assert 100 < own < 800
     assert told > own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trust", [False, True])
+def test_what_the_weights_name_is_run_with_trust_alone_by_the_comparison_and_its_workers(trust, small_coco, tmp_path):
+    weights = save_with_call(tmp_path)
+    more = ["--weights", weights, *(["--trust"] if trust else [])]
+    assert main(arguments(small_coco, tmp_path / "study", *more, layers="SimAM", seeds="0")) == 0
+    ran = tmp_path / "ran"
+    processes = set(ran.read_text().split()) if ran.exists() else set()
+    assert len(processes) == (3 if trust else 0)  # the comparison, and a worker for each of two models
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_worker_reads_weights_as_the_comparison_was_asked_to(trust, small_coco, tmp_path, monkeypatch):
+    seen = []
+    job = {"variant": "base", "modules": [], "parallel": 1, "folder": str(tmp_path)}
+    job["training"] = asdict(
+        Training("yolov8n.yaml", {"data": str(small_coco), "seed": 0}, weights="w.pt", trust=trust)
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(job) + "\n"))
+    monkeypatch.setattr(worker, "_end_with_the_comparison", lambda: None)
+
+    def train(training):
+        seen.append(training.trust)
+        raise UserError("no more of it")
+
+    monkeypatch.setattr(worker, "train", train)
+    assert worker.main() == 2
+    assert seen == [trust]
+
+
+class NoteProcess:
+    """Pickles as a call that notes which process loads it."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.system, (f"echo $PPID >> '{self.file}'",)
+
+
+def save_with_call(folder):
+    model = tasks.DetectionModel(tasks.yaml_model_load("yolov8n.yaml"), verbose=False)
+    content = {"model": model, "ema": None, "train_args": {"imgsz": 64}, "more": NoteProcess(folder / "ran")}
+    torch.save(content, folder / "given.pt")
+    return folder / "given.pt"
