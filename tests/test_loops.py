@@ -42,6 +42,7 @@ ENDS = {
     "plugin/workers generate_ddp_file read_text": "at the end of the file that Ultralytics has just written",
     "reading chunks while": "at the end of a plain file",
     "reading read_plain while": "at the end of a plain file, or behind the most bytes that it may have",
+    "reading repeated_key while": "each list and mapping is gone through once",
     "safe/models modules_below while": "at MOST_MODULES modules",
 }
 """Why each loop, wait and reading without a number ends."""

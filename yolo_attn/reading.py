@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -95,9 +96,13 @@ def read_yaml(file: str | Path) -> Any:
         UserError: If it cannot be read, or as `load_yaml`.
     """
     try:
-        return load_yaml(read_plain(file, LARGEST_YAML).decode("utf-8", errors="replace"))
+        return load_yaml(_text_of(file))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{file}: not a readable YAML file: {one_line(error)}") from error
+
+
+def _text_of(file: str | Path) -> str:
+    return read_plain(file, LARGEST_YAML).decode("utf-8", errors="replace")
 
 
 def load_yaml(text: str) -> Any:
@@ -115,6 +120,28 @@ def load_yaml(text: str) -> Any:
         return yaml.load(text, _Loader)
     except (ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise yaml.YAMLError(one_line(error)) from error
+
+
+def repeated_key(file: str | Path) -> str | None:
+    """The first key that a mapping of a YAML file has twice, of which `read_yaml` takes the last; None if none has.
+
+    Args:
+        file: One that `read_yaml` takes.
+    """
+    waiting: list[Any] = [yaml.compose(_text_of(file), _Loader)]
+    met: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, yaml.CollectionNode) or id(node) in met:
+            continue
+        met.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            for (_, key), count in keys.items():
+                if count > 1:
+                    return str(key)
+        waiting += [value for _, value in node.value] if isinstance(node, yaml.MappingNode) else node.value
+    return None
 
 
 def _check_events(text: str) -> None:

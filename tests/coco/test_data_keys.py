@@ -209,6 +209,22 @@ def test_what_contradicts_the_json_is_refused(cells, keys, task, message):
         check(file, task)
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("names: {0: RBC, 0: WBC}", "0"),
+        ("nc: 3\nnc: 3", "nc"),
+        ("val: other", "val"),
+        ("a: [{b: &b {c: 1, c: 2}}]", "c"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(cells, text, key):
+    file = cells()
+    file.write_text(f"{file.read_text()}\n{text}\n")
+    with pytest.raises(UserError, match=f"{file}: it has the key {key!r} more than once in one place"):
+        described(file)
+
+
 def test_keys_of_keypoints_say_nothing_of_boxes(cells):
     assert described(cells(kpt_shape=[5, 3], flip_idx=[0], kpt_names="x"))[1]["nc"] == 3
 

@@ -14,7 +14,7 @@ from yolo_attn.coco.pictures import MISSING, Finder, NoPictureError, displayed_s
 from yolo_attn.coco.read import read_index
 from yolo_attn.errors import UserError
 from yolo_attn.files import expanded
-from yolo_attn.reading import read_yaml
+from yolo_attn.reading import read_yaml, repeated_key
 
 FILE_NAMES = {
     "detect": ("instances_{}.json", "instances_{}2017.json"),
@@ -180,6 +180,9 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]
         annotations = _annotations_of(described)
         if annotations is None:
             return None
+        twice = repeated_key(data)
+        if twice is not None:
+            raise UserError(f"{data}: it has the key {shortened(twice)!r} more than once in one place")
         keys = read_keys(data, described)
         sources = _places_in(data, described, annotations, splits)
     else:
