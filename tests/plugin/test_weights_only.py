@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support import run_python
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Conv
@@ -203,3 +204,16 @@ def test_nothing_is_downloaded_for_a_model_that_names_pretrained_weights(tmp_pat
     assert read.yaml["backbone"][0][3][2] is None
     x = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(read(x)[0], written(x)[0])
+
+
+def test_a_file_that_memory_has_no_room_for_is_refused_in_a_line(tmp_path):
+    with (tmp_path / "huge.safetensors").open("wb") as stream:
+        stream.truncate(2**40)
+    code = (
+        "import resource; from yolo_attn.cli import main; resource.setrlimit(resource.RLIMIT_AS, (2**37, 2**37)); "
+        "exit(main(['val', '--weights', 'huge.safetensors', '--data', 'x']))"
+    )
+    result = run_python(code, tmp_path)
+    assert result.returncode == 2
+    assert "huge.safetensors: no whole safetensors file: " in result.stderr
+    assert "Traceback" not in result.stderr

@@ -77,7 +77,7 @@ def read_weights(file: Path) -> nn.Module:
             names = list(content.keys())
             shapes = {name: Size(content.get_slice(name).get_shape()) for name in names}
             return build(file, _described(file, about), shapes, ((name, content.get_tensor(name)) for name in names))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, MemoryError) as error:
         raise UserError(f"{file}: no whole safetensors file: {' '.join(str(error).split())}") from error
 
 
