@@ -285,6 +285,28 @@ def test_layers_that_register_late_are_restored_too(unregistered):
         del LAYERS["Late"]
 
 
+def test_a_class_of_anothers_under_a_name_of_ours_is_reported(tmp_path):
+    code = """
+import logging, sys
+from ultralytics.nn import tasks
+from ultralytics.utils import LOGGER
+import torch
+
+class GAM(torch.nn.Identity):
+    pass
+
+tasks.GAM, lines = GAM, []
+LOGGER.handlers = [logging.StreamHandler(sys.stdout)]
+import yolo_attn
+yolo_attn.register()
+d = tasks.yaml_model_load("yolov8n-gam.yaml")
+assert type(tasks.DetectionModel(d, verbose=False).model[22]).__module__ == "yolo_attn.layers.gam"
+"""
+    result = run_python(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("yolo_attn: rows named GAM are its own layer, not __main__.GAM") == 1
+
+
 def test_nothing_is_imported_under_the_lock(tmp_path):
     """A thread that imports may need the lock that registering holds."""
     code = """

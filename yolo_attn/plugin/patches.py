@@ -28,6 +28,8 @@ from typing import Any
 
 import ultralytics
 from torch import Tensor, nn, serialization
+from ultralytics.nn import tasks
+from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
 from yolo_attn.plugin import wrapping
@@ -168,10 +170,19 @@ def register(unfinished: Container[str] = ()) -> None:
         if not wrapping.is_wrapped():
             wrapping.undo_with(silence())
             wrapping.undo_with(watch_building())
+            _report_hidden_names()
         wrapping.wrap((*target, wrapper) for target, wrapper in found if target)
         _allow([AttendedConv, attend])
         for layer in LAYERS.values():
             admit(layer)
+
+
+def _report_hidden_names() -> None:
+    """Warn of classes that another package has put into Ultralytics' parser under the names of layers of ours."""
+    for name, layer in LAYERS.items():
+        other = vars(tasks).get(name, layer)
+        if other is not layer:
+            LOGGER.warning(f"yolo_attn: rows named {name} are its own layer, not {other.__module__}.{name}")
 
 
 def unregister() -> None:

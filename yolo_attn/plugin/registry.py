@@ -145,7 +145,7 @@ def near_misses(name: str, known: list[str]) -> list[str]:
 
     A name that contains a layer's name counts too, since ports write `GAM_Attention` and `NAMAttention`.
     """
-    same = [k for k in known if k.lower() == name.lower()]
+    same = [k for k in dict.fromkeys(known) if k.lower() == name.lower()]
     if same:
         return same
     contained = sorted((layer for layer in LAYERS if layer.lower() in name.lower()), key=len, reverse=True)
