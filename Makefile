@@ -15,7 +15,7 @@ test: $(INSTALLED)  ## the tests that a change must pass
 test-all: $(INSTALLED)  ## with the trainings that take minutes
 	$(BIN)/python -m pytest -n 2
 
-test-versions: $(INSTALLED)  ## the steps of docs/versions.md on every release, and write that page; about an hour
+test-versions: $(INSTALLED)  ## the steps of docs/versions.md on every release, and write that page; one to two hours
 	$(BIN)/python -m tools.versions
 
 test-upstream: $(INSTALLED)  ## Ultralytics' own tests with and without the layers, installed and oldest release

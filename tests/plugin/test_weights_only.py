@@ -142,10 +142,10 @@ def header(folder, **changes):
         ({"yaml": f'{{"backbone": {"[" * 500}{"]" * 500}, "head": []}}'}, "deeper than 20"),
         ({"yaml": " " * 5_000_000}, "5,000,000 characters"),
         ({"names": "[" * 100_000}, "RecursionError"),
-        ({"yaml": '{"backbone": [[-1, 100000000, "nn.Identity", []]], "head": []}'}, "the number 100000000"),
+        ({"yaml": '{"backbone": [[-1, 100000000, "nn.Identity", []]], "head": []}'}, "100,000,000 repeats"),
         (
             {"yaml": '{"backbone": [[-1, 9000, "nn.Identity", []], [-1, 9000, "nn.Identity", []]], "head": []}'},
-            "18,000",
+            "9,000 repeats",
         ),
         ({"yaml": "[]"}, "no rows to build"),
         ({"yaml": '{"backbone": [[-1, 1, "Conv", [16]]], "head": [[-1, 1, "Detect", ["nc"]]]}'}, "make no model"),

@@ -14,7 +14,7 @@ import torch
 from programs import archive, attacks, call, dictionary, name, random_program, text, whole
 from ultralytics.nn import tasks
 
-from yolo_attn.plugin.untrusted import MOST_LAYERS, MOST_ROWS
+from yolo_attn.plugin.limits import MOST_ROWS
 
 TINY = {
     "nc": 1,
@@ -137,7 +137,10 @@ def evil_yamls():
         "row_dotted": (row(-1, 1, "os.system", ["touch canary"]), ""),
         "row_dunder": (row(-1, 1, "__builtins__", []), "no layer"),
         "row_list": (row(-1, 1, ["GAM"], []), "no layer"),
-        "row_parser_variable": (row(-1, 1, "nn.Identity", ["ast"]), "the option 'ast'"),
+        **{
+            f"row_parser_variable_{name}": (row(-1, 1, "nn.Identity", [name]), f"the option {name!r}")
+            for name in ("ast", "args", "ch", "d", "i", "layers", "m")
+        },
         "row_device": (row(-1, 1, "nn.Linear", [9_999, 9_999, True, "cpu"]), "the option 'cpu'"),
         "row_option_deep": (row(-1, 1, "nn.Identity", ["[" * 10_000]), "option"),
         "download": (row(-1, 1, "TorchVision", [16, "fcn_resnet50", "DEFAULT", True, 2]), "fcn_resnet50"),
@@ -145,28 +148,33 @@ def evil_yamls():
         "activation_real": ({"activation": 'nn.Linear(9_000, 9_000, device="cpu")'}, "those of any model"),
         "activation_loop": ({"activation": "nn.LSTM(1, 1, num_layers=10_000_000)"}, "far more layers"),
         "row_real": (row(-1, 60, "nn.Linear", [9_000, 9_000, True, "'cpu'"]), "those of any model"),
-        "repeats": (row(-1, 10**8, "nn.Identity", []), "the number 100000000"),
-        "repeats_by_depth": ({**row(-1, 1_000, "nn.Identity", []), "depth_multiple": 1e6}, f"at most {MOST_LAYERS:,}"),
+        "repeats": (row(-1, 10**8, "nn.Identity", []), "100,000,000 repeats"),
+        "repeats_by_depth": (
+            {**row(-1, 1_000, "nn.Identity", []), "depth_multiple": 1e6},
+            "repeats at depth 1e+06",
+        ),
         "repeats_as_text": (row(-1, "100000000", "nn.Identity", []), ""),
         "repeats_within": (row(-1, 1, "C2f", [16, True, 1, 900_000]), ""),
         "loop_in_a_layer": (row(-1, 1, "nn.LSTM", [8, 8, 1_000_000]), ""),
         "loop_as_text": (row(-1, 1, "nn.LSTM", [8, 8, "10000000000"]), "10000000000"),
-        "huge_width": (row(-1, 1, "Conv", [10**12, 3]), "the number 1000000000000"),
+        "huge_width": (row(-1, 1, "Conv", [10**12, 3]), "found 1000000000000, expected numbers up to 100,000"),
         "wide": (row(-1, 1, "Conv", [1_000_000, 3]), ""),
         "huge_map": (row(-1, 1, "nn.Upsample", ["None", 100_000, "nearest"]), "elements"),
+        "slow_pooling": (row(-1, 200, "nn.MaxPool2d", [255, 1, 127]), "more arithmetic than those of any model"),
+        "slow_convolution": (row(-1, 1, "Conv", [8, 255, 1]), ""),
         "many_maps": (row(-1, 6, "nn.Upsample", [[4_000, 4_000]]), "those of any model"),
         "many_parameters": (row(-1, 400, "nn.Linear", [2_000, 2_000]), "those of any model"),
-        "infinite": (row(-1, 1, "Conv", [float("nan"), 3]), "the number nan"),
+        "infinite": (row(-1, 1, "Conv", [float("nan"), 3]), "found nan"),
         "rows": ({"backbone": [first] * 2_000, "head": head}, f"expected at most {MOST_ROWS:,}"),
         "deep_rows": ({"backbone": deep, "head": head}, "deeper"),
         "anchors": ({"backbone": [first, [-1, 1, "Conv", doubled]], "head": head}, "values"),
-        "classes": ({"nc": 10**9}, "the number 1000000000"),
-        "channels": ({"ch": 10**9, "channels": 10**9}, "the number 1000000000"),
+        "classes": ({"nc": 10**9}, "found 1000000000"),
+        "channels": ({"ch": 10**9, "channels": 10**9}, "found 1000000000"),
         "no_rows": ({"backbone": [], "head": []}, ""),
         "head_nothing": ({"head": None}, "no rows to build"),
         "rows_of_text": ({"backbone": "abc", "head": "def"}, "no rows to build"),
-        "scales_of_text": ({"scales": {"n": "abc"}, "scale": "n"}, "scales that"),
-        "scales_list": ({"scales": [1, 2, 3]}, "scales that"),
+        "scales_of_text": ({"scales": {"n": "abc"}, "scale": "n"}, "make no model"),
+        "scales_list": ({"scales": [1, 2, 3]}, "make no model"),
     }
 
 

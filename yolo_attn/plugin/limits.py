@@ -49,9 +49,9 @@ def check_size(model: dict[str, Any]) -> None:
     depth = _depth(model)
     for index, row in enumerate(rows):
         place = f"{file}, row {index}"
-        if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str) and len(row[2]) > LONGEST_NAME:
+        if isinstance(row, list | tuple) and len(row) > 2 and isinstance(row[2], str) and len(row[2]) > LONGEST_NAME:
             raise RowError(f"{place}: found {quoted(row[2])}, expected the name of a layer")
-        if isinstance(row, list) and len(row) > 3:
+        if isinstance(row, list | tuple) and len(row) > 3:
             if isinstance(row[1], int | float) and not row[1] * max(depth, 1) <= MOST_REPEATS:
                 raise RowError(f"{place}: {row[1]:,} repeats at depth {depth:g}, expected at most {MOST_REPEATS:,}")
             _check_value(place, row[3])

@@ -10,7 +10,7 @@ from ultralytics.nn import tasks
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.plugin.parser import REFERENCE_SIZE
 from yolo_attn.plugin.registry import LAYERS
-from yolo_attn.plugin.untrusted import check_layers, without_downloads
+from yolo_attn.plugin.untrusted import check_yaml, without_downloads
 
 TEXTS = (80, 512)
 """Number and width of the text embeddings that YOLO-World's rows take beside their map."""
@@ -52,9 +52,10 @@ def measure(described: dict[str, Any]) -> list[BuiltRow]:
         UserError: If a row names no layer, or if Ultralytics cannot build or run the model, with the reason.
     """
     name = described.get("yaml_file")
-    check_layers(str(name), described)
+    described = {**described, "activation": None}
+    check_yaml(str(name), described)
     try:
-        return _measure({**without_downloads(described), "activation": None})
+        return _measure(without_downloads(described))
     except UserError:
         raise
     except Exception as error:  # whatever a wrong row makes Ultralytics' layers raise

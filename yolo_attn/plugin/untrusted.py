@@ -7,7 +7,6 @@ its module has under a row's name (a function that unpickles or installs, a mode
 
 import ast
 import inspect
-import math
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -19,14 +18,8 @@ from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_attn.errors import UserError, quoted
-from yolo_attn.plugin.limits import LONGEST_TEXT
+from yolo_attn.plugin.limits import LONGEST_TEXT, check_size
 from yolo_attn.plugin.registry import LAYERS
-
-MOST_ROWS = 1_000
-"""Of a model YAML; Ultralytics' own have up to 100."""
-
-MOST_LAYERS = 10_000
-"""Of all rows, their repeats counted."""
 
 DEEPEST = 20
 """Lists and dictionaries of a model YAML inside each other."""
@@ -37,9 +30,6 @@ MOST_VALUES = 200_000
 LARGEST_SIZE = 2**14
 """Of a picture, pixels, in a file's settings."""
 
-LARGEST_NUMBER = 1_000_000
-"""Of a row, and of what scales rows: channels, sizes, classes."""
-
 OPTIONS = {"nc", "kpt_shape", "reg_max", "end2end", "scale", "depth", "width", "max_channels"}
 """Values of a model YAML that its rows may name."""
 
@@ -49,28 +39,10 @@ def check_yaml(place: str | Path, described: Any) -> None:
 
     Args:
         place: Where it came from, to begin messages with.
-        described: The dictionary, or whatever was in its place.
+        described: The dictionary, or anything else that stood in its place.
 
     Raises:
         UserError: At the first thing that is something else.
-    """
-    check_layers(place, described)
-    activation = described.get("activation")
-    if activation and not _is_activation(activation):
-        raise UserError(
-            f"{place}: activation {quoted(activation)} is none of torch.nn, such as nn.SiLU(); Ultralytics would run it"
-        )
-
-
-def check_layers(place: str | Path, described: Any) -> None:
-    """Raise unless the rows of a model dictionary name layers only.
-
-    Args:
-        place: Where it came from, to begin messages with.
-        described: The dictionary, or whatever was in its place.
-
-    Raises:
-        UserError: At the first row that names something else.
     """
     try:
         names = [row[2] for row in (*described["backbone"], *described["head"])]
@@ -79,14 +51,15 @@ def check_layers(place: str | Path, described: Any) -> None:
     for index, name in enumerate(names):
         if not _is_layer(name):
             raise UserError(f"{place}: row {index} names {quoted(name)}, which is no layer; Ultralytics would call it")
+    activation = described.get("activation")
+    if activation and not _is_activation(activation):
+        raise UserError(
+            f"{place}: activation {quoted(activation)} is none of torch.nn, such as nn.SiLU(); Ultralytics would run it"
+        )
 
 
 def check_foreign_yaml(place: str | Path, described: Any) -> None:
     """Raise unless a model dictionary out of a file passes `check_yaml` and asks for no more than a model needs.
-
-    Args:
-        place: Where it came from, to begin messages with.
-        described: The dictionary, or whatever was in its place.
 
     Raises:
         UserError: At the first thing that is something else.
@@ -95,9 +68,16 @@ def check_foreign_yaml(place: str | Path, described: Any) -> None:
     rows = [*described["backbone"], *described["head"]]
     if not all(isinstance(row, list | tuple) and len(row) > 3 for row in rows):
         raise UserError(f"{place}: no model YAML, a row of it has no options")
-    reason = _too_large(described, rows, [row[1] for row in rows])
-    if reason:
-        raise UserError(f"{place}: refused, the model YAML in it has {reason}")
+    for number, value in enumerate(_values(described)):
+        if number > MOST_VALUES or value is _TOO_DEEP:
+            raise UserError(
+                f"{place}: refused, the model YAML in it has more than {MOST_VALUES:,} values, or more than {DEEPEST} "
+                "lists inside each other"
+            )
+    try:
+        check_size(described)
+    except UserError as error:
+        raise UserError(f"{place}: refused, {error}") from error
     for index, (_, _, name, given, *_) in enumerate(rows):
         foreign = next((text for text in _values(given) if isinstance(text, str) and not _is_option(text)), None)
         if foreign is not None or (name.partition("_")[0] == "TorchVision" and not _is_classifier(given)):
@@ -132,30 +112,6 @@ def without_downloads(described: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-def _too_large(described: dict[str, Any], rows: list[Any], repeats: list[Any]) -> str:
-    """What a model dictionary has too much of; "" where it has not."""
-    for number, value in enumerate(_values(described)):
-        if number > MOST_VALUES:
-            return f"more than {MOST_VALUES:,} values"
-        if value is _TOO_DEEP:
-            return f"more than {DEEPEST} lists inside each other"
-    if len(rows) > MOST_ROWS:
-        return f"{len(rows):,} rows, expected at most {MOST_ROWS:,}"
-    scaling = [described.get(key) for key in ("nc", "ch", "channels", "depth_multiple", "width_multiple", "scales")]
-    for value in map(_literal, _values([rows, scaling, described.get("reg_max"), described.get("kpt_shape")])):
-        if isinstance(value, int | float) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER and value != math.inf:
-            return f"the number {str(value)[:50]}, expected at most {LARGEST_NUMBER:,}"
-    if not all(isinstance(times, int | float) for times in repeats):
-        return "a row whose repeats are no number"
-    scales = described.get("scales") or {}
-    if not isinstance(scales, dict) or not all(isinstance(s, list | tuple) and s for s in scales.values()):
-        return "scales that are no lists of numbers"
-    depths = [1, described.get("depth_multiple"), *(scale[0] for scale in scales.values())]
-    deepest = max(depth for depth in depths if isinstance(depth, int | float))
-    layers = sum(max(1, times * deepest if times > 1 else times) for times in repeats)
-    return "" if layers <= MOST_LAYERS else f"{layers:,.0f} layers by its repeats, expected at most {MOST_LAYERS:,}"
-
-
 _TOO_DEEP = object()
 
 
@@ -171,19 +127,10 @@ def _values(given: Any, depth: int = 0) -> Iterator[Any]:
             yield from _values(value, depth + 1)
 
 
-def _literal(value: Any) -> Any:
-    """What the parser makes of a row's option, which may be a number as text."""
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-        return value
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return value
-
-
 def _is_option(text: str) -> bool:
     """Whether a text is one for a layer: neither a device nor a variable that the parser has for its own use."""
-    own = inspect.unwrap(tasks.parse_model).__code__.co_varnames
+    code = inspect.unwrap(tasks.parse_model).__code__
+    own = {*code.co_varnames, *code.co_cellvars}
     try:
         torch.device(text)
     except RuntimeError:

@@ -5,6 +5,7 @@ file is never built, so a file cannot ask for more memory than it has bytes.
 """
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -47,11 +48,17 @@ every block has 0.6 billion."""
 MOST_MAPS = 2**29
 """The same, while they are run at this size; YOLOv9e has 0.13 billion."""
 
+MOST_WORK = 10**11
+"""Multiplications, or comparisons of a pooling, of all maps at this size; YOLOv8x with GAM in its blocks has 4·10¹⁰."""
+
 MOST_REAL = 2**20
 """The same, of what is not on the meta device and so takes memory."""
 
 MOST_OPERATIONS = 100
 """Of PyTorch for each tensor of a file, while its model is built on the meta device."""
+
+PRODUCTS = {"linear", "matmul", "__matmul__", "bmm", "scaled_dot_product_attention"}
+"""Operations of PyTorch that multiply matrices."""
 
 _lock = threading.Lock()
 """Ultralytics' parser keeps the activation and the form of heads in its classes while it builds."""
@@ -155,11 +162,11 @@ def _check_shapes(built: Mapping[str, Size], given: Mapping[str, Size]) -> None:
 
 
 def _run(layers: Any, channels: int) -> None:
-    """Run all rows but the head on a map of `SIZE` pixels."""
-    registered = tuple(LAYERS.values())
+    """Run all rows on a map of `SIZE` pixels, the head as in training, where it decodes nothing."""
+    registered, head = tuple(LAYERS.values()), layers.eval()[-1].train()
     outputs: list[Any] = []
     x: Any = torch.zeros(1, channels, SIZE, SIZE)
-    for layer in layers.eval()[:-1]:
+    for layer in layers:
         if layer.f != -1:
             x = outputs[layer.f] if isinstance(layer.f, int) else [x if j == -1 else outputs[j] for j in layer.f]
         try:
@@ -167,7 +174,7 @@ def _run(layers: Any, channels: int) -> None:
         except MismatchError:
             raise
         except Exception:  # what a layer of the user's own needs a real map for; its output has its input's shape
-            if not isinstance(layer, registered):
+            if not isinstance(layer, registered) and layer is not head:
                 raise
         outputs.append(x)
 
@@ -248,6 +255,7 @@ class _Limited(TorchFunctionMode):
         self.left = operations
         self.elements = elements
         self.real = MOST_REAL
+        self.work = MOST_WORK
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -259,6 +267,9 @@ class _Limited(TorchFunctionMode):
         for found in result if isinstance(result, list | tuple) else [result]:
             if isinstance(found, Tensor):
                 self._count(found)
+                self.work -= found.numel() * _work(getattr(func, "__name__", ""), *args, **(kwargs or {}))
+        if self.work < 0:
+            raise MismatchError("its maps take more arithmetic than those of any model")
         return result
 
     def _count(self, found: Tensor) -> None:
@@ -268,3 +279,16 @@ class _Limited(TorchFunctionMode):
         self.real -= 0 if found.is_meta else found.numel()
         if self.elements < 0 or self.real < 0:
             raise MismatchError("its maps and tensors have more elements than those of any model")
+
+
+def _work(name: str, *args: Any, **kwargs: Any) -> int:
+    """Multiplications, or comparisons, for each element of what an operation of PyTorch returns."""
+    if "pool" in name and "adaptive" not in name:
+        size = kwargs.get("kernel_size", args[1] if len(args) > 1 else 1)
+        return math.prod(size) if isinstance(size, list | tuple) else int(size) ** 2
+    weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
+    if "conv" in name and isinstance(weight, Tensor) and len(weight):
+        return weight[0].numel()
+    if name in PRODUCTS and args and isinstance(args[0], Tensor) and args[0].dim():
+        return args[0].shape[-1]
+    return 1
