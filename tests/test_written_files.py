@@ -89,7 +89,7 @@ TOUCHED = {
     "files whole_files replace": "the files that the caller names",
     "files whole_files scratch_folder": SCRATCH,
     "files write_bytes chmod": TEMPORARY,
-    "files write_bytes mkstemp": TEMPORARY,
+    "files write_bytes open": TEMPORARY,
     "files write_bytes replace": "the file that the caller names; a link there is replaced itself",
     "files write_bytes unlink": TEMPORARY,
     "files write_json write_text": "the file that the caller names",
