@@ -206,7 +206,7 @@ def test_fused_model_has_no_safetensors_file(told, weights):
     model = YOLO(weights)
     model.model = model.model.fuse(verbose=False)
     model.save(weights)
-    assert "such a model has no safetensors file" in told(2, "--weights", weights, "--format", "safetensors")
+    assert "such a model has no safetensors file" in told(2, "--weights", weights, "--format", "safetensors", "--trust")
 
 
 @pytest.mark.parametrize("name", ["yolo26n-eca.yaml", "yolov10n-gam.yaml"])

@@ -36,7 +36,7 @@ def foreign(tmp_path, monkeypatch):
         ("models.common", "C3", "a checkpoint of the YOLOv5 or YOLOv7 repository (models"),
         ("ultralytics.nn.modules.conv", "SimAM_", "another release: ultralytics.nn.modules.conv.SimAM_ is not in this"),
         ("ultralytics.nn.tasks", "GAM_Attention", "another release: ultralytics.nn.tasks.GAM_Attention is not in this"),
-        ("ultralytics.nn.extra_modules.attention", "CA", "another release: ultralytics.nn.extra_modules is not in"),
+        ("ultralytics.nn.extra_modules.attention", "CA", "another release: ultralytics.nn.extra_modules"),
         ("my_layers_of_yore", "Mine", "for layers of your own give --import my_layers_of_yore"),
     ],
 )

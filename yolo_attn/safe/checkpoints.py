@@ -1,6 +1,7 @@
 """The model in a file of `torch.save`, built anew from what its records say."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from sys import modules
 from typing import Any
 
@@ -38,7 +39,8 @@ def model_in(saved: SavedFile) -> Any:
     try:
         top = module("the model", held)
         if "model" not in top.state["_modules"]:
-            raise UserError(f"{saved.file}: it holds a {top.kind[:50]}, no model of a known task")
+            error = UserError(f"{saved.file}: it holds a {top.kind[:50]}, no model of a known task")
+            raise _foreign(saved.file, [top], f"{saved.file}: not an Ultralytics checkpoint") or error
         parts = list(modules_below(top, "model"))
         tensors = tensors_of(parts)
         parts_by_path = {part.path: part for part in parts}
@@ -62,13 +64,17 @@ def model_in(saved: SavedFile) -> Any:
     try:
         return build(saved.file, described, shapes, saved.tensors(tensors), complete)
     except UserError as error:
-        known = (vars(modules.get(part.package, object)) for part in (top, *parts))
-        absent = next((p for p, names in zip((top, *parts), known, strict=True) if p.kind not in names), None)
-        if absent is None:
-            raise
-        origin = origin_of(f"{absent.package[:100]}.{absent.kind[:100]}")
-        own = f"for layers of your own give --import {absent.package[:50]}, from its folder or with that on PYTHONPATH"
-        raise UserError(f"{saved.file}: {origin}" if origin else f"{error}; {own}") from error
+        raise _foreign(saved.file, (top, *parts), str(error)) or error from error
+
+
+def _foreign(file: Path, parts: Iterable[Module], text: str) -> UserError | None:
+    """Where the first class that is not here comes from, or `text` and how to import it; None if all are here."""
+    absent = next((p for p in parts if p.kind not in vars(modules.get(p.package, object))), None)
+    if absent is None:
+        return None
+    origin = origin_of(f"{absent.package[:100]}.{absent.kind[:100]}")
+    own = f"for layers of your own give --import {absent.package[:50]}, from its folder or with that on PYTHONPATH"
+    return UserError(f"{file}: {origin}" if origin else f"{text}; {own}")
 
 
 def _names(value: Any) -> Any:
