@@ -38,7 +38,7 @@ ENDS = {
     "engine/packaged base_text read_text": "at the end of a file of this package's, or of Ultralytics'",
     "engine/run_files RunFiles.resume_training read_text": FILLED,
     "engine/run_files RunFiles.save_metrics read_text": FILLED,
-    "plugin/foreign missing_class while": "each turn goes to an earlier error; Python lets none be its own cause",
+    "plugin/foreign missing_class while": "each turn goes to an error that it has not met yet",
     "plugin/workers generate_ddp_file read_text": "at the end of the file that Ultralytics has just written",
     "reading chunks while": "at the end of a plain file",
     "reading read_plain while": "at the end of a plain file, or behind the most bytes that it may have",

@@ -126,7 +126,7 @@ def categories_left(folder, split, number):
 @pytest.mark.parametrize(("split", "classes"), [("train", 2), ("val", 3)])
 @pytest.mark.parametrize("splits", [("train", "val"), ("val",)])
 def test_nc_is_the_number_of_classes_that_a_training_has(cells, tmp_path, split, classes, splits):
-    """Whatever other splits have, and whichever is asked for alone."""
+    """No matter what other splits have, or which one is asked for alone."""
     file = cells(nc=classes)
     categories_left(tmp_path, split, 2)
     described(file, splits=splits)

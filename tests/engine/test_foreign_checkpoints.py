@@ -9,6 +9,7 @@ from torch import nn
 
 from yolo_attn.engine.checks import read_checkpoint
 from yolo_attn.errors import UserError
+from yolo_attn.plugin.foreign import missing_class
 
 
 @pytest.fixture
@@ -36,7 +37,11 @@ def foreign(tmp_path, monkeypatch):
         ("models.common", "C3", "a checkpoint of the YOLOv5 or YOLOv7 repository (models"),
         ("ultralytics.nn.modules.conv", "SimAM_", "another release: ultralytics.nn.modules.conv.SimAM_ is not in this"),
         ("ultralytics.nn.tasks", "GAM_Attention", "another release: ultralytics.nn.tasks.GAM_Attention is not in this"),
-        ("ultralytics.nn.extra_modules.attention", "CA", "another release: ultralytics.nn.extra_modules"),
+        (
+            "ultralytics.nn.extra_modules.attention",
+            "CA",
+            "release: ultralytics.nn.extra_modules.attention.CA is not",
+        ),
         ("my_layers_of_yore", "Mine", "for layers of your own give --import my_layers_of_yore"),
     ],
 )
@@ -47,3 +52,12 @@ def test_what_is_not_here_is_named_with_what_leads_on(foreign, module, name, tol
     assert str(error.value).startswith(f"--weights {file}: ")
     assert told in str(error.value)
     assert ("not an Ultralytics checkpoint" in str(error.value)) == ("my_layers" in module)
+
+
+def test_the_search_for_a_missing_class_ends():
+    """Python lets an error be its own cause, and errors be each other's."""
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__ = one
+    assert missing_class(one) is None
+    one.__cause__, other.__cause__ = other, one
+    assert missing_class(one) is None

@@ -90,8 +90,8 @@ def _package(name: str) -> Finding:
 
 def _copies() -> Finding:
     """Whether Python finds Ultralytics more than once: then another version than the user thinks may run."""
-    places = [os.path.realpath(os.path.join(entry or ".", "ultralytics")) for entry in sys.path]  # noqa: PTH118
-    copies = list(dict.fromkeys(place for place in places if os.path.isfile(f"{place}/__init__.py")))  # noqa: PTH113
+    places = [os.path.realpath(os.path.join(entry or ".", "ultralytics")) for entry in sys.path]  # noqa: PTH118  as the next line
+    copies = list(dict.fromkeys(place for place in places if os.path.isfile(f"{place}/__init__.py")))  # noqa: PTH113  entries are text, some of them empty
     if len(copies) < 2:
         return Finding("copies", "no second ultralytics on the import path")
     advice = "keep one: pip uninstall ultralytics, or take the folder of the other out of PYTHONPATH"

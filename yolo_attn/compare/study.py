@@ -237,8 +237,8 @@ def read_run(study: Path, variant: str, seed: int) -> Run:
     try:
         if not (folder / "run.json").exists():
             failed = folder / "failed.json"
-            told = str(json.loads(read_plain(failed, LARGEST_RECORD))["error"]) if failed.exists() else "not finished"
-            return Run(variant, seed, folder, error=" ".join(told.split()))
+            reason = str(json.loads(read_plain(failed, LARGEST_RECORD))["error"]) if failed.exists() else "not finished"
+            return Run(variant, seed, folder, error=" ".join(reason.split()))
         record = _read(folder / "run.json", Record)
         content = json.loads(read_plain(folder / "metrics.json", LARGEST_RECORD))
         own = content.get("ultralytics", {})

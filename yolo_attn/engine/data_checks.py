@@ -120,9 +120,9 @@ def check_plain_data(data: str, split: str, task: str) -> int:
     except Exception as error:  # whatever a wrong YAML makes it raise
         raise UserError(f"{data}: not usable for {split!r}: {one_line(error)}") from error
     places = as_list(found.get(split))
-    absent = next((place for place in places if not Path(place).exists()), None)
-    if absent or not places:
-        raise UserError(
-            f"{data}: not usable for {split!r}: {f'{absent} is missing' if absent else 'it has no such key'}"
-        )
+    if not places:
+        raise UserError(f"{data}: not usable for {split!r}: it has no such key")
+    for place in places:
+        if not Path(place).exists():
+            raise UserError(f"{data}: not usable for {split!r}: {place} is missing")
     return int(found["nc"])

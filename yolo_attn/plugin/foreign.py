@@ -37,7 +37,9 @@ def origin_of(name: str) -> str | None:
 
 def missing_class(error: BaseException | None) -> str | None:
     """The class or module that reading a checkpoint did not find, as `origin_of` takes it; None if it was not that."""
-    while error is not None:
+    met: list[BaseException] = []
+    while error is not None and error not in met:  # one may be its own cause
+        met.append(error)
         found = MISSING.search(str(error))
         if found:
             return f"{found[2]}.{found[1]}"

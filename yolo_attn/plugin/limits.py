@@ -92,7 +92,7 @@ def _check_value(place: str, value: Any) -> None:
 
 
 class _Budget(threading.local):
-    """What a thread's model may still have; None of both while it builds none that is bounded."""
+    """What a thread's model may still have; `modules` is None while it builds none that is bounded."""
 
     file = ""
     modules: int | None = None

@@ -1,9 +1,10 @@
 """Everything that is changed in Ultralytics, and how it is undone.
 
 `PATCHES` lists what is wrapped from `register` to `unregister`. Besides, from then to then, Ultralytics' FLOPs counter
-has a hook for each layer that counts its own operations (`thop.profile.register_hooks`), and PyTorch's list of classes
-that load with `weights_only=True` has the layers (`torch.serialization.add_safe_globals`); runtimes that are imported
-report nothing over the network (yolo_attn/telemetry.py).
+has a hook for each layer that counts its own operations (`thop.profile.register_hooks`), PyTorch's list of classes that
+load with `weights_only=True` has the layers (`torch.serialization.add_safe_globals`), PyTorch calls two hooks for each
+module and parameter that is put into another (limits.py), and runtimes that are imported report nothing over the
+network (yolo_attn/telemetry.py).
 
 Only while a call of ours lasts, these are changed:
 

@@ -41,14 +41,14 @@ class SavedFile:
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
-            self._stream = _Bounded(open_plain(file).detach())  # type: ignore[attr-defined]
+            self._stream = _Bounded(open_plain(file).detach())  # type: ignore[attr-defined]  # it is buffered
         except OSError as error:
             raise UserError(f"{file}: not readable: {error.strerror or error}") from error
         try:
             self._open()
         except BaseException as error:
             self._stream.close()
-            if isinstance(error, Exception) and not isinstance(error, UserError):  # whatever a broken file leads to
+            if isinstance(error, Exception) and not isinstance(error, UserError):  # a broken file leads to any
                 raise UserError(f"{file}: refused, no checkpoint that can be read: {_reason(error)}") from error
             raise
 
@@ -104,7 +104,7 @@ class SavedFile:
         with self._archive.open(info) as stream:
             for start in range(0, len(content), CHUNK):
                 part = memoryview(content)[start : start + CHUNK]
-                if stream.readinto(part) != len(part):  # type: ignore[attr-defined]
+                if stream.readinto(part) != len(part):  # type: ignore[attr-defined]  # a ZipExtFile has it
                     raise EOFError("it ends too early")
         return content
 

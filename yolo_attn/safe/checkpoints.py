@@ -39,8 +39,8 @@ def model_in(saved: SavedFile) -> Any:
     try:
         top = module("the model", held)
         if "model" not in top.state["_modules"]:
-            error = UserError(f"{saved.file}: it holds a {top.kind[:50]}, no model of a known task")
-            raise _foreign(saved.file, [top], f"{saved.file}: not an Ultralytics checkpoint") or error
+            unknown = UserError(f"{saved.file}: it holds a {top.kind[:50]}, no model of a known task")
+            raise _foreign(saved.file, [top], f"{saved.file}: not an Ultralytics checkpoint") or unknown
         parts = list(modules_below(top, "model"))
         tensors = tensors_of(parts)
         parts_by_path = {part.path: part for part in parts}
@@ -64,7 +64,10 @@ def model_in(saved: SavedFile) -> Any:
     try:
         return build(saved.file, described, shapes, saved.tensors(tensors), complete)
     except UserError as error:
-        raise _foreign(saved.file, (top, *parts), str(error)) or error from error
+        foreign = _foreign(saved.file, (top, *parts), str(error))
+        if foreign is None:
+            raise
+        raise foreign from error
 
 
 def _foreign(file: Path, parts: Iterable[Module], text: str) -> UserError | None:
