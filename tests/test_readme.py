@@ -187,6 +187,21 @@ def test_figures_of_the_study_are_those_measured():
     assert "2026-11-24" in section
 
 
+def test_figures_of_the_demo_are_those_measured():
+    run = json.loads((ROOT / "docs/measured/demo.json").read_text())
+    minutes, seconds = divmod(run["seconds"], 60)
+    section = " ".join(README.split("The demo set, ")[1].split("![")[0].split())
+    for figure in (
+        f"`{run['command']}`",
+        f"{run['epochs']} epochs at {run['imgsz']} px, seed {run['seed']}, one run",
+        f"COCO AP {run['AP']:.3f}, AP50 {run['AP50']:.3f}",
+        f"{minutes} min {seconds} s of training",
+        run["versions"]["torch"].partition("+")[0],
+        run["date"],
+    ):
+        assert figure in section
+
+
 def test_pictures_are_there():
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / picture).is_file()
