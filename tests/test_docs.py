@@ -21,7 +21,7 @@ from torch.distributed.run import get_args_parser
 from ultralytics import YOLO
 from ultralytics.cfg import MODES, TASKS
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
 from ultralytics.utils.checks import check_yaml
 
 import yolo_attn.cli
@@ -243,7 +243,7 @@ def _execute(folder, log, code):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     ultralytics.cfg.TESTS_RUNNING = False  # else Ultralytics puts runs elsewhere
-    ultralytics.cfg.RUNS_DIR = Path("runs")  # a user's; of a clone it is a folder of the clone
+    dict.__setitem__(SETTINGS, "runs_dir", "runs")  # a user's; of a clone it is a folder of the clone
     os.chdir(folder)
     sys.path.insert(0, folder)
     exec(code, {"__name__": "__main__"})

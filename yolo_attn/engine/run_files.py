@@ -54,10 +54,10 @@ class RunFiles(BaseTrainer):
             self.made = [] if last else claim(self.args)
             folder = run_folder(self.args)
             check_replaceable(folder, last)
+            if is_run(folder):
+                remove_temporaries(folder, folder / "weights")
             if not last:
                 (folder / "results.csv").unlink(missing_ok=True)  # early 8.3 would write on in it
-            elif is_run(folder):
-                remove_temporaries(folder, folder / "weights")
         self.share_folder()
 
     def join(self) -> None:
