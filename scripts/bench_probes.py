@@ -41,7 +41,7 @@ class Cost:
 
 def read(file: Path, task: str) -> Cost:
     """Read an index."""
-    from yolo_attn.coco.read import read_index
+    from yolo_attn.coco.reading.reader import read_index
 
     with Cost() as cost:
         read_index(file, task=task)
@@ -123,7 +123,7 @@ def speed(folder: Path, rounds: int, batches: int) -> dict[str, list[float]]:
 
 def detect(folder: Path, each: int, scratch: Path) -> None:
     """Write what a detector might find in the validation pictures: arrays for us, results JSON for pycocotools."""
-    from yolo_attn.coco.read import read_index
+    from yolo_attn.coco.reading.reader import read_index
 
     index, rng = read_index(folder / VAL), np.random.default_rng(0)
     shape = (len(index.image_ids), each)
@@ -148,7 +148,7 @@ def detect(folder: Path, each: int, scratch: Path) -> None:
 def our_evaluation(folder: Path, scratch: Path) -> tuple[dict[str, float], list[float]]:
     """Seconds from the arrays to the numbers, the index being there as it is for a validator, and the numbers."""
     from yolo_attn.coco.evaluate import Detections, evaluate
-    from yolo_attn.coco.read import read_index
+    from yolo_attn.coco.reading.reader import read_index
 
     begun = time.perf_counter()
     index = read_index(folder / VAL)

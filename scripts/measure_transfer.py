@@ -27,9 +27,9 @@ from ultralytics.nn import tasks
 
 import yolo_attn
 from yolo_attn.cli.arguments import settings
-from yolo_attn.engine import run
-from yolo_attn.plugin.insertion import insert
-from yolo_attn.plugin.yamls import read_model
+from yolo_attn.engine import api as run
+from yolo_attn.model.insertion import insert
+from yolo_attn.model.names import read_model
 
 BASE = "yolov8n.yaml"
 LAYERS = ("SimAM", "NAM", "GAM", "CBAM")

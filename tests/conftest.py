@@ -64,7 +64,7 @@ def small_poses(small_coco, tmp_path_factory):
 
     Some points are not labelled, some objects have none.
     """
-    from yolo_attn.coco.run_lengths import decode_mask
+    from yolo_attn.coco.reading.run_lengths import decode_mask
 
     root = tmp_path_factory.mktemp("small_poses")
     (root / "images").symlink_to(small_coco / "images")

@@ -182,7 +182,7 @@ def contents(folder):
 
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["yolo_attn.engine.run", "yolo_attn.cli"])
+CONTEXT.set_forkserver_preload(["yolo_attn.engine.api", "yolo_attn.cli"])
 
 
 class Command:
@@ -305,7 +305,7 @@ def randomise(model):
 def enliven(model, imgsz=64):
     """Random scales, and the statistics of drawn pictures, so that the output depends on the picture as a trained
     model's does: through random statistics little of it reaches the head, and through those of noise too much."""
-    from yolo_attn.engine.verify import picture
+    from yolo_attn.engine.export.verify import picture
 
     randomise(model).train()
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]

@@ -26,7 +26,7 @@ from ultralytics.utils.checks import check_yaml
 
 import yolo_attn.cli
 from yolo_attn.cli import COMMANDS, main
-from yolo_attn.coco.source import load_source
+from yolo_attn.coco.dataset.locations import load_source
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOOLS = {"python", "yolo-attn", "yolo", "torchrun", "make", "pip", "ls"}

@@ -7,13 +7,13 @@ import sys
 import pytest
 from source import functions
 
-from yolo_attn.coco.problems import Problems
-from yolo_attn.coco.read import _unique_names
-from yolo_attn.compare import processes
-from yolo_attn.compare.statistics import MOST_SEEDS, seeds_needed
+from yolo_attn.coco.reading.problems import Problems
+from yolo_attn.coco.reading.reader import _unique_names
+from yolo_attn.compare.analysis.seeds import MOST_SEEDS, seeds_needed
+from yolo_attn.compare.execution import processes
 from yolo_attn.errors import RunError, UserError
-from yolo_attn.plugin.insertion import insert, remove
-from yolo_attn.plugin.matching import _feeding
+from yolo_attn.model.insertion import insert, remove
+from yolo_attn.weights.matching import _feeding
 
 FILLED = "at the end of a file that has bytes, as only plain ones have"
 

@@ -70,7 +70,7 @@ YOLO("yolov8n.yaml").tune(data={data!r}, epochs=1, iterations=2, **settings)
 def test_plain_python(on_oldest, small_coco, tmp_path):
     result = run_python(PLAIN.format(data=str(small_coco)), tmp_path)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"{OLDEST} yolo_attn.engine.trainer"
+    assert result.stdout.splitlines()[-1] == f"{OLDEST} yolo_attn.engine.training.trainer"
 
 
 def test_worker_of_a_stock_trainer_knows_a_users_layer(on_oldest, tmp_path):

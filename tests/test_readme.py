@@ -23,10 +23,10 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_attn import layers
-from yolo_attn.coco.source import load_source
-from yolo_attn.editing import PLACES
-from yolo_attn.plugin.blocks import UNITS
-from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.coco.dataset.locations import load_source
+from yolo_attn.model.blocks import UNITS
+from yolo_attn.model.registry import LAYERS
+from yolo_attn.yaml_edit import PLACES
 
 README = (ROOT / "README.md").read_text()
 MODELS = (ROOT / "docs/models.md").read_text()

@@ -285,7 +285,7 @@ class TestRunsInAFolderThatIsThere:
         assert survive(planted)
 
     def test_a_training_that_did_not_begin_leaves_what_was_put_in_meanwhile(self, small_coco, tmp_path, monkeypatch):
-        from yolo_attn.coco.dataset import CocoDataset
+        from yolo_attn.coco.dataset.dataset import CocoDataset
 
         planted = {}
 

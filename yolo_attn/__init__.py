@@ -32,7 +32,7 @@ def register() -> None:
     importlib.import_module(_MODULES[0])
     _listen()
     try:
-        from yolo_attn.plugin.patches import register
+        from yolo_attn.patches.table import register
 
         register(_finder.executing)
     except Exception as error:  # whatever a changed Ultralytics makes our own imports raise
@@ -48,22 +48,22 @@ def register() -> None:
 def unregister() -> None:
     """Put Ultralytics back as it was before `register`."""
     _stop_listening()
-    wrapping = sys.modules.get("yolo_attn.plugin.wrapping")
+    wrapping = sys.modules.get("yolo_attn.patches.wrapping")
     if wrapping:
         wrapping.restore()
 
 
 def __getattr__(name: str) -> Any:
     if name == "register_layer":  # needs PyTorch, which importing this package does not load
-        from yolo_attn.plugin.registry import register_layer
+        from yolo_attn.model.registry import register_layer
 
         return register_layer
     if name == "load_safe":
-        from yolo_attn.plugin.checkpoints import load_safe
+        from yolo_attn.weights.load_safe import load_safe
 
         return load_safe
     if name == "identity_init":
-        from yolo_attn.engine.identity import identity_init
+        from yolo_attn.weights.identity_init import identity_init
 
         return identity_init
     if name == "set_kernels":

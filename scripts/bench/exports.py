@@ -14,7 +14,7 @@ from ultralytics import YOLO
 
 from bench.models import MODELS, NAIVE, attended
 from bench.timing import CallClock, Form, Forms, compared, interleaved
-from yolo_attn.engine.export import export
+from yolo_attn.engine.export.exporter import export
 
 
 def onnx_call(file: Path, x: np.ndarray) -> Callable[[], Any]:

@@ -10,7 +10,7 @@ import pytest
 from support import listing
 
 from yolo_attn.cli import _is_ultralytics_grammar, main
-from yolo_attn.plugin.yamls import MODEL_YAMLS
+from yolo_attn.model.names import MODEL_YAMLS
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from ultralytics import YOLO
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.cli import main
-from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.model.registry import LAYERS
 
 BASE = Path(check_yaml("yolov8.yaml"))
 

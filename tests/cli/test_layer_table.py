@@ -9,8 +9,8 @@ from torch import nn
 from yolo_attn import layers
 from yolo_attn.cli import main
 from yolo_attn.cli.layers import cost
-from yolo_attn.plugin.blocks import UNITS
-from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.model.blocks import UNITS
+from yolo_attn.model.registry import LAYERS
 
 
 @pytest.mark.parametrize("columns", [80, 120])

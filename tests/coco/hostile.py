@@ -2,9 +2,9 @@
 
 import warnings
 
+from yolo_attn.coco.dataset.data_report import examine
+from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.coco.evaluate import Detections, evaluate
-from yolo_attn.coco.report import examine
-from yolo_attn.coco.source import load_source
 
 BASE = {
     "images": [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 48} for n in (1, 2, 3)],

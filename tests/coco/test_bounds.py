@@ -138,9 +138,9 @@ def labels_of(folder, task):
     """Every label of val, as a training is given it."""
     from ultralytics.cfg import get_cfg
 
-    from yolo_attn.coco.dataset import CocoDataset
-    from yolo_attn.coco.report import examine
-    from yolo_attn.coco.source import load_source
+    from yolo_attn.coco.dataset.data_report import examine
+    from yolo_attn.coco.dataset.dataset import CocoDataset
+    from yolo_attn.coco.dataset.locations import load_source
 
     source = load_source(folder, ["val"], task)["val"]
     names = source.index.category_names
@@ -234,8 +234,8 @@ ABSURD = {
 
 
 def score(folder):
+    from yolo_attn.coco.dataset.locations import load_source
     from yolo_attn.coco.evaluate import Detections, evaluate
-    from yolo_attn.coco.source import load_source
 
     index = load_source(folder, ["val"], "segment")["val"].index
     found = Detections()

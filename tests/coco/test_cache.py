@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 from support import QUICK, Command
 
-from yolo_attn.coco import cache, pictures, read
-from yolo_attn.coco.index import CocoIndex
-from yolo_attn.coco.problems import Problems
-from yolo_attn.coco.read import read_index
-from yolo_attn.coco.strings import Strings
+from yolo_attn.coco.dataset import image_files as pictures
+from yolo_attn.coco.reading import cache
+from yolo_attn.coco.reading import reader as read
+from yolo_attn.coco.reading.index import CocoIndex
+from yolo_attn.coco.reading.problems import Problems
+from yolo_attn.coco.reading.reader import read_index
+from yolo_attn.coco.reading.strings import Strings
 
 
 @pytest.fixture

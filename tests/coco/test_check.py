@@ -8,8 +8,8 @@ from PIL import Image
 
 from yolo_attn.coco import draw as drawing
 from yolo_attn.coco.check import check, problem_count, tables
+from yolo_attn.coco.dataset.locations import splits_of
 from yolo_attn.coco.draw import draw
-from yolo_attn.coco.source import splits_of
 from yolo_attn.errors import UserError
 
 

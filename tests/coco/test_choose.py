@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support import pycocotools_scores
 
-from yolo_attn.coco.choose import join, only_classes, single_class, subset
+from yolo_attn.coco.dataset.subsets import join, only_classes, single_class, subset
 from yolo_attn.coco.evaluate import Detections, evaluate
-from yolo_attn.coco.read import read_index
+from yolo_attn.coco.reading.reader import read_index
 from yolo_attn.errors import UserError
 
 

@@ -11,9 +11,9 @@ from support import pycocotools_scores, save_noise
 from ultralytics.cfg import DEFAULT_CFG_DICT
 
 from yolo_attn.coco.check import check
+from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.coco.evaluate import Detections, evaluate
-from yolo_attn.coco.shapes import COCO_FLIP
-from yolo_attn.coco.source import load_source
+from yolo_attn.coco.reading.masks_and_keypoints import COCO_FLIP
 from yolo_attn.engine.data import describe, look_through, split_of
 from yolo_attn.errors import UserError
 

@@ -11,9 +11,9 @@ from PIL import Image
 from support import save_noise
 from ultralytics.cfg import get_cfg
 
-from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
-from yolo_attn.coco.report import examine
-from yolo_attn.coco.source import load_source
+from yolo_attn.coco.dataset.data_report import examine
+from yolo_attn.coco.dataset.dataset import CocoDataset, StretchedCocoDataset
+from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.errors import RunError
 
 

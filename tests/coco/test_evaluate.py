@@ -8,7 +8,7 @@ from pycocotools import mask as mask_api
 from support import pycocotools_scores
 
 from yolo_attn.coco.evaluate import METRICS, Detections, evaluate
-from yolo_attn.coco.read import read_index
+from yolo_attn.coco.reading.reader import read_index
 
 
 def detections_of(results):

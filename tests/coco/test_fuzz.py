@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from yolo_attn.coco.dataset.data_report import examine
+from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.coco.evaluate import Detections, evaluate
-from yolo_attn.coco.read import _read
-from yolo_attn.coco.report import examine
-from yolo_attn.coco.source import load_source
+from yolo_attn.coco.reading.reader import _read
 from yolo_attn.errors import UserError
 
 KINDS = {"detect": "bbox", "segment": "segm", "pose": "keypoints"}

@@ -15,9 +15,9 @@ import pytest
 from pycocotools import mask as coco_mask
 from support import pycocotools_scores
 
-from yolo_attn.coco import cache
 from yolo_attn.coco.evaluate import Detections, evaluate
-from yolo_attn.coco.read import _read, read_index
+from yolo_attn.coco.reading import cache
+from yolo_attn.coco.reading.reader import _read, read_index
 from yolo_attn.errors import UserError
 
 KINDS = {"detect": "bbox", "segment": "segm", "pose": "keypoints"}

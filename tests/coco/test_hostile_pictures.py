@@ -10,7 +10,7 @@ from hostile import BASE, OTHER_SIZE, OUTSIDE, annotation, pictures, read, told_
 from PIL import Image
 from ultralytics.cfg import get_cfg
 
-from yolo_attn.coco.dataset import CocoDataset
+from yolo_attn.coco.dataset.dataset import CocoDataset
 
 
 def noise(*shape, kind=np.uint8):

@@ -4,10 +4,10 @@ import tracemalloc
 
 import msgspec
 
-from yolo_attn.coco.annotations import read_annotations
-from yolo_attn.coco.problems import LISTED, Problems
-from yolo_attn.coco.read import read_index
-from yolo_attn.coco.shapes import read_keypoints, read_masks
+from yolo_attn.coco.reading.annotations import read_annotations
+from yolo_attn.coco.reading.masks_and_keypoints import read_keypoints, read_masks
+from yolo_attn.coco.reading.problems import LISTED, Problems
+from yolo_attn.coco.reading.reader import read_index
 
 MANY = 200_000
 

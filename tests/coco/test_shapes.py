@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_attn.coco.annotations import KeypointAnnotation, MaskAnnotation
-from yolo_attn.coco.problems import Problems
-from yolo_attn.coco.read import read_index
-from yolo_attn.coco.run_lengths import counts_of, decode_mask, number_of_runs
-from yolo_attn.coco.shapes import flip_order, outline, read_keypoints, read_masks
+from yolo_attn.coco.reading.annotations import KeypointAnnotation, MaskAnnotation
+from yolo_attn.coco.reading.masks_and_keypoints import flip_order, outline, read_keypoints, read_masks
+from yolo_attn.coco.reading.problems import Problems
+from yolo_attn.coco.reading.reader import read_index
+from yolo_attn.coco.reading.run_lengths import counts_of, decode_mask, number_of_runs
 from yolo_attn.errors import UserError
 
 
@@ -95,9 +95,9 @@ def test_an_outline_is_the_same_if_only_its_part_of_the_mask_is_decoded(monkeypa
     mask = ellipse(size, (30, 25), (20, 9), 30)
     mask[40:50, 10] = 1
     whole = outline(run_lengths(mask))
-    monkeypatch.setattr("yolo_attn.coco.run_lengths.LARGEST_CROP", 2500)
+    monkeypatch.setattr("yolo_attn.coco.reading.run_lengths.LARGEST_CROP", 2500)
     assert outline(run_lengths(mask)).tolist() == whole.tolist()
-    monkeypatch.setattr("yolo_attn.coco.run_lengths.LARGEST_CROP", 500)
+    monkeypatch.setattr("yolo_attn.coco.reading.run_lengths.LARGEST_CROP", 500)
     assert abs(outline(run_lengths(mask)).min(0) - whole.min(0)).max() <= 3
     assert abs(outline(run_lengths(mask)).max(0) - whole.max(0)).max() <= 3
     assert outline(run_lengths(mask * 0)).shape == (0, 2)

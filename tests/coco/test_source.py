@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from yolo_attn.coco.source import as_setting, is_coco_format, load_source, parts_of
+from yolo_attn.coco.dataset.locations import as_setting, is_coco_format, load_source, parts_of
 from yolo_attn.errors import UserError
 
 

@@ -10,10 +10,10 @@ import pytest
 from copies import scores_of_copies
 from scipy import stats
 
-from yolo_attn.coco.shapes import COCO_KEYPOINTS
-from yolo_attn.compare.bootstrap import MOST, average_precisions, draw, resamples
-from yolo_attn.compare.images import NORMAL, Images
-from yolo_attn.compare.matches import Group, Matches, Metric, match
+from yolo_attn.coco.reading.masks_and_keypoints import COCO_KEYPOINTS
+from yolo_attn.compare.analysis.bootstrap import MOST, average_precisions, draw, resamples
+from yolo_attn.compare.analysis.detections import Group, Matches, Metric, match
+from yolo_attn.compare.analysis.images import NORMAL, Images
 
 
 def check(truth, predictions, counts, folder, kind="bbox", sigmas=None):

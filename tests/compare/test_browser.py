@@ -11,7 +11,7 @@ from pages import Page
 from PIL import Image
 from studies import write_study
 
-from yolo_attn.compare.report import write_report
+from yolo_attn.compare.report.files import write_report
 
 pytestmark = pytest.mark.browser
 

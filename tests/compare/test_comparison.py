@@ -14,9 +14,9 @@ from support import ROOT, contents
 
 from yolo_attn.cli import main
 from yolo_attn.compare.comparison import Comparison, _check_ours, _checked
-from yolo_attn.compare.runner import Job, run_all
+from yolo_attn.compare.execution.runner import Job, run_all
 from yolo_attn.compare.study import Variant
-from yolo_attn.engine.run import Training
+from yolo_attn.engine.api import Training
 from yolo_attn.errors import RunError, UserError
 
 

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from support import save_noise, txt_data
 
-from yolo_attn.compare.data import read_data
-from yolo_attn.engine.checks import check_settings
+from yolo_attn.compare.planning.validation_data import read_data
+from yolo_attn.engine.preflight.checks import check_settings
 
 
 def digest(data, task):

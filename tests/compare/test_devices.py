@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 
-from yolo_attn.compare import devices, runner
-from yolo_attn.compare.devices import alone, chosen, machines, visible_kept
-from yolo_attn.compare.processes import ask, python
-from yolo_attn.compare.runner import Job, run_all
+from yolo_attn.compare.execution import devices, runner
+from yolo_attn.compare.execution.devices import alone, chosen, machines, visible_kept
+from yolo_attn.compare.execution.processes import ask, python
+from yolo_attn.compare.execution.runner import Job, run_all
 from yolo_attn.compare.study import Variant
-from yolo_attn.engine.run import Training
+from yolo_attn.engine.api import Training
 from yolo_attn.errors import RunError, UserError
 
 
@@ -106,8 +106,8 @@ def test_trainings_are_dealt_out_over_devices(gpus, tmp_path, monkeypatch):
 
 
 LOOKS = """
-from yolo_attn.compare.devices import look
-from yolo_attn.compare.processes import ask
+from yolo_attn.compare.execution.devices import look
+from yolo_attn.compare.execution.processes import ask
 print(ask(look, {"devices": ["cpu"]}, {}))
 """
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from yolo_attn.compare.matches import ERRORS, match
+from yolo_attn.compare.analysis.detections import ERRORS, match
 from yolo_attn.errors import UserError
 
 CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]

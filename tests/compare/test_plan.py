@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from yolo_attn.cli.compare import layers
-from yolo_attn.compare.plan import FARTHEST, SAME_COST, WIDEST, Wanted, plan, wider
+from yolo_attn.compare.planning.variants import FARTHEST, SAME_COST, WIDEST, Wanted, plan, wider
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.insertion import describe
-from yolo_attn.plugin.yamls import read_model
+from yolo_attn.model.insertion import describe
+from yolo_attn.model.names import read_model
 
 SIZE = 96
 

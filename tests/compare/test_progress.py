@@ -6,10 +6,10 @@ import json
 import pytest
 from rich.console import Console
 
-from yolo_attn.compare.progress import Progress, progress_of
-from yolo_attn.compare.runner import Job
+from yolo_attn.compare.execution.progress import Progress, progress_of
+from yolo_attn.compare.execution.runner import Job
 from yolo_attn.compare.study import Variant
-from yolo_attn.engine.run import Training
+from yolo_attn.engine.api import Training
 
 EPOCHS = 10
 HEADER = "epoch,time,train/box_loss,metrics/mAP50-95(B),metrics/COCO_AP"

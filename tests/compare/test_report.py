@@ -10,7 +10,7 @@ import pytest
 from pages import Page
 from studies import VERSIONS, write_study
 
-from yolo_attn.compare.report import write_report
+from yolo_attn.compare.report.files import write_report
 from yolo_attn.compare.study import read_study, run_folder
 
 HOSTILE = '<script>alert("1")</script>|`x`$_{y}$ & \x07 \u202e ünï 注意'

@@ -16,7 +16,7 @@ from strangers import OURS, plant, survive
 from support import ROOT, Command, contents
 
 from yolo_attn.cli import main
-from yolo_attn.compare.images import look
+from yolo_attn.compare.analysis.images import look
 from yolo_attn.compare.study import read_study
 
 VARIANTS = ["base", "simam-neck"]
@@ -36,7 +36,9 @@ def accuracy(output):
 def workers(pid):
     """The trainings that a comparison has started."""
     return [
-        p for p in psutil.Process(pid).children() if any("yolo_attn.compare.worker" in word for word in p.cmdline())
+        p
+        for p in psutil.Process(pid).children()
+        if any("yolo_attn.compare.execution.worker" in word for word in p.cmdline())
     ]
 
 

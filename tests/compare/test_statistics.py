@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from studies import write_study
 
-from yolo_attn.compare import words
-from yolo_attn.compare.results import GAIN, LOSS, NO_EVIDENCE, UNTOLD, results_of
-from yolo_attn.compare.statistics import (
+from yolo_attn.compare.analysis.results import GAIN, LOSS, NO_EVIDENCE, UNTOLD, results_of
+from yolo_attn.compare.analysis.seeds import (
     LEVEL,
     POWER,
     difference,
@@ -20,6 +19,7 @@ from yolo_attn.compare.statistics import (
     seeds_needed,
     spread,
 )
+from yolo_attn.compare.report import wording as words
 
 DRAWS = 4000
 SPREAD = 0.006

@@ -14,9 +14,9 @@ from commands import arguments
 from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
-from yolo_attn.compare import worker
-from yolo_attn.compare.worker import peak_memory, reason_of
-from yolo_attn.engine.run import Training
+from yolo_attn.compare.execution import worker
+from yolo_attn.compare.execution.worker import peak_memory, reason_of
+from yolo_attn.engine.api import Training
 from yolo_attn.errors import RunError, UserError
 
 
@@ -41,7 +41,7 @@ def test_a_reason_has_one_line_and_no_way_on(error, reason):
 
 PEAK = """
 import json, resource, torch
-from yolo_attn.compare.worker import peak_memory
+from yolo_attn.compare.execution.worker import peak_memory
 print(json.dumps([peak_memory(torch.device("cpu")), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 

@@ -15,10 +15,10 @@ from support import QUICK, ROOT, epoch_begun, listing, results_rows, script
 from ultralytics.cfg import get_cfg
 from ultralytics.nn import tasks
 
-from yolo_attn.engine.distributed import lost_workers_told, own_gpu
-from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.engine.training.distributed import lost_workers_told, own_gpu
+from yolo_attn.engine.training.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.gains import own_gains
+from yolo_attn.weights.gains import own_gains
 
 LOST = "a worker of this training was lost"
 
@@ -129,7 +129,7 @@ RECORDING = """
 import sys
 import torch
 from ultralytics.utils import RANK
-from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.engine.training.trainer import DetectionTrainer
 
 class Recording(DetectionTrainer):
     def preprocess_batch(self, batch):
@@ -201,7 +201,7 @@ import os, sys
 import yolo_attn
 from ultralytics import YOLO
 from ultralytics.utils.dist import generate_ddp_file
-from yolo_attn.engine.trainer import RunTrainer
+from yolo_attn.engine.training.trainer import RunTrainer
 
 def launch(trainer):
     print(generate_ddp_file(trainer))
@@ -262,7 +262,7 @@ def test_only_a_broken_connection_is_a_lost_worker(text, lost, tmp_path):
 
 BLIND = """
 import types
-from yolo_attn.engine import distributed
+from yolo_attn.engine.training import distributed
 from yolo_attn.errors import UserError
 
 class Elsewhere(type(distributed.Path())):

@@ -16,7 +16,7 @@ from ultralytics.nn.autobackend import AutoBackend
 
 import yolo_attn
 from yolo_attn.cli import main
-from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.model.registry import LAYERS
 
 ALONE = """
 import sys

@@ -14,7 +14,7 @@ from support import randomise
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 
-from yolo_attn.engine.export import export
+from yolo_attn.engine.export.exporter import export
 
 ROWS = {
     "none": None,

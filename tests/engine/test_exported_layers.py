@@ -12,8 +12,8 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 from yolo_attn import layers
-from yolo_attn.engine.export import export
-from yolo_attn.engine.verify import RUNTIMES
+from yolo_attn.engine.export.exporter import export
+from yolo_attn.engine.export.verify import RUNTIMES
 
 BLOCKS = {
     "C2f": [[32, True], "end", "pre_bn", "out"],

@@ -6,7 +6,7 @@ import re
 import pytest
 from support import QUICK, save_noise, script
 
-from yolo_attn.plugin.yamls import MODEL_YAMLS
+from yolo_attn.model.names import MODEL_YAMLS
 
 
 @pytest.mark.parametrize("model", ["resnet50-nam", "mobilenetv2-simam"])

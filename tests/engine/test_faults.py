@@ -18,14 +18,14 @@ import yaml
 from support import QUICK, Command, contents, obey_permissions, results_rows, save_noise
 
 from yolo_attn.cli import main
-from yolo_attn.coco import dataset
+from yolo_attn.coco.dataset import dataset
+from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.coco.evaluate import Detections
-from yolo_attn.coco.source import load_source
-from yolo_attn.engine import run as engine_run
-from yolo_attn.engine import run_files
-from yolo_attn.engine.run_files import RunFiles
-from yolo_attn.engine.trainer import DetectionTrainer, RTDETRTrainer
-from yolo_attn.engine.validator import RunValidator
+from yolo_attn.engine import api as engine_run
+from yolo_attn.engine.training import run_files
+from yolo_attn.engine.training.run_files import RunFiles
+from yolo_attn.engine.training.trainer import DetectionTrainer, RTDETRTrainer
+from yolo_attn.engine.validation.validator import RunValidator
 
 MODEL = "yolov8n-simam.yaml"
 

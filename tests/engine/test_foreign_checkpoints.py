@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from yolo_attn.engine.checks import read_checkpoint
+from yolo_attn.engine.preflight.checks import read_checkpoint
 from yolo_attn.errors import UserError
 from yolo_attn.plugin.foreign import missing_class
 

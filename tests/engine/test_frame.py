@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from yolo_attn.engine.frame import Frame
+from yolo_attn.engine.validation.coordinates import Frame
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])

@@ -7,12 +7,13 @@ from torch import nn
 from ultralytics import YOLO
 
 from yolo_attn.cli import main
-from yolo_attn.engine import checks, run
-from yolo_attn.engine.frozen import KEY
-from yolo_attn.engine.run import Training
-from yolo_attn.engine.trainer import DetectionTrainer
-from yolo_attn.plugin.registry import LAYERS
-from yolo_attn.plugin.yamls import MODEL_YAMLS
+from yolo_attn.engine import api as run
+from yolo_attn.engine.api import Training
+from yolo_attn.engine.preflight import checks
+from yolo_attn.engine.training.frozen import KEY
+from yolo_attn.engine.training.trainer import DetectionTrainer
+from yolo_attn.model.names import MODEL_YAMLS
+from yolo_attn.model.registry import LAYERS
 
 SETTINGS = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "val": False, "optimizer": "SGD", "lr0": 0.1}
 
@@ -162,7 +163,7 @@ RECORDING = """
 import sys
 import torch
 from ultralytics.utils import RANK
-from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.engine.training.trainer import DetectionTrainer
 
 class Recording(DetectionTrainer):
     def run_callbacks(self, event):

@@ -10,11 +10,11 @@ from ultralytics.models import rtdetr, yolo
 from ultralytics.nn import tasks
 from ultralytics.utils.patches import imread
 
-from yolo_attn.engine.gates import Area, GateMeter, spread, trained_gates
-from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.engine.training.gate_report import Area, GateMeter, spread, trained_gates
+from yolo_attn.engine.training.trainer import DetectionTrainer
+from yolo_attn.gates.statistics import gates_line
+from yolo_attn.gates.watch import attention_layers
 from yolo_attn.maps.run import attention_maps
-from yolo_attn.plugin.gate_statistics import gates_line
-from yolo_attn.plugin.gates import attention_layers
 
 
 def train(cfg, data, folder, **more):
@@ -40,10 +40,12 @@ def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_p
 
 
 def test_pictures_are_few_and_from_all_over_the_split(small_coco, tmp_path, monkeypatch):
-    monkeypatch.setattr("yolo_attn.engine.gates.PICTURES", 3)
+    monkeypatch.setattr("yolo_attn.engine.training.gate_report.PICTURES", 3)
     trainer = train("yolov8n-simam.yaml", small_coco, tmp_path, split="train")
     files, read = sorted(trainer.validator.dataloader.dataset.im_files), []
-    monkeypatch.setattr("yolo_attn.engine.gates.imread", lambda file, flags: read.append(file) or imread(file, flags))
+    monkeypatch.setattr(
+        "yolo_attn.engine.training.gate_report.imread", lambda file, flags: read.append(file) or imread(file, flags)
+    )
     assert trained_gates(trainer).startswith("attention, 3 pictures of train: row 22 SimAM ")
     assert read == [files[i] for i in (0, 5, 10)]
 
@@ -102,7 +104,7 @@ def test_training_ends_well_though_its_gates_fail(small_coco, tmp_path, caplog, 
     def fail(_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
-    monkeypatch.setattr("yolo_attn.engine.trainer.trained_gates", fail)
+    monkeypatch.setattr("yolo_attn.engine.training.trainer.trained_gates", fail)
     train("yolov8n-gam.yaml", small_coco, tmp_path)
     (line,) = [r for r in caplog.records if r.message.startswith("attention")]
     assert line.levelname == "WARNING"

@@ -155,13 +155,13 @@ def test_missing_package_that_no_checkpoint_names(told, small_coco, monkeypatch)
     def lacking(self):
         import_module("no_such_package")
 
-    monkeypatch.setattr("yolo_attn.engine.trainer.DetectionTrainer._setup_train", lacking)
+    monkeypatch.setattr("yolo_attn.engine.training.trainer.DetectionTrainer._setup_train", lacking)
     line = told("train", "--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK)
     assert line.endswith("ModuleNotFoundError: No module named 'no_such_package'")
 
 
 def test_wrong_row_names_its_file(told, small_coco, tmp_path):
-    from yolo_attn.plugin.yamls import MODEL_YAMLS
+    from yolo_attn.model.names import MODEL_YAMLS
 
     text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("[15, 1, GAM, []]", "[15, 1, GAM, [512, 512]]")
     (tmp_path / "yolov8n-own.yaml").write_text(text)

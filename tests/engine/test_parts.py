@@ -11,10 +11,10 @@ from support import QUICK, listing, pycocotools_scores, results_rows
 from ultralytics import YOLO
 
 from yolo_attn.cli import main
-from yolo_attn.coco.choose import subset
+from yolo_attn.coco.dataset.data_report import examine
+from yolo_attn.coco.dataset.subsets import subset
 from yolo_attn.coco.evaluate import METRICS
-from yolo_attn.coco.read import read_index
-from yolo_attn.coco.report import examine
+from yolo_attn.coco.reading.reader import read_index
 from yolo_attn.engine import data as engine_data
 from yolo_attn.errors import UserError
 

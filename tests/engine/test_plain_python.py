@@ -15,7 +15,8 @@ from ultralytics.models import rtdetr, yolo
 
 import yolo_attn  # noqa: F401  registers the row names
 from yolo_attn.coco.evaluate import METRICS
-from yolo_attn.engine import trainer, validator
+from yolo_attn.engine.training import trainer
+from yolo_attn.engine.validation import validator
 from yolo_attn.errors import UserError
 
 SMALL = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False}
@@ -242,7 +243,7 @@ model.train(data="data", epochs=4, imgsz=64, batch=8, device="cpu", plots=False,
 
 def test_cut_off_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     """With trainer, COCO's columns and the penalty of the YAML; the process need not import this package."""
-    from yolo_attn.plugin.yamls import MODEL_YAMLS
+    from yolo_attn.model.names import MODEL_YAMLS
 
     text = (MODEL_YAMLS / "yolov8-nam.yaml").read_text() + "nam_sparsity: 0.0001\n"
     (tmp_path / "yolov8n-cut.yaml").write_text(text)

@@ -11,14 +11,14 @@ from ultralytics import YOLO
 
 import yolo_attn
 from yolo_attn.cli import main
-from yolo_attn.engine import run as engine_run
-from yolo_attn.engine.frozen import FREEZE_VARIABLE
-from yolo_attn.engine.identity import IDENTITY_VARIABLE
-from yolo_attn.engine.trainer import SPARSITY_VARIABLE, DetectionTrainer
+from yolo_attn.engine import api as engine_run
+from yolo_attn.engine.training.frozen import FREEZE_VARIABLE
+from yolo_attn.engine.training.trainer import SPARSITY_VARIABLE, DetectionTrainer
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.gains import own_gain
-from yolo_attn.plugin.weights_only import write_weights
-from yolo_attn.plugin.yamls import MODEL_YAMLS
+from yolo_attn.model.names import MODEL_YAMLS
+from yolo_attn.safe.safetensors_file import write_weights
+from yolo_attn.weights.gains import own_gain
+from yolo_attn.weights.identity_init import IDENTITY_VARIABLE
 
 
 def number(file):

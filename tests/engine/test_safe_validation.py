@@ -9,8 +9,8 @@ from support import run_python
 
 import yolo_attn
 from yolo_attn.cli import main
-from yolo_attn.engine.trainer import DetectionTrainer
-from yolo_attn.plugin.yamls import MODEL_YAMLS
+from yolo_attn.engine.training.trainer import DetectionTrainer
+from yolo_attn.model.names import MODEL_YAMLS
 
 VALIDATE = """
 import pickle, sys, torch

@@ -8,8 +8,8 @@ moves them by up to 0.04 % in the first, 0.9 % in the second and 0.7 % in the th
 import pytest
 from support import results_rows
 
-from yolo_attn.engine import run
-from yolo_attn.engine.run import Training
+from yolo_attn.engine import api as run
+from yolo_attn.engine.api import Training
 from yolo_attn.layers import nam, simam
 
 SETTINGS = {"batch": 8, "device": "cpu", "plots": False, "val": False, "epochs": 3, "workers": 0}

@@ -11,8 +11,9 @@ from support import QUICK, listing, pycocotools_scores, run_python, save_noise, 
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import KEYPOINT_METRICS, METRICS
-from yolo_attn.engine import trainer, validator
 from yolo_attn.engine.tasks import TASKS, ours, task_of
+from yolo_attn.engine.training import trainer
+from yolo_attn.engine.validation import validator
 
 BODY = """
 nc: 80

@@ -17,10 +17,10 @@ from support import QUICK, ROOT, epoch_begun, listing, results_rows, script
 from ultralytics import YOLO
 
 from yolo_attn.cli import main
+from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.coco.evaluate import METRICS, CocoScores
-from yolo_attn.coco.source import load_source
-from yolo_attn.engine import validator
-from yolo_attn.engine.trainer import DetectionTrainer
+from yolo_attn.engine.training.trainer import DetectionTrainer
+from yolo_attn.engine.validation import validator
 from yolo_attn.layers import GAM
 
 

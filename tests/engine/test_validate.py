@@ -13,7 +13,7 @@ from ultralytics.utils import ops
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import METRICS
-from yolo_attn.engine.validator import DetectionValidator
+from yolo_attn.engine.validation.validator import DetectionValidator
 
 
 def check_against_pycocotools(run, truth):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from yolo_attn.coco.evaluate import evaluate
-from yolo_attn.engine import validator
-from yolo_attn.engine.checks import check_settings
 from yolo_attn.engine.data import describe
+from yolo_attn.engine.preflight.checks import check_settings
+from yolo_attn.engine.validation import validator
 
 
 def validator_on(kind, task, data, folder, imgsz, rect):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from ultralytics.nn import tasks
 
-from yolo_attn.engine.verify import BEST_SCORE, difference, score_columns
+from yolo_attn.engine.export.verify import BEST_SCORE, difference, score_columns
 
 
 def maps():

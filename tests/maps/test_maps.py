@@ -14,8 +14,8 @@ from support import contents, enliven, randomise, save_noise, script
 from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
+from yolo_attn.gates.watch import attention_layers, measure_gates, watching
 from yolo_attn.maps.view import GateView
-from yolo_attn.plugin.gates import attention_layers, measure_gates, watching
 
 NAMES = {0: "triangle", 1: "$круг$", 2: "star"}
 

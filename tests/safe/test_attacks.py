@@ -14,7 +14,7 @@ import torch
 from programs import archive, attacks, call, dictionary, name, random_program, text, whole
 from ultralytics.nn import tasks
 
-from yolo_attn.plugin.limits import MOST_ROWS
+from yolo_attn.model.limits import MOST_ROWS
 
 TINY = {
     "nc": 1,

@@ -16,7 +16,7 @@ from ultralytics.utils.torch_utils import initialize_weights
 
 import yolo_attn
 from yolo_attn.errors import UserError
-from yolo_attn.plugin.yamls import MODEL_YAMLS
+from yolo_attn.model.names import MODEL_YAMLS
 
 KINDS = {
     "segment": tasks.SegmentationModel,

@@ -95,7 +95,7 @@ def rtdetr(home: Path) -> None:
 
 def wrong_row(home: Path) -> None:
     """A row with an option that the layer does not know is refused in one line, and no run folder is left."""
-    from yolo_attn.plugin.yamls import MODEL_YAMLS
+    from yolo_attn.model.names import MODEL_YAMLS
 
     text = (MODEL_YAMLS / "yolov8-simam.yaml").read_text().replace("SimAM, []", "SimAM, [1024]")
     (home / "yolov8n-wrong.yaml").write_text(text)
@@ -221,7 +221,7 @@ def worker(home: Path) -> None:
     """The file that Ultralytics writes for each process of a multi-GPU training knows the layers."""
     from ultralytics.utils.dist import generate_ddp_file
 
-    from yolo_attn.engine.trainer import DetectionTrainer
+    from yolo_attn.engine.training.trainer import DetectionTrainer
 
     where = {"data": str(data(home)), "project": str(home / "runs"), "name": "worker"}
     trainer = DetectionTrainer(overrides={"model": "yolov8n-gam.yaml", "epochs": 1, **where, **SETTINGS})

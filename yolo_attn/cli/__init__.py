@@ -90,7 +90,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         _check_environment()
         imports, others = _imports_parser().parse_known_args(arguments)
         if imports.modules:
-            from yolo_attn.plugin.registry import import_modules
+            from yolo_attn.model.registry import import_modules
 
             import_modules(imports.modules)
         if _is_ultralytics_grammar(others):
@@ -158,7 +158,7 @@ def _check_environment() -> None:
 def _tell(text: str) -> None:
     """Write a last line, once for all processes of a training."""
     if "RANK" in os.environ:
-        from yolo_attn.engine.distributed import first_to_tell
+        from yolo_attn.engine.training.distributed import first_to_tell
 
         if not first_to_tell():
             return

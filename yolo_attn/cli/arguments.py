@@ -237,7 +237,7 @@ def name(text: str) -> str:
 
 def data_sets(texts: Sequence[str]) -> list[Path]:
     """The data sets that arguments name, by absolute paths as `path` makes them."""
-    from yolo_attn.coco.source import parts_of
+    from yolo_attn.coco.dataset.locations import parts_of
 
     return [part.absolute() for text in texts for part in parts_of(text)]
 
@@ -252,7 +252,7 @@ def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = {option: getattr(args, option, None) for option in options if option != "project"}
     given = {DATA_OPTIONS.get(option, option): value for option, value in given.items() if value is not None}
     if "data" in given:
-        from yolo_attn.coco.source import as_setting
+        from yolo_attn.coco.dataset.locations import as_setting
 
         sets = [text for text in given["data"] if not _is_setting(text)]
         further = [*(text for text in given["data"] if _is_setting(text)), *further]

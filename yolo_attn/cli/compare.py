@@ -18,8 +18,8 @@ from yolo_attn.cli.arguments import (
     seed,
     settings,
 )
-from yolo_attn.editing import PLACES
 from yolo_attn.errors import UserError
+from yolo_attn.yaml_edit import PLACES
 
 EXAMPLE = """
 layers: LAYER, LAYER@PLACE, LAYER:option=value:option=value@PLACE, with commas between
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     from pathlib import Path
 
     from yolo_attn.compare.comparison import Comparison, compare, report_only
-    from yolo_attn.compare.plan import Wanted
+    from yolo_attn.compare.planning.variants import Wanted
 
     output = Path(args.output) if args.output else None
     if args.report_only:

@@ -129,7 +129,7 @@ def _gpu() -> Finding:
 def _patches() -> Finding:
     """Whether this Ultralytics has all that is wrapped in it."""
     importlib.import_module("ultralytics.engine.model")
-    from yolo_attn.plugin.patches import missing
+    from yolo_attn.patches.table import missing
 
     absent = missing()
     if not absent:
@@ -143,7 +143,7 @@ def _layers() -> Finding:
     """Whether a packaged model with attention builds through Ultralytics, which runs the parser's self-test too."""
     from ultralytics.nn import tasks
 
-    from yolo_attn.plugin.registry import LAYERS
+    from yolo_attn.model.registry import LAYERS
 
     try:
         tasks.DetectionModel("yolov8n-gam.yaml", verbose=False)

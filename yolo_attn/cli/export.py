@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Export."""
-    from yolo_attn.engine.export import export
+    from yolo_attn.engine.export.exporter import export
 
     switches = {name: True for name in ("dynamic", "half") if getattr(args, name)}
     export(args.weights, args.format, {**settings(args, further), **switches}, args.output, args.trust)

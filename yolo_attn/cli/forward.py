@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from traceback import walk_tb
 
-from yolo_attn.coco.paths import is_there
+from yolo_attn.coco.dataset.paths import is_there
 from yolo_attn.errors import UserError
 from yolo_attn.files import FULL, check_plain_file
 from yolo_attn.reading import read_yaml
@@ -26,7 +26,7 @@ def forward(arguments: list[str]) -> None:
     from ultralytics import cfg
     from ultralytics.utils import ARGV, LOGGER
 
-    from yolo_attn.engine.checks import one_line
+    from yolo_attn.engine.preflight.checks import one_line
 
     def keeps(record: logging.LogRecord) -> bool:
         return record.msg != cfg.CLI_HELP_MSG  # a screen of help would hide the one line that says what is wrong

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, no_more, not_empty, option
-from yolo_attn.editing import PLACES
 from yolo_attn.errors import UserError
+from yolo_attn.yaml_edit import PLACES
 
 EXAMPLE = """
   yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     options = {name: _once(f"--option {name}", [v for key, v in args.option if key == name]) for name, _ in args.option}
     output = Path(args.output)
     check_output(output, args.force)
-    from yolo_attn.editing import numbered, with_header
     from yolo_attn.files import write_text
-    from yolo_attn.plugin.insertion import insert
-    from yolo_attn.plugin.yamls import check_scale, read_model
+    from yolo_attn.model.insertion import insert
+    from yolo_attn.model.names import check_scale, read_model
+    from yolo_attn.yaml_edit import numbered, with_header
 
     text, scale = read_model(args.file, output)
     edited = insert(text, Path(args.file).name, layer, place, options, scale)

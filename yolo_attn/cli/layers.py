@@ -37,8 +37,8 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     """
     if further:
         raise UserError(f"{further[0]!r}: layers takes --import alone")
-    from yolo_attn.plugin.blocks import UNITS, WHERE
-    from yolo_attn.plugin.registry import LAYERS
+    from yolo_attn.model.blocks import UNITS, WHERE
+    from yolo_attn.model.registry import LAYERS
 
     width = min(shutil.get_terminal_size().columns, 120)
     print(f"Cost at the defaults on a map of {CHANNELS} channels, {SIZE}×{SIZE} pixels, by Ultralytics' counter.\n")

@@ -27,8 +27,8 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     if output:
         check_output(output, args.force)
     from yolo_attn.files import write_text
-    from yolo_attn.plugin.insertion import migrate
-    from yolo_attn.plugin.yamls import check_scale, read_model
+    from yolo_attn.model.insertion import migrate
+    from yolo_attn.model.names import check_scale, read_model
 
     text, scale = read_model(args.file, output)
     translated, lines = migrate(text, Path(args.file).name, scale)

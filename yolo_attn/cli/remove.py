@@ -26,10 +26,10 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     no_more("remove", further)
     output = Path(args.output)
     check_output(output, args.force)
-    from yolo_attn.editing import numbered
     from yolo_attn.files import write_text
-    from yolo_attn.plugin.insertion import remove
-    from yolo_attn.plugin.yamls import check_scale, read_model
+    from yolo_attn.model.insertion import remove
+    from yolo_attn.model.names import check_scale, read_model
+    from yolo_attn.yaml_edit import numbered
 
     text, scale = read_model(args.file, output)
     edited = remove(text, Path(args.file).name, scale)

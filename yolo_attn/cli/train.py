@@ -64,7 +64,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Train, or go on with a cut-off training."""
-    from yolo_attn.engine.run import Training, resume, train
+    from yolo_attn.engine.api import Training, resume, train
 
     given = settings(args, further)
     if args.resume:

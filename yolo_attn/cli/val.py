@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Validate."""
-    from yolo_attn.engine.run import validate
+    from yolo_attn.engine.api import validate
 
     with reader_options(args):
         validate(args.weights, args.project, settings(args, further), args.task, args.trust, args.strict)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from yolo_attn.coco.report import Examined, SplitReport, examine
-from yolo_attn.coco.source import Data, Split, load_source, parts_of, splits_of
+from yolo_attn.coco.dataset.data_report import Examined, SplitReport, examine
+from yolo_attn.coco.dataset.locations import Data, Split, load_source, parts_of, splits_of
 from yolo_attn.files import check_apart
 from yolo_attn.tables import aligned
 

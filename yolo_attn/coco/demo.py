@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from yolo_attn.coco.cache import folder as cache_folder
+from yolo_attn.coco.reading.cache import folder as cache_folder
 from yolo_attn.errors import UserError
 from yolo_attn.files import expanded, scratch_folder
 

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from yolo_attn.coco.index import CocoIndex, Origin
-from yolo_attn.coco.run_lengths import LARGEST_MASK
-from yolo_attn.coco.shapes import COCO_KEYPOINTS, read_mask
-from yolo_attn.coco.values import LARGEST_SIDE
+from yolo_attn.coco.reading.index import CocoIndex, Origin
+from yolo_attn.coco.reading.masks_and_keypoints import COCO_KEYPOINTS, read_mask
+from yolo_attn.coco.reading.run_lengths import LARGEST_MASK
+from yolo_attn.coco.reading.values import LARGEST_SIDE
 from yolo_attn.files import write_bytes
 
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")

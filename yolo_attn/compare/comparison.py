@@ -14,20 +14,20 @@ from ultralytics.utils import LOGGER
 
 from yolo_attn.coco.demo import DEMO_TRAINING
 from yolo_attn.coco.evaluate import write_truth
-from yolo_attn.compare.costs import measure
-from yolo_attn.compare.data import read_data
-from yolo_attn.compare.devices import alone, chosen, machines, visible_kept
-from yolo_attn.compare.plan import Model, Wanted, plan
-from yolo_attn.compare.processes import ask
-from yolo_attn.compare.progress import Progress
-from yolo_attn.compare.report import write_report
-from yolo_attn.compare.runner import LOCK, Job, locked, run_all
+from yolo_attn.compare.execution.costs import measure
+from yolo_attn.compare.execution.devices import alone, chosen, machines, visible_kept
+from yolo_attn.compare.execution.processes import ask
+from yolo_attn.compare.execution.progress import Progress
+from yolo_attn.compare.execution.runner import LOCK, Job, locked, run_all
+from yolo_attn.compare.planning.validation_data import read_data
+from yolo_attn.compare.planning.variants import Model, Wanted, plan
+from yolo_attn.compare.report.files import write_report
 from yolo_attn.compare.study import Call, Data, Manifest, Variant, Weights, read_study, run_folder
-from yolo_attn.engine.run import Training, check_training
-from yolo_attn.engine.validator import versions
+from yolo_attn.engine.api import Training, check_training
+from yolo_attn.engine.validation.validator import versions
 from yolo_attn.errors import RunError, UserError
 from yolo_attn.files import TEMPORARY, check_apart, check_writable, remove_temporaries, write_json, write_text
-from yolo_attn.plugin.yamls import read_model
+from yolo_attn.model.names import read_model
 from yolo_attn.reading import LARGEST_YAML, chunks, read_plain
 
 MANIFEST = "manifest.json"

@@ -15,11 +15,11 @@ from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn import layers
-from yolo_attn.editing.text import SECTIONS, flow
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.files import write_text
-from yolo_attn.plugin.insertion import SHORT, describe, put
-from yolo_attn.plugin.yamls import MODEL_YAMLS, SCALED_NAME
+from yolo_attn.model.insertion import SHORT, describe, put
+from yolo_attn.model.names import MODEL_YAMLS, SCALED_NAME
+from yolo_attn.yaml_edit.text import SECTIONS, flow
 
 FAMILIES = {"yolov8": "YOLOv8", "yolo11": "YOLO11", "yolo26": "YOLO26"}
 

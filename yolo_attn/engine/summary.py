@@ -9,8 +9,8 @@ from ultralytics.utils.torch_utils import get_flops, get_num_params
 from yolo_attn.coco.evaluate import score_text
 
 if TYPE_CHECKING:
-    from yolo_attn.engine.trainer import RunTrainer
-    from yolo_attn.engine.validator import RunValidator
+    from yolo_attn.engine.training.trainer import RunTrainer
+    from yolo_attn.engine.validation.validator import RunValidator
 
 SHOWN = 6
 """How many of COCO's numbers a training ends with; a validation shows all."""

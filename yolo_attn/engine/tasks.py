@@ -8,9 +8,10 @@ from ultralytics.engine.predictor import BasePredictor
 from ultralytics.models import rtdetr, yolo
 from ultralytics.nn import tasks
 
-from yolo_attn.engine import trainer, validator
-from yolo_attn.engine.trainer import RunTrainer
-from yolo_attn.engine.validator import RunValidator
+from yolo_attn.engine.training import trainer
+from yolo_attn.engine.training.trainer import RunTrainer
+from yolo_attn.engine.validation import validator
+from yolo_attn.engine.validation.validator import RunValidator
 
 
 @dataclass(frozen=True)

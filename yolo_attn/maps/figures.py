@@ -10,8 +10,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from yolo_attn.gates.statistics import DEAD, HIGH, LOW, GateStatistics
 from yolo_attn.maps.view import GateView, widened
-from yolo_attn.plugin.gate_statistics import DEAD, HIGH, LOW, GateStatistics
 
 COLOURS = "viridis"
 """A colour map that is read alike by the colour-blind and in grey."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from yolo_attn.plugin.gate_statistics import DEAD, percent
+from yolo_attn.gates.statistics import DEAD, percent
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),

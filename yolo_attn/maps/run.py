@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from ultralytics.utils import TQDM
 from ultralytics.utils.files import increment_path
 
-from yolo_attn.engine.checks import check_settings, load_weights
-from yolo_attn.engine.gates import spread
-from yolo_attn.engine.validator import versions
+from yolo_attn.engine.preflight.checks import check_settings, load_weights
+from yolo_attn.engine.training.gate_report import spread
+from yolo_attn.engine.validation.validator import versions
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_apart, check_output_folder, plain_stem, whole_files, write_json, write_text
+from yolo_attn.gates.statistics import DEAD, GateStatistics, percent
+from yolo_attn.gates.watch import attention_layers
 from yolo_attn.maps.figures import draw_gate, draw_statistics, save_picture
 from yolo_attn.maps.look import Look, Looker
 from yolo_attn.maps.page import Section, write_page
 from yolo_attn.maps.source import find_pictures, read_picture
-from yolo_attn.plugin.gate_statistics import DEAD, GateStatistics, percent
-from yolo_attn.plugin.gates import attention_layers
 from yolo_attn.reading import LARGEST_RECORD, read_plain
 from yolo_attn.tables import aligned
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from yolo_attn.plugin.gate_statistics import DEAD
+from yolo_attn.gates.statistics import DEAD
 
 STRONGEST = 3
 """Channels that are drawn on their own."""

@@ -23,8 +23,8 @@ from ultralytics.nn.modules import Conv, Detect, WorldDetect, v10Detect
 from ultralytics.utils.torch_utils import initialize_weights
 
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.plugin.registry import LAYERS
-from yolo_attn.plugin.untrusted import check_foreign_yaml, plain_settings, without_downloads
+from yolo_attn.model.registry import LAYERS
+from yolo_attn.model.untrusted import check_foreign_yaml, plain_settings, without_downloads
 
 KINDS = (
     *("DetectionModel", "SegmentationModel", "PoseModel", "OBBModel", "ClassificationModel"),

@@ -1,0 +1,340 @@
+"""Rows put into a model YAML's text and taken out again."""
+
+import re
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from layouts import models
+
+from yolo_attn.errors import UserError
+from yolo_attn.yaml_edit import ModelText, insert, remove, with_header
+
+BLOCKS, LAYERS = {"C2f", "C3k2", "ResNetLayer"}, {"GAM", "NAM"}
+FEW = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(FEW, max_examples=2000)
+
+YOLO = """\
+# my model
+nc: 3
+backbone:
+  # [from, repeats, module, args]
+  - [-1, 1, Conv, [64, 3, 2]] # 0-P1/2
+  - [-1, 3, C2f, [128, True]]
+  - [-1, 1, Conv, [256, 3, 2]] # 2-P3/8
+  - [-1, 3, C2f, [256, True]]
+  - [-1, 1, SPPF, [256, 5]] # 4
+
+head:
+  - [-1, 1, nn.Upsample, [None, 2, "nearest"]]
+  - [[-1, 1], 1, Concat, [1]] # cat backbone P2
+  - [-1, 3, C2f, [128]] # 7 (P2/4-small)
+
+  - [[7, 4], 1, Detect, [nc]] # Detect(P2, P3)
+"""
+
+
+def edit(text, place, layer="GAM", options=None, **more):
+    return insert(ModelText(text, "my.yaml"), layer, place, options, blocks=BLOCKS, **more)
+
+
+def rows_of(text):
+    content = yaml.safe_load(text)
+    return [*content["backbone"], *content["head"]]
+
+
+def lines_changed(old, new):
+    before = old.splitlines()
+    return [line for line in new.splitlines() if line not in before]
+
+
+def test_neck():
+    edited = edit(YOLO, "neck", strides={7: 4, 4: 8})
+    assert lines_changed(YOLO, edited.text) == [
+        "  - [-1, 1, GAM, []] # 8, P2",
+        "  - [4, 1, GAM, []] # 9, P3",
+        "  - [[8, 9], 1, Detect, [nc]] # Detect(P2, P3)",
+    ]
+    assert edited.text.index("# 8, P2") < edited.text.index("# 9, P3") < edited.text.index("\n\n  - [[8, 9]")
+
+
+def test_backbone():
+    edited = edit(YOLO, "backbone", options={"ratio": 8})
+    assert lines_changed(YOLO, edited.text) == [
+        "  - [-1, 1, GAM, [{ratio: 8}]] # 4",
+        "  - [-1, 1, SPPF, [256, 5]] # 5",
+        "  - [-1, 3, C2f, [128]] # 8 (P2/4-small)",
+        "  - [[8, 5], 1, Detect, [nc]] # Detect(P2, P3)",
+    ]
+
+
+def test_after():
+    edited = edit(YOLO, "after:1,4")
+    assert lines_changed(YOLO, edited.text) == [
+        "  - [-1, 1, GAM, []] # 2",
+        "  - [-1, 1, Conv, [256, 3, 2]] # 3-P3/8",
+        "  - [-1, 1, SPPF, [256, 5]] # 5",
+        "  - [-1, 1, GAM, []] # 6",
+        "  - [[-1, 2], 1, Concat, [1]] # cat backbone P2",
+        "  - [-1, 3, C2f, [128]] # 9 (P2/4-small)",
+        "  - [[9, 6], 1, Detect, [nc]] # Detect(P2, P3)",
+    ]
+
+
+def test_stages():
+    strides = {0: 2, 1: 4, 2: 8, 3: 8, 4: 8, 5: 4, 6: 4, 7: 4}
+    edited = edit(YOLO, "stages", strides=strides)
+    assert edited.record.rows == [2, 5]
+    assert [row[:3] for row in rows_of(edited.text)][5:7] == [[-1, 1, "GAM"], [-1, 1, "SPPF"]]
+    with pytest.raises(UserError, match="makes a map of stride 4 or more"):
+        edit(YOLO, "stages", strides={0: 2})
+
+
+@pytest.mark.parametrize(("place", "rows"), [("blocks", [1, 3, 7]), ("blocks:backbone", [1, 3]), ("blocks:neck", [7])])
+def test_blocks(place, rows):
+    edited = edit(YOLO, place, options={"where": "pre_bn"})
+    changed = [line.strip() for line in lines_changed(YOLO, edited.text)]
+    own = {1: "[128, True", 3: "[256, True", 7: "[128"}
+    comment = {7: " # 7 (P2/4-small)"}
+    assert changed == [f"- [-1, 3, C2f_GAM, {own[i]}, {{where: pre_bn}}]]{comment.get(i, '')}" for i in rows]
+
+
+def test_a_row_of_minus_one_goes_on_taking_what_it_took():
+    conv = "- [-1, 1, Conv, [8]]\n"
+    text = f"backbone:\n{2 * conv}head:\n{conv}- [[-1, -2, -3], 1, Detect, []]\n"
+    edited = edit(text, "neck")
+    assert rows_of(edited.text)[-1][0] == [-3, -2, -1]
+    assert [row[0] for row in rows_of(edited.text)[3:6]] == [-1, 1, 0]
+    edited = edit(text, "after:1")
+    assert [row[0] for row in rows_of(edited.text)] == [-1, -1, -1, -1, [-1, -2, -4]]
+
+
+def test_only_the_head_takes_the_attended_map():
+    text = "backbone:\n- [-1, 1, Conv, [8]]\nhead:\n- [0, 1, Conv, [8]]\n- [[0, 1], 1, Detect, []]\n"
+    assert [row[0] for row in rows_of(edit(text, "neck").text)] == [-1, 0, 0, 1, [2, 3]]
+    assert [row[0] for row in rows_of(edit(text, "after:0").text)] == [-1, -1, 1, [1, 2]]
+
+
+def test_headers_of_before_are_read():
+    """They said rows of one row, too."""
+    written = with_header(edit(YOLO, "backbone"), "my.yaml", "train")
+    assert "# Inserted GAM as row 4; " in written
+    assert remove(written.replace("as row 4", "as rows 4"), "my.yaml", LAYERS, BLOCKS).text == YOLO
+
+
+def test_numbers_that_are_no_row_number_stay():
+    text = YOLO.replace("# 4\n", "# 5\n").replace("# cat", "# 3x3 6 cat")
+    edited = edit(text, "backbone")
+    assert "SPPF, [256, 5]] # 5\n" in edited.text
+    assert "# 3x3 6 cat" in edited.text
+    written = with_header(edited, "my.yaml", "train")
+    assert "past the comments of row 5;" in written
+    assert remove(written, "my.yaml", LAYERS, BLOCKS).text == text
+
+
+def test_header_tells_what_was_done_and_goes_with_it():
+    written = with_header(edit(YOLO, "neck"), "my.yaml --layer GAM --at neck", "yolo-attn train --cfg my-gam.yaml")
+    assert written.splitlines()[:4] == [
+        "# yolo-attn insert my.yaml --layer GAM --at neck",
+        "# Inserted GAM as rows 8, 9; yolo-attn remove takes that out again, and these lines.",
+        "# yolo-attn train --cfg my-gam.yaml",
+        "",
+    ]
+    assert remove(written, "my.yaml", LAYERS, BLOCKS).text == YOLO
+
+
+def test_last_insertion_goes_first():
+    texts = [YOLO]
+    for place, layer in (
+        ("neck", "GAM"),
+        ("after:1,3", "NAM"),
+        ("blocks:neck", "GAM"),
+        ("neck", "NAM"),
+        ("neck", "GAM"),
+    ):
+        texts.append(with_header(edit(texts[-1], place, layer), "my.yaml", "train"))
+    assert [row[2] for row in rows_of(texts[-1])[-7:-1]] == ["GAM", "GAM", "NAM", "NAM", "GAM", "GAM"]
+    for before, after in zip(texts[-2::-1], texts[:0:-1], strict=True):
+        assert remove(after, "my.yaml", LAYERS, BLOCKS).text == before
+
+
+def test_header_below_other_lines_is_told():
+    """Or all attention would go, and the header would stay."""
+    written = "# my note\n" + with_header(edit(YOLO, "neck"), "my.yaml", "train")
+    with pytest.raises(UserError, match=r"my.yaml: an insertion's header stands below other lines; move it to the top"):
+        remove(written, "my.yaml", LAYERS, BLOCKS)
+
+
+def test_without_a_header_all_attention_goes():
+    text = edit(edit(edit(YOLO, "neck").text, "after:1", "NAM").text, "blocks", options={"ratio": 2}).text
+    assert remove(text, "my.yaml", LAYERS, BLOCKS).text == YOLO
+    with pytest.raises(UserError, match=r"^my.yaml: no row of it names an attention layer$"):
+        remove(YOLO, "my.yaml", LAYERS, BLOCKS)
+
+
+def test_attention_that_cannot_go_is_told():
+    text = "backbone: [[-1, 1, GAM, []]]\nhead: [[-1, 1, Conv, [8]], [[-1], 1, Detect, []]]"
+    with pytest.raises(UserError, match=r"^my.yaml: backbone or head would have no row left$"):
+        remove(text, "my.yaml", LAYERS, BLOCKS)
+    more = "backbone: [[-1, 1, GAM, []], [-1, 1, Conv, [8]], [0, 1, Conv, [8]]]\nhead: [[[-1], 1, Detect, []]]"
+    with pytest.raises(UserError, match=r"^my.yaml, row 2: it takes the picture through attention"):
+        remove(more, "my.yaml", LAYERS, BLOCKS)
+    fewer = more.replace(", [0, 1, Conv, [8]]", "")
+    assert rows_of(remove(fewer, "my.yaml", LAYERS, BLOCKS).text)[0] == [-1, 1, "Conv", [8]]
+
+
+@pytest.mark.parametrize("args", ["[]", "[{where: end}]", "[{where: end}, {where: end}]"])
+def test_blocks_without_arguments_of_their_own_are_refused(args):
+    text = YOLO.replace("[128, True]", args)
+    with pytest.raises(UserError, match=r"my.yaml, row 1: found .*, expected C2f's own arguments"):
+        edit(text, "blocks")
+    with pytest.raises(UserError, match=r"my.yaml, row 1: found .*, expected C2f's own arguments"):
+        remove(text.replace("C2f", "C2f_GAM"), "my.yaml", LAYERS, BLOCKS)
+
+
+def test_rows_moved_since_are_refused():
+    written = with_header(edit(YOLO, "neck"), "my.yaml", "train")
+    moved = written.replace("  - [-1, 1, SPPF, [256, 5]] # 4\n", "")
+    with pytest.raises(
+        UserError, match=r"my.yaml, row 9: found Detect, and the header says that GAM was inserted there"
+    ):
+        remove(moved.replace("[[8, 9], 1", "[[7, 4], 1"), "my.yaml", LAYERS, BLOCKS)
+
+
+def targets(rows):
+    """For each row, the rows that it takes, -1 being the picture, worked out from the front."""
+    found = []
+    for i, row in enumerate(rows):
+        given = row[0] if isinstance(row[0], list) else [row[0]]
+        found.append([range(-1, i)[source] if source < 0 else source for source in given])
+    return found
+
+
+def check_models(model, data):
+    text, rows = model
+    last = len(rows) - 2
+    after = st.lists(st.integers(0, last), min_size=1, max_size=3, unique=True).map(
+        lambda n: f"after:{','.join(map(str, n))}"
+    )
+    place = data.draw(st.one_of(after, st.sampled_from(["neck", "backbone", "blocks", "blocks:neck"])))
+    options = data.draw(st.sampled_from([None, {"ratio": 8, "act": "x y"}]))
+    has_blocks = any(row[2] in BLOCKS for row in rows[(last + 2 if "neck" in place else 0) :])
+    if place.startswith("blocks") and not has_blocks:
+        return
+    edited = edit(text, place, options=options)
+    new = rows_of(edited.text)
+    own = [] if edited.record.inside else edited.record.rows
+    assert [new[i][2:] for i in own] == [["GAM", [options] if options else []]] * len(own)
+    assert [i for i in range(len(new)) if i not in own] == list(edited.places)
+    for old, place_now in zip(rows_of(text), edited.places, strict=True):
+        name, *args = new[place_now][2:]
+        assert name.removesuffix("_GAM") == old[2]
+        assert [[a for a in arg if not isinstance(a, dict)] for arg in args] == old[3:]
+        assert new[place_now][1] == old[1]
+        pairs = zip(*(r[0] if isinstance(r[0], list) else [r[0]] for r in (old, new[place_now])), strict=True)
+        assert all((a < 0) == (b < 0) for a, b in pairs)
+    taken = targets(new)
+
+    def through(row):
+        return through(taken[row][0]) if row in own else row
+
+    for i, row in enumerate(targets(rows_of(text))):
+        assert [through(source) for source in taken[edited.places[i]]] == [
+            edited.places[source] if source >= 0 else -1 for source in row
+        ]
+    attended = {through(i) for i in own}
+    for i, row in enumerate(taken):
+        if i not in own and (place != "neck" or i == len(new) - 1):
+            assert not attended & set(row)
+    characters = iter(edited.text)
+    assert all(character in characters for character in re.sub(r"\d", "", text))  # in this order
+    written = with_header(edited, "my.yaml", "train")
+    back = remove(written, "my.yaml", LAYERS, BLOCKS)
+    assert back.text == text
+    assert list(back.places) == list(edited.places)
+
+
+@FEW
+@given(models(), st.data())
+def test_inserted_and_removed_again(model, data):
+    check_models(model, data)
+
+
+def test_comments_behind_rows_on_one_line():
+    """The row that is put behind another on its line stands between it and its number."""
+    text = "nc: 80\nbackbone: [[-1, 1, Conv, [64]],\n [-1, 1, Conv, [64]]] # 1\nhead: [[-1, 1, Detect, [64]]]"
+    edited = edit(text, "after:0,1")
+    assert "# 2\nhead" in edited.text
+    assert remove(with_header(edited, "my.yaml", "train"), "my.yaml", LAYERS, BLOCKS).text == text
+
+
+@pytest.mark.slow
+@MANY
+@given(models(), st.data())
+def test_inserted_and_removed_again_many_times(model, data):
+    check_models(model, data)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: [", "not YAML"),
+        ("- 1\n", "not a model YAML"),
+        ("nc: 3\nbackbone: []\nhead: []\n", "not a model YAML"),
+        ("path: data\ntrain: images\n", "not a model YAML: expected a list of rows under backbone and head"),
+        (YOLO.replace("[-1, 1, SPPF, [256, 5]]", "[-1, 1, SPPF]"), "row 4: found [-1, 1, 'SPPF'], expected"),
+        (YOLO.replace("[-1, 1, SPPF, [256, 5]]", "5"), "row 4: found 5, expected"),
+        (YOLO.replace("[[7, 4]", "[[7, 9]"), "row 8: from = [7, 9] is not an earlier row"),
+        (YOLO.replace("[[7, 4]", "[[seven, 4]"), "row 8: from = ['seven', 4] is no whole number"),
+        (YOLO.replace("- [-1, 1, SPPF", "- [-9, 1, SPPF"), "row 4: from = -9 is not an earlier row"),
+        (YOLO.replace("[[7, 4]", "[[0x7, 4]"), "row 8: a number of its from is written as 0x7; write 7"),
+        (YOLO.replace("- [-1, 3, C2f, [128]]", "- *up"), "not YAML"),
+        (
+            YOLO.replace("- [-1, 3, C2f, [128]]", "- *up").replace("- [-1, 1, nn", "- &up [-1, 1, nn"),
+            "through an alias",
+        ),
+        ("base: &b [[-1, 1, Conv, [8]]]\nbackbone: *b\nhead: *b\n", "my.yaml, backbone: it stands in several places"),
+        ("a: &a\n  backbone: []\n<<: *a\nhead: []\n", "not a model YAML"),
+        ("x" * 10 + ": [" * 5000, "not YAML"),
+    ],
+)
+def test_refused(text, told):
+    with pytest.raises(UserError) as error:
+        edit(text, "neck")
+    assert str(error.value).startswith("my.yaml")
+    assert told in str(error.value)
+
+
+def test_aliases_elsewhere_are_kept():
+    text = YOLO.replace("[128, True]", "&args [128, True]").replace("[256, True]", "*args")
+    edited = edit(text, "after:0")
+    assert "&args [128, True]" in edited.text
+    assert "C2f, *args]" in edited.text
+    assert remove(edited.text, "my.yaml", LAYERS, BLOCKS).text == text
+    with pytest.raises(UserError, match="row 1: it stands in several places through an alias"):
+        edit(text, "blocks", options={"ratio": 8})
+
+
+@pytest.mark.parametrize("place", ["nek", "after:", "after:x", "after:1,", "after:-1", "blocks:head", ""])
+def test_unknown_place(place):
+    with pytest.raises(UserError, match=r"expected one of neck, backbone, stages, after:4,6,9, blocks"):
+        edit(YOLO, place)
+
+
+def test_place_that_the_model_lacks():
+    with pytest.raises(UserError, match=r"--at after:8: row 8 is the head; expected rows from 0 to 7"):
+        edit(YOLO, "after:8")
+    with pytest.raises(UserError, match=r"--at after:1,99: row 99 is no row of it"):
+        edit(YOLO, "after:1,99")
+    with pytest.raises(UserError, match=r"--at blocks: found Conv, Conv_, .* there"):
+        edit(YOLO.replace("C2f", "Conv_"), "blocks")
+
+
+def test_json_is_yaml_too():
+    text = '{"nc": 1, "backbone": [[-1, 1, "Conv", [8]]], "head": [[-1, 1, "C2f", [8]], [[-1], 1, "Detect", ["nc"]]]}'
+    for place in ("neck", "after:0", "blocks"):
+        edited = edit(text, place, options={"ratio": 2})
+        assert "\n" not in edited.text
+        assert remove(with_header(edited, "my.json", "train"), "my.json", LAYERS, BLOCKS).text == text
+    assert '[-1, 1, "C2f_GAM", [8, {ratio: 2}]]' in edited.text

@@ -1,0 +1,1 @@
+"""Arrays to batches: where files are, parts of data sets, labels."""

@@ -1,0 +1,170 @@
+"""What a COCO data YAML says beside where its files are: heeded, refused where it contradicts the JSON, or reported."""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils import LOGGER
+
+from yolo_attn.coco.dataset.subsets import only_classes
+from yolo_attn.coco.reading.index import CocoIndex, shortened
+from yolo_attn.coco.reading.values import name_in, number_in
+from yolo_attn.errors import UserError
+
+HEEDED = ("names", "nc", "channels", "kpt_shape", "flip_idx", "kpt_names")
+SPLITS = ("train", "val", "test")
+PLACES = ("path", *SPLITS, "annotations")
+HARMLESS = ("download", "minival", "categories", "only")
+"""Keys without a say here: what Ultralytics would fetch, a split that nothing uses, and what a run's own YAML adds."""
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What a data YAML says of classes and keypoints; what it leaves out, the JSON has.
+
+    Attributes:
+        file: The YAML; None where there is none.
+        names: Names of the categories that are used, in the order of the classes; None takes all, by their ids.
+        number: How many classes there are.
+        further: What it says of keypoints, as Ultralytics calls it.
+    """
+
+    file: Path | None = None
+    names: tuple[str, ...] | None = None
+    number: float | None = None
+    further: dict[str, Any] = field(default_factory=dict)
+
+    def applied(self, index: CocoIndex) -> CocoIndex:
+        """What it leaves of a JSON's index; what that is not is reported once.
+
+        Raises:
+            UserError: If the JSON has no category of these names, or other keypoints than it says.
+        """
+        self._check_keypoints(index)
+        if self.names is None:
+            return index
+        left = only_classes(index, self.names)
+        if not left.category_names:
+            of_file = f"which {index.file} has not, it has {_few(index.category_names)}"
+            raise UserError(f"{self.file}: names has {_few(self.names)}, {of_file}")
+        others = [name for name in index.category_names if name not in self.names]
+        if others:
+            less = len(index.boxes) - len(left.boxes)
+            _report(f"{self.file}: names leaves out {less:,} annotations of {_few(others)} in {index.file}")
+        return left
+
+    def check_classes(self, categories: Mapping[str, Sequence[str]]) -> str:
+        """What of names and nc contradicts the categories; empty where nothing does.
+
+        Args:
+            categories: Those of each split, the one that says the classes first.
+        """
+        known = list(dict.fromkeys(name for names in categories.values() for name in names))
+        missing = [name for name in self.names or () if name not in known]
+        if missing:
+            near = get_close_matches(missing[0], known, n=3)
+            hint = f"near are {_few(near)}" if near else f"expected some of {_few(known)}"
+            return f"names has {_few(missing)}, which no JSON has; {hint}"
+        split, classes = next(iter(categories.items()))
+        if self.names is None and self.number not in {None, len(classes)}:
+            found = f"nc is {self.number:g}, and {split} has {len(classes)} categories"
+            return f"{found}; names says which of them are used"
+        return ""
+
+    def _check_keypoints(self, index: CocoIndex) -> None:
+        if index.keypoints is None:
+            return
+        number = index.keypoints.shape[1]
+        of_file = f"{index.file} has {number} keypoints"
+        shape, flip, names = (self.further.get(key) for key in ("kpt_shape", "flip_idx", "kpt_names"))
+        if shape is not None and shape != [number, 3]:
+            raise UserError(f"{self.file}: kpt_shape is {_brief(shape)}; {of_file}, expected [{number}, 3]")
+        if flip not in (None, []) and (not isinstance(flip, list) or not _is_permutation(flip, number)):
+            raise UserError(
+                f"{self.file}: flip_idx is {_brief(flip)}; {of_file}, expected each number from 0 to {number - 1} once"
+            )
+        if names is not None and not _are_keypoint_names(names, number):
+            raise UserError(
+                f"{self.file}: kpt_names is {_brief(names)}; {of_file}, expected {number} names for each class number"
+            )
+
+
+def read_keys(file: Path, described: dict[str, Any]) -> Keys:
+    """Read what a data YAML says of classes and keypoints; each key that nothing heeds is reported once.
+
+    Args:
+        file: The YAML.
+        described: Its keys and values.
+
+    Raises:
+        UserError: If they contradict each other, or what COCO-format data is.
+    """
+    _report_unknown(file, "COCO-format data", described, (*HEEDED, *PLACES), HARMLESS)
+    if isinstance(described.get("annotations"), dict):
+        _report_unknown(file, "annotations", described["annotations"], SPLITS)
+    names = None if described.get("names") is None else _names(file, described["names"])
+    number = described.get("nc")
+    if number is not None and number_in(number) is None:
+        raise UserError(f"{file}: nc is {_brief(number)}; expected the number of classes")
+    number = number_in(number)
+    if names is not None and number not in {None, len(names)}:
+        raise UserError(f"{file}: nc is {number:g}, and names has {len(names)}: {_few(names)}")
+    channels = described.get("channels")
+    if channels is not None and number_in(channels) != CHANNELS:
+        raise UserError(f"{file}: channels is {_brief(channels)}; COCO-format data is read with {CHANNELS}")
+    further = {key: described[key] for key in ("kpt_shape", "flip_idx", "kpt_names") if described.get(key) is not None}
+    return Keys(file, names, number, further)
+
+
+def _names(file: Path, given: Any) -> tuple[str, ...]:
+    values = given
+    if isinstance(given, dict):
+        by_number = {number_in(key): value for key, value in given.items()}
+        if set(by_number) != set(range(len(given))):
+            raise UserError(f"{file}: names has the keys {_few(list(map(str, given)))}; expected numbers from 0 on")
+        values = [by_number[n] for n in range(len(given))]
+    names = tuple(shortened(name_in(v)) for v in values) if isinstance(values, list) else ()
+    if not names or not all(names):
+        raise UserError(f"{file}: names is {_brief(given)}; expected a list of class names, or a mapping from 0 on")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{file}: names has {twice} more than once")
+    return names
+
+
+def _is_permutation(values: list[Any], number: int) -> bool:
+    return all(type(v) is int for v in values) and sorted(values) == list(range(number))
+
+
+def _are_keypoint_names(names: Any, number: int) -> bool:
+    return isinstance(names, dict) and all(isinstance(n, list) and len(n) == number for n in names.values())
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def _brief(value: Any) -> str:
+    return shortened(repr(value))
+
+
+def _report_unknown(
+    file: Path, place: str, given: Iterable[Any], known: Sequence[str], harmless: Sequence[str] = ()
+) -> None:
+    """Warn of each key that nothing heeds, with the one that may be meant."""
+    for key in given:
+        if key not in {*known, *harmless}:
+            near = get_close_matches(str(key), known, n=1)
+            hint = f"; is {near[0]} meant?" if near else ""
+            _report(f"{file}: {shortened(str(key))!r} is no key of {place}, it is not used{hint}")
+
+
+@functools.cache
+def _report(line: str) -> None:
+    """Warn, once in a process."""
+    LOGGER.warning(line)

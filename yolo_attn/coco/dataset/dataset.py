@@ -1,0 +1,154 @@
+"""An Ultralytics data set that reads its boxes from a COCO JSON and writes nothing."""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ultralytics.data import YOLODataset
+from ultralytics.models.rtdetr.val import RTDETRDataset
+from ultralytics.utils import LOCAL_RANK, LOGGER
+
+from yolo_attn.coco.dataset.data_report import Examined
+from yolo_attn.coco.dataset.image_files import LARGEST_FILE
+from yolo_attn.coco.dataset.labels import Labels
+from yolo_attn.errors import RunError, one_line
+from yolo_attn.reading import open_plain
+
+GREY = 114
+"""What Ultralytics pads pictures with."""
+
+LOST = 100
+"""Pictures that cannot be read one after the other before a training stops."""
+
+
+class _Nowhere(Sequence[Path]):
+    """Stands for the .npy files that Ultralytics would read, or delete, beside the pictures: there are none."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, i: Any) -> Any:
+        return Path("/dev/null/none.npy")
+
+
+class CocoDataset(YOLODataset):
+    """Pictures, boxes, and masks or keypoints of one split of a COCO-format data set, for training or validation.
+
+    Crowds carry no label; boxes are clipped to the picture as it is displayed (EXIF rotation applied); pictures that
+    cannot be read and boxes without area are left out, counted and reported. What a picture's label says is made from
+    arrays when it is asked for, so that data loader processes share the memory of all.
+
+    Args:
+        examined: The split, looked through.
+        kwargs: Further arguments of Ultralytics' `YOLODataset`.
+
+    Attributes:
+        index: What the JSON holds.
+        report: What was used and what was not.
+        stretch: Whether pictures are stretched to a square.
+    """
+
+    labels: Labels
+    stretch = False
+
+    def __init__(self, *, examined: Examined, **kwargs: Any) -> None:
+        self._made, self.report = examined.labels, examined.report
+        self.index = self._made.source
+        self._gone: set[int] = set()
+        self._in_a_row = 0
+        super().__init__(img_path=self.index.file, **kwargs)
+        self.im_files = self.labels.files
+        if LOCAL_RANK in {-1, 0}:
+            for line in self.report.lines():
+                (LOGGER.warning if " × " in line else LOGGER.info)(f"{self.prefix}{line}")
+
+    @property
+    def npy_files(self) -> Sequence[Path]:
+        """None of the files that Ultralytics keeps beside pictures is looked for."""
+        return _Nowhere(len(self.labels))
+
+    @npy_files.setter
+    def npy_files(self, files: Any) -> None:
+        pass
+
+    @cached_property
+    def image_ids(self) -> dict[str, list[int]]:
+        """The index's image ids of each picture, by its path: more than one where the JSON names it again."""
+        ids: dict[str, list[int]] = {}
+        for file, row in zip(self.labels.files, self.labels.images.tolist(), strict=True):
+            ids.setdefault(file, []).append(int(self.index.image_ids[row]))
+        return ids
+
+    def get_img_files(self, img_path: str) -> Any:
+        """Paths of the pictures that can be read."""
+        return self._made.files
+
+    def get_labels(self) -> Any:
+        """One label dictionary a picture, made when it is asked for."""
+        return self._made
+
+    def set_rectangle(self) -> None:
+        """Sort pictures by shape, as Ultralytics does; labels stay in their arrays."""
+        made = self.labels
+        shapes = made.sizes[:, ::-1].astype(int).tolist()
+        rows: Any = [{"shape": tuple(shape), "row": row} for row, shape in enumerate(shapes)]
+        self.labels = rows
+        super().set_rectangle()
+        self.labels = made.take([label["row"] for label in self.labels])
+
+    def get_image_and_label(self, index: int) -> dict[str, Any]:
+        """A picture and its label; one that has changed since the data set was made is grey and empty."""
+        label = super().get_image_and_label(index)
+        if index in self._gone:
+            label["instances"], label["cls"] = label["instances"][:0], label["cls"][:0]
+        return label
+
+    def load_image(self, i: int, *args: Any, **kwargs: Any) -> Any:
+        """A picture as Ultralytics reads it, or a grey one in its place, which is told of once.
+
+        A picture of another size than when the data set was made is another picture, to which the boxes need not
+        belong; it is left out like one that cannot be read. One that comes back counts again.
+
+        Raises:
+            RunError: If so many cannot be read one after the other that the data itself must be gone.
+        """
+        if self.ims[i] is not None:
+            return super().load_image(i, *args, **kwargs)
+        width, height = self.labels.sizes[i].astype(int).tolist()
+        try:
+            open_plain(self.im_files[i], LARGEST_FILE).close()
+            loaded = super().load_image(i, *args, **kwargs)
+            if loaded[1] != (height, width):
+                self.ims[i] = None
+                raise ValueError(f"{loaded[1][1]}x{loaded[1][0]} pixels, {width}x{height} before")
+        except Exception as error:  # whatever a decoder makes of a file that has changed under it
+            self._leave_out(i, error)
+            inputs = [
+                self.imgsz if self.stretch else math.ceil(s * self.imgsz / max(height, width)) for s in (height, width)
+            ]
+            return np.full((*inputs, 3), GREY, dtype=np.uint8), (height, width), tuple(inputs)
+        self._gone.discard(i)
+        self._in_a_row = 0
+        return loaded
+
+    def _leave_out(self, i: int, error: Exception) -> None:
+        self._in_a_row += 1
+        if self._in_a_row == max(min(LOST, len(self)), 10):
+            raise RunError(f"{self.im_files[i]} and the {self._in_a_row - 1} read before it are gone") from error
+        if i not in self._gone:
+            LOGGER.warning(f"{self.prefix}{self.im_files[i]}: has changed, left out: {one_line(error)}")
+        self._gone.add(i)
+        if self.augment and not self.buffer:  # a mosaic draws from what has been read
+            self.buffer.append(i)
+
+
+class StretchedCocoDataset(CocoDataset, RTDETRDataset):
+    """The same for RT-DETR, which stretches pictures to a square."""
+
+    stretch = True

@@ -1,0 +1,330 @@
+"""Where a COCO-format data set's annotation files and pictures are."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
+from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoPictureError, displayed_size
+from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
+from yolo_attn.coco.dataset.subsets import join, only_classes
+from yolo_attn.coco.reading.index import CocoIndex, shortened
+from yolo_attn.coco.reading.reader import read_index
+from yolo_attn.errors import UserError
+from yolo_attn.files import expanded
+from yolo_attn.reading import read_yaml, repeated_key
+
+FILE_NAMES = {
+    "detect": ("instances_{}.json", "instances_{}2017.json"),
+    "segment": ("instances_{}.json", "instances_{}2017.json"),
+    "pose": ("person_keypoints_{}.json", "person_keypoints_{}2017.json", "keypoints_{}.json"),
+}
+"""Annotation files of a split, by task, in the order in which they are looked for."""
+
+WITHOUT_ANNOTATIONS = ("image_info_{}.json", "image_info_{}2017.json", "image_info_{}-dev2017.json")
+"""What COCO ships for its test split, for every task: images and categories alone."""
+
+SEPARATOR = ","
+"""Stands between several data sets in one text."""
+
+Data = str | Path | Sequence[str | Path]
+"""A data set, or several: in a text with commas between, in a sequence each as it stands."""
+
+YAML_SUFFICES = {".yaml", ".yml"}
+YAML_FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set.
+
+    Attributes:
+        index: What is used of its JSON, or of its JSONs together.
+        folders: Where the file names of each JSON start from.
+        only: Names of the categories that are used of each JSON, in the order of the classes; None where all are.
+        further: What a data YAML says of keypoints, as Ultralytics calls it.
+    """
+
+    index: CocoIndex
+    folders: tuple[Path, ...]
+    only: tuple[tuple[str, ...] | None, ...] = (None,)
+    further: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the classes in their order: as data YAMLs say, then by the categories' ids."""
+        given = [name for names in self.only for name in names or ()]
+        return list(dict.fromkeys([*given, *self.index.category_names]))
+
+
+def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict[str, Split] | None:
+    """Find and read the given splits of a COCO-format data set.
+
+    Args:
+        data: A folder with `annotations/instances_{train,val,test}.json` (or `*2017.json`; for "pose"
+            `person_keypoints_*`), or a YAML that is an ordinary Ultralytics data YAML with one more key, `annotations`,
+            naming a COCO JSON for each split. Paths in it are relative to its `path`, and that to the YAML's own
+            folder. Or several of these, as one set with categories joined by name.
+        splits: Splits wanted, of "train", "val" and "test".
+        task: "detect", "segment" or "pose": what is read of the JSONs.
+
+    Returns:
+        The splits by name, or None where `data` is an ordinary Ultralytics data YAML.
+
+    Raises:
+        UserError: If a file or folder is missing or unreadable, or none of a JSON's pictures can be found.
+    """
+    parts = parts_of(data)
+    sets = [_load(part, splits, task) for part in parts]
+    known = [found for found in sets if found is not None]
+    if not known:
+        return None
+    if len(known) < len(sets):
+        ordinary = parts[sets.index(None)]
+        raise UserError(f"{ordinary}: only COCO-format data can be joined, and this has labels of Ultralytics' own")
+    return {split: _together([part for found in known for part in found[split]]) for split in splits}
+
+
+def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
+    """The splits that COCO-format data has annotations for, each with those of the data sets named that have it.
+
+    Raises:
+        UserError: If a data set has none.
+    """
+    having: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    for part in parts_of(data):
+        found = [split for split in SPLITS if _has(part, split, task)]
+        if not found:
+            _load(part, SPLITS[:1], task)  # tells what is wrong, unless it is labels of another format
+            raise UserError(f"{part}: expected COCO-format data, found labels of Ultralytics' own")
+        for split in found:
+            having[split].append(part)
+    return {split: parts for split, parts in having.items() if parts}
+
+
+def _has(data: Path, split: str, task: str) -> bool:
+    if not is_there(data):
+        return False
+    if data.is_dir():
+        return any((data / "annotations" / name).is_file() for name in _names_of(split, task))
+    return data.suffix in YAML_SUFFICES and data.is_file() and bool((_annotations_of(_parsed(data)) or {}).get(split))
+
+
+def load_split(
+    files: Sequence[str | Path],
+    folders: Sequence[str | Path],
+    task: str,
+    only: Sequence[Sequence[str] | None] | None = None,
+) -> Split:
+    """One split whose JSONs and image folders are known, and the names of the categories that are used of each."""
+    parts = []
+    for file, folder, names in zip(files, folders, only or [None] * len(files), strict=True):
+        index = read_index(file, task)
+        chosen = None if names is None else tuple(names)
+        parts.append(Split(index if chosen is None else only_classes(index, chosen), (Path(folder),), (chosen,)))
+    return _together(parts)
+
+
+def parts_of(data: Data) -> list[Path]:
+    """The data sets that a user names; a text with commas is one where that is there, or none of its parts is."""
+    if not isinstance(data, (str, Path)):
+        return list(map(as_path, data))
+    whole = as_path(data)
+    if SEPARATOR not in str(data) or is_there(whole):
+        return [whole]
+    parts = [as_path(part) for part in str(data).split(SEPARATOR) if part]
+    return parts if any(map(is_there, parts)) else [whole]
+
+
+def as_setting(parts: Sequence[Path]) -> str:
+    """Data sets as Ultralytics' setting `data` holds them: one text, with commas between.
+
+    Raises:
+        UserError: If one of several has a comma in its path.
+    """
+    odd = [part for part in parts if SEPARATOR in str(part)]
+    if odd and len(parts) > 1:
+        raise UserError(
+            f"{odd[0]}: a comma stands between data sets, so none of several may have one in its path; "
+            "a symbolic link gives it another"
+        )
+    return SEPARATOR.join(map(as_text, parts))
+
+
+def _together(splits: list[Split]) -> Split:
+    first: dict[str, Any] = {}
+    for split in splits:
+        for key, value in split.further.items():
+            if first.setdefault(key, value) != value:
+                raise UserError(f"{split.index.file}: its data YAML has another {key} than that of a set before it")
+    return Split(
+        join([s.index for s in splits]),
+        tuple(folder for s in splits for folder in s.folders),
+        tuple(names for s in splits for names in s.only),
+        first,
+    )
+
+
+def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]] | None:
+    if not is_there(data):
+        raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
+    loaded: dict[str, list[Split]] = {split: [] for split in splits}
+    if data.is_dir():
+        _check_readable(data)
+        keys = Keys()
+        sources = {s: [(_annotations_in(data, s, task), _image_folders(data, s))] for s in splits}
+    elif data.suffix in YAML_SUFFICES and data.is_file():
+        described = _parsed(data)
+        annotations = _annotations_of(described)
+        if annotations is None:
+            return None
+        twice = repeated_key(data)
+        if twice is not None:
+            raise UserError(f"{data}: it has the key {shortened(twice)!r} more than once in one place")
+        keys = read_keys(data, described)
+        sources = _places_in(data, described, annotations, splits)
+    else:
+        raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
+    categories: dict[str, list[str]] = {split: [] for split in splits}
+    for split, places in sources.items():
+        for file, folders in places:
+            index = read_index(file, task)
+            categories[split] = _with_names(categories[split], index)
+            images = _find_images(index, folders)
+            further = {} if index.keypoints is None else keys.further
+            loaded[split].append(Split(keys.applied(index), (images,), (keys.names,), further))
+    if keys.check_classes(categories):
+        others = [split for split in SPLITS if split not in splits and _has(data, split, task)]
+        for split, places in _places_in(data, described, annotations or {}, others).items():
+            categories[split] = []
+            for file, _ in places:
+                categories[split] = _with_names(categories[split], read_index(file, task))
+        contradiction = keys.check_classes({split: categories[split] for split in SPLITS if split in categories})
+        if contradiction:
+            raise UserError(f"{data}: {contradiction}")
+    return loaded
+
+
+def _with_names(names: Sequence[str], index: CocoIndex) -> list[str]:
+    """Names of categories, and those that only an index has behind them."""
+    return list(dict.fromkeys([*names, *index.category_names]))
+
+
+def is_coco_format(data: object) -> bool:
+    """Whether what a user names as data is for `load_source`, if only to say what is wrong with it.
+
+    That is a folder, there or not, and a data YAML with `annotations`. All else is Ultralytics' own to find: names of
+    its data sets, links, archives.
+
+    Raises:
+        UserError: If it is a YAML file that cannot be read.
+    """
+    if not isinstance(data, (str, Path)) or "://" in str(data) or not str(data):
+        return False
+    return any(_is_coco_format(path) for path in parts_of(data))
+
+
+def _is_coco_format(path: Path) -> bool:
+    if path.suffix in YAML_SUFFICES:
+        return path.is_file() and _annotations_of(_parsed(path)) is not None
+    return not path.suffix or path.is_dir()
+
+
+def _names_of(split: str, task: str) -> list[str]:
+    return [name.format(split) for name in FILE_NAMES[task] + (WITHOUT_ANNOTATIONS if split == "test" else ())]
+
+
+def _annotations_in(folder: Path, split: str, task: str) -> Path:
+    names = _names_of(split, task)
+    for name in names:
+        if (folder / "annotations" / name).is_file():
+            return folder / "annotations" / name
+    expected = " or ".join(f"annotations/{name}" for name in names)
+    raise UserError(f"{folder}: no annotations for {split!r}; expected {expected}")
+
+
+def _image_folders(folder: Path, split: str) -> list[Path]:
+    return [folder / "images" / split, folder / split, folder / f"{split}2017", folder / "images", folder]
+
+
+Places = list[tuple[Path, list[Path]]]
+"""JSONs of a split, each with the folders in which its pictures may be."""
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    """A data YAML's keys and values."""
+    described = read_yaml(file)
+    if not isinstance(described, dict):
+        raise UserError(f"{file}: expected keys and values ({YAML_FORM}), found {type(described).__name__}")
+    return described
+
+
+def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
+    """A data YAML's annotation files of each split, None where it is an ordinary one of Ultralytics'."""
+    annotations = described.get("annotations")
+    of_splits = [described[split] for split in SPLITS if isinstance(described.get(split), dict)]
+    if annotations is None and not any("annotations" in split for split in of_splits):
+        return None
+    return annotations if isinstance(annotations, dict) else {}
+
+
+def _places_in(
+    file: Path, described: dict[str, Any], annotations: dict[str, Any], splits: Sequence[str]
+) -> dict[str, Places]:
+    """Annotation files and image folders of each split of a data YAML."""
+    try:
+        root = file.parent / expanded(str(described.get("path") or ""))
+    except UserError as error:
+        raise UserError(f"{file}: path: {error}") from error
+    ours = described.get("folders")
+    images = ours if isinstance(ours, dict) else described
+    places: dict[str, Places] = {}
+    for split in splits:
+        files, folders = as_list(annotations.get(split)), as_list(images.get(split))
+        if files and folders and len(files) != len(folders):
+            found = f"{len(files)} annotation files and {len(folders)} image folders"
+            raise UserError(f"{file}: {found} for {split!r}; expected as many of one as of the other")
+        if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
+            raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
+        places[split] = [(as_path(root / f), [as_path(root / d)]) for f, d in zip(files, folders, strict=True)]
+    return places
+
+
+def as_list(value: Any) -> list[Any]:
+    """Several things as a list, one thing as a list of it, and nothing as an empty one."""
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+
+
+def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
+    """The first of the folders in which most of the JSON's file names, of a sample, are really found."""
+    names = index.file_names[:: max(len(index.file_names) // 50, 1)]
+    lacks = [[lack for name in names if (lack := _lack(finder, name))] for finder in map(Finder, folders)]
+    fewest = min(lacks, key=len)
+    if len(fewest) == len(names):
+        for folder in folders:
+            _check_readable(folder)
+        odd = next((lack for found in lacks for lack in found if lack != MISSING), None)
+        tried = ", ".join(str(folder) for folder in folders) + (f"; found: {odd}" if odd else "")
+        example = repr(shortened(names[0]))
+        raise UserError(f"{index.file}: its pictures, such as {example}, are in none of the places tried: {tried}")
+    images = folders[lacks.index(fewest)].resolve()
+    finder = Finder(images)
+    if all(_lack(finder, name, displayed_size) for name in index.file_names):
+        raise UserError(f"{index.file}: none of its {len(index.file_names)} pictures under {images} can be read")
+    return images
+
+
+def _check_readable(folder: Path) -> None:
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"{folder}: cannot read it: Permission denied")
+
+
+def _lack(finder: Finder, name: str, check: Callable[[str], Any] = str) -> str:
+    """Why a picture is not found, or does not pass a check; empty where it is."""
+    try:
+        check(finder.find(name)[0])
+    except NoPictureError as error:
+        return str(error)
+    return ""

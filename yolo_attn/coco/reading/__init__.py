@@ -1,0 +1,1 @@
+"""A COCO JSON to arrays."""

@@ -1,0 +1,230 @@
+"""Masks and keypoints of a COCO JSON: which are usable, and what a training is given of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from ultralytics.data.converter import merge_multi_segment
+
+from yolo_attn.coco.reading.problems import Problems
+from yolo_attn.coco.reading.run_lengths import number_of_runs, pixels_of
+from yolo_attn.coco.reading.strings import Strings
+from yolo_attn.coco.reading.values import number_in
+from yolo_attn.errors import UserError
+
+LARGEST_NUMBER = 1e9
+"""Pixels of a coordinate; more are taken for a mistake."""
+
+POLYGONS = msgspec.json.Decoder(list[list[float]])
+
+MOST_CORNERS = 2000
+"""Corners of an outline that is trained on; joining its parts takes the product of their numbers."""
+
+SIMPLIFIED = f"outline of more than {MOST_CORNERS} corners or {2 * MOST_CORNERS} run lengths, simplified for training"
+
+MOST_PARTS = 250
+"""Parts of an outline of more corners."""
+
+MOST_KEYPOINTS = 1000
+"""Keypoints of an annotation; whole bodies have 133."""
+
+SPARE_KEYPOINTS = 10_000_000
+"""Keypoints of annotations that have none; beyond it, they may take sixteen times the room of those that there are."""
+
+COCO_KEYPOINTS = 17
+COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+"""COCO's own order of a person's keypoints seen in a mirror: nose, then eyes, ears, … in pairs of left and right."""
+
+
+def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems: Problems) -> Strings:
+    """Polygons or run lengths of each annotation, as JSON; its box as a polygon where they are unusable.
+
+    Args:
+        annotations: With `segmentation`, still JSON.
+        boxes: (N, 4) left, top, width, height of each annotation, pixels.
+        problems: Counts the unusable ones.
+    """
+    masks: list[bytes] = []
+    for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
+        mask, dropped, size = _usable_mask(annotation.segmentation)
+        if mask and dropped:
+            problems.add("polygon without three corners of finite numbers, its others are taken", [annotation.called])
+        if mask is None:
+            problems.add("annotation without a usable segmentation, its box is taken", [annotation.called])
+            corners = np.clip([x, y, x + w, y, x + w, y + h, x, y + h], -LARGEST_NUMBER, LARGEST_NUMBER)
+            mask = msgspec.json.encode([corners.tolist()])
+        if size > 2 * MOST_CORNERS:
+            problems.add(SIMPLIFIED, [annotation.called])
+        masks.append(mask)
+    return Strings.of(masks)
+
+
+def read_mask(mask: bytes) -> Any:
+    """Polygons or run lengths of what `read_masks` made."""
+    return msgspec.json.decode(mask)
+
+
+def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, named: int = 0) -> NDArray[np.float64]:
+    """(N, K, 3) keypoints of each annotation, zeros where it has none.
+
+    Args:
+        file: What messages call the JSON.
+        annotations: With `keypoints`, still JSON; where there are none at all, K is the number of names, or COCO's.
+        problems: Counts the annotations without usable keypoints.
+        named: How many keypoints have a name.
+
+    Raises:
+        UserError: If no annotation has keypoints, they have different numbers of them, or an array of them would be out
+            of all proportion to the JSON.
+    """
+    if not annotations:
+        return np.zeros((0, min(named, MOST_KEYPOINTS) or COCO_KEYPOINTS, 3))
+    found = [_triples(annotation.keypoints) for annotation in annotations]
+    numbers = Counter(len(points) for points in found if points is not None)
+    if len(numbers) != 1:
+        raise UserError(
+            f"{file}: expected annotations with the same number of keypoints, found "
+            + (f"{' and '.join(map(str, sorted(numbers)[:5]))} of them" if numbers else "none with keypoints")
+        )
+    number, having = next(iter(numbers.items()))
+    if number > MOST_KEYPOINTS:
+        raise UserError(f"{file}: its annotations have {number:,} keypoints, expected at most {MOST_KEYPOINTS:,}")
+    if len(found) * number > max(16 * having * number, SPARE_KEYPOINTS):
+        raise UserError(
+            f"{file}: {having:,} of {len(found):,} annotations have keypoints, {number:,} each; "
+            "leave out those that have none, or most of them"
+        )
+    missing = (a.called for a, points in zip(annotations, found, strict=True) if points is None)
+    problems.add("annotation without usable keypoints, it teaches its box alone", missing)
+    none = np.zeros((number, 3))
+    return np.stack([none if points is None else points for points in found])
+
+
+def count_keypoints(
+    annotations: Sequence[Any], keypoints: NDArray[np.float64], problems: Problems
+) -> NDArray[np.int64]:
+    """(N,) how many keypoints of each annotation are labelled: what the JSON says, else what they show.
+
+    Args:
+        annotations: With `num_keypoints`.
+        keypoints: (N, K, 3) what `read_keypoints` made of them.
+        problems: Counts those of which the JSON says another number than they show.
+    """
+    counts = (keypoints[..., 2] > 0).sum(1)
+    for row, annotation in enumerate(annotations):
+        given = annotation.num_keypoints
+        if given is None or (type(given) is int and given == counts[row]):
+            continue
+        number = number_in(given)
+        if number is None or not number.is_integer() or not 0 <= number < LARGEST_NUMBER:
+            problems.add("num_keypoints that is no whole number, counted anew", [annotation.called])
+        elif number != counts[row]:
+            problems.add(
+                "num_keypoints that is not the number of labelled keypoints, it is heeded", [annotation.called]
+            )
+            counts[row] = int(number)
+    return counts
+
+
+def outline(mask: Any) -> NDArray[np.float64]:
+    """One closed outline, (N, 2) pixels, of an annotation's polygons or run lengths, of `MOST_CORNERS` at most.
+
+    Ultralytics' labels have one polygon an object: parts are joined by lines as its own converter does, holes are lost.
+    """
+    if isinstance(mask, list):
+        parts = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in mask]
+    else:
+        parts = _contours(mask)
+    parts = _simplified(parts)
+    if len(parts) <= 1:
+        return parts[0] if parts else np.zeros((0, 2))
+    return np.concatenate(merge_multi_segment([part.ravel().tolist() for part in parts]))
+
+
+def flip_order(names: Sequence[str], number: int) -> list[int]:
+    """Index that each of `number` keypoints takes in the mirrored picture; empty where that is not known.
+
+    Pairs are found by "left" and "right" in their names, of which there must be one; COCO's own 17 need no names.
+    """
+    if len(names) != number:
+        return list(COCO_FLIP) if not names and number == COCO_KEYPOINTS else []
+    swap = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    mirrored = [next((n.replace(a, b) for a, b in swap.items() if a in n), n) for n in names]
+    order = [names.index(other) if other in names else i for i, other in enumerate(mirrored)]
+    return order if order != list(range(number)) else []
+
+
+def _contours(mask: dict[str, Any]) -> list[NDArray[np.float64]]:
+    """Outer contours, stretched from the pixels' centres, where OpenCV draws them, to their outer edges."""
+    pixels, corner, step = pixels_of(mask)
+    contours = []
+    found = cv2.findContours(pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    for contour in _longest(found, MOST_CORNERS):
+        points = contour.reshape(-1, 2).astype(np.float64)
+        low, extent = points.min(0), np.ptp(points, axis=0)
+        if extent.all():
+            points = low + (points - low) * (extent + 1) / extent
+        else:  # a line of pixels
+            points = low + np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * (extent + 1)
+        contours.append(corner + points * step)
+    return contours
+
+
+def _simplified(parts: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Outlines of `MOST_CORNERS` corners in all at most: of those with most corners, some that lie evenly."""
+    if sum(map(len, parts)) <= MOST_CORNERS:
+        return parts
+    parts = _longest(parts, MOST_PARTS)
+    share = (MOST_CORNERS - 4 * len(parts)) / sum(map(len, parts))
+    numbers = [min(len(part), 4 + int(share * len(part))) for part in parts]
+    return [part[np.arange(n) * len(part) // n] for part, n in zip(parts, numbers, strict=True)]
+
+
+def _longest(parts: Sequence[NDArray[Any]], most: int) -> list[NDArray[Any]]:
+    """The parts with most corners, in their order."""
+    chosen = sorted(range(len(parts)), key=lambda i: -len(parts[i]))[:most]
+    return [parts[i] for i in sorted(chosen)]
+
+
+def _usable_mask(text: msgspec.Raw) -> tuple[bytes | None, bool, int]:
+    """The usable polygons, or the run lengths, of a segmentation, or None, if other polygons were dropped, its size.
+
+    One list of numbers is one polygon; numbers may be written as text. The size is how many numbers it has.
+    """
+    try:
+        polygons = POLYGONS.decode(text)
+        if polygons and all(map(_is_polygon, polygons)):
+            return bytes(text), False, sum(map(len, polygons))
+    except (ValueError, RecursionError):
+        pass
+    try:
+        mask = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return None, False, 0
+    runs = number_of_runs(mask)
+    if runs:
+        return bytes(text), False, runs
+    if not isinstance(mask, list):
+        return None, False, 0
+    given = mask if any(isinstance(part, list) for part in mask) else [mask]
+    numbers = [[number_in(v) for v in part] for part in given if isinstance(part, list)]
+    usable = [part for part in numbers if None not in part and _is_polygon(part)]
+    return (msgspec.json.encode(usable) if usable else None), len(usable) < len(given), sum(map(len, usable))
+
+
+def _is_polygon(points: list[Any]) -> bool:
+    """Whether these numbers are at least three corners of sensible size."""
+    return len(points) >= 6 and len(points) % 2 == 0 and max(points) < LARGEST_NUMBER and min(points) > -LARGEST_NUMBER
+
+
+def _triples(text: msgspec.Raw) -> NDArray[np.float64] | None:
+    try:
+        points = np.asarray(msgspec.json.decode(text), dtype=np.float64).reshape(-1, 3)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    return points if len(points) and (np.abs(points) < LARGEST_NUMBER).all() else None

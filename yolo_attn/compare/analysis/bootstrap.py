@@ -1,0 +1,124 @@
+"""What the finite set of validation images leaves open: AP on images drawn anew from them.
+
+A resample draws as many images as there are, with repetition (Efron, Bootstrap methods, 1979). Its AP is COCO's of a
+set in which an image that was drawn twice is there twice: matches within an image stay what they are, so that only the
+order of all detections by their scores is gone through again, each as often as its image was drawn.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_attn.compare.analysis.detections import Group, Matches
+
+RECALLS = np.linspace(0, 1, 101)
+"""Recalls at which COCO reads precision."""
+
+MOST, LEAST = 1000, 200
+"""Resamples of small and of large sets. The spread over B resamples is known to 1/√(2B): 2.2 % and 5 %."""
+
+DRAWN = 1_000_000
+"""Images that may be drawn in all, before there are fewer resamples."""
+
+BLOCK = 50
+"""Resamples that are gone through at a time."""
+
+SEED = 0
+
+
+def resamples(images: int) -> int:
+    """How many resamples a set of `images` images gets."""
+    return min(MOST, max(LEAST, DRAWN // images))
+
+
+def draw(images: int, number: int) -> NDArray[np.int32]:
+    """Draw resamples, the same ones every time.
+
+    Returns:
+        (1 + number, images) how often each image is in each; the first is the set itself.
+    """
+    drawn = np.random.default_rng(SEED).multinomial(images, np.full(images, 1 / images), size=number)
+    return np.concatenate([np.ones((1, images)), drawn]).astype(np.int32)
+
+
+def average_precisions(matches: Matches, drawn: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:
+    """COCO's average precisions of each resample.
+
+    Args:
+        matches: A run's matches.
+        drawn: (B, images) how often each image is there.
+
+    Returns:
+        By the metric's name (B,) fractions of 1; NaN where COCO defines none.
+    """
+    blocks = [np.ascontiguousarray(drawn[start : start + BLOCK].T) for start in range(0, len(drawn), BLOCK)]
+    parts = [_of_block(matches, block) for block in blocks]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _of_block(matches: Matches, counts: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:
+    found = {
+        area: np.stack([_precision(group, counts) for group in groups.values()])
+        for area, groups in matches.groups.items()
+        if groups
+    }
+    undefined = np.full((1, 1, counts.shape[1]), np.nan)
+    chosen = {metric.name: (found.get(metric.area, undefined), metric.threshold) for metric in matches.metrics}
+    return {
+        name: _mean_defined(values if threshold is None else values[:, [threshold]])
+        for name, (values, threshold) in chosen.items()
+    }
+
+
+def _precision(group: Group, counts: NDArray[np.int32]) -> NDArray[np.float64]:
+    """(T, B) average precision of a category at each IoU threshold; NaN in resamples without an object of it."""
+    weights = counts[group.image]
+    truths = counts[group.truth_image].sum(0, dtype=np.int32)
+    needed = _needed(truths)
+    result = np.zeros((len(group.right), counts.shape[1]))
+    for t, (right, counted) in enumerate(zip(group.right, group.counted, strict=True)):
+        if t == 0 or not np.array_equal(counted, group.counted[t - 1]):
+            so_far = weights[counted].cumsum(0, dtype=np.int32)
+        hits = weights[right].cumsum(0, dtype=np.int32)
+        if len(hits):
+            result[t] = _interpolated(hits, so_far[right[counted]], needed, truths)
+    result[:, truths == 0] = np.nan
+    return result
+
+
+def _needed(truths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """(B, 101) how many hits reach each recall, in COCO's own floating point: the least n with n / truths ≥ recall."""
+    total = np.maximum(truths, 1)[:, None]
+    needed = np.ceil(RECALLS * total)
+    needed -= (needed - 1) / total >= RECALLS
+    needed += needed / total < RECALLS
+    return needed.astype(np.int64)
+
+
+def _interpolated(
+    hits: NDArray[np.int32], so_far: NDArray[np.int32], needed: NDArray[np.int64], truths: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """(B,) mean over the recalls of the highest precision at that recall or beyond.
+
+    Precision rises within the copies of a hit and falls within those of an error, so the ends of the hits suffice.
+
+    Args:
+        hits: (P, B) right detections up to and with each right one.
+        so_far: (P, B) counted detections up to and with it.
+        needed: (B, 101) hits that reach each recall.
+        truths: (B,) objects to be found.
+    """
+    precision = hits / np.maximum(so_far, 1)
+    highest = np.maximum.accumulate(precision[::-1])[::-1]
+    apart = (np.arange(len(truths)) * (int(truths.max()) + 1))[:, None]  # one search for all resamples
+    first = np.searchsorted((hits.T + apart).ravel(), (needed + apart).ravel()).reshape(needed.shape)
+    first -= (np.arange(len(truths)) * len(hits))[:, None]
+    reached = np.concatenate([highest, np.zeros((1, len(truths)))])[first, np.arange(len(truths))[:, None]]
+    return reached.mean(1)
+
+
+def _mean_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K, T, B) to (B,): the mean of what is not NaN; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    total = np.where(defined, values, 0).sum((0, 1))
+    number = defined.sum((0, 1))
+    return np.where(number, total / np.maximum(number, 1), np.nan)

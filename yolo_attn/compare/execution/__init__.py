@@ -1,0 +1,1 @@
+"""The trainings of a comparison, each in a process of its own."""

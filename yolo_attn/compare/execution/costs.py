@@ -1,0 +1,77 @@
+"""What the models of a comparison cost on this machine: parameters, operations, and time for a picture."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+from ultralytics.utils.torch_utils import get_cpu_info, select_device
+
+from yolo_attn.compare.study import Cost, Costs
+from yolo_attn.engine.cost import cost_of
+from yolo_attn.engine.preflight.checks import read_checkpoint
+from yolo_attn.model.registry import import_modules
+
+ROUNDS = 30
+"""How often each model is timed, the models in turn."""
+
+WARM_UP = 3
+"""Rounds before these."""
+
+
+def hardware(device: torch.device) -> dict[str, str]:
+    """The kind of device, and the processor in words."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else get_cpu_info()
+    return {"device": device.type, "machine": f"{name}, {os.cpu_count()} CPU cores"}
+
+
+def measure(
+    checkpoints: Mapping[str, str], size: int, device: str, modules: Sequence[str], trust: bool = False
+) -> dict[str, Any]:
+    """Measure trained models, fused as they are deployed, one picture at a time.
+
+    All are timed in one process and in turn, so that whatever else the machine does meets them alike.
+
+    Args:
+        checkpoints: For each variant's name the file of a trained model.
+        size: Height and width of the pictures, pixels.
+        device: As Ultralytics names it.
+        modules: Modules that register layers of the user's own.
+        trust: Whether Ultralytics reads the checkpoints, which runs what they name.
+
+    Returns:
+        What costs.json holds.
+    """
+    import_modules(modules)
+    place = select_device(device, verbose=False)
+    picture = torch.rand(1, 3, size, size, device=place)
+    models, sizes = {}, {}
+    for name, file in checkpoints.items():
+        model: Any = read_checkpoint(file, trust=trust)[0]
+        sizes[name] = cost_of(model.yaml, size)
+        models[name] = model.float().to(place).eval().fuse(verbose=False)
+    times: dict[str, list[float]] = {name: [] for name in models}
+    with torch.inference_mode():
+        for _ in range(WARM_UP + ROUNDS):
+            for name, model in models.items():
+                times[name].append(_milliseconds(partial(model, picture), place))
+    costs = {}
+    for name, taken in times.items():
+        low, middle, high = statistics.quantiles(taken[WARM_UP:], n=4)
+        parameters, gflops = sizes[name]
+        costs[name] = Cost(parameters, round(gflops, 3), round(middle, 3), (round(low, 3), round(high, 3)))
+    return asdict(Costs(**hardware(place), imgsz=size, variants=costs))
+
+
+def _milliseconds(call: Callable[[], Any], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - begun) * 1e3

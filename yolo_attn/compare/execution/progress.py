@@ -1,0 +1,126 @@
+"""The trainings of a comparison while they run: a live table on a terminal, a line for each elsewhere."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from yolo_attn.compare.execution.runner import Job
+from yolo_attn.errors import UserError
+from yolo_attn.reading import LARGEST_RECORD, read_plain
+
+SCORES = ("metrics/COCO_AP", "metrics/mAP50-95(B)", "metrics/accuracy_top1")
+"""Columns of a training's results.csv, of which the first that is there is shown."""
+
+
+class Progress:
+    """What `run_all` calls as it watches.
+
+    Args:
+        jobs: All trainings.
+        slots: How many run at once.
+        console: Where it is shown; None takes standard output.
+    """
+
+    def __init__(self, jobs: Sequence[Job], slots: int, console: Console | None = None) -> None:
+        self.jobs, self.slots = jobs, slots
+        self.console = console or Console()
+        self.live = Live(console=self.console, refresh_per_second=2, transient=True)
+        self._begun: set[Path] = set()
+        self._ended: dict[Path, str] = {}
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def __call__(self, running: Sequence[Job], waiting: Sequence[Job]) -> None:
+        """Show how far the trainings are; those that neither run nor wait have ended."""
+        for job in self.jobs:
+            if job in running and job.folder not in self._begun:
+                self._begun.add(job.folder)
+                self._print(job, "begins")
+            elif job not in running and job not in waiting and job.folder not in self._ended:
+                self._ended[job.folder] = state = "finished" if job.finished else "failed"
+                if job.folder in self._begun:
+                    self._print(job, self._result(job, state))
+        if self.console.is_terminal:
+            self.live.update(self.table(running, waiting))
+
+    def table(self, running: Sequence[Job], waiting: Sequence[Job]) -> Table:
+        """A row for each variant, a column for each seed."""
+        seeds = list(dict.fromkeys(job.seed for job in self.jobs))
+        finished = len(self.jobs) - len(running) - len(waiting) - list(self._ended.values()).count("failed")
+        title = f"{finished} of {len(self.jobs)} trainings{self._time_left(running, waiting)}"
+        table = Table(title=title, title_style="bold")
+        table.add_column("")
+        for seed in seeds:
+            table.add_column(f"seed {seed}", justify="right")
+        for variant in dict.fromkeys(job.variant.name for job in self.jobs):
+            mine = [job for job in self.jobs if job.variant.name == variant]
+            of_seed = {job.seed: job for job in mine}
+            cells = [self._cell(of_seed[seed], running, waiting) if seed in of_seed else Text("") for seed in seeds]
+            table.add_row(Text(mine[0].variant.label), *cells)
+        return table
+
+    def _cell(self, job: Job, running: Sequence[Job], waiting: Sequence[Job]) -> Text:
+        epoch, _, score = progress_of(job.folder)
+        shown = f"  {100 * score:.1f}" if score is not None else ""
+        if job in running:
+            return Text(f"{epoch}/{job.training.settings['epochs']}{shown}", style="cyan")
+        if job in waiting:
+            return Text("waiting", style="dim")
+        if self._ended.get(job.folder) == "failed":
+            return Text("failed", style="bold red")
+        return Text(f"done{shown}", style="green")
+
+    def _print(self, job: Job, text: str) -> None:
+        self.console.print(Text(f"{job.variant.label}, seed {job.seed}: {text}"), soft_wrap=True)
+
+    def _result(self, job: Job, state: str) -> str:
+        if state == "failed":
+            return f"failed, see {job.log}"
+        epoch, seconds, score = progress_of(job.folder)
+        reached = "" if score is None else f", score {100 * score:.1f} in the last"
+        return f"{epoch} epochs in {seconds / 60:.1f} min{reached}"
+
+    def _time_left(self, running: Sequence[Job], waiting: Sequence[Job]) -> str:
+        """From the seconds that the epochs so far have taken, the same variant's where it has any.
+
+        What a waiting training has left of an earlier try does not count: it begins anew.
+        """
+        seen = {job.folder: progress_of(job.folder) for job in self.jobs if job not in waiting}
+        of_all = _mean([(seconds, epoch) for epoch, seconds, _ in seen.values()])
+        left = 0.0
+        for job in (*running, *waiting):
+            own = [seen[o.folder][1::-1] for o in self.jobs if o.variant == job.variant and o.folder in seen]
+            done = seen[job.folder][0] if job.folder in seen else 0
+            left += (job.training.settings["epochs"] - done) * (_mean(own) or of_all or 0.0)
+        if of_all is None:
+            return ""
+        left /= max(min(self.slots, len(running) + len(waiting)), 1)
+        end = time.strftime("%a %H:%M", time.localtime(time.time() + left))
+        return f", about {left / 3600:.1f} h left, until {end}" if left > 3600 else f", about {left / 60:.0f} min left"
+
+
+def progress_of(run: Path) -> tuple[int, float, float | None]:
+    """How many epochs a training has behind it, the seconds that they took, and the last one's score."""
+    try:
+        header, *rows = read_plain(run / "results.csv", LARGEST_RECORD).decode().splitlines()
+        last = dict(zip((name.strip() for name in header.split(",")), map(float, rows[-1].split(",")), strict=True))
+        return int(last["epoch"]), last["time"], next((last[name] for name in SCORES if name in last), None)
+    except (UserError, OSError, ValueError, IndexError, KeyError):
+        return 0, 0.0, None
+
+
+def _mean(taken: Sequence[tuple[float, int]]) -> float | None:
+    """Seconds an epoch."""
+    epochs = sum(epoch for _, epoch in taken)
+    return sum(seconds for seconds, _ in taken) / epochs if epochs else None

@@ -1,0 +1,179 @@
+"""What a comparison trains: the base, each attention put into it, and wider bases of the same cost."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.compare.study import Variant
+from yolo_attn.engine.cost import cost_of
+from yolo_attn.errors import UserError
+from yolo_attn.model.blocks import WHERE
+from yolo_attn.model.insertion import describe, insert, layer_named
+from yolo_attn.model.names import read_model
+from yolo_attn.model.registry import LAYERS
+from yolo_attn.model.rows import literal, options_of
+from yolo_attn.model.untrusted import check_yaml
+from yolo_attn.reading import load_yaml
+
+SAME_COST = 0.01
+"""Up to this share more GFLOPs than the base's, a variant needs no wider base beside it."""
+
+STEPS = 128
+"""Widths that are tried between two whole ones: the fewest with which 1024 channels grow by 8, as channels do."""
+
+WIDEST = 8
+"""Up to how many times the base's width a wider base is looked for."""
+
+FARTHEST = 0.25
+"""How far, as a share of the GFLOPs asked for, a wider base may miss them."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An attention that is to be compared: a layer, its options, and a place of `editing.PLACES`."""
+
+    layer: str
+    at: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A variant and its model YAML."""
+
+    variant: Variant
+    text: str
+
+
+def plan(
+    base: str, wanted: Iterable[Wanted], equal_gflops: int | None = None, classes: int | None = None
+) -> list[Model]:
+    """The models of a comparison, the base first.
+
+    Args:
+        base: Model YAML or name, with its scale letter.
+        wanted: The attention to compare.
+        equal_gflops: Picture size, pixels, at which each variant that needs more operations gets a base beside it that
+            is wider until it needs as many; None for no such bases.
+        classes: Classes of the data, at which operations are counted; None for those of the base's YAML.
+
+    Raises:
+        UserError: If the base is no model, a layer or place is unknown or refuses an option, attention is wanted twice,
+            or no width of the base needs about as many operations as a variant.
+    """
+    text, scale = read_model(base)
+    stem = Path(base).stem
+    check_yaml(f"--base {base}", describe(text, stem, scale))
+    models = [Model(Variant("base", stem), text)]
+    for each in map(_plain, wanted):
+        edited = insert(text, Path(base).name, each.layer, each.at, each.options, scale)
+        variant = Variant(_slug(each), _label(each), each.layer, each.at, dict(each.options))
+        for model in models[1:]:
+            if model.variant.name == variant.name:
+                raise UserError(f"--layers: {variant.label} is there twice")
+            if load_yaml(model.text) == load_yaml(edited.text):
+                raise UserError(f"--layers: {variant.label} is the same model as {model.variant.label}")
+        models.append(Model(variant, edited.text))
+    if equal_gflops:
+        models += _controls(models, partial(_gflops, name=stem, scale=scale, size=equal_gflops, classes=classes), scale)
+    return models
+
+
+def _plain(wanted: Wanted) -> Wanted:
+    """The same by the layer's own name, its options in the order of the signature, and none that is the default."""
+    name = layer_named(wanted.layer)
+    if name is None:
+        return wanted
+    defaults = {"where": WHERE[0], **options_of(LAYERS[name])}
+    given = {option: literal(value) for option, value in wanted.options.items()}
+    known = {option: given.pop(option) for option in defaults if option in given}
+    others = {o: v for o, v in known.items() if (type(v), v) != (type(defaults[o]), defaults[o])}
+    return replace(wanted, layer=name, options={**others, **given})
+
+
+def _label(wanted: Wanted) -> str:
+    """What a variant is called: GAM (ratio=8) at neck."""
+    options = ", ".join(f"{name}={value}" for name, value in wanted.options.items())
+    return f"{wanted.layer}{f' ({options})' if options else ''} at {wanted.at}"
+
+
+def _slug(wanted: Wanted) -> str:
+    """The same as the name of a file: gam-neck-ratio8."""
+    parts = [wanted.layer, wanted.at, *(f"{name}{value}" for name, value in wanted.options.items())]
+    return "-".join(re.sub(r"[^a-z0-9.]+", "_", part.lower()).strip("_") for part in parts)
+
+
+def _gflops(text: str, name: str, scale: str, size: int, classes: int | None) -> float:
+    described = describe(text, name, scale)
+    return cost_of(described | ({"nc": classes} if classes else {}), size)[1]
+
+
+def _controls(models: list[Model], cost: Callable[[str], float], scale: str) -> list[Model]:
+    base, *variants = models
+    own, controls = cost(base.text), []
+    for model in variants:
+        of, gflops = model.variant, cost(model.text)
+        if gflops <= own * (1 + SAME_COST):
+            continue
+        made = wider(base.text, base.variant.label, scale, gflops, cost)
+        if made is None or abs(made[1] / gflops - 1) > FARTHEST:
+            least = f"; the nearest that builds needs {made[1]:.2f}" if made else " that builds"
+            raise UserError(
+                f"--equal-gflops: {of.label} needs {gflops:.2f} GFLOPs and {base.variant.label} {own:.2f}, and there "
+                f"is no wider {base.variant.label} of about as many{least}"
+            )
+        text, found = made
+        label = f"{base.variant.label}, wider to {found:.2f} GFLOPs ({of.label}: {gflops:.2f})"
+        controls.append(Model(Variant(f"wide-{of.name}", label, control_for=of.name), text))
+    return controls
+
+
+def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str], float]) -> tuple[str, float] | None:
+    """A wider model that needs as many operations as asked for, or as nearly as widths at which it builds allow.
+
+    Args:
+        text: The model YAML.
+        name: What messages call it.
+        scale: Its scale letter, "" for the first.
+        gflops: Operations, more than it needs as it is.
+        cost: The operations of a model YAML; it raises where the model does not build.
+
+    Returns:
+        Its YAML and its operations, more than the model needs as it is; None where it builds at no such width.
+
+    Raises:
+        UserError: If it has no width to change.
+    """
+    scales = load_yaml(text).get("scales")
+    letter = (scale or next(iter(scales))) if scales else ""
+    scaled = rf"^\s*{re.escape(letter)}:\s*\[[^,]+,\s*" if letter else r"^width_multiple:\s*"
+    found = re.search(rf"({scaled})([\d.]+)", text, re.MULTILINE)
+    if not found:
+        raise UserError(f"--equal-gflops: {name} has no scales and no width_multiple, so nothing makes it wider")
+    (start, end), width, own = found.span(2), float(found[2]), cost(text)
+    most = int((WIDEST - 1) * width * STEPS)
+
+    @cache
+    def made(step: int) -> tuple[str, float] | None:
+        wide = f"{text[:start]}{round(width + step / STEPS, 7)}{text[end:]}"
+        with contextlib.suppress(Exception):  # whatever blocks raise at a width that they cannot have
+            needed = cost(wide)
+            return (wide, needed) if needed > own else None
+        return None
+
+    low, high = 0, 1
+    while high <= most and ((model := made(high)) is None or model[1] < gflops):
+        low, high = (high if model else low), 2 * high
+    for _ in range(most):  # each time at least one step fewer is left between
+        middle, between = (low + high) // 2, range(low + 1, min(high, most + 1))
+        tried = ((step, made(step)) for step in sorted(between, key=lambda step: abs(step - middle)))
+        step, model = next(((step, model) for step, model in tried if model), (0, None))
+        if model is None:
+            break
+        low, high = (step, high) if model[1] <= gflops else (low, step)
+    near = filter(None, (made(step) for step in (low, high) if 0 < step <= most))
+    return min(near, key=lambda each: abs(each[1] - gflops), default=None)

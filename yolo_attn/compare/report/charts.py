@@ -1,0 +1,184 @@
+"""The pictures of a report, as SVG whose text is text.
+
+Colours are those of Okabe and Ito, Color Universal Design, 2008, black text apart from yellow, which white paper
+swallows; every model has a mark and a line of its own besides.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from yolo_attn.compare.analysis.detections import ERRORS
+from yolo_attn.compare.analysis.results import Contrast, Result, Results
+from yolo_attn.compare.analysis.seeds import Difference
+from yolo_attn.engine.validation.validator import plain_text
+
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", "*")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)))
+"""Numbers of each without a common divisor: they repeat together after 315 models."""
+
+SIZES = ("AP", "APs", "APm", "APl")
+
+MOST_CLASSES = 24
+"""Classes that fit into a picture; the table has all."""
+
+LONGEST = 48
+"""Characters of a name in a picture."""
+
+Series = tuple[int, str, Sequence[tuple[float, float] | None]]
+"""A model's number, which chooses its colour and mark, its name, and a value and its half interval for each row."""
+
+
+@plain_text()
+def cost_chart(results: Results, axis: str, cost: Callable[[Result], Sequence[float] | None]) -> str | None:
+    """AP against a cost, with the spread of both, and the front that nothing is better and cheaper than.
+
+    Args:
+        results: The comparison's results.
+        axis: What the cost is called.
+        cost: A model's cost: its value, and where it is a spread its lower and upper quartile.
+
+    Returns:
+        None where not a single cost is known.
+    """
+    found = [(n, each, cost(each)) for n, each in enumerate(results.variants) if results.main in each.scores]
+    points = [(n, each, values) for n, each, values in found if values]
+    if not points:
+        return None
+    figure, axes = _figure(5.4, 4.0 + 0.2 * len(points))
+    for n, each, (value, *quartiles) in points:
+        score = each.scores[results.main]
+        across = [[abs(value - end)] for end in quartiles] or None
+        upright = None if score.deviation is None else 100 * score.deviation
+        axes.errorbar(
+            value, 100 * score.mean, upright, across, **_style(n), linestyle="", capsize=3, label=_short(each)
+        )
+    front: list[tuple[float, float]] = []
+    for value, below in sorted((values[0], -100 * each.scores[results.main].mean) for _, each, values in points):
+        if not front or -below > front[-1][1]:
+            front.append((value, -below))
+    axes.plot(*zip(*front, strict=True), color="#999999", linestyle=":", drawstyle="steps-post", label="Pareto front")
+    return _finish(figure, axes, axis, f"{results.main} (0–100)")
+
+
+@plain_text()
+def curve_chart(results: Results) -> str | None:
+    """The main metric after each epoch: mean over the seeds, and a band from the lowest to the highest."""
+    if not any(each.curve for each in results.variants):
+        return None
+    figure, axes = _figure(6.4, 4.0 + 0.2 * len(results.variants))
+    for n, each in enumerate(results.variants):
+        if not each.curve:
+            continue
+        epochs = sorted(each.curve)
+        values = [[100 * v for v in each.curve[epoch]] for epoch in epochs]
+        style = {**_style(n), "linestyle": LINES[n % len(LINES)], "markevery": max(1, len(epochs) // 8)}
+        axes.plot(epochs, [sum(v) / len(v) for v in values], **style, label=_short(each))
+        axes.fill_between(epochs, list(map(min, values)), list(map(max, values)), color=style["color"], alpha=0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return _finish(figure, axes, "epoch", f"{results.main} (0–100)")
+
+
+@plain_text()
+def size_chart(results: Results) -> str | None:
+    """Differences to the base over all objects and by their size."""
+    rows = [name for name in SIZES if name in results.shown]
+    return _differences(results, rows, lambda each: each.metrics) if len(rows) > 1 else None
+
+
+@plain_text()
+def class_chart(results: Results) -> str | None:
+    """Differences to the base by class: of many, those with the most objects."""
+    names = list(dict.fromkeys(name for each in results.comparisons for name in each.per_class))
+    names.sort(key=lambda name: -results.images.objects.get(name, 0))
+    return _differences(results, names[:MOST_CLASSES], lambda each: each.per_class)
+
+
+@plain_text()
+def error_chart(results: Results) -> str | None:
+    """What each of TIDE's kinds of errors costs each model."""
+    series: list[Series] = [
+        (n, _short(each), [(each.errors[kind], 0.0) for kind in ERRORS])
+        for n, each in enumerate(results.variants)
+        if each.errors
+    ]
+    return _dots(list(ERRORS), series, "AP50 lost by errors of this kind (0–100)")
+
+
+def _differences(
+    results: Results, rows: Sequence[str], of: Callable[[Contrast], Mapping[str, Difference]]
+) -> str | None:
+    series: list[Series] = []
+    for n, each in enumerate(results.variants):
+        compared = results.against_base(each.variant)
+        if compared:
+            found = [of(compared).get(row) for row in rows]
+            series.append((n, _short(each), [(d.mean, d.half or 0.0) if d else None for d in found]))
+    return _dots([_cut(row) for row in rows], series, f"difference of {results.main} to the base (0–100)", centred=True)
+
+
+def _dots(rows: Sequence[str], series: Sequence[Series], axis: str, centred: bool = False) -> str | None:
+    """A row for each name, and in it a mark for each model, with its interval."""
+    if not rows or not any(any(values) for *_, values in series):
+        return None
+    apart = 0.8 / len(series)
+    figure, axes = _figure(6.4, 1.4 + 0.2 * len(series) + len(rows) * max(0.3, 0.16 * len(series)))
+    for place, (n, name, values) in enumerate(series):
+        known = [(y - 0.4 + (place + 0.5) * apart, *value) for y, value in enumerate(values) if value]
+        if known:
+            y, value, half = ([100 * v for v in column] for column in zip(*known, strict=True))
+            axes.errorbar(value, [v / 100 for v in y], xerr=half, **_style(n), linestyle="", capsize=3, label=name)
+    if centred:
+        axes.axvline(0, color="#999999", linewidth=1)
+    for between in range(len(rows) - 1):
+        axes.axhline(between + 0.5, color="#dddddd", linewidth=0.6)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    return _finish(figure, axes, axis, "")
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _style(n: int) -> dict[str, Any]:
+    return {"color": COLOURS[n % len(COLOURS)], "marker": MARKS[n % len(MARKS)], "markersize": 6}
+
+
+def _finish(figure: Figure, axes: Axes, across: str, upright: str) -> str:
+    axes.set_xlabel(across)
+    axes.set_ylabel(upright)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0)
+    stream = io.StringIO()
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "yolo_attn"}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that the measuring font lacks, and browsers' do not
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    svg = stream.getvalue()
+    svg = re.sub(
+        r'<g id="[^"]*">', "<g>", svg[svg.index("<svg") :]
+    )  # names that several pictures of a page would share
+    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+
+
+def _short(each: Result) -> str:
+    return _cut(each.variant.label)
+
+
+def _cut(text: str) -> str:
+    shown = "".join(c if c.isprintable() else "�" for c in text)
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"

@@ -1,0 +1,1 @@
+"""Exports, verified before they are put into place."""

@@ -1,0 +1,1 @@
+"""What is checked before a run begins, so that a mistake costs one line."""

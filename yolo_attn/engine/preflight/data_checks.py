@@ -1,0 +1,128 @@
+"""What is made sure of about data before a run begins."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ultralytics.data.utils import check_det_dataset
+
+from yolo_attn.coco.dataset.data_report import SplitReport
+from yolo_attn.coco.dataset.labels import TINY
+from yolo_attn.coco.dataset.locations import as_list
+from yolo_attn.engine.data import split_of
+from yolo_attn.engine.preflight.checks import one_line
+from yolo_attn.errors import UserError
+
+
+def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
+    """Put the numbers of the classes that were chosen, some of them by name, into the settings.
+
+    Args:
+        args: Ultralytics' settings.
+        known: Names of the classes; None where data in Ultralytics' own format has them.
+
+    Raises:
+        UserError: If there is no such class, with near names.
+    """
+    if args.classes is None:
+        return
+    names = list((known or {}).values())
+    number_of = {name: number for number, name in reversed(list(enumerate(names)))}
+    numbers = []
+    for given in map(str, as_list(args.classes)):
+        if given in number_of:
+            numbers.append(number_of[given])
+        elif given.isdecimal() and (known is None or int(given) < len(names)):
+            numbers.append(int(given))
+        else:
+            folded = {name.casefold(): name for name in names}
+            near = [folded[name] for name in get_close_matches(given.casefold(), folded, n=3)] or names[:5]
+            hint = f"near are {', '.join(near)}" if known else "data in Ultralytics' own format takes numbers"
+            raise UserError(f"classes {given}: no such class; {hint}")
+    args.classes = sorted(set(numbers))
+
+
+def check_boxes(report: SplitReport) -> None:
+    """Make sure that there is something to learn.
+
+    Args:
+        report: What a training is given of its train split.
+
+    Raises:
+        UserError: If that has no box, or none of more than a pixel.
+    """
+    if not report.boxes:
+        found = f"no box to learn from in its {report.usable} pictures, {report.crowds} annotations are crowds"
+        raise UserError("; ".join([f"{report.file}: {found}", *report.problems.lines()]))
+    if report.problems[TINY] == report.boxes:
+        raise UserError(f"{report.file}: no box is larger than a pixel; {report.problems.line(TINY)}")
+
+
+def check_strictly(report: SplitReport) -> None:
+    """Make sure that nothing of a split would be left out, clipped or doubted.
+
+    Raises:
+        UserError: With each kind of problem, how often it was met, and its first item.
+    """
+    if len(report.problems):
+        raise UserError(f"--strict: {report.file}: {'; '.join(report.problems.lines())}")
+
+
+def check_classes(args: SimpleNamespace, known: dict[int, str], data: dict[str, Any], split: str) -> None:
+    """Make sure that a model that knows these classes knows at least one category of a split.
+
+    Raises:
+        UserError: Naming both sides' first names.
+    """
+    index = split_of(data, split, args.task).index
+    ours, theirs = list(map(str, known.values())), index.category_names
+    if not args.single_cls and not set(ours) & set(theirs):
+        raise UserError(
+            f"{index.file}: its {len(theirs)} categories ({', '.join(theirs[:3])}, …) are none of the {len(ours)} "
+            f"classes that the model knows ({', '.join(ours[:3])}, …)"
+        )
+
+
+def check_keypoints(model: Any, data: dict[str, Any]) -> None:
+    """Make sure that a trained pose model has the data's number of keypoints.
+
+    Raises:
+        UserError: With both numbers.
+    """
+    known, found = getattr(model, "kpt_shape", None), data.get("kpt_shape")
+    if known and found and known[0] != found[0]:
+        file = as_list(next(iter(data["annotations"].values())))[0]
+        raise UserError(f"{file}: its annotations have {found[0]} keypoints, and the model knows {known[0]}")
+
+
+def check_plain_data(data: str, split: str, task: str) -> int:
+    """Make sure that data in Ultralytics' own format can be used as it is; what it would download stays undone.
+
+    Returns:
+        The number of classes.
+
+    Raises:
+        UserError: With what is expected, or with Ultralytics' own reason.
+    """
+    if task == "classify":
+        missing = [name for name in dict.fromkeys(("train", split)) if not (Path(data) / name).is_dir()]
+        if missing:
+            raise UserError(
+                f"{data}: no folder {missing[0]!r} in it; classifiers learn from a folder for each split, in it a "
+                "folder of pictures for each class"
+            )
+        return sum(folder.is_dir() for folder in Path(data, "train").iterdir())
+    if Path(data).is_dir():
+        raise UserError(f"{data}: {task} takes a data YAML with labels in Ultralytics' own format, found a folder")
+    try:
+        found = check_det_dataset(data, autodownload=False)
+    except Exception as error:  # whatever a wrong YAML makes it raise
+        raise UserError(f"{data}: not usable for {split!r}: {one_line(error)}") from error
+    places = as_list(found.get(split))
+    if not places:
+        raise UserError(f"{data}: not usable for {split!r}: it has no such key")
+    for place in places:
+        if not Path(place).exists():
+            raise UserError(f"{data}: not usable for {split!r}: {place} is missing")
+    return int(found["nc"])

@@ -1,0 +1,1 @@
+"""Trainers, their run folders and processes."""

@@ -1,0 +1,279 @@
+"""Trainers of every task: those that COCO has learn from COCO JSON and choose their best weights by COCO AP.
+
+They live in an importable module so that the workers of a multi-GPU run find them, and the layers with them.
+"""
+
+import itertools
+import math
+import os
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ultralytics.models import rtdetr, yolo
+from ultralytics.utils import LOGGER, RANK
+
+from yolo_attn.coco.dataset.data_report import Examined
+from yolo_attn.engine.data import build_dataset, fraction_of, look_through, write_data_yaml
+from yolo_attn.engine.summary import print_training
+from yolo_attn.engine.training import distributed
+from yolo_attn.engine.training.frozen import FREEZE_VARIABLE, KEY, FrozenBase
+from yolo_attn.engine.training.gate_report import trained_gates
+from yolo_attn.engine.training.run_files import RunFiles
+from yolo_attn.engine.validation.metrics import COCO_KEYS
+from yolo_attn.engine.validation.validator import (
+    ClassificationValidator,
+    CocoValidator,
+    DetectionValidator,
+    OBBValidator,
+    PoseValidator,
+    RTDETRValidator,
+    RunValidator,
+    SegmentationValidator,
+)
+from yolo_attn.errors import one_line
+from yolo_attn.files import write_json
+from yolo_attn.model.sparsity import KEY as SPARSITY_KEY
+from yolo_attn.model.sparsity import LOSS_NAME
+from yolo_attn.patches.workers import loaded
+from yolo_attn.weights.gains import calibrate, gains_line, set_gains
+from yolo_attn.weights.identity_init import IDENTITY_VARIABLE, PICTURES, random_state_kept
+from yolo_attn.weights.transfer import transfer_of
+
+SPARSITY_VARIABLE = "YOLO_ATTN_NAM_SPARSITY"
+"""Carries a new run's penalty into the processes that train it; checkpoints carry it in the model's YAML."""
+
+
+def unwrapped(model: Any) -> Any:
+    """The model that a process trains, without its wrappers for several processes and for compiling."""
+    model = getattr(model, "module", model)
+    return getattr(model, "_orig_mod", model)
+
+
+class RunTrainer(RunFiles):
+    """Mixin for any trainer of Ultralytics': whole files, clean resuming, NAM's penalty, a closing table.
+
+    Attributes:
+        validator_class: Our validator for the trainer's task.
+    """
+
+    validator_class: type[RunValidator]
+    loss_names: tuple[str, ...]
+    device: torch.device
+    model: Any
+    frozen: FrozenBase | None = None
+
+    def join(self) -> None:
+        distributed.enter(self.args)
+
+    def share_folder(self) -> None:
+        distributed.share_folder(self.args)
+
+    def train(self) -> Any:
+        """Train; in several processes, one that is lost is told in one line."""
+        with distributed.lost_workers_told(self.last):
+            return super().train()
+
+    def _do_train(self, *world_size: int) -> None:
+        """Train, as one of as many processes as there are; Ultralytics counts them by its device string."""
+        if RANK == -1:
+            super()._do_train(*world_size)
+            return
+        self.world_size = dist.get_world_size()
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", torch.cuda.current_device())
+        with distributed.own_device(self.device):
+            super()._do_train(*(self.world_size for _ in world_size))
+        self.model = getattr(self.model, "module", self.model)  # its wrapper would hold on to the other processes
+
+    def _setup_ddp(self, *world_size: int) -> None:
+        """Nothing is left to do: the processes have joined, each on its own device."""
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        model = super().get_model(cfg, weights, verbose)
+        if SPARSITY_VARIABLE in os.environ and not self.resume:
+            model.yaml[SPARSITY_KEY] = float(os.environ[SPARSITY_VARIABLE])
+        if transfer_of(model) and not self.resume:  # early 8.3 has workers build and load the model anew
+            set_gains(model, {int(row): gain for row, gain in loaded().get("gains", {}).items()})
+        return model
+
+    def _setup_train(self, *world_size: int) -> None:
+        super()._setup_train(*world_size)
+        report = transfer_of(unwrapped(self.model))
+        told = report.as_json() if report else loaded().get("transfer")
+        if told and RANK in {-1, 0} and not self.resume:
+            write_json(self.save_dir / "transfer.json", told)
+        if IDENTITY_VARIABLE in os.environ and not self.resume:
+            self._identity_init()
+        self._freeze_base()
+
+    def _freeze_base(self) -> None:
+        """Freeze what came from the checkpoint, as the run's options say, or the checkpoint that it goes on from."""
+        model, ema = unwrapped(self.model), self.ema.ema if self.ema else None
+        held = [each.yaml.pop(KEY, None) for each in (model, ema) if each]
+        report = transfer_of(model)
+        if self.resume and held[0]:
+            self.frozen = FrozenBase(model, ema, **held[0])
+        elif FREEZE_VARIABLE in os.environ and report and not self.resume:
+            new = [name for name in model.state_dict() if name not in report.taken]
+            self.frozen = FrozenBase(model, ema, int(os.environ[FREEZE_VARIABLE]), new)
+
+    def run_callbacks(self, event: str) -> None:
+        """Run what hangs on an event of the training; those that the frozen base hangs on come first."""
+        if self.frozen and event == "on_train_epoch_start" and self.epoch >= self.frozen.epochs:
+            self.frozen.thaw()
+            self.frozen = None
+        if self.frozen and event == "on_train_batch_start":
+            self.frozen.hold()
+        if self.frozen and event == "on_train_epoch_end":
+            self.frozen.settle()
+        super().run_callbacks(event)
+
+    def _identity_init(self) -> None:
+        """Make attention that the checkpoint was without keep the magnitude of its input; all processes alike."""
+        model = unwrapped(self.model)
+        report = transfer_of(model)
+        rows = report.new_attention if report else []
+        if not rows:
+            return
+        loader: Any = self.train_loader
+        with random_state_kept():  # with the loader's restart, the training sees what it would have seen without
+            batches = itertools.islice(loader, math.ceil(PICTURES / loader.batch_size))
+            told = [calibrate(model, (self.preprocess_batch(batch)["img"] for batch in batches), rows)]
+        self._restart_loader()
+        if RANK > -1:
+            dist.broadcast_object_list(told, 0)
+        for each in [model, *([self.ema.ema] if self.ema else [])]:
+            set_gains(each, told[0])
+        if RANK in {-1, 0}:
+            LOGGER.info(gains_line(model, told[0], rows))
+
+    def get_validator(self) -> RunValidator:
+        stock = super().get_validator()
+        model: Any = getattr(self.model, "module", self.model)
+        if self.loss_names and model.yaml.get(SPARSITY_KEY):  # early 8.3 names the losses before it has seen them
+            self.loss_names = (*self.loss_names, LOSS_NAME)
+        return self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        """Go on behind the last saved epoch, with pictures in another order than in the first ones."""
+        super().resume_training(ckpt)
+        if self.start_epoch:
+            self._restart_loader(self.start_epoch)
+
+    def _restart_loader(self, more: int = 0) -> None:
+        """Take the training's pictures from the beginning, in the order of the loader's seed plus `more`."""
+        loader: Any = self.train_loader
+        loader.generator.manual_seed(loader.generator.initial_seed() + more)
+        loader.reset()
+
+    def final_eval(self) -> None:
+        super().final_eval()
+        if RANK in {-1, 0}:
+            print_training(self)
+            self._tell_gates()
+
+    def _tell_gates(self) -> None:
+        """Log what the attention's gates do, or in a line why that is not known: the training has ended well."""
+        try:
+            line = trained_gates(self)
+        except Exception as error:  # as without memory for a second model
+            LOGGER.warning(f"attention: its gates were not measured, {one_line(error)}")
+        else:
+            if line:
+                LOGGER.info(line)
+
+
+class CocoTrainer(RunTrainer):
+    """Mixin for a trainer of a task that COCO has. On other data than COCO-format data it adds nothing.
+
+    Attributes:
+        stretch: Whether the model takes pictures stretched to a square.
+        examined: Splits that were looked through before the training.
+    """
+
+    validator_class: type[CocoValidator]
+    stretch = False
+    examined: Mapping[str, Examined] = {}
+
+    def get_dataset(self) -> Any:
+        named = self.args.data
+        self.args.data = write_data_yaml(self.args, self.splits, self.save_dir)
+        try:
+            return super().get_dataset()
+        finally:
+            self.args.data = named
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        if not self.data.get("annotations"):
+            return super().build_dataset(img_path, mode, batch)
+        train = mode == "train"
+        split = "train" if train else self.args.split or "val"
+        fraction = fraction_of(self.args, split)
+        return build_dataset(
+            self.args,
+            self.data,
+            split,
+            self.examined.get(split) or look_through(self.args, self.data, split, self.data["names"], fraction),
+            train=train,
+            batch=batch or 1,
+            rect=not train,
+            stride=max(int(unwrapped(self.model).stride.max()), 32),
+            stretch=self.stretch,
+            folder=self.save_dir,
+        )
+
+    def get_validator(self) -> RunValidator:
+        validator: Any = super().get_validator()
+        validator.splits = self.splits
+        return validator
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that a training uses."""
+        return ["train", self.args.split or "val"]
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write a row of results.csv with COCO's columns after Ultralytics' own metrics and losses."""
+        coco = {key: metrics.get(key, 0.0) for key in COCO_KEYS} if self.data.get("annotations") else {}
+        others = {key: value for key, value in metrics.items() if key not in coco}
+        super().save_metrics({**others, **coco})
+
+
+class DetectionTrainer(CocoTrainer, yolo.detect.DetectionTrainer):
+    """Ultralytics' detection trainer on COCO JSON."""
+
+    validator_class = DetectionValidator
+
+
+class RTDETRTrainer(CocoTrainer, rtdetr.train.RTDETRTrainer):
+    """Ultralytics' RT-DETR trainer on COCO JSON."""
+
+    validator_class = RTDETRValidator
+    stretch = True
+
+
+class SegmentationTrainer(CocoTrainer, yolo.segment.SegmentationTrainer):
+    """Ultralytics' segmentation trainer on the polygons and run lengths of COCO JSON."""
+
+    validator_class = SegmentationValidator
+
+
+class PoseTrainer(CocoTrainer, yolo.pose.PoseTrainer):
+    """Ultralytics' pose trainer on the keypoints of COCO JSON."""
+
+    validator_class = PoseValidator
+
+
+class OBBTrainer(RunTrainer, yolo.obb.OBBTrainer):
+    """Ultralytics' trainer of oriented boxes, on its own data format."""
+
+    validator_class = OBBValidator
+
+
+class ClassificationTrainer(RunTrainer, yolo.classify.ClassificationTrainer):
+    """Ultralytics' classification trainer, on its own data format."""
+
+    validator_class = ClassificationValidator

@@ -1,0 +1,1 @@
+"""A checkpoint's tensors find their rows; initial gains; state dicts."""

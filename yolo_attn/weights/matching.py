@@ -1,0 +1,183 @@
+"""Which row of a model each row of a source of weights is, whatever attention stands between them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.errors import UserError
+from yolo_attn.model.registry import LAYERS, split_name
+from yolo_attn.weights.checkpoint_files import StateDict
+from yolo_attn.weights.gains import attention_of, rows_of
+from yolo_attn.weights.tensor_rows import Shapes, inside, match_tensors, shapes_by_row
+
+UNNAMED = "attention"
+"""What a state dict's row is called that the model has not: its tensors do not tell the layer's name."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """Rows of a source of weights and of a model, and which is which.
+
+    Attributes:
+        names: Names of the rows of both.
+        attention: The attention's tensors in each row of both that has any.
+        places: The model's index of each of the source's rows that it has; None where they differ in other rows than
+            those of attention.
+        kept: The source's index of each of the model's rows with the source's attention in it.
+    """
+
+    names: tuple[list[str], list[str]]
+    attention: tuple[dict[int, Shapes], dict[int, Shapes]]
+    places: dict[int, int] | None
+    kept: dict[int, int]
+
+    @property
+    def new_attention(self) -> dict[int, Shapes]:
+        """Attention of the model that the source has not."""
+        return {new: tensors for new, tensors in self.attention[1].items() if new not in self.kept}
+
+    @property
+    def left_out(self) -> dict[int, Shapes]:
+        """Attention of the source that the model has not."""
+        return {old: tensors for old, tensors in self.attention[0].items() if old not in self.kept.values()}
+
+    @property
+    def attended(self) -> bool:
+        """Whether one of both has attention."""
+        return any(self.attention)
+
+
+def match(source: Any, model: Any) -> Match | None:
+    """Match the rows of a source of weights and of a model.
+
+    Attention is the same where its kind, its place and all of its tensors' names and shapes are; a state dict tells no
+    more than the last.
+
+    Returns:
+        The match; None where one of both was not built from rows.
+
+    Raises:
+        UserError: If a state dict is of another model, whatever its attention.
+    """
+    rows = rows_of(source), rows_of(model)
+    bare = isinstance(source, StateDict)
+    if not rows[1] or not (rows[0] or bare):
+        return None
+    target = [row[2] for row in rows[1]]
+    if bare:
+        places = match_tensors(source, model, target)
+        if places is None:
+            raise UserError(_other_rows(source, model, target))
+        names = [target[places[i]] if i in places else UNNAMED for i in range(len(source.model))]
+    else:
+        names = [row[2] for row in rows[0]]
+        places = match_rows(names, target, *map(_feeding, rows))
+    theirs, ours = _attention(source, names), _attention(model, target)
+    kept = {
+        new: old
+        for old, new in (places or {}).items()
+        if new in ours
+        and theirs.get(old, {}) == ours[new]
+        and (bare or attention_of(rows[0][old]) == attention_of(rows[1][new]))
+    }
+    if places is not None:
+        places = {old: new for old, new in places.items() if target[new] not in LAYERS or new in kept}
+    return Match((names, target), (theirs, ours), places, kept)
+
+
+def match_rows(
+    source: Sequence[str],
+    target: Sequence[str],
+    fed_source: Mapping[int, int] | None = None,
+    fed_target: Mapping[int, int] | None = None,
+) -> dict[int, int] | None:
+    """Which row of the target each row of the source is.
+
+    Rows are walked in order with the attention layers set aside, a block and its attention variants being the same; an
+    attention layer is the target's of the same name between the same two rows, if both take the same row's map.
+
+    Args:
+        source: Names of the source's rows.
+        target: Names of the target's rows.
+        fed_source: Which row the map of each attention row of the source comes from, counted without attention.
+        fed_target: The same of the target.
+
+    Returns:
+        The target's index of each source row that is in the target, or None where the models differ in other rows too.
+    """
+    fed_source, fed_target = fed_source or {}, fed_target or {}
+    ours, theirs = _split(source), _split(target)
+    if [row for row, _ in ours] != [row for row, _ in theirs]:
+        return None
+    places = {}
+    for (_, mine), (_, other) in zip(ours, theirs, strict=True):
+        left = list(other)
+        for index, name in mine:
+            fed = fed_source.get(index) if name in LAYERS else None
+            same = next((place for place in left if place[1] == name and fed_target.get(place[0]) == fed), None)
+            if same:
+                places[index] = same[0]
+                left = [place for place in left if place[0] > same[0]]
+    return places
+
+
+def _attention(model: Any, names: Sequence[str]) -> dict[int, Shapes]:
+    """The tensors of the attention in each row that has any."""
+    shapes, found = shapes_by_row(model), {}
+    for index, name in enumerate(names):
+        is_row = name in LAYERS or name == UNNAMED
+        tensors = shapes[index] if is_row else inside(shapes[index])
+        if is_row or (tensors if isinstance(model, StateDict) else split_name(name)[1]):
+            found[index] = tensors
+    return found
+
+
+def _other_rows(source: StateDict, model: Any, names: Sequence[str]) -> str:
+    base = sum(name not in LAYERS for name in names)
+    expected = " or ".join(map(str, dict.fromkeys((base, len(names)))))
+    return (
+        f"{name_of(source)} does not fit {yaml_name(model)}: another family, it has {len(source.model)} rows, "
+        f"expected {expected}"
+    )
+
+
+def _feeding(rows: list[list[Any]]) -> dict[int, int]:
+    """Which row the map of each attention row comes from, counted without attention."""
+    found: dict[int, int] = {}
+    for index, row in enumerate(rows):
+        at = index
+        for _ in range(index + 1):  # a file's YAML may name rows that take themselves
+            if at < 0 or rows[at][2] not in LAYERS:
+                break
+            at = rows[at][0] if rows[at][0] >= 0 else at + rows[at][0]
+        if row[2] in LAYERS:
+            found[index] = sum(other[2] not in LAYERS for other in rows[: at + 1])
+    return found
+
+
+def _split(names: Sequence[str]) -> list[tuple[str, list[tuple[int, str]]]]:
+    """Each row that is no attention layer, under its block's own name, with the attention in front of it and itself."""
+    parts, group = [], []
+    for index, name in enumerate(names):
+        group.append((index, name if name in LAYERS else base_of(name)))
+        if name not in LAYERS:
+            parts.append((base_of(name), group))
+            group = []
+    return parts
+
+
+def base_of(name: str) -> str:
+    """A row's name without the attention inside its block."""
+    return split_name(name)[0] or name
+
+
+def name_of(source: Any) -> str:
+    """A source's file, and the YAML that it was built from, as far as they are known."""
+    file = getattr(source, "pt_path", None)
+    return f"{file} ({yaml_name(source)})" if file and hasattr(source, "yaml") else str(file or yaml_name(source))
+
+
+def yaml_name(model: Any) -> str:
+    """The file name of the YAML that a model was built from, or its class."""
+    return Path((getattr(model, "yaml", None) or {}).get("yaml_file") or type(model).__name__).name

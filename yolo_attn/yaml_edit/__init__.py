@@ -1,0 +1,23 @@
+"""Model YAMLs edited as text: attention put in and taken out, everything else kept byte for byte.
+
+Plain text and lists of rows; no PyTorch, no Ultralytics.
+"""
+
+from yolo_attn.yaml_edit.edit import Edited, insert, remove, with_header
+from yolo_attn.yaml_edit.places import PLACES, check_place
+from yolo_attn.yaml_edit.ports import migrate, port_of, without_attention
+from yolo_attn.yaml_edit.text import ModelText, numbered
+
+__all__ = [
+    "PLACES",
+    "Edited",
+    "ModelText",
+    "check_place",
+    "insert",
+    "migrate",
+    "numbered",
+    "port_of",
+    "remove",
+    "with_header",
+    "without_attention",
+]

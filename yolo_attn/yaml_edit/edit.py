@@ -1,0 +1,212 @@
+"""Attention put into a model YAML, and taken out again, byte for byte."""
+
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from yolo_attn.errors import UserError
+from yolo_attn.yaml_edit.header import HEADER, Record, read_header, write_header
+from yolo_attn.yaml_edit.places import Insertion, blocks_at, check_place, rows_at
+from yolo_attn.yaml_edit.text import BREAK, SECTIONS, ModelText, Row, Splice, flow, spliced
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A model YAML with attention put in or taken out.
+
+    Attributes:
+        text: The new text.
+        record: What was put in or taken out; row numbers are those of the text that has it.
+        places: The number in the text with attention of each row of the text without.
+    """
+
+    text: str
+    record: Record
+    places: Sequence[int]
+
+
+def insert(
+    model: ModelText,
+    layer: str,
+    place: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    blocks: Container[str] = (),
+    strides: Mapping[int, int] | None = None,
+) -> Edited:
+    """Put attention into a model.
+
+    Args:
+        model: The model YAML.
+        layer: Name of the attention layer.
+        place: One of `places.PLACES`.
+        options: The layer's, and `where` inside blocks.
+        blocks: Names of the blocks that can have attention inside.
+        strides: Stride of each row's map, of rows that make one: "stages" needs them, comments name levels by them.
+
+    Raises:
+        UserError: If the model lacks the place, or is written so that it cannot be edited there.
+    """
+    check_place(place)
+    if place.startswith("blocks"):
+        return _insert_inside(model, layer, blocks_at(model, place, blocks), options)
+    return _insert_rows(model, layer, rows_at(model, place, strides or {}), options, strides or {})
+
+
+def with_header(edited: Edited, made_by: str, train: str) -> str:
+    """The text of an insertion behind a header that says what was done and how the model is trained.
+
+    Args:
+        edited: The insertion.
+        made_by: The command that did it, behind `yolo-attn insert`.
+        train: The command that trains the model.
+    """
+    newline = BREAK.search(edited.text)
+    mark = "\ufeff" if edited.text.startswith("\ufeff") else ""
+    header = write_header(edited.record, made_by, train, newline[0] if newline else "\n")
+    return mark + header + edited.text.removeprefix(mark)
+
+
+def remove(text: str, name: str, layers: Container[str], blocks: Container[str]) -> Edited:
+    """Take out what the last insertion put in, by the header that it wrote; without one, all attention.
+
+    Args:
+        text: The model YAML.
+        name: What messages call it.
+        layers: Names of the attention layers.
+        blocks: Names of the blocks that can have attention inside.
+
+    Raises:
+        UserError: If the text is no model, holds no attention, or was changed where the header names rows.
+    """
+    record, text = read_header(text)
+    model = ModelText(text, name)
+    if record:
+        _check_record(model, record)
+        rows, inside = ((), record.rows) if record.inside else (record.rows, ())
+        kept = record.kept
+    else:
+        rows = [row.index for row in model.rows if row.name in layers]
+        inside = [row.index for row in model.rows if _layer_inside(row, layers, blocks)]
+        kept = ()
+        if HEADER in text:
+            raise UserError(
+                f"{name}: an insertion's header stands below other lines; move it to the top and the last insertion is "
+                "taken out, or take the header out and all attention is"
+            )
+        if not rows and not inside:
+            raise UserError(f"{name}: no row of it names an attention layer")
+    new = {row.index: row.index - sum(i < row.index for i in rows) for row in model.rows if row.index not in rows}
+    if {model.rows[index].section for index in new} != set(SECTIONS):
+        raise UserError(f"{name}: {' or '.join(SECTIONS)} would have no row left")
+
+    def taken(row: Row, source: int) -> int:
+        while source in rows:
+            source = model.rows[source].sources[0]
+        if source < 0 < new[row.index]:
+            raise UserError(f"{model.place(row.index)}: it takes the picture through attention, which has to stay")
+        return new.get(source, -1)
+
+    splices = list(model.rows_removed(rows))
+    for index in inside:
+        splices += _plain(model, model.rows[index])
+    kept_rows = [model.rows[index] for index in new]
+    splices += _renumbered(model, kept_rows, new, taken)
+    spans = model.comment_numbers(kept_rows)
+    for index, (start, end) in spans.items():
+        if index not in kept and model.text[start:end] == str(index):
+            splices.append((start, end, str(new[index])))
+    record = record or Record("attention", [*rows, *inside], bool(inside))
+    return Edited(spliced(model.text, splices), record, list(new))
+
+
+def _insert_rows(
+    model: ModelText,
+    layer: str,
+    insertions: Sequence[Insertion],
+    options: Mapping[str, Any] | None,
+    strides: Mapping[int, int],
+) -> Edited:
+    new = {row.index: row.index + sum(i.before <= row.index for i in insertions) for row in model.rows}
+    own = [insertion.before + count for count, insertion in enumerate(insertions)]
+    attended = {insertion.source: index for index, insertion in zip(own, insertions, strict=True)}
+    only_head = {insertion.source for insertion in insertions if insertion.only_head}
+    head = model.rows[-1].index
+
+    def taken(row: Row, source: int) -> int:
+        as_before = source not in attended or (source in only_head and row.index != head)
+        return new[source] if as_before else attended[source]
+
+    splices = list(_renumbered(model, model.rows, new, taken))
+    for before, section in dict.fromkeys((i.before, i.section) for i in insertions):
+        rows = []
+        for index, insertion in zip(own, insertions, strict=True):
+            if (insertion.before, insertion.section) == (before, section):
+                source = -1 if new[insertion.source] == index - 1 else new[insertion.source]
+                row = flow([source, 1, layer, [dict(options)] if options else []])
+                rows.append((row, f" # {index}{_level(strides.get(insertion.source))}"))
+        splices.append(model.rows_added(section, before, rows))
+    kept = []
+    for index, (start, end) in model.comment_numbers(model.rows).items():
+        number = model.text[start:end]
+        if number == str(index):
+            splices.append((start, end, str(new[index])))
+        elif number == str(new[index]):
+            kept.append(new[index])
+    return Edited(spliced(model.text, splices), Record(layer, own, False, kept), list(new.values()))
+
+
+def _insert_inside(model: ModelText, layer: str, rows: Sequence[Row], options: Mapping[str, Any] | None) -> Edited:
+    for row in rows:
+        _check_own(model, row, row.args)
+    splices = [model.renamed(row, f"{row.name}_{layer}") for row in rows]
+    if options:
+        splices += [model.argument_added(row, flow(dict(options))) for row in rows]
+    record = Record(layer, [row.index for row in rows], True)
+    return Edited(spliced(model.text, splices), record, [row.index for row in model.rows])
+
+
+def _renumbered(
+    model: ModelText, rows: Sequence[Row], new: Mapping[int, int], taken: Callable[[Row, int], int]
+) -> Iterator[Splice]:
+    """Changes of every `from`, absolute numbers staying absolute and relative ones relative."""
+    for row in rows:
+        targets = [taken(row, source) if source >= 0 else -1 for source in row.sources]
+        pairs = zip(row.given, targets, strict=True)
+        yield from model.sources_changed(row, [to if old >= 0 else to - new[row.index] for old, to in pairs])
+
+
+def _level(stride: int | None) -> str:
+    """The name that a map of this stride has in the field: P3 for 8."""
+    return f", P{stride.bit_length() - 1}" if stride and not stride & (stride - 1) else ""
+
+
+def _layer_inside(row: Row, layers: Container[str], blocks: Container[str]) -> str:
+    block, _, layer = row.name.partition("_")
+    return layer if block in blocks and layer in layers else ""
+
+
+def _plain(model: ModelText, row: Row) -> Iterator[Splice]:
+    """Changes of a row that make a block variant the block again."""
+    has_options = bool(row.args) and isinstance(row.args[-1], dict)
+    _check_own(model, row, row.args[:-1] if has_options else row.args)
+    yield model.renamed(row, row.name.partition("_")[0])
+    if has_options:
+        yield model.last_argument_removed(row)
+
+
+def _check_own(model: ModelText, row: Row, own: Sequence[Any]) -> None:
+    """Make sure that a block has arguments of its own, none of which could be taken for the attention's options."""
+    if not own or isinstance(own[-1], dict):
+        block = row.name.partition("_")[0]
+        raise UserError(f"{model.place(row.index)}: found {row.args}, expected {block}'s own arguments")
+
+
+def _check_record(model: ModelText, record: Record) -> None:
+    for index in record.rows:
+        found = model.rows[index].name if index < len(model.rows) else "nothing"
+        if (found.partition("_")[2] if record.inside else found) != record.layer:
+            raise UserError(
+                f"{model.place(index)}: found {found}, and the header says that {record.layer} was inserted there; "
+                "if rows were moved since, take that header out, and remove takes out every attention layer"
+            )

@@ -1,0 +1,138 @@
+"""Where attention goes: each place's rule, on a model's list of rows."""
+
+import re
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from yolo_attn.errors import UserError
+from yolo_attn.yaml_edit.text import ModelText, Row, numbered
+
+PLACES = {
+    "neck": "a row for each map that feeds the head, behind the last neck row; only the head takes the attended map",
+    "backbone": "a row before SPPF, or behind the last backbone row; consumers take the attended map",
+    "stages": "a row behind each backbone stage from stride 4 on, before SPPF; consumers take the attended map",
+    "after:4,6,9": "a row behind each of these rows, by their numbers now; consumers take the attended map",
+    "blocks": "inside all blocks that can have it, such as C2f; no row is added",
+    "blocks:backbone": "inside those of the backbone alone",
+    "blocks:neck": "inside those of the neck alone",
+}
+"""What `--at` takes, and the rule of each."""
+
+POOLING = ("SPPF", "SPPELAN", "SPP")
+
+FIRST_STAGE = 4
+"""Stride of the map that the first stage makes; what comes before is the stem."""
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """An attention row to be.
+
+    Attributes:
+        source: The row whose map it takes.
+        before: The row that it stands in front of.
+        section: "backbone" or "head".
+        only_head: Whether the head alone takes the attended map, not every consumer.
+    """
+
+    source: int
+    before: int
+    section: str
+    only_head: bool = False
+
+
+def rows_at(model: ModelText, place: str, strides: Mapping[int, int]) -> list[Insertion]:
+    """The attention rows of a place, in the order in which they stand.
+
+    Args:
+        model: The model.
+        place: One of `PLACES` that adds rows.
+        strides: Stride of each row's map, of rows that make one; for "stages" alone.
+
+    Raises:
+        UserError: If the model lacks the place.
+    """
+    if place == "neck":
+        head = model.rows[-1]
+        return [Insertion(source, head.index, head.section, True) for source in dict.fromkeys(head.sources)]
+    if place == "backbone":
+        sources = [_before_pooling(_backbone(model))]
+    elif place == "stages":
+        sources = _stages(_backbone(model), strides)
+        if not sources:
+            raise UserError(f"{model.name}: no row of its backbone makes a map of stride {FIRST_STAGE} or more")
+    else:
+        sources = _numbers(model, place)
+    return [Insertion(source, source + 1, model.rows[source].section) for source in sources]
+
+
+def blocks_at(model: ModelText, place: str, blocks: Container[str]) -> list[Row]:
+    """The rows whose blocks take attention inside.
+
+    Args:
+        model: The model.
+        place: "blocks", "blocks:backbone" or "blocks:neck".
+        blocks: Names of the blocks that can.
+
+    Raises:
+        UserError: If there are none.
+    """
+    section = {"backbone": "backbone", "neck": "head"}.get(place.partition(":")[2])
+    rows = [row for row in model.rows[:-1] if section in (None, row.section)]
+    found = [row for row in rows if row.name in blocks and not _is_stem(row)]
+    if not found:
+        names = list(dict.fromkeys(row.name for row in rows))
+        attended = [row.index for row in rows if row.name not in blocks and row.name.partition("_")[0] in blocks]
+        reason = f"found {', '.join(names)} there; yolo-attn layers names the blocks that can"
+        if not rows:
+            reason = f"there are no rows; {model.rows[-1].name}, the head, is all behind the backbone"
+        elif attended:
+            reason = f"its blocks have attention already, in {numbered(attended)}; yolo-attn remove takes it out"
+        raise UserError(f"{model.name}: --at {place}: {reason}")
+    return found
+
+
+def check_place(place: str) -> None:
+    """Make sure that a place is one.
+
+    Raises:
+        UserError: With all that are.
+    """
+    if place not in PLACES and not re.fullmatch(r"after: *\d{1,9}( *, *\d{1,9})*", place):
+        raise UserError(f"--at {place}: expected one of {', '.join(PLACES)}")
+
+
+def _backbone(model: ModelText) -> list[Row]:
+    return [row for row in model.rows if row.section == "backbone"]
+
+
+def _before_pooling(backbone: Sequence[Row]) -> int:
+    pooling = next((row for row in backbone if row.name in POOLING and row.sources != (-1,)), None)
+    return pooling.sources[0] if pooling else backbone[-1].index
+
+
+def _stages(backbone: Sequence[Row], strides: Mapping[int, int]) -> list[int]:
+    """The last row of each run of rows of one stride."""
+    pooling = next((row.index for row in backbone if row.name in POOLING), len(backbone))
+    rows = [row.index for row in backbone if row.index in strides and row.index < pooling]
+    followed = {row for row, following in pairwise(rows) if strides[row] == strides[following]}
+    return [row for row in rows if row not in followed and strides[row] >= FIRST_STAGE]
+
+
+def _numbers(model: ModelText, place: str) -> list[int]:
+    numbers = sorted(int(number) for number in place.removeprefix("after:").split(","))
+    twice = next((number for number, following in pairwise(numbers) if number == following), None)
+    if twice is not None:
+        raise UserError(f"--at {place}: row {twice} is named more than once")
+    last = len(model.rows) - 2
+    for number in numbers:
+        if number > last:
+            what = "is the head" if number == last + 1 else "is no row of it"
+            raise UserError(f"{model.name}: --at {place}: row {number} {what}; expected rows from 0 to {last}")
+    return numbers
+
+
+def _is_stem(row: Row) -> bool:
+    """Whether a ResNetLayer is the stem, which has no residual unit."""
+    return row.name == "ResNetLayer" and len(row.args) > 3 and row.args[3] is True

@@ -1,0 +1,283 @@
+"""Model YAMLs written for popular ports of the layers, translated row by row.
+
+Ports have names of their own (`GAM_Attention`, `SEAttention`) and want channels by hand: `[-1, 1, CBAM, [1024, 7]]`.
+Which number is channels, and which an option, is seen by the channels that the map really has.
+"""
+
+import re
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from yolo_attn.yaml_edit.text import ModelText, Row, flow, spliced
+
+AFFIXES = re.compile(r"_|attention|attn|att(?![a-z])|module|block|layer")
+
+
+@dataclass(frozen=True)
+class Port:
+    """What ports of a layer take.
+
+    Attributes:
+        layer: The layer here.
+        options: Its options in the ports' order, behind the channels.
+        has_out: Whether ports take channels out behind the channels in, as a rule.
+    """
+
+    layer: str
+    options: tuple[str, ...] = ()
+    has_out: bool = False
+
+
+COORDINATE = Port("CoordAtt", ("ratio",), has_out=True)
+
+PORTS = {
+    "simam": Port("SimAM", ("e_lambda",)),
+    "nam": Port("NAM", (), has_out=True),
+    "gam": Port("GAM", ("ratio",), has_out=True),
+    "cbam": Port("CBAM", ("ratio", "kernel_size")),
+    "se": Port("SE", ("ratio",)),
+    "eca": Port("ECA", ("kernel_size",)),
+    "efficientchannel": Port("ECA"),
+    "bam": Port("BAM", ("ratio", "dilation")),
+    "coord": COORDINATE,
+    "coordinate": COORDINATE,
+    "ca": COORDINATE,
+    "triplet": Port("TripletAttention", ("kernel_size",)),
+    "ema": Port("EMA", ("groups",), has_out=True),
+}
+"""By a port's name without its affixes."""
+
+LARGEST_OPTION = 64
+"""Of a ratio, of groups, of a kernel. A larger whole number is channels, or wrong."""
+
+LEAST_CHANNELS = 16
+"""Of a map inside Ultralytics' models."""
+
+KERNELS = (3, 7)
+"""What CBAM's kernel may be: alone, or alone behind the channels, such a number is one."""
+
+PORTS_KERNEL = 3
+"""Of ECA in ports that do not work it out from the channels."""
+
+HEADS = ("Detect", "Segment")
+"""Heads that took anchors behind the number of classes, in YOLOv5."""
+
+RealChannels = Callable[[int], Sequence[int]]
+"""Channels that the map which a row takes may be said to have: first those that it has, then those at other scales."""
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """A translated model YAML.
+
+    Attributes:
+        text: The new text.
+        changes: A line for each row that was changed.
+        unknown: A line for each row that could not be translated.
+        notes: A line for each number that may have meant something else.
+        kept: Rows of layers here that stay as they are with options by position, which a port may mean otherwise.
+    """
+
+    text: str
+    changes: list[str]
+    unknown: list[str]
+    notes: list[str]
+    kept: list[int]
+
+
+def migrate(
+    model: ModelText, layers: Container[str], blocks: Container[str], known: Container[str], channels: RealChannels
+) -> Migrated:
+    """Translate the rows of ports.
+
+    Args:
+        model: The model YAML.
+        layers: Names of the attention layers here.
+        blocks: Names of the blocks that can have attention inside.
+        known: Names that Ultralytics itself builds.
+        channels: The channels of maps, asked for only if every row's name has a meaning.
+    """
+    nameless = [row for row in model.rows if _name_here(row.name, layers, blocks, known) is None]
+    if nameless:
+        unknown = [_unknown(row, "no layer here has that name or one like it") for row in nameless]
+        return Migrated(model.text, [], unknown, [], [])
+    splices, changes, unknown, notes, kept = [], [], [], [], []
+    for row in model.rows:
+        name = _name_here(row.name, layers, blocks, known) or row.name
+        try:
+            arguments, note = _arguments(row, name, layers, channels)
+        except ValueError as error:
+            unknown.append(_unknown(row, str(error)))
+            continue
+        if (name, arguments) == (row.name, row.args):
+            if name in layers and row.args and not isinstance(row.args[0], dict):
+                kept.append(row.index)
+            continue
+        why = "; inside each unit, where: end" if name.partition("_")[2] and name not in layers else ""
+        why = "; heads have no anchors" if name == row.name and name in HEADS else why
+        changes.append(f"row {row.index}: {row.name}, {flow(row.args)} -> {name}, {flow(arguments)}{why}")
+        notes += [f"row {row.index}: {note}"] * bool(note)
+        splices += list(model.rewritten(row, name, flow(arguments) if arguments != row.args else None))
+    return Migrated(spliced(model.text, splices), changes, unknown, notes, kept)
+
+
+def without_attention(
+    model: ModelText, layers: Container[str], blocks: Container[str], known: Container[str]
+) -> list[list[Any]]:
+    """A model's rows as Ultralytics knows them: what is or becomes attention does nothing, which keeps its channels.
+
+    Args:
+        model: The model YAML.
+        layers: Names of the attention layers here.
+        blocks: Names of the blocks that can have attention inside.
+        known: Names that Ultralytics itself builds.
+    """
+    rows = []
+    for row in model.rows:
+        name, args = _name_here(row.name, layers, blocks, known) or row.name, _without_anchors(row)
+        block, layer = _inside(name, blocks)
+        if name in layers:
+            name, args = "nn.Identity", []
+        elif layer in layers:
+            name, args = block, args[:-1] if args and isinstance(args[-1], dict) else args
+        rows.append([row.source, row.repeats, name, args])
+    return rows
+
+
+def port_of(name: str, blocks: Container[str]) -> str | None:
+    """What a name of a port is here: GAM for GAM_Attention, C2f_NAM for C2f_NAMAttention; None if it is no port's."""
+    block, layer = _inside(name, blocks)
+    found = PORTS.get(_kind(layer or name))
+    if not found:
+        return None
+    return f"{block}_{found.layer}" if block else found.layer
+
+
+def _unknown(row: Row, reason: str) -> str:
+    return f"row {row.index}, {row.name} {flow(row.args)}: {reason}"
+
+
+def _name_here(name: str, layers: Container[str], blocks: Container[str], known: Container[str]) -> str | None:
+    """What a row's name is here; None if it is nothing."""
+    if name in layers or name in known or name.startswith(("nn.", "torchvision.")):
+        return name
+    block, layer = _inside(name, blocks)
+    if block and layer in layers:
+        return f"{block}_{layer}"
+    return port_of(name, blocks)
+
+
+def _inside(name: str, blocks: Container[str]) -> tuple[str, str]:
+    """Block and layer of a block variant's name, with an underscore or without."""
+    for end in range(len(name) - 1, 1, -1):
+        if name[:end] in blocks and (name[end] == "_" or _kind(name[end:]) in PORTS):
+            return name[:end], name[end:].removeprefix("_")
+    return "", ""
+
+
+def _kind(name: str) -> str:
+    return AFFIXES.sub("", name.lower())
+
+
+def _without_anchors(row: Row) -> list[Any]:
+    """A row's arguments; those of a YOLOv5 head without its anchors: by name, by number, or written out."""
+    if row.name in HEADS and len(row.args) > 1 and (row.args[1] == "anchors" or isinstance(row.args[1], list)):
+        return [row.args[0], *row.args[2:]]
+    return row.args
+
+
+def _arguments(row: Row, name: str, layers: Container[str], channels: RealChannels) -> tuple[list[Any], str]:
+    """A row's arguments here, and what should be looked at, if anything.
+
+    Raises:
+        ValueError: With the reason, if they mean nothing that is known.
+    """
+    if name not in layers:
+        return _without_anchors(row), ""
+    port = PORTS.get(_kind(row.name), Port(name))
+    args = [_number(value) for value in row.args]
+    real = channels(row.index) if args and type(args[0]) is int else ()
+    behind, note = _behind_channels(args, port, real, is_own=row.name in layers)
+    if row.name in layers and len(behind) == len(args) and not _is_kernel(name, behind) and not _has_flag(name, behind):
+        return row.args, ""
+    return _options(port, behind), note
+
+
+def _behind_channels(args: list[Any], port: Port, real: Sequence[int], is_own: bool) -> tuple[list[Any], str]:
+    """What stands behind the channels in and out that a row gives by hand, and what should be looked at.
+
+    Args:
+        args: The row's arguments.
+        port: What ports take.
+        real: Channels of the map.
+        is_own: Whether the row has the layer's name here, under which an option may stand by position.
+
+    Raises:
+        ValueError: If the channels out are others than those in.
+    """
+    first, *others = args or [None]
+    option = port.options[0] if port.options else ""
+    may_be_option = _fits(option, first)
+    has_them = first in (real[:1] if is_own and may_be_option and first % 64 else real)
+    if type(first) is not int or (not has_them and (may_be_option or first < LEAST_CHANNELS)):
+        return args, ""
+    note = ""
+    if may_be_option and not others:
+        note = (
+            f"{first} is taken for the channels of its map; if it is meant as {option}, write [{{{option}: {first}}}]"
+        )
+    elif not has_them:
+        note = f"{first} channels were given, and its map has {real[0] if real else 'others'}"
+    second = others[0] if others else first
+    if second in (None, "None") or (second == first and (port.has_out or not _fits(option, second))):
+        return others[1:], note
+    if type(second) is int and not _fits(option, second) and second > LARGEST_OPTION:
+        raise ValueError(f"{first} channels in and {second} out; layers here keep the channels of their input")
+    return others, note
+
+
+def _options(port: Port, rest: list[Any]) -> list[Any]:
+    """What stands behind the channels of a row, as options by name.
+
+    Raises:
+        ValueError: If it means nothing that is known.
+    """
+    names = port.options
+    if port.layer == "NAM" and rest in ([True], [False]):  # no_spatial
+        return [] if rest[0] else [{"spatial": True}]
+    if _has_flag(port.layer, rest):
+        rest = rest[1:]
+    if port.layer == "ECA" and names and not rest:
+        rest = [PORTS_KERNEL]
+    if _is_kernel(port.layer, rest):
+        names = names[1:]
+    if len(rest) > len(names) or not all(map(_fits, names, rest)):
+        raise ValueError(f"what {flow(rest)} means is not known")
+    return [dict(zip(names, rest, strict=False))] if rest else []
+
+
+def _fits(option: str, value: Any) -> bool:
+    """Whether an option may have a value."""
+    if option == "e_lambda":
+        return type(value) in (int, float) and 0 < value < 10
+    if not option or type(value) is not int or not 0 < value <= LARGEST_OPTION:
+        return False
+    return option != "kernel_size" or value % 2 == 1
+
+
+def _has_flag(layer: str, rest: list[Any]) -> bool:
+    """Whether a port's switch is given, and off: GAM's group, TripletAttention's no_spatial."""
+    return layer in ("GAM", "TripletAttention") and rest[:1] == [False] and type(rest[0]) is bool
+
+
+def _is_kernel(layer: str, rest: list[Any]) -> bool:
+    return layer == "CBAM" and len(rest) == 1 and rest[0] in KERNELS
+
+
+def _number(value: Any) -> Any:
+    """A number that YAML reads as text, such as 1e-4 or "1024"; anything else as it is."""
+    try:
+        return value if not isinstance(value, str) else int(value) if value.isdecimal() else float(value)
+    except ValueError:
+        return value
