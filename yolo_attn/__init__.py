@@ -12,7 +12,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__version__ = "0.1.0"
+from yolo_attn.version import __version__
+
 __all__ = ["__version__", "identity_init", "load_safe", "register", "register_layer", "set_kernels", "unregister"]
 
 _MODULES = ("ultralytics.nn.tasks", "ultralytics.engine.model", "ultralytics.data.utils")

@@ -1,16 +1,12 @@
 """The short tables that a training and a validation end with."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
 from yolo_attn.coco.evaluate import score_text
-
-if TYPE_CHECKING:
-    from yolo_attn.engine.training.trainer import RunTrainer
-    from yolo_attn.engine.validation.validator import RunValidator
 
 SHOWN = 6
 """How many of COCO's numbers a training ends with; a validation shows all."""
@@ -25,7 +21,7 @@ LABELS = {
 }
 
 
-def print_training(trainer: "RunTrainer") -> None:
+def print_training(trainer: Any) -> None:
     """Print what was reached, what the model costs, and where everything is."""
     model = getattr(trainer.model, "module", trainer.model)
     size = trainer.args.imgsz
@@ -40,7 +36,7 @@ def print_training(trainer: "RunTrainer") -> None:
     )
 
 
-def print_validation(validator: "RunValidator") -> None:
+def print_validation(validator: Any) -> None:
     """Print all of COCO's numbers, or Ultralytics' own, and where the files are."""
     folder = Path(validator.save_dir)
     files = [("metrics", folder / "metrics.json"), ("predictions", folder / "predictions.json")]

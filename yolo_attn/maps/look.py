@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from yolo_attn.engine.training.gate_report import Area, GateMeter
 from yolo_attn.engine.validation.validator import plain_text
+from yolo_attn.gates.meter import Area, GateMeter
 from yolo_attn.maps.view import GateView
 
 

@@ -15,10 +15,10 @@ from ultralytics.utils import TQDM
 from ultralytics.utils.files import increment_path
 
 from yolo_attn.engine.preflight.checks import check_settings, load_weights
-from yolo_attn.engine.training.gate_report import spread
 from yolo_attn.engine.validation.validator import versions
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_apart, check_output_folder, plain_stem, whole_files, write_json, write_text
+from yolo_attn.gates.meter import spread
 from yolo_attn.gates.statistics import DEAD, GateStatistics, percent
 from yolo_attn.gates.watch import attention_layers
 from yolo_attn.maps.figures import draw_gate, draw_statistics, save_picture

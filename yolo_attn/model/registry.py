@@ -5,7 +5,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,9 @@ from yolo_attn.model.blocks import UNITS
 from yolo_attn.yaml_edit import port_of
 
 LAYERS: dict[str, type[nn.Module]] = {name: getattr(layers, name) for name in layers.__all__}
+
+listeners: list[Callable[[type[nn.Module]], object]] = []
+"""Called with each layer that is registered."""
 
 Layer = TypeVar("Layer", bound=type[nn.Module])
 
@@ -72,9 +75,8 @@ def register_layer(layer: Layer = None) -> Layer:  # type: ignore[assignment]  #
             stacklevel=2,
         )
     LAYERS[name], _executions[name] = layer, spec
-    patches = sys.modules.get("yolo_attn.patches.table")
-    if patches:
-        patches.admit(layer)
+    for each in listeners:
+        each(layer)
     return layer
 
 

@@ -37,7 +37,7 @@ from yolo_attn.model.blocks import AttendedConv, attend
 from yolo_attn.model.limits import watch_building
 from yolo_attn.model.names import yaml_model_load
 from yolo_attn.model.parser import SUPPORTED, parse_model
-from yolo_attn.model.registry import LAYERS, parts_of
+from yolo_attn.model.registry import LAYERS, listeners, parts_of
 from yolo_attn.model.sparsity import add_penalty
 from yolo_attn.patches import wrapping
 from yolo_attn.patches.offline import (
@@ -172,6 +172,8 @@ def register(unfinished: Container[str] = ()) -> None:
             wrapping.undo_with(silence())
             wrapping.undo_with(watch_building())
             _report_hidden_names()
+            listeners.append(admit)
+            wrapping.undo_with(functools.partial(listeners.remove, admit))
         wrapping.wrap((*target, wrapper) for target, wrapper in found if target)
         _allow([AttendedConv, attend])
         for layer in LAYERS.values():

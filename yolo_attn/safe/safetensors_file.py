@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Size, nn
 
-import yolo_attn
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.files import write_bytes
 from yolo_attn.safe.build import Described, build
 from yolo_attn.safe.models import plain
+from yolo_attn.version import __version__
 
 SUFFIX = ".safetensors"
 MARK = "yolo_attn"
@@ -44,7 +44,7 @@ def write_weights(model: Any, file: Path, half: bool = False) -> None:
     described = {**model.yaml, "yaml_file": Path(model.yaml.get("yaml_file") or "").name}
     about = {
         "format": "pt",
-        MARK: yolo_attn.__version__,
+        MARK: __version__,
         "ultralytics": ultralytics.__version__,
         "torch": str(torch.__version__),
         "model": type(model).__name__,

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from ultralytics.engine.predictor import BasePredictor
 from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
@@ -57,9 +58,11 @@ class RunTrainer(RunFiles):
 
     Attributes:
         validator_class: Our validator for the trainer's task.
+        predictor_class: Ultralytics' predictor for it.
     """
 
     validator_class: type[RunValidator]
+    predictor_class: type[BasePredictor]
     loss_names: tuple[str, ...]
     device: torch.device
     model: Any
@@ -178,7 +181,7 @@ class RunTrainer(RunFiles):
     def _tell_gates(self) -> None:
         """Log what the attention's gates do, or in a line why that is not known: the training has ended well."""
         try:
-            line = trained_gates(self)
+            line = trained_gates(self, self.predictor_class)
         except Exception as error:  # as without memory for a second model
             LOGGER.warning(f"attention: its gates were not measured, {one_line(error)}")
         else:
@@ -246,12 +249,14 @@ class DetectionTrainer(CocoTrainer, yolo.detect.DetectionTrainer):
     """Ultralytics' detection trainer on COCO JSON."""
 
     validator_class = DetectionValidator
+    predictor_class = yolo.detect.DetectionPredictor
 
 
 class RTDETRTrainer(CocoTrainer, rtdetr.train.RTDETRTrainer):
     """Ultralytics' RT-DETR trainer on COCO JSON."""
 
     validator_class = RTDETRValidator
+    predictor_class = rtdetr.RTDETRPredictor
     stretch = True
 
 
@@ -259,21 +264,25 @@ class SegmentationTrainer(CocoTrainer, yolo.segment.SegmentationTrainer):
     """Ultralytics' segmentation trainer on the polygons and run lengths of COCO JSON."""
 
     validator_class = SegmentationValidator
+    predictor_class = yolo.segment.SegmentationPredictor
 
 
 class PoseTrainer(CocoTrainer, yolo.pose.PoseTrainer):
     """Ultralytics' pose trainer on the keypoints of COCO JSON."""
 
     validator_class = PoseValidator
+    predictor_class = yolo.pose.PosePredictor
 
 
 class OBBTrainer(RunTrainer, yolo.obb.OBBTrainer):
     """Ultralytics' trainer of oriented boxes, on its own data format."""
 
     validator_class = OBBValidator
+    predictor_class = yolo.obb.OBBPredictor
 
 
 class ClassificationTrainer(RunTrainer, yolo.classify.ClassificationTrainer):
     """Ultralytics' classification trainer, on its own data format."""
 
     validator_class = ClassificationValidator
+    predictor_class = yolo.classify.ClassificationPredictor

@@ -14,7 +14,6 @@ from ultralytics.models import rtdetr, yolo
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import LOGGER, RANK, ops
 
-import yolo_attn
 from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.dataset import CocoDataset
 from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
@@ -24,6 +23,7 @@ from yolo_attn.engine.run_folder import check_replaceable
 from yolo_attn.engine.validation.coordinates import Frame
 from yolo_attn.engine.validation.metrics import COCO_KEYS, set_coco
 from yolo_attn.files import write_json
+from yolo_attn.version import __version__
 
 SETTINGS = (
     *("model", "data", "split", "fraction", "classes", "single_cls", "imgsz", "batch", "conf", "iou", "max_det"),
@@ -43,7 +43,7 @@ def plain_text() -> Iterator[None]:
 def versions() -> dict[str, str]:
     """What numbers were made with."""
     return {
-        "yolo_attn": yolo_attn.__version__,
+        "yolo_attn": __version__,
         "ultralytics": ultralytics.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
