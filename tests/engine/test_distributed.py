@@ -129,6 +129,7 @@ RECORDING = """
 import sys
 import torch
 from ultralytics.utils import RANK
+from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.engine.training.trainer import DetectionTrainer
 
 class Recording(DetectionTrainer):
@@ -145,14 +146,13 @@ class Recording(DetectionTrainer):
 
 data, device = sys.argv[1:]
 settings = {"model": "yolov8n-nam.yaml", "data": data, "device": device, "imgsz": 64, "batch": 6, "nbs": 6}
-Recording(overrides={**settings, "project": ".", "plots": False}).train()
+Recording(overrides={**settings, "project": ".", "plots": False}, prepared=Prepared(nam_sparsity=0.01)).train()
 """
 
 
 def test_gradients_are_those_of_both_shards(torchrun, small_coco, tmp_path, monkeypatch):
     """Our trainer's own first step in two processes, against each one's pictures in turn in this one."""
     (tmp_path / "record.py").write_text(RECORDING)
-    monkeypatch.setenv("YOLO_ATTN_NAM_SPARSITY", "0.01")
     codes, output = torchrun(tmp_path / "record.py", small_coco, "cpu", machines=1, workers=2).wait(120)
     assert codes == [0], output
     recorded = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,13 +13,12 @@ from ultralytics import YOLO
 import yolo_attn
 from yolo_attn.cli import main
 from yolo_attn.engine import api as engine_run
-from yolo_attn.engine.training.frozen import FREEZE_VARIABLE
-from yolo_attn.engine.training.trainer import SPARSITY_VARIABLE, DetectionTrainer
+from yolo_attn.engine.training.prepared import WORKER_VARIABLE, Prepared, of_launcher
+from yolo_attn.engine.training.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
 from yolo_attn.model.names import MODEL_YAMLS
 from yolo_attn.safe.safetensors_file import write_weights
 from yolo_attn.weights.gains import own_gain
-from yolo_attn.weights.identity_init import IDENTITY_VARIABLE
 
 
 def number(file):
@@ -172,14 +172,26 @@ def test_plain_python(base, small_coco, tmp_path):
         YOLO("yolov8s-gam.yaml").load(base)
 
 
-@pytest.mark.parametrize("former", [{}, {FREEZE_VARIABLE: "7"}])
-def test_options_of_a_training_hold_for_it_alone(small_coco, base, tmp_path, monkeypatch, former):
-    """Processes that it starts find them in their environment, which then is as before."""
-    names, seen = (SPARSITY_VARIABLE, IDENTITY_VARIABLE, FREEZE_VARIABLE), []
-    for name, value in former.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(engine_run, "_run", lambda *_: seen.append([os.environ.get(name) for name in names]))
+def test_options_of_a_training_are_its_own(small_coco, base, tmp_path, monkeypatch):
+    """Not the process's, whose environment stays; the checkpoint and the data have been read."""
+    seen, before = [], dict(os.environ)
+    monkeypatch.setattr(engine_run, "_run", lambda task, args, prepared: seen.append(prepared))
     arguments = ["train", "--cfg", "yolov8n-nam.yaml", "--data", str(small_coco), "--project", str(tmp_path)]
     assert main([*arguments, "--weights", str(base), "--nam-sparsity", "1e-4", "--freeze-base", "2"]) == 0
-    assert seen == [["0.0001", "1", "2"]]
-    assert {name: os.environ[name] for name in names if name in os.environ} == former
+    (given,) = seen
+    assert (given.nam_sparsity, given.identity_init, given.freeze_base) == (1e-4, True, 2)
+    assert (given.source.pt_path, given.data["nc"], list(given.examined)) == (str(base), 3, ["train"])
+    assert os.environ == before
+
+
+def test_a_worker_is_told_what_its_launcher_was_given(base, monkeypatch):
+    launcher = Prepared(nam_sparsity=0.5, identity_init=True, freeze_base=3, weights=str(base), source=object())
+    monkeypatch.setenv(WORKER_VARIABLE, launcher.message("yolov8n-gam.yaml"))
+    worker = of_launcher()
+    assert worker == replace(launcher, source=None)
+    assert len(worker.load_source().model) == len(YOLO(base).model.model)
+    model = YOLO("yolov8n-gam.yaml").load(base)
+    monkeypatch.setenv(WORKER_VARIABLE, Prepared().message(model.model))
+    assert of_launcher().transfer["rows"]["inserted"] == [22, 23, 24]
+    monkeypatch.delenv(WORKER_VARIABLE)
+    assert of_launcher() == Prepared()

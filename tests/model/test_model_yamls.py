@@ -22,7 +22,7 @@ from ultralytics.utils.torch_utils import get_num_params
 from yolo_attn import layers
 from yolo_attn.engine.packaged import figures as figures_line
 from yolo_attn.engine.packaged import packaged, render
-from yolo_attn.engine.preflight.checks import check_model
+from yolo_attn.engine.preflight.checks import check_cfg, check_model
 from yolo_attn.engine.tasks import task_of
 from yolo_attn.layers import GAM, NAM, SimAM
 from yolo_attn.model.blocks import AttendedConv
@@ -228,11 +228,12 @@ def test_names_without_a_scale_are_quiet(name, capfd, tmp_path, monkeypatch):
 
 def test_training_takes_every_task():
     for name in ("resnet50", "resnet50-simam", "mobilenetv2-nam"):
-        model, task = check_model(f"{name}.yaml", classes=3)
+        task = check_cfg(f"{name}.yaml")
+        model = check_model(f"{name}.yaml", task, classes=3)
         assert (model.model[-1].nc, task.name) == (3, "detect")
-    assert [check_model(scaled(name, "n"), 3)[1].name for name in OTHER_TASKS] == ["segment", "pose", "obb", "classify"]
-    assert check_model("resnet50-cls-nam.yaml", classes=3)[1].name == "classify"
-    assert check_model("rtdetr-l-gam.yaml", classes=3)[1].trainer.__name__ == "RTDETRTrainer"
+    assert [check_cfg(scaled(name, "n")).name for name in OTHER_TASKS] == ["segment", "pose", "obb", "classify"]
+    assert check_cfg("resnet50-cls-nam.yaml").name == "classify"
+    assert check_cfg("rtdetr-l-gam.yaml").trainer.__name__ == "RTDETRTrainer"
 
 
 def test_classifier_is_the_base_and_attention_before_the_head():

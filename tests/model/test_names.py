@@ -10,7 +10,7 @@ from support import run_python, txt_data
 from ultralytics import RTDETR, YOLO
 from ultralytics.nn import tasks
 
-from yolo_attn.engine.preflight.checks import check_model
+from yolo_attn.engine.preflight.checks import check_cfg, check_model
 from yolo_attn.errors import UserError
 from yolo_attn.model.insertion import insert
 from yolo_attn.model.names import MODEL_YAMLS, read_model
@@ -54,7 +54,8 @@ def test_built_by_every_door():
     for model in (YOLO("yolov9t-simam.yaml"), YOLO("yolov8s-world-se.yaml"), YOLO("yolov8n-cls-nam.yaml")):
         assert sum(type(m).__name__ in ("SimAM", "SE", "NAM") for m in model.model.model) in (1, 3)
     assert RTDETR("yolov8n-rtdetr-eca.yaml").model.model[-2].__class__.__name__ == "ECA"
-    model, task = check_model("yolov5m-seg-eca.yaml".replace("-seg", ""), 3)
+    task = check_cfg("yolov5m-eca.yaml")
+    model = check_model("yolov5m-eca.yaml", task, 3)
     assert (task.name, type(model.model[-2]).__name__) == ("detect", "ECA")
 
 
@@ -101,7 +102,7 @@ def test_base_of_ones_own_in_a_folder(here):
     ],
 )
 def test_near_misses_in_one_line(name, near):
-    for load in (tasks.yaml_model_load, YOLO, lambda cfg: check_model(cfg, 3)):
+    for load in (tasks.yaml_model_load, YOLO, check_cfg):
         with pytest.raises(UserError, match=rf"^{name}.yaml: no such model; did you mean {near}") as error:
             load(f"{name}.yaml")
         assert isinstance(error.value, FileNotFoundError)
@@ -140,7 +141,7 @@ def test_a_place_that_the_base_lacks_is_told():
 @pytest.mark.parametrize("name", ["yolov9t-gam", "yolov9t-gam-stages", "yolov9t-gam-nam"])
 def test_a_broken_base_is_named(name, text, told, here):
     (here / "yolov9t.yaml").write_text(text)
-    for load in (tasks.yaml_model_load, read_model, lambda cfg: check_model(cfg, 3)):
+    for load in (tasks.yaml_model_load, read_model, check_cfg):
         with pytest.raises(UserError, match=rf"^yolov9t-gam\S*.yaml: yolov9t.yaml.*{re.escape(told)}"):
             load(f"{name}.yaml")
 

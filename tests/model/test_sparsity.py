@@ -14,7 +14,8 @@ from ultralytics.cfg import get_cfg
 from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
-from yolo_attn.engine.training.trainer import SPARSITY_VARIABLE, DetectionTrainer
+from yolo_attn.engine.training.prepared import Prepared
+from yolo_attn.engine.training.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
 from yolo_attn.layers import NAM
 from yolo_attn.model.names import MODEL_YAMLS
@@ -219,12 +220,11 @@ def test_training_shrinks_the_scales_logs_the_loss_and_resumes(small_coco, tmp_p
             super().save_model()
             raise KeyboardInterrupt
 
-    monkeypatch.setenv(SPARSITY_VARIABLE, "0.01")
     overrides = {"model": "yolov8n-nam.yaml", "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 8}
-    cut = Cut(overrides={**overrides, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "cut"})
+    settings = {**overrides, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "cut"}
+    cut = Cut(overrides=settings, prepared=Prepared(nam_sparsity=0.01))
     with pytest.raises(KeyboardInterrupt):
         cut.train()
-    monkeypatch.delenv(SPARSITY_VARIABLE)
     assert main(["train", "--resume", str(tmp_path / "cut/weights/last.pt")]) == 0
     header, *rows = (line.split(",") for line in (tmp_path / "cut/results.csv").read_text().splitlines())
     assert [float(row[header.index("train/nam_loss")]) > 0 for row in rows] == [True, True]

@@ -1,7 +1,6 @@
 """Files that are no source of weights: one line each, in plain Python too."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.weights.checkpoint_files import SAFE_VARIABLE
 
 EXPECTED = (
     "expected a checkpoint of Ultralytics', or a state dict with names such as model.0.conv.weight; "
@@ -80,19 +78,3 @@ def test_names_that_no_model_has(names, tmp_path):
     torch.save(dict.fromkeys(names, ONE), file)
     with pytest.raises(UserError, match="not the weights of a model: "):
         YOLO("yolov8n-gam.yaml").load(file)
-
-
-@pytest.mark.parametrize("spelling", ["wicked.pt", "./wicked.pt", "link.pt", "folder/../wicked.pt"])
-def test_a_checkpoint_to_be_read_safely_is_so_under_any_name(spelling, tmp_path, monkeypatch):
-    class Wicked:
-        def __reduce__(self):
-            return Path.mkdir, (tmp_path / "ran",)
-
-    monkeypatch.chdir(tmp_path)
-    Path("folder").mkdir()
-    Path("link.pt").symlink_to("wicked.pt")
-    torch.save({"model": Wicked()}, "wicked.pt")
-    monkeypatch.setenv(SAFE_VARIABLE, str(tmp_path / "wicked.pt"))
-    with pytest.raises(UserError, match="refused"):
-        getattr(tasks, LOADER)(spelling)
-    assert not Path("ran").exists()

@@ -1,6 +1,5 @@
 """Whole runs: train, resume, validate. Everything is checked before the first file is written."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +11,9 @@ from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.locations import parts_of
 from yolo_attn.coco.dataset.paths import as_text
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
-from yolo_attn.engine.data import describe, fraction_of, look_through
+from yolo_attn.engine.data import Description, describe, fraction_of, look_through
 from yolo_attn.engine.preflight.checks import (
+    check_cfg,
     check_frozen,
     check_importable,
     check_model,
@@ -33,15 +33,12 @@ from yolo_attn.engine.preflight.data_checks import (
 )
 from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
-from yolo_attn.engine.training.frozen import FREEZE_VARIABLE
-from yolo_attn.engine.training.trainer import SPARSITY_VARIABLE, CocoTrainer, RunTrainer
-from yolo_attn.engine.validation.validator import CocoValidator, RunValidator
-from yolo_attn.environment import environment
+from yolo_attn.engine.training.prepared import Prepared
+from yolo_attn.engine.training.trainer import RunTrainer
+from yolo_attn.engine.validation.validator import RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
 from yolo_attn.model.sparsity import scales_of
-from yolo_attn.weights.checkpoint_files import SAFE_VARIABLE
-from yolo_attn.weights.identity_init import IDENTITY_VARIABLE
 from yolo_attn.weights.transfer import transfer_of
 
 DRAWN = ("detect", "segment")
@@ -92,34 +89,20 @@ def train(training: Training) -> RunTrainer:
     Raises:
         UserError: If anything given cannot be used.
     """
-    kind, args, examined = check_training(training)
-    started_with = training.weights and training.identity_init is not False
-    told = {
-        SPARSITY_VARIABLE: None if training.nam_sparsity is None else str(training.nam_sparsity),
-        IDENTITY_VARIABLE: "1" if started_with else None,
-        FREEZE_VARIABLE: str(training.freeze_base) if training.freeze_base else None,
-        SAFE_VARIABLE: None if training.trust else training.weights,
-    }
-    with environment(told):
-        return _run(kind, vars(args), examined)
+    return _run(*check_training(training))
 
 
-def check_training(training: Training) -> tuple[Task, SimpleNamespace, dict[str, Examined]]:
-    """Make sure that a training can begin; nothing is written but the demo set.
+def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]:
+    """Check that a training can begin; nothing is written but the demo set.
 
     Returns:
-        The model's task, all of Ultralytics' settings, and the splits of COCO-format data that were looked through.
+        The model's task, all of Ultralytics' settings, and what the trainer is given besides.
 
     Raises:
         UserError: If anything given cannot be used.
     """
     cfg, weights, settings = training.cfg, training.weights, training.settings
-    model, kind = check_model(cfg, 80, training.task)
-    check_importable(model)
-    if training.nam_sparsity and not scales_of(model):
-        raise UserError(
-            f"--nam-sparsity {training.nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse"
-        )
+    kind = check_cfg(cfg, training.task)
     if training.identity_init and not weights:
         raise UserError("--identity-init: without --weights there is no trained network to keep whole")
     if training.freeze_base and not weights:
@@ -133,15 +116,31 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace, dict[str,
     settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(folder)}
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(folder / (args.name or ""))
-    _, classes, examined = _check_training_data(args, training.strict)
-    if weights:
-        target = check_transfer(load_source(weights, kind.name, training.trust), cfg, classes)
-        report = transfer_of(target)
+    data, classes = _describe(args)
+    model = check_model(cfg, kind, classes)
+    check_importable(model)
+    if training.nam_sparsity and not scales_of(model):
+        raise UserError(
+            f"--nam-sparsity {training.nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse"
+        )
+    source = load_source(weights, kind.name, training.trust) if weights else None
+    if source is not None:
+        check_transfer(source, model)
+        report = transfer_of(model)
         if training.verbose and report:
             LOGGER.info(report.table())
         if training.freeze_base:
-            check_frozen(target, training.freeze_base, args)
-    return kind, args, examined
+            check_frozen(model, training.freeze_base, args)
+    prepared = Prepared(
+        nam_sparsity=training.nam_sparsity,
+        identity_init=bool(weights) and training.identity_init is not False,
+        freeze_base=training.freeze_base or 0,
+        weights=None if training.trust else weights,
+        source=source,
+        data=data,
+        examined=_examine(args, data, training.strict) if data else {},
+    )
+    return kind, args, prepared
 
 
 def resume(
@@ -175,7 +174,8 @@ def resume(
     settings = {"data": checkpoint["train_args"]["data"], **settings}
     check_writable(Path(last).resolve().parent)
     args = SimpleNamespace(**{**checkpoint["train_args"], **settings})
-    data, *_ = _check_training_data(args)
+    data, _ = _describe(args)
+    examined = _examine(args, data) if data else {}
     if data and data["names"] != model.names and not args.single_cls:
         raise UserError(
             f"--resume {last}: it learns {list(model.names.values())[:5]}, and {settings['data']} has "
@@ -183,7 +183,8 @@ def resume(
         )
     if data:
         check_keypoints(model, data)
-    return _run(kind, {**settings, "model": last, "resume": last})
+    resumed = SimpleNamespace(**settings, model=last, resume=last)
+    return _run(kind, resumed, Prepared(data=data, examined=examined))
 
 
 def validate(
@@ -233,9 +234,8 @@ def validate(
     if data and strict:
         examined = look_through(args, data, args.split, model.names, fraction_of(args, args.split, alone=True))
         check_strictly(examined.report)
-    validator = kind.validator(args=vars(args))
-    if isinstance(validator, CocoValidator):
-        validator.examined = examined
+    known = {"described": data, "examined": examined} if data else {}
+    validator = kind.validator(args=vars(args), **known)
     if data and (args.conf or 0) > COCO_CONF:
         LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
     validator(model=model)
@@ -251,20 +251,25 @@ def _project(project: str | None, task: Task) -> Path:
     return folder
 
 
-def _check_training_data(
-    args: SimpleNamespace, strict: bool = False
-) -> tuple[dict[str, Any] | None, int, dict[str, Examined]]:
-    """Make sure that a training can use its data; puts numbers for chosen names.
+def _describe(args: SimpleNamespace) -> tuple[Description | None, int]:
+    """Describe the data of a training, and put numbers for chosen class names into the settings.
 
     Returns:
-        COCO-format data's description, if it is that, the number of classes, and the splits that were looked through:
-        all that are used if `strict`, else the train split.
+        COCO-format data's description, if it is that, and the number of classes.
     """
     split = args.split or "val"
     data = describe(args, ["train", split])
     choose_classes(args, data["names"] if data else None)
-    if data is None:
-        return None, check_plain_data(args.data, split, args.task), {}
+    return (data, data["nc"]) if data else (None, check_plain_data(args.data, split, args.task))
+
+
+def _examine(args: SimpleNamespace, data: Description, strict: bool = False) -> dict[str, Examined]:
+    """Check that a training can learn from COCO-format data.
+
+    Returns:
+        The splits that were looked through: all that are used if `strict`, else the train split.
+    """
+    split = args.split or "val"
     examined = {
         name: look_through(args, data, name, data["names"], fraction_of(args, name))
         for name in dict.fromkeys(["train", split] if strict else ["train"])
@@ -274,14 +279,12 @@ def _check_training_data(
     if strict:
         for found in examined.values():
             check_strictly(found.report)
-    return data, data["nc"], examined
+    return examined
 
 
-def _run(task: Task, overrides: dict[str, Any], examined: Mapping[str, Examined] | None = None) -> RunTrainer:
-    """Train; what Ultralytics refuses while it sets up is told in one line."""
-    trainer = task.trainer(overrides=overrides)
-    if isinstance(trainer, CocoTrainer):
-        trainer.examined = examined or {}
+def _run(task: Task, args: SimpleNamespace, prepared: Prepared) -> RunTrainer:
+    """Train; what Ultralytics refuses while it sets up is reported in one line."""
+    trainer: Any = task.trainer(overrides=vars(args), prepared=prepared)
     try:
         trainer.train()
     except UserError:

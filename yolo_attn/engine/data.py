@@ -1,6 +1,6 @@
 """COCO-format data as Ultralytics' trainers and validators want it described."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,17 @@ from yolo_attn.errors import UserError
 from yolo_attn.files import write_text
 
 
-def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | None:
+class Description(dict[str, Any]):
+    """Ultralytics' data dictionary for COCO-format data; see `describe`.
+
+    Attributes:
+        splits: The splits, as they were read.
+    """
+
+    splits: Mapping[str, Split]
+
+
+def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None:
     """Ultralytics' data dictionary for the COCO-format data that `args.data` names.
 
     It has keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them; `categories`,
@@ -44,19 +54,23 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
     first = source[splits[0]]
     names = first.names
     only = {name: [None if n is None else list(n) for n in split.only] for name, split in source.items()}
-    return {
-        "path": str(source[splits[0]].folders[0]),
-        "train": None,
-        "val": None,
-        **{name: _plain(split.folders) for name, split in source.items()},
-        "annotations": {name: _plain(split.index.files) for name, split in source.items()},
-        "categories": names,
-        **({"only": only} if any(filter(None, first.only)) else {}),
-        "names": dict(enumerate(names)),
-        "nc": len(names),
-        "channels": 3,
-        **_keypoints(first),
-    }
+    described = Description(
+        {
+            "path": str(source[splits[0]].folders[0]),
+            "train": None,
+            "val": None,
+            **{name: _plain(split.folders) for name, split in source.items()},
+            "annotations": {name: _plain(split.index.files) for name, split in source.items()},
+            "categories": names,
+            **({"only": only} if any(filter(None, first.only)) else {}),
+            "names": dict(enumerate(names)),
+            "nc": len(names),
+            "channels": 3,
+            **_keypoints(first),
+        }
+    )
+    described.splits = source
+    return described
 
 
 def _plain(paths: Sequence[str | Path]) -> str | list[str]:
@@ -65,7 +79,9 @@ def _plain(paths: Sequence[str | Path]) -> str | list[str]:
 
 
 def split_of(data: dict[str, Any], name: str, task: str) -> Split:
-    """One split of a dictionary that `describe` made, or that was read from what `write_data_yaml` wrote."""
+    """One split of what `describe` made, or read anew from what `write_data_yaml` wrote."""
+    if isinstance(data, Description):
+        return data.splits[name]
     files, folders = data["annotations"][name], data.get("folders", data)[name]
     only = data.get("only", {}).get(name)
     return load_split(list(map(as_path, as_list(files))), list(map(as_path, as_list(folders))), task, only)
@@ -80,15 +96,24 @@ def _keypoints(split: Split) -> dict[str, Any]:
     return {**known, **split.further}
 
 
-def write_data_yaml(args: SimpleNamespace, splits: Sequence[str], folder: Path) -> str:
+def write_data_yaml(
+    args: SimpleNamespace, splits: Sequence[str], folder: Path, described: Description | None = None
+) -> str:
     """Write the description of COCO-format data into a run's folder: Ultralytics takes data only from such a file.
+
+    Args:
+        args: Ultralytics' settings.
+        splits: The splits that are described.
+        folder: The run's folder.
+        described: What `describe` has made of them already.
 
     Returns:
         The file's path, or `args.data` where that is an ordinary Ultralytics data YAML.
     """
-    data = describe(args, splits) if is_coco_format(args.data) else None
-    if data is None:
+    described = described or (describe(args, splits) if is_coco_format(args.data) else None)
+    if described is None:
         return str(args.data)
+    data = dict(described)
     places = {name: _plain(list(map(as_text, as_list(data[name])))) for name in data["annotations"]}
     if places != {name: data[name] for name in places}:  # Ultralytics looks for them, and ours have to be escaped
         data |= {"folders": places, "path": str(folder), **dict.fromkeys(places, str(folder))}

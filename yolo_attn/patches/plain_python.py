@@ -3,6 +3,7 @@
 There our trainers and validators take the place of Ultralytics' own. A class that the caller gives is kept.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,11 @@ from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from yolo_attn.coco.dataset.locations import FILE_NAMES, as_setting, is_coco_format, parts_of
-from yolo_attn.engine.data import describe, fraction_of, look_through
+from yolo_attn.engine.data import Description, describe, fraction_of, look_through
 from yolo_attn.engine.preflight.checks import check_importable, check_task, read_checkpoint
 from yolo_attn.engine.preflight.data_checks import check_boxes, check_classes, check_keypoints, choose_classes
 from yolo_attn.engine.tasks import ours
+from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.errors import UserError
 from yolo_attn.model.registry import LAYERS
 from yolo_attn.weights.transfer import check_load
@@ -55,8 +57,8 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         args = _settings(model, kwargs, named)
         described = _described(args, ["train", split])
         choose_classes(args, described["names"])
-        fraction = fraction_of(args, "train")
-        check_boxes(look_through(args, described, "train", described["names"], fraction).report)
+        examined = look_through(args, described, "train", described["names"], fraction_of(args, "train"))
+        check_boxes(examined.report)
         check_classes(args, described["names"], described, split)
     if on_coco:
         given = [_absolute(named) if named in on_coco else named for named in sets]
@@ -64,6 +66,9 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         kwargs |= {"classes": args.classes} if args.classes is not None else {}
     if trainer is None and (on_coco or _has_attention(network)):
         trainer = _our("trainer", model, bool(on_coco))
+        if on_coco and not isinstance(data, (list, tuple)):
+            prepared = Prepared(data=described, examined={"train": examined})
+            trainer = functools.partial(trainer, prepared=prepared)
     return run(model, trainer, **kwargs)
 
 
@@ -96,6 +101,7 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
         kwargs["data"] = _absolute(data)
     if validator is None and (on_coco or _has_attention(model.model)):
         validator = _our("validator", model, on_coco)
+        validator = functools.partial(validator, described=described) if on_coco else validator
     return run(model, validator, **kwargs)
 
 
@@ -128,7 +134,7 @@ def _settings(model: Any, settings: dict[str, Any], data: str) -> SimpleNamespac
     return SimpleNamespace(**{**DEFAULT_CFG_DICT, **model.overrides, **settings, "data": data, "task": model.task})
 
 
-def _described(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any]:
+def _described(args: SimpleNamespace, splits: Sequence[str]) -> Description:
     described = describe(args, splits)
     assert described is not None  # it is COCO-format
     return described

@@ -4,22 +4,13 @@ They know nothing of what was imported here, so each begins with the same import
 the user's own layers.
 """
 
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from yolo_attn.model.registry import users_modules
-from yolo_attn.weights.gains import own_gains
-from yolo_attn.weights.transfer import transfer_of
-
-LOADED_VARIABLE = "YOLO_ATTN_LOADED"
-"""Tells a worker of the model that was loaded before its training: its gains and its transfer, as JSON."""
 
 COMMAND = "from ultralytics.cfg import entrypoint\n\nentrypoint()\n"
 """What `yolo` does with the arguments behind it."""
@@ -29,17 +20,13 @@ def generate_ddp_file(generate: Callable[..., str], trainer: Any) -> str:
     """Ultralytics' file that each worker of a multi-GPU training runs, with our first lines before it."""
     file = Path(generate(trainer))
     lines = first_lines()
-    if isinstance(trainer.model, nn.Module):
-        report = transfer_of(trainer.model)
-        told = {"gains": own_gains(trainer.model), "transfer": report.as_json() if report else None}
-        lines += f"import os\n\nos.environ[{LOADED_VARIABLE!r}] = {json.dumps(told)!r}\n"
+    prepared = getattr(trainer, "prepared", None)  # of a trainer of ours
+    if prepared:
+        from yolo_attn.engine.training.prepared import WORKER_VARIABLE
+
+        lines += f"import os\n\nos.environ[{WORKER_VARIABLE!r}] = {prepared.message(trainer.model)!r}\n"
     file.write_text(lines + file.read_text(encoding="utf-8"), encoding="utf-8")
     return str(file)
-
-
-def loaded() -> dict[str, Any]:
-    """In a worker, what its launcher told of the model that was loaded before the training; elsewhere nothing."""
-    return json.loads(os.environ.get(LOADED_VARIABLE, "{}"))
 
 
 def tune(run_tuning: Callable[..., Any], model: Any, /, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,5 @@
 """Files of weights that Ultralytics' own loader does not take: safetensors files of ours, and bare state dicts."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,6 @@ from yolo_attn.safe.archive import SavedFile
 from yolo_attn.safe.checkpoints import model_in
 from yolo_attn.safe.records import Record, TensorRecord
 from yolo_attn.safe.safetensors_file import SUFFIX, read_weights
-
-SAFE_VARIABLE = "YOLO_ATTN_SAFE_WEIGHTS"
-"""Names the checkpoint that a training starts from, in the processes that train it, where it is read without trust."""
 
 PICKLED = (".pt", ".pth")
 """How files of checkpoints and of state dicts end, but for safetensors."""
@@ -113,8 +109,7 @@ def load_checkpoint(load: Callable[..., Any], weight: str | Path, *args: Any, **
     file = Path(weight)
     if file.exists() and not file.is_dir():
         check_plain_file(file)
-    safe = os.path.realpath(os.environ.get(SAFE_VARIABLE, ""))
-    if file.is_file() and (file.suffix == SUFFIX or os.path.realpath(file) == safe):
+    if file.is_file() and file.suffix == SUFFIX:
         model = load_inert(file)
         return model, {"model": model, "train_args": getattr(model, "args", {})}
     found = _look_into(file)

@@ -18,9 +18,6 @@ from yolo_attn.errors import UserError
 from yolo_attn.weights.gains import calibrate, gains_line
 from yolo_attn.weights.transfer import transfer_of
 
-IDENTITY_VARIABLE = "YOLO_ATTN_IDENTITY_INIT"
-"""Tells the processes that train a new run to set the gains of attention that a checkpoint was without."""
-
 PICTURES = 64
 """How many pictures gains are measured on."""
 

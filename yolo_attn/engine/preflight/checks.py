@@ -1,5 +1,7 @@
 """What is made sure of before a run begins, so that a mistake costs one line and leaves nothing behind."""
 
+import contextlib
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from traceback import walk_tb
@@ -57,26 +59,25 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
     return args
 
 
-def check_model(cfg: str, classes: int, task: str | None = None) -> tuple[nn.Module, Task]:
-    """Build the model that a YAML describes.
+def check_cfg(cfg: str, task: str | None = None) -> Task:
+    """Check that a YAML describes a model of a known task, without building it.
 
     Args:
         cfg: File or name.
-        classes: Number of classes.
         task: The task that the user expects; None takes the model's own.
 
     Returns:
-        The model and its task.
+        Its task.
 
     Raises:
-        UserError: If the YAML is missing, is not a model, has a wrong row or an activation that is not of torch.nn, or
-            is a model of another task.
+        UserError: If the YAML is missing, is not a model, names something else than layers or has an activation that is
+            not of torch.nn, or is a model of another task.
     """
     if Path(cfg).suffix not in {".yaml", ".yml"}:
         raise UserError(f"--cfg {cfg}: expected a model YAML such as yolov8n-gam.yaml")
     if "://" in cfg:
         raise UserError(f"--cfg {cfg}: expected a file or a name; nothing is downloaded here")
-    try:
+    with _building(cfg):
         described = tasks.yaml_model_load(cfg)
         lacking = [part for part in ("backbone", "head") if not described.get(part)]
         if lacking:
@@ -84,13 +85,35 @@ def check_model(cfg: str, classes: int, task: str | None = None) -> tuple[nn.Mod
             raise UserError(f"--cfg {cfg}: found {keys}, expected rows under {lacking[0]}:")
         check_yaml(f"--cfg {cfg}", described)
         head = described["head"][-1][2]
-        found = task_of(head)
-        if found is None:
-            known = ", ".join(head for task in TASKS for head in task.heads)
-            raise UserError(f"--cfg {cfg}: its head is {head}; heads of models that are trained are {known}")
-        if task not in {None, found.name}:
-            raise UserError(f"--cfg {cfg}: its head, {head}, is of the task {found.name}, and --task says {task}")
-        return found.model(described, nc=classes, verbose=False), found
+    found = task_of(head)
+    if found is None:
+        known = ", ".join(head for task in TASKS for head in task.heads)
+        raise UserError(f"--cfg {cfg}: its head is {head}; heads of models that are trained are {known}")
+    if task not in {None, found.name}:
+        raise UserError(f"--cfg {cfg}: its head, {head}, is of the task {found.name}, and --task says {task}")
+    return found
+
+
+def check_model(cfg: str, task: Task, classes: int) -> nn.Module:
+    """Build the model that a YAML describes.
+
+    Args:
+        cfg: File or name, which `check_cfg` has passed.
+        task: Its task.
+        classes: Number of classes.
+
+    Raises:
+        UserError: If a row is wrong.
+    """
+    with _building(cfg):
+        return task.model(cfg, nc=classes, verbose=False)
+
+
+@contextlib.contextmanager
+def _building(cfg: str) -> Iterator[None]:
+    """Report in one line what Ultralytics raises for a model YAML."""
+    try:
+        yield
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -221,27 +244,21 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
     return model, checkpoint
 
 
-def check_transfer(weights: Any, cfg: str, classes: int) -> Any:
-    """Make sure that a checkpoint's weights would find their places in a model.
+def check_transfer(weights: Any, model: Any) -> None:
+    """Check that a checkpoint's weights find their places in a model, and put them there; `transfer_of` has how.
 
     Args:
         weights: The checkpoint's model, or state dict.
-        cfg: Model YAML or name.
-        classes: Number of classes that the model will have.
-
-    Returns:
-        The model with these weights, of which `transfer_of` tells.
+        model: The model, with its number of classes.
 
     Raises:
         UserError: If it is of another family, task or scale, naming both.
     """
-    model: Any = check_model(cfg, classes)[0]
     try:
         check_same(weights, model)
         model.load(weights, verbose=False)
     except UserError as error:
         raise UserError(f"--weights {error}") from error
-    return model
 
 
 def check_frozen(model: Any, epochs: int, args: SimpleNamespace) -> None:

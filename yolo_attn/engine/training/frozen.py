@@ -6,9 +6,6 @@ import torch
 from torch import nn
 from ultralytics.utils import LOGGER
 
-FREEZE_VARIABLE = "YOLO_ATTN_FREEZE_BASE"
-"""Tells the processes that train a new run for how many epochs only what got no weights is trained."""
-
 KEY = "freeze_base"
 """Of a model's YAML, as long as its base is frozen, so that a resumed training goes on with it."""
 
@@ -24,6 +21,9 @@ class FrozenBase:
         ema: Its moving average; None in a process that keeps none.
         epochs: For how many it is frozen, from the training's first.
         new: Names of the parameters and buffers that train from the beginning.
+
+    Attributes:
+        callbacks: What is to run at events of Ultralytics' trainer.
     """
 
     def __init__(self, model: Any, ema: Any, epochs: int, new: list[str]) -> None:
@@ -40,25 +40,36 @@ class FrozenBase:
             p.requires_grad = False
         for each in filter(None, (model, ema)):
             each.yaml = {**each.yaml, KEY: {"epochs": epochs, "new": new}}
+        self.callbacks = {
+            "on_train_epoch_start": self._begin_epoch,
+            "on_train_batch_start": self._hold,
+            "on_train_epoch_end": self._settle,
+        }
+        self.thawed = False
         until = f"{epochs} epochs" if epochs > 1 else "epoch"
         LOGGER.info(f"the base is frozen for the first {until}: only what got no weights trains, {len(new)} tensors")
 
-    def hold(self) -> None:
+    def _begin_epoch(self, trainer: Any) -> None:
+        if trainer.epoch >= self.epochs and not self.thawed:
+            self._thaw()
+
+    def _hold(self, trainer: Any) -> None:
         """Keep the statistics of the base's batch norms, which Ultralytics sets to training before each epoch."""
-        for norm in self.norms:
+        for norm in () if self.thawed else self.norms:
             norm.eval()
 
-    def settle(self) -> None:
+    def _settle(self, trainer: Any) -> None:
         """Take the base over into the moving average, which would round it a little with every step."""
-        if self.ema is None:
+        if self.ema is None or self.thawed:
             return
         ours, theirs = self.model.state_dict(), self.ema.state_dict()
         with torch.no_grad():
             for key in self.kept:
                 theirs[key].copy_(ours[key])
 
-    def thaw(self) -> None:
+    def _thaw(self) -> None:
         """Train everything from now on; what Ultralytics' own `freeze` holds stays frozen."""
+        self.thawed = True
         for p in self.parameters:
             p.requires_grad = True
         for each in filter(None, (self.model, self.ema)):

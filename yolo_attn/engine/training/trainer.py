@@ -5,23 +5,22 @@ They live in an importable module so that the workers of a multi-GPU run find th
 
 import itertools
 import math
-import os
-from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
-from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.engine.data import build_dataset, fraction_of, look_through, write_data_yaml
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.training import distributed
-from yolo_attn.engine.training.frozen import FREEZE_VARIABLE, KEY, FrozenBase
+from yolo_attn.engine.training.frozen import KEY, FrozenBase
 from yolo_attn.engine.training.gate_report import trained_gates
+from yolo_attn.engine.training.prepared import Prepared, of_launcher
 from yolo_attn.engine.training.run_files import RunFiles
 from yolo_attn.engine.validation.metrics import COCO_KEYS
 from yolo_attn.engine.validation.validator import (
@@ -38,13 +37,9 @@ from yolo_attn.errors import one_line
 from yolo_attn.files import write_json
 from yolo_attn.model.sparsity import KEY as SPARSITY_KEY
 from yolo_attn.model.sparsity import LOSS_NAME
-from yolo_attn.patches.workers import loaded
 from yolo_attn.weights.gains import calibrate, gains_line, set_gains
-from yolo_attn.weights.identity_init import IDENTITY_VARIABLE, PICTURES, random_state_kept
+from yolo_attn.weights.identity_init import PICTURES, random_state_kept
 from yolo_attn.weights.transfer import transfer_of
-
-SPARSITY_VARIABLE = "YOLO_ATTN_NAM_SPARSITY"
-"""Carries a new run's penalty into the processes that train it; checkpoints carry it in the model's YAML."""
 
 
 def unwrapped(model: Any) -> Any:
@@ -63,10 +58,15 @@ class RunTrainer(RunFiles):
 
     validator_class: type[RunValidator]
     predictor_class: type[BasePredictor]
+    prepared: Prepared
     loss_names: tuple[str, ...]
     device: torch.device
     model: Any
-    frozen: FrozenBase | None = None
+
+    def __init__(self, *args: Any, prepared: Prepared | None = None, **kwargs: Any) -> None:
+        self.prepared = prepared or of_launcher()
+        super().__init__(*args, **kwargs)
+        self.add_callback("on_train_end", RunTrainer._tell)
 
     def join(self) -> None:
         distributed.enter(self.args)
@@ -94,21 +94,28 @@ class RunTrainer(RunFiles):
     def _setup_ddp(self, *world_size: int) -> None:
         """Nothing is left to do: the processes have joined, each on its own device."""
 
+    def setup_model(self) -> Any:
+        """Build the model, with the weights that the checks have read, or leave both to Ultralytics."""
+        source = None if self.resume or isinstance(self.model, nn.Module) else self.prepared.load_source()
+        if source is not None:
+            self.model = self.get_model(cfg=self.model, weights=source, verbose=RANK in {-1, 0})
+        return super().setup_model()
+
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         model = super().get_model(cfg, weights, verbose)
-        if SPARSITY_VARIABLE in os.environ and not self.resume:
-            model.yaml[SPARSITY_KEY] = float(os.environ[SPARSITY_VARIABLE])
+        if self.prepared.nam_sparsity is not None and not self.resume:
+            model.yaml[SPARSITY_KEY] = self.prepared.nam_sparsity
         if transfer_of(model) and not self.resume:  # early 8.3 has workers build and load the model anew
-            set_gains(model, {int(row): gain for row, gain in loaded().get("gains", {}).items()})
+            set_gains(model, dict(self.prepared.gains))
         return model
 
     def _setup_train(self, *world_size: int) -> None:
         super()._setup_train(*world_size)
         report = transfer_of(unwrapped(self.model))
-        told = report.as_json() if report else loaded().get("transfer")
+        told = report.as_json() if report else self.prepared.transfer
         if told and RANK in {-1, 0} and not self.resume:
             write_json(self.save_dir / "transfer.json", told)
-        if IDENTITY_VARIABLE in os.environ and not self.resume:
+        if self.prepared.identity_init and not self.resume:
             self._identity_init()
         self._freeze_base()
 
@@ -117,22 +124,14 @@ class RunTrainer(RunFiles):
         model, ema = unwrapped(self.model), self.ema.ema if self.ema else None
         held = [each.yaml.pop(KEY, None) for each in (model, ema) if each]
         report = transfer_of(model)
+        frozen = None
         if self.resume and held[0]:
-            self.frozen = FrozenBase(model, ema, **held[0])
-        elif FREEZE_VARIABLE in os.environ and report and not self.resume:
+            frozen = FrozenBase(model, ema, **held[0])
+        elif self.prepared.freeze_base and report and not self.resume:
             new = [name for name in model.state_dict() if name not in report.taken]
-            self.frozen = FrozenBase(model, ema, int(os.environ[FREEZE_VARIABLE]), new)
-
-    def run_callbacks(self, event: str) -> None:
-        """Run what hangs on an event of the training; those that the frozen base hangs on come first."""
-        if self.frozen and event == "on_train_epoch_start" and self.epoch >= self.frozen.epochs:
-            self.frozen.thaw()
-            self.frozen = None
-        if self.frozen and event == "on_train_batch_start":
-            self.frozen.hold()
-        if self.frozen and event == "on_train_epoch_end":
-            self.frozen.settle()
-        super().run_callbacks(event)
+            frozen = FrozenBase(model, ema, self.prepared.freeze_base, new)
+        for event, call in frozen.callbacks.items() if frozen else ():
+            self.add_callback(event, call)
 
     def _identity_init(self) -> None:
         """Make attention that the checkpoint was without keep the magnitude of its input; all processes alike."""
@@ -172,14 +171,9 @@ class RunTrainer(RunFiles):
         loader.generator.manual_seed(loader.generator.initial_seed() + more)
         loader.reset()
 
-    def final_eval(self) -> None:
-        super().final_eval()
-        if RANK in {-1, 0}:
-            print_training(self)
-            self._tell_gates()
-
-    def _tell_gates(self) -> None:
-        """Log what the attention's gates do, or in a line why that is not known: the training has ended well."""
+    def _tell(self) -> None:
+        """Print what was reached and what the gates do, or why that is not known: the training has ended well."""
+        print_training(self)
         try:
             line = trained_gates(self, self.predictor_class)
         except Exception as error:  # as without memory for a second model
@@ -194,16 +188,14 @@ class CocoTrainer(RunTrainer):
 
     Attributes:
         stretch: Whether the model takes pictures stretched to a square.
-        examined: Splits that were looked through before the training.
     """
 
     validator_class: type[CocoValidator]
     stretch = False
-    examined: Mapping[str, Examined] = {}
 
     def get_dataset(self) -> Any:
         named = self.args.data
-        self.args.data = write_data_yaml(self.args, self.splits, self.save_dir)
+        self.args.data = write_data_yaml(self.args, self.splits, self.save_dir, self.prepared.data)
         try:
             return super().get_dataset()
         finally:
@@ -219,7 +211,8 @@ class CocoTrainer(RunTrainer):
             self.args,
             self.data,
             split,
-            self.examined.get(split) or look_through(self.args, self.data, split, self.data["names"], fraction),
+            self.prepared.examined.get(split)
+            or look_through(self.args, self.prepared.data or self.data, split, self.data["names"], fraction),
             train=train,
             batch=batch or 1,
             rect=not train,

@@ -18,7 +18,7 @@ from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.dataset import CocoDataset
 from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
 from yolo_attn.compat import native_masks
-from yolo_attn.engine.data import build_dataset, fraction_of, look_through, write_data_yaml
+from yolo_attn.engine.data import Description, build_dataset, fraction_of, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
 from yolo_attn.engine.validation.coordinates import Frame
 from yolo_attn.engine.validation.metrics import COCO_KEYS, set_coco
@@ -89,6 +89,7 @@ class CocoValidator(RunValidator):
         stretch: Whether the model takes pictures stretched to a square.
         coco: COCO's numbers of the last validation; None on other data.
         splits: Splits that data.yaml describes; None for the validated one alone.
+        described: The data, where it was described before.
         examined: The validated split, where it was looked through before.
     """
 
@@ -96,8 +97,13 @@ class CocoValidator(RunValidator):
     stretch = False
     coco: CocoScores | None = None
     splits: Sequence[str] | None = None
-    examined: Examined | None = None
     detections: Detections
+
+    def __init__(
+        self, *args: Any, described: Description | None = None, examined: Examined | None = None, **kwargs: Any
+    ) -> None:
+        self.described, self.examined = described, examined
+        super().__init__(*args, **kwargs)
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
         self._model = model or self.args.model
@@ -106,7 +112,7 @@ class CocoValidator(RunValidator):
             self.args.data = str(described)  # the data that it has read, whatever has become of the user's files
         elif trainer is None:
             splits = self.splits or [self.args.split or "val"]
-            self.args.data = write_data_yaml(self.args, splits, self.save_dir)
+            self.args.data = write_data_yaml(self.args, splits, self.save_dir, self.described)
         return super().__call__(trainer, model, **kwargs)
 
     def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> Any:
@@ -128,7 +134,9 @@ class CocoValidator(RunValidator):
 
     def _look_through(self, split: str) -> Examined:
         names = self.names or AutoBackend(self._model, device=self.device).names  # early 8.3 does not know them yet
-        return look_through(self.args, self.data, split, names, fraction_of(self.args, split, alone=True))
+        return look_through(
+            self.args, self.described or self.data, split, names, fraction_of(self.args, split, alone=True)
+        )
 
     @property
     def on_coco(self) -> bool:
