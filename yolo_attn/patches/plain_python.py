@@ -66,7 +66,7 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         kwargs |= {"classes": args.classes} if args.classes is not None else {}
     if trainer is None and (on_coco or _has_attention(network)):
         trainer = _our("trainer", model, bool(on_coco))
-        if on_coco and not isinstance(data, (list, tuple)):
+        if on_coco and not isinstance(data, (list, tuple)) and not kwargs.get("resume"):
             prepared = Prepared(data=described, examined={"train": examined})
             trainer = functools.partial(trainer, prepared=prepared)
     return run(model, trainer, **kwargs)
@@ -131,7 +131,8 @@ def _is_coco(data: Any, model: Any) -> bool:
 
 
 def _settings(model: Any, settings: dict[str, Any], data: str) -> SimpleNamespace:
-    return SimpleNamespace(**{**DEFAULT_CFG_DICT, **model.overrides, **settings, "data": data, "task": model.task})
+    of_file = vars(get_cfg(settings["cfg"])) if settings.get("cfg") else model.overrides
+    return SimpleNamespace(**{**DEFAULT_CFG_DICT, **of_file, **settings, "data": data, "task": model.task})
 
 
 def _described(args: SimpleNamespace, splits: Sequence[str]) -> Description:
