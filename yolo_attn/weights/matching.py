@@ -1,9 +1,13 @@
 """Which row of a model each row of a source of weights is, whatever attention stands between them."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import nn
 
 from yolo_attn.errors import UserError
 from yolo_attn.model.registry import LAYERS, split_name
@@ -48,8 +52,12 @@ class Match:
         return any(self.attention)
 
 
+_latest: WeakKeyDictionary[nn.Module, tuple[Any, Match | None]] = WeakKeyDictionary()
+"""Of each source, the rows and tensors that it was last matched with, and the match."""
+
+
 def match(source: Any, model: Any) -> Match | None:
-    """Match the rows of a source of weights and of a model.
+    """Match the rows of a source of weights and of a model; a second model of the same rows and tensors is not anew.
 
     Attention is the same where its kind, its place and all of its tensors' names and shapes are; a state dict tells no
     more than the last.
@@ -60,6 +68,14 @@ def match(source: Any, model: Any) -> Match | None:
     Raises:
         UserError: If a state dict is of another model, whatever its attention.
     """
+    asked = (copy.deepcopy(rows_of(model)), {key: value.shape for key, value in model.state_dict().items()})
+    known = _latest.get(source)
+    if known is None or known[0] != asked:
+        _latest[source] = known = (asked, _match(source, model))
+    return known[1]
+
+
+def _match(source: Any, model: Any) -> Match | None:
     rows = rows_of(source), rows_of(model)
     bare = isinstance(source, StateDict)
     if not rows[1] or not (rows[0] or bare):
