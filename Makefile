@@ -22,7 +22,7 @@ test-upstream: $(INSTALLED)  ## Ultralytics' own tests with and without the laye
 	$(BIN)/python -m pytest -n 2 tests/upstream
 
 yamls: $(INSTALLED)  ## write model_yamls/ anew
-	$(BIN)/python -m yolo_attn.engine.packaged
+	$(BIN)/python -m tools.model_yamls
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .

@@ -34,8 +34,8 @@ def listing(folder):
 
 
 def script(name, *arguments, cwd, timeout=300):
-    """Run one of the scripts in a process of its own, as a user does."""
-    command = [sys.executable, ROOT / "scripts" / name, *map(str, arguments)]
+    """Run a script of the repository in a process of its own, as a user does."""
+    command = [sys.executable, ROOT / name, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 

@@ -47,8 +47,8 @@ ADDED = {
     "export": "--imgsz 64",
     "compare": "--epochs 1 --imgsz 64 --batch 8 --device cpu",
     "attention-maps": "--pictures 1 --limit 4 --device cpu",
-    "measure_transfer.py stock": "--epochs 1 --imgsz 64 --seeds 0",
-    "bench_generate.py": "--images 40 --boxes 120 --val-images 8 --val-boxes 20 --categories 5 --pictures 4",
+    "benchmarks/transfer.py stock": "--epochs 1 --imgsz 64 --seeds 0",
+    "generate.py": "--images 40 --boxes 120 --val-images 8 --val-boxes 20 --categories 5 --pictures 4",
 }
 """What is added to a command before it runs."""
 
@@ -62,9 +62,9 @@ NOT_RUN = {
     r".* --device 0": "needs a GPU",
     r"torchrun ": "needs GPUs; with gloo in tests/engine/test_distributed.py",
     r"python -m tools\.versions": "hours, and installs releases; three of them in tests/tools/test_versions.py",
-    r"python scripts/bench_data\.py": "an hour; with --smoke in tests/test_bench_data.py",
-    r"python scripts/bench_layers\.py": "an hour; with --smoke in tests/test_bench_layers.py",
-    r"python scripts/measure_transfer\.py identity": "25 trainings by the code that `stock` runs",
+    r"python benchmarks/data\.py": "an hour; with --smoke in tests/benchmarks/test_data_cost.py",
+    r"python benchmarks/layers\.py": "an hour; with --smoke in tests/benchmarks/test_layer_speed.py",
+    r"python benchmarks/transfer\.py identity": "25 trainings by the code that `stock` runs",
     r".* --output runs/study": "the command of docs/compare.md with other numbers",
     r".* runs/study/": "needs the study's trainings",
     r"yolo-attn compare .*--layers SimAM,NAM,GAM --data": "the command of docs/compare.md with fewer layers",
@@ -131,7 +131,7 @@ EVERY = [(page, command) for page in PAGES for command in commands(page)]
 
 def test_commands_are_found():
     assert len(commands(ROOT / "README.md")) >= 16
-    assert "python scripts/measure_transfer.py plot --out measured" in commands(ROOT / "docs/pretrained.md")
+    assert "python benchmarks/transfer.py plot --out measured" in commands(ROOT / "docs/pretrained.md")
     assert any("--master-port 29500 scripts" in " ".join(c.split()) for c in commands(ROOT / "docs/multi-gpu.md"))
 
 

@@ -35,7 +35,7 @@ ENDS = {
     "editing/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
     "editing/text _shared while": "each node is gone through twice at most",
     "editing/text _span while": "a text in which a node holds itself has an alias, and is refused",
-    "engine/packaged base_text read_text": "at the end of a file of this package's, or of Ultralytics'",
+    "tools/model_yamls base_text read_text": "at the end of a file of this package's, or of Ultralytics'",
     "engine/run_files RunFiles.resume_training read_text": FILLED,
     "engine/run_files RunFiles.save_metrics read_text": FILLED,
     "plugin/foreign missing_class while": "each turn goes to an error that it has not met yet",

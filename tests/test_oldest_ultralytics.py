@@ -10,7 +10,7 @@ from support import OLDEST, QUICK, ROOT, pycocotools_scores, run_python, run_wor
 
 def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 3, *QUICK]
-    result = script("train_det.py", *arguments, "val=False", cwd=tmp_path)
+    result = script("scripts/train_det.py", *arguments, "val=False", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"Ultralytics {OLDEST}" in result.stdout + result.stderr
     assert "attention, 8 pictures of val: row 22 GAM " in result.stdout + result.stderr
@@ -22,7 +22,7 @@ def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     assert (run / "results.png").exists()
 
     result = script(
-        "val_det.py", "--weights", run / "weights/best.pt", "--split", "train", "--device", "cpu", cwd=tmp_path
+        "scripts/val_det.py", "--weights", run / "weights/best.pt", "--split", "train", "--device", "cpu", cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
     metrics = json.loads((tmp_path / "runs/detect/val/metrics.json").read_text())
@@ -34,11 +34,13 @@ def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
 
     for fmt in ("safetensors", "torchscript"):  # its ONNX export asks current PyTorch for a package more
         more = ["--format", fmt, "--imgsz", "64"]
-        result = script("export_det.py", "--weights", run / "weights/best.pt", *more, cwd=tmp_path)
+        result = script("scripts/export_det.py", "--weights", run / "weights/best.pt", *more, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         assert "largest difference" in result.stdout + result.stderr
     tensors = ["--weights", run / "weights/best.safetensors", "--data", small_coco, "--name", "safe"]
-    result = script("val_det.py", *tensors, "--split", "train", "--device", "cpu", "--imgsz", "64", cwd=tmp_path)
+    result = script(
+        "scripts/val_det.py", *tensors, "--split", "train", "--device", "cpu", "--imgsz", "64", cwd=tmp_path
+    )
     assert result.returncode == 0, result.stderr
     safe = json.loads((tmp_path / "runs/detect/safe/metrics.json").read_text())
     assert [safe[m] for m in list(metrics)[:12]] == [metrics[m] for m in list(metrics)[:12]]

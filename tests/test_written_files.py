@@ -64,7 +64,7 @@ TOUCHED = {
     "engine/export _put replace": "the file that is exported to, or the folder of an earlier export",
     "engine/export _save_script write_bytes": SCRATCH,
     "engine/export export scratch_folder": SCRATCH,
-    "engine/packaged main write_text": "the package's own model YAMLs, for developers",
+    "tools/model_yamls main write_text": "the package's own model YAMLs, for developers",
     "engine/run_files RunFiles._undo_folder clear": "a run's files in the folder that this training made",
     "engine/run_files RunFiles._undo_folder remove_empty": EMPTY,
     "engine/run_files RunFiles.check_resume remove_temporaries": "our names in the run folder and its weights/",

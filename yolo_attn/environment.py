@@ -5,6 +5,12 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+CACHE_VARIABLE = "YOLO_ATTN_CACHE"
+"""Names the folder of what is kept from one run to the next."""
+
+OUTSIDE_VARIABLE = "YOLO_ATTN_ALLOW_OUTSIDE"
+"""Set to 1, it lets file names lead out of their image folder."""
+
 
 @contextlib.contextmanager
 def environment(variables: Mapping[str, str | None]) -> Iterator[None]:

@@ -12,7 +12,7 @@ def trained(small_coco, tmp_path_factory):
     home = tmp_path_factory.mktemp("trained")
     before = listing(small_coco)
     arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 2, "--name", "gam", *QUICK]
-    result = script("train_det.py", *arguments, "lr0=0.01", "optimizer=SGD", cwd=home)
+    result = script("scripts/train_det.py", *arguments, "lr0=0.01", "optimizer=SGD", cwd=home)
     assert result.returncode == 0, result.stderr
     return Run(home / "runs" / "detect" / "gam", result.stdout + result.stderr, small_coco, before)
 

@@ -12,7 +12,7 @@ from yolo_attn.model.names import MODEL_YAMLS
 @pytest.mark.parametrize("model", ["resnet50-nam", "mobilenetv2-simam"])
 def test_detectors_train(model, small_coco, tmp_path):
     arguments = ["--cfg", f"{model}.yaml", "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]
-    result = script("train_det.py", *arguments, cwd=tmp_path)
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "no model scale" not in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
@@ -29,6 +29,6 @@ def test_classifiers_train_by_the_command_of_their_header(tmp_path):
     command = (MODEL_YAMLS / "resnet50-cls-simam.yaml").read_text().splitlines()[1]
     arguments = re.fullmatch(r"# python scripts/train_det.py (.*)", command)[1].split()
     quick = ["--epochs", 1, "--imgsz", 32, "--batch", 4, "--device", "cpu", "plots=False"]
-    result = script("train_det.py", *arguments, *quick, cwd=tmp_path)
+    result = script("scripts/train_det.py", *arguments, *quick, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "runs/classify/train/weights/best.pt").exists()

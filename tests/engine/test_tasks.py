@@ -55,7 +55,7 @@ def train_and_validate(task, data, tmp_path, *more):
     """Two epochs by the script, then a validation of the checkpoint by the script in a fresh process."""
     before = listing(data)
     arguments = ["--cfg", model_yaml(tmp_path, task), "--task", task, "--data", data, "--epochs", 2, *QUICK, *more]
-    result = script("train_det.py", *arguments, cwd=tmp_path)
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "attention, 8 pictures of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
     run = tmp_path / "runs" / task / "train"
@@ -63,7 +63,9 @@ def train_and_validate(task, data, tmp_path, *more):
     assert len(lines) == 3
     assert len({line.count(",") for line in lines}) == 1
     assert (run / "results.png").exists()
-    again = script("val_det.py", "--weights", run / "weights/best.pt", "--device", "cpu", "conf=0.0001", cwd=tmp_path)
+    again = script(
+        "scripts/val_det.py", "--weights", run / "weights/best.pt", "--device", "cpu", "conf=0.0001", cwd=tmp_path
+    )
     assert again.returncode == 0, again.stderr
     assert listing(data) == before
     return run, tmp_path / "runs" / task / "val", lines[0]
@@ -112,7 +114,7 @@ def test_oriented_boxes(tmp_path):
     file = tmp_path / "data.yaml"
     file.write_text(yaml.safe_dump({"path": str(data), "train": "images/train", "val": "images/val", "names": ["a"]}))
     arguments = ["--cfg", model_yaml(tmp_path, "obb"), "--data", file, "--epochs", 1, *QUICK]
-    result = script("train_det.py", *arguments, cwd=tmp_path)
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Ultralytics mAP50-95(B)" in result.stdout + result.stderr
     assert "attention, 8 pictures of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
@@ -167,7 +169,7 @@ def test_rtdetr(small_coco, tmp_path):
     file = tmp_path / "rtdetr.yaml"
     file.write_text(RTDETR)
     arguments = ["--cfg", file, "--data", small_coco, "--epochs", 2, *QUICK]
-    result = script("train_det.py", *arguments, cwd=tmp_path)
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "attention, 8 pictures of val: row 1 HGBlock_SimAM " in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
@@ -213,7 +215,7 @@ def test_real_pictures_with_polygons(task, shared_data, tmp_path):
         "conf=1e-6",
     ]
     before = listing(data)
-    result = script("train_det.py", *arguments, cwd=tmp_path, timeout=900)
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path, timeout=900)
     assert result.returncode == 0, result.stderr
     run = tmp_path / "runs" / task / "train"
     metrics = json.loads((run / "metrics.json").read_text())

@@ -364,7 +364,7 @@ def test_stopped_run_leaves_no_picture(checkpoint, source, tmp_path, monkeypatch
 
 def test_script(checkpoint, source, tmp_path):
     arguments = ["--weights", checkpoint, "--source", source, "--pictures", "1", "--device", "cpu"]
-    result = script("attention_maps.py", *arguments, cwd=tmp_path)
+    result = script("scripts/attention_maps.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "runs/attention-maps/index.html").exists()
     assert [f.name for f in tmp_path.glob("runs/*")] == ["attention-maps"]

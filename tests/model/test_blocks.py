@@ -10,7 +10,8 @@ from ultralytics.nn import tasks
 
 from yolo_attn import layers
 from yolo_attn.layers import GAM, NAM, SimAM
-from yolo_attn.model.blocks import UNITS, AttendedConv
+from yolo_attn.layers.attended import AttendedConv
+from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.rows import RowError
 
 LAYERS = {"SimAM": SimAM, "NAM": NAM, "GAM": GAM}

@@ -14,7 +14,8 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.layers import NAM
-from yolo_attn.model.blocks import END, LAST_SPATIAL, UNITS, WHERE, AttendedConv, _is_a, place_attention
+from yolo_attn.layers.attended import AttendedConv
+from yolo_attn.model.blocks import END, LAST_SPATIAL, UNITS, WHERE, _is_a, place_attention
 from yolo_attn.model.rows import RowError
 
 TEXT = (ROOT / "docs/blocks.md").read_text()

@@ -19,13 +19,13 @@ from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml as ul_file
 from ultralytics.utils.torch_utils import get_num_params
 
+from tools.model_yamls import figures as figures_line
+from tools.model_yamls import packaged, render
 from yolo_attn import layers
-from yolo_attn.engine.packaged import figures as figures_line
-from yolo_attn.engine.packaged import packaged, render
 from yolo_attn.engine.preflight.checks import check_cfg, check_model
 from yolo_attn.engine.tasks import task_of
 from yolo_attn.layers import GAM, NAM, SimAM
-from yolo_attn.model.blocks import AttendedConv
+from yolo_attn.layers.attended import AttendedConv
 from yolo_attn.model.names import MODEL_YAMLS, find_model_yaml
 
 LAYERS = {name.lower(): getattr(layers, name) for name in layers.__all__}

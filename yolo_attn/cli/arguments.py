@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from yolo_attn.coco import CACHE_VARIABLE, OUTSIDE_VARIABLE
-from yolo_attn.environment import environment
+from yolo_attn.environment import CACHE_VARIABLE, OUTSIDE_VARIABLE, environment
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_plain_file, check_writable, expanded
 

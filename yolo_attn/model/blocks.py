@@ -9,7 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
+
+from yolo_attn.layers.attended import AttendedConv, attend
 
 HOOK_ID = -1
 """Key of our hook. PyTorch counts its own from 0 in each process, and would give a key of another process again."""
@@ -56,31 +58,6 @@ LAST_SPATIAL: dict[str, Callable[[Any], tuple[nn.Module, str]]] = {
     "InvertedResidual": lambda unit: (unit.conv, str(len(unit.conv) - 3)),  # depthwise; then come pointwise and norm
 }
 """Owner and name of a unit's last spatial convolution with a batch norm of its own; other kinds have none."""
-
-
-class AttendedConv(nn.Module):
-    """A convolution with attention between it and its batch norm: act(BN(attention(conv(x)))).
-
-    Takes over the parts of an Ultralytics `Conv` under their own names. It is none itself, so that fusing does not fold
-    the batch norm over the attention.
-
-    Args:
-        conv: The module whose parts it takes.
-        attention: Layer for the convolution's output channels.
-    """
-
-    def __init__(self, conv: Any, attention: nn.Module) -> None:
-        super().__init__()
-        self.conv, self.attention, self.bn, self.act = conv.conv, attention, conv.bn, conv.act
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve, attend, normalise, activate."""
-        return self.act(self.bn(self.attention(self.conv(x))))
-
-
-def attend(module: Any, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-    """Forward hook of a module that got attention on its output."""
-    return module.attention(output)
 
 
 def place_attention(block: Any, name: str, where: str, build: Callable[[int], nn.Module], channels: int) -> None:

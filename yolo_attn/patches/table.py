@@ -33,7 +33,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
-from yolo_attn.model.blocks import AttendedConv, attend
+from yolo_attn.layers.attended import AttendedConv, attend
 from yolo_attn.model.limits import watch_building
 from yolo_attn.model.names import yaml_model_load
 from yolo_attn.model.parser import SUPPORTED, parse_model

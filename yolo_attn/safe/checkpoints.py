@@ -11,9 +11,9 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from yolo_attn.errors import UserError
 from yolo_attn.safe.archive import SavedFile
 from yolo_attn.safe.build import Described, MismatchError, build
+from yolo_attn.safe.foreign import origin_of
 from yolo_attn.safe.models import FEW, Module, module, modules_below, plain, plain_or, tensors_of
 from yolo_attn.safe.records import Record
-from yolo_attn.weights.foreign import origin_of
 
 CHANGING = {"training", "inplace", "type", "np", "p"}
 """Attributes of modules that say nothing of what a model computes; `p` is a dropout's, which trainers set."""

@@ -4,7 +4,7 @@ import pytest
 from hostile import BASE, OUTSIDE, pictures, read, told_of
 from support import save_noise
 
-from yolo_attn.coco import OUTSIDE_VARIABLE
+from yolo_attn.environment import OUTSIDE_VARIABLE
 from yolo_attn.errors import UserError
 
 OTHERWISE = {"picture found under another spelling of its file_name": 1}

@@ -41,7 +41,9 @@ def run(*arguments):
 
 def test_onnx_file_of_the_script_runs_without_this_package(weights):
     before = listing(weights.parent)
-    result = script("export_det.py", "--weights", weights, "--format", "onnx", "--imgsz", 96, cwd=weights.parent)
+    result = script(
+        "scripts/export_det.py", "--weights", weights, "--format", "onnx", "--imgsz", 96, cwd=weights.parent
+    )
     assert result.returncode == 0, result.stderr
     output = result.stdout + result.stderr
     assert re.search(rf"exported +{weights.parent}/best\.onnx\n", output)

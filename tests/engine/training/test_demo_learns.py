@@ -8,7 +8,7 @@ from support import script
 
 @pytest.mark.slow
 def test_demo_is_learnt(tmp_path):
-    result = script("train_det.py", "--cfg", "yolov8n-gam.yaml", "--device", "cpu", cwd=tmp_path, timeout=900)
+    result = script("scripts/train_det.py", "--cfg", "yolov8n-gam.yaml", "--device", "cpu", cwd=tmp_path, timeout=900)
     assert result.returncode == 0, result.stderr
     run = tmp_path / "runs/detect/train"
     header, first, *_ = (line.split(",") for line in (run / "results.csv").read_text().splitlines())

@@ -116,7 +116,7 @@ def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     run = tmp_path / "runs" / "detect" / "cut"
     before = (run / "results.csv").read_text().splitlines()
     assert len(before) == epoch  # the header, and no row of the epoch that was cut
-    result = script("train_det.py", "--resume", run / "weights" / "last.pt", cwd=tmp_path)
+    result = script("scripts/train_det.py", "--resume", run / "weights" / "last.pt", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (run / "results.csv").read_text().splitlines()[: len(before)] == before
     assert [row["epoch"] for row in results_rows(run)] == [1, 2, 3, 4, 5, 6]
@@ -124,7 +124,7 @@ def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     assert all("metrics/COCO_AP" in row for row in results_rows(run))
     assert json.loads((run / "metrics.json").read_text())["evaluator"].startswith("hotcoco")
     assert [f.name for f in run.parent.iterdir()] == ["cut"]
-    finished = script("train_det.py", "--resume", cwd=tmp_path)
+    finished = script("scripts/train_det.py", "--resume", cwd=tmp_path)
     assert finished.returncode == 2
     assert "is finished, there is nothing to go on with" in finished.stderr
 
@@ -140,7 +140,7 @@ def test_killed_training_of_a_model_without_a_file_goes_on_from_another_folder(b
     assert len(rows) == 4
     assert all(row[1][0]["gain"] > 1 for row in rows)
     elsewhere.mkdir()
-    result = script("train_det.py", "--resume", run / "weights/last.pt", cwd=elsewhere)
+    result = script("scripts/train_det.py", "--resume", run / "weights/last.pt", cwd=elsewhere)
     assert result.returncode == 0, result.stderr
     assert list(elsewhere.iterdir()) == []
     assert [row["epoch"] for row in results_rows(run)] == [1, 2, 3, 4]
@@ -310,7 +310,7 @@ def test_txt_labels_of_an_ordinary_data_yaml(tmp_path):
         yaml.safe_dump({"path": str(data.parent), "train": "images/train", "val": "images/val", "names": ["a"]})
     )
     arguments = ["--cfg", "yolov8n-simam.yaml", "--data", data, "--epochs", 1, *QUICK]
-    result = script("train_det.py", *arguments, cwd=tmp_path)
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Ultralytics mAP50-95" in result.stdout + result.stderr
     assert "attention, 4 pictures of val: row 22 SimAM " in result.stdout + result.stderr

@@ -18,11 +18,11 @@ from PIL import Image
 from ultralytics.utils import NUM_THREADS, patches
 from ultralytics.utils.patches import imread
 
-from yolo_attn.coco import OUTSIDE_VARIABLE
 from yolo_attn.coco.reading import cache
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.strings import Strings
+from yolo_attn.environment import OUTSIDE_VARIABLE
 from yolo_attn.errors import one_line
 
 EXIF_ORIENTATION = 0x0112

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from ultralytics.utils import LOGGER
 
-from yolo_attn.coco import CACHE_VARIABLE
+from yolo_attn.environment import CACHE_VARIABLE
 from yolo_attn.files import TEMPORARY, expanded, write_bytes
 from yolo_attn.reading import chunks
 

@@ -23,9 +23,9 @@ from yolo_attn.files import check_plain_file
 from yolo_attn.model.names import MODEL_YAMLS
 from yolo_attn.model.registry import LAYERS, is_importable
 from yolo_attn.model.untrusted import check_yaml
+from yolo_attn.safe.foreign import missing_class, origin_of
 from yolo_attn.safe.safetensors_file import SUFFIX
 from yolo_attn.weights.checkpoint_files import StateDict, check_suffix, load_inert
-from yolo_attn.weights.foreign import missing_class, origin_of
 from yolo_attn.weights.transfer import check_same, transfer_of
 
 EXPORTED = {suffix for suffix in export_formats()["Suffix"] if suffix.startswith(".") and suffix != ".pt"}

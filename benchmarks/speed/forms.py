@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.naive import naive
-from bench.timing import Form, Forms
+from speed.naive import naive
+from speed.timing import Form, Forms
 from yolo_attn.kernels import simam
 from yolo_attn.kernels.choice import has_triton
 from yolo_attn.layers import GAM, NAM, SimAM

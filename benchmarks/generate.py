@@ -1,6 +1,6 @@
 """Draw a COCO-format data set of any size, the same for a seed, to measure on.
 
-    python scripts/bench_generate.py path/to/folder --images 118287 --boxes 860001
+    python benchmarks/generate.py path/to/folder --images 118287 --boxes 860001
 
 FOLDER/coco has annotations/ and pictures as COCO 2017 has them, of the size of COCO's own where nothing else is asked;
 FOLDER/txt has the same as Ultralytics' data YAML and txt labels, crowds left out. A few hundred distinct pictures of

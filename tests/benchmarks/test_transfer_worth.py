@@ -27,23 +27,23 @@ def measured(folder):
 
 @pytest.mark.parametrize("start", STARTS[2:])
 def test_a_start_is_validated_and_trained(start, base, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["measure_transfer.py", "stock", *base])
-    import measure_transfer
+    monkeypatch.setattr(sys, "argv", ["benchmarks/transfer.py", "stock", *base])
+    import transfer
 
-    monkeypatch.setattr(measure_transfer, "starts", lambda *_: [measure_transfer.Start(*start, "0")])
-    measure_transfer.main()
+    monkeypatch.setattr(transfer, "starts", lambda *_: [transfer.Start(*start, "0")])
+    transfer.main()
     assert measured(tmp_path) == [(*start, "0"), (*start, "1")]
 
 
 @pytest.mark.slow
 def test_both_transfers_are_measured_once_and_drawn(base, tmp_path):
     for _ in range(2):
-        result = script("measure_transfer.py", "stock", *base, "--out", "measured", cwd=tmp_path)
+        result = script("benchmarks/transfer.py", "stock", *base, "--out", "measured", cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         assert measured(tmp_path) == [(*start, epoch) for start in STARTS for epoch in ("0", "1")]
-    result = script("measure_transfer.py", "plot", "--out", "measured", cwd=tmp_path)
+    result = script("benchmarks/transfer.py", "plot", "--out", "measured", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "| GAM | neck | stock | no | 0 |" in result.stdout
     assert {f.name for f in (tmp_path / "measured").glob("*.png")} == {"identity-init.png", "transfer.png"}

@@ -1,8 +1,8 @@
 """What identity-init and the transfer of weights are worth: fine-tuning of a trained yolov8n with attention in it.
 
-    python scripts/measure_transfer.py identity --weights base.pt --data path/to/bccd --out measured
-    python scripts/measure_transfer.py stock --weights base.pt --data path/to/bccd --out measured
-    python scripts/measure_transfer.py plot --out measured
+    python benchmarks/transfer.py identity --weights base.pt --data path/to/bccd --out measured
+    python benchmarks/transfer.py stock --weights base.pt --data path/to/bccd --out measured
+    python benchmarks/transfer.py plot --out measured
 
 `identity` trains each layer at each place, with and without identity-init; `stock` trains yolov8n-gam after our
 transfer and after Ultralytics' own. Each finished run is appended to OUT/transfer.csv; the same command goes on after a

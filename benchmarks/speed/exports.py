@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from ultralytics import YOLO
 
-from bench.models import MODELS, NAIVE, attended
-from bench.timing import CallClock, Form, Forms, compared, interleaved
+from speed.models import MODELS, NAIVE, attended
+from speed.timing import CallClock, Form, Forms, compared, interleaved
 from yolo_attn.engine.export.exporter import export
 
 

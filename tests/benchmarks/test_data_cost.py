@@ -10,7 +10,7 @@ MEASURES = {"index", "dataset", "workers", "throughput", "growth", "evaluation"}
 
 
 def test_every_measure_gives_its_rows(tmp_path):
-    command = [sys.executable, ROOT / "scripts/bench_data.py", "--smoke", "--out", tmp_path / "data.json"]
+    command = [sys.executable, ROOT / "benchmarks/data.py", "--smoke", "--out", tmp_path / "data.json"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "data.json").read_text())
@@ -23,7 +23,7 @@ def test_every_measure_gives_its_rows(tmp_path):
 
 
 def test_folder_without_data(tmp_path):
-    command = [sys.executable, ROOT / "scripts/bench_data.py", tmp_path]
+    command = [sys.executable, ROOT / "benchmarks/data.py", tmp_path]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
-    assert "expected one that scripts/bench_generate.py wrote" in result.stderr
+    assert "expected one that benchmarks/generate.py wrote" in result.stderr

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bench.forms import Pass, check, convolutions, layer_forms
-from bench.memory import peak, saved
-from bench.timing import CallClock, CudaClock, Form, Forms, compared, interleaved, ratio, spread, told
+from speed.forms import Pass, check, convolutions, layer_forms
+from speed.memory import peak, saved
+from speed.timing import CallClock, CudaClock, Form, Forms, compared, interleaved, ratio, spread, told
 from yolo_attn.layers import GAM, NAM, SimAM
 
 LAYERS: dict[str, Callable[[int], SimAM | NAM | GAM]] = {"SimAM": SimAM, "NAM": NAM, "GAM": GAM}

@@ -1,9 +1,9 @@
 """How fast the layers are: each form of them, whole models, exported models.
 
-    python scripts/bench_layers.py --out measured
-    python scripts/bench_layers.py --sections layers --rounds 15
-    python scripts/bench_layers.py --show measured/performance.json
-    python scripts/bench_layers.py --smoke
+    python benchmarks/layers.py --out measured
+    python benchmarks/layers.py --sections layers --rounds 15
+    python benchmarks/layers.py --show measured/performance.json
+    python benchmarks/layers.py --smoke
 
 layers    SimAM, NAM and GAM as papers and blogs write them, and ours: the formula, the fast form, fused, compiled
 models    pictures a second of a training step and of fused inference of YOLOv8, plain and with each attention
@@ -30,9 +30,9 @@ from typing import Any
 os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false")
 
 import torch
-from bench import exports, layers, models, report
-from bench.timing import steady, told
-from bench_machine import machine
+from machine import machine
+from speed import exports, layers, models, report
+from speed.timing import steady, told
 
 from yolo_attn.files import write_text
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 
-from bench.naive import with_naive
-from bench.timing import CallClock, Form, Forms, compared, interleaved, spread
+from speed.naive import with_naive
+from speed.timing import CallClock, Form, Forms, compared, interleaved, spread
 from yolo_attn.kernels.choice import has_triton  # whose package makes the names of the attended models known
 
 MODELS = {"none": "yolov8{}.yaml"} | {

@@ -20,7 +20,7 @@ import torch
 from yolo_attn.kernels import nam, simam
 script = sys.argv[1]
 sys.path.insert(0, script.rpartition("/")[0])
-import bench.naive
+import speed.naive
 
 def zeros(x, e_lambda, gain):
     return torch.zeros_like(x), x.mean((2, 3), True), x.mean((2, 3), True)
@@ -31,7 +31,7 @@ def doubled(*args, parts=nam._parts):
 def failing(self, x):
     raise RuntimeError("out of memory\\nand a long story")
 
-simam.forward, nam._parts, bench.naive.NaiveGAM.forward = zeros, doubled, failing
+simam.forward, nam._parts, speed.naive.NaiveGAM.forward = zeros, doubled, failing
 del sys.argv[0]
 runpy.run_path(script, run_name="__main__")
 """
@@ -43,7 +43,7 @@ def call(cwd, *arguments):
 
 
 def run(cwd, *arguments):
-    result = call(cwd, ROOT / "scripts/bench_layers.py", *arguments)
+    result = call(cwd, ROOT / "benchmarks/layers.py", *arguments)
     assert "Traceback" not in result.stderr, result.stderr
     return result
 
@@ -86,7 +86,7 @@ def test_every_form_gives_its_rows(measured):
 def test_what_fails_is_left_out_and_told(tmp_path):
     """SimAM's output and NAM's gradients are wrong, and naive GAM raises."""
     (tmp_path / "broken.py").write_text(BROKEN)
-    script = ROOT / "scripts/bench_layers.py"
+    script = ROOT / "benchmarks/layers.py"
     result = call(tmp_path, "broken.py", script, "--smoke", "--sections", "layers", "--out", tmp_path)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr, result.stderr
@@ -134,7 +134,7 @@ def test_time_that_is_up(tmp_path):
 
 def test_cases_that_are_missing_leave_their_places_in_the_plot_empty(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(ROOT / "scripts")
-    from bench import report
+    from speed import report
 
     shown = []
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *_, **__: shown.append(figure))

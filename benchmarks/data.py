@@ -1,9 +1,9 @@
 """What the package's data path costs: time and memory, beside Ultralytics' own txt labels and pycocotools.
 
-    python scripts/bench_generate.py path/to/folder
-    python scripts/bench_data.py path/to/folder --out measured/data.json
-    python scripts/bench_data.py path/to/folder --measures index evaluation --repeats 5
-    python scripts/bench_data.py --smoke
+    python benchmarks/generate.py path/to/folder
+    python benchmarks/data.py path/to/folder --out measured/data.json
+    python benchmarks/data.py path/to/folder --measures index evaluation --repeats 5
+    python benchmarks/data.py --smoke
 
 index       `read_index` with an empty cache ("first") and with the one that it left ("second")
 dataset     `describe` (train and val), `look_through` and `build_dataset`, and Ultralytics' dataset of txt labels
@@ -31,11 +31,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import bench_probes as probes
 import numpy as np
-from bench_generate import Split, generate, write_json
-from bench_machine import machine
-from bench_probes import MB, START_METHOD, TRAIN, Cost
+import probes
+from generate import Split, generate, write_json
+from machine import machine
+from probes import MB, START_METHOD, TRAIN, Cost
 
 PACKAGES = ("torch", "ultralytics", "numpy", "msgspec", "hotcoco", "pycocotools")
 LARGE = 30_000_000
@@ -189,7 +189,7 @@ def _size(folder: Path) -> float:
 def main() -> None:
     """Read the arguments, measure, print each row when it is there, write them all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="what scripts/bench_generate.py wrote")
+    parser.add_argument("folder", type=Path, nargs="?", help="what benchmarks/generate.py wrote")
     parser.add_argument("--measures", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: all")
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--repeats", type=int, default=3, help="of index, dataset, growth, evaluation; default: 3")
@@ -210,7 +210,7 @@ def main() -> None:
             sizes = {"categories": 5, "pictures": 12}
             bench.fresh(generate, bench.folder, Split("train", 400, 2000, **sizes), Split("val", 20, 100, **sizes))
         elif not args.folder or not (args.folder / "splits.json").is_file():
-            parser.error("folder: expected one that scripts/bench_generate.py wrote")
+            parser.error("folder: expected one that benchmarks/generate.py wrote")
         bench.forget()
         report = {
             **machine(PACKAGES),

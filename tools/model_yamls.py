@@ -1,4 +1,4 @@
-"""The packaged model YAMLs, written by `python -m yolo_attn.engine.packaged`: bases, with attention put in as users do.
+"""The packaged model YAMLs, written by `python -m tools.model_yamls`: bases, with attention put in as users do.
 
 The rows of a base are Ultralytics' data, or those of our own `resnet50.yaml` and `mobilenetv2.yaml`, in our layout.
 """

@@ -1,4 +1,4 @@
-"""What `bench_data.py` measures, each function in a process of its own.
+"""What `benchmarks/data.py` measures, each function in a process of its own.
 
 The package is imported inside the functions, before their time starts: a process's peak memory begins with that of the
 process that started it, which for this reason imports nothing large.
