@@ -1,5 +1,6 @@
 """What is wrapped in Ultralytics: all or nothing, once, and undone as a whole."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import ultralytics.engine.model
-from support import run_python
+from support import ROOT, run_python
 from torch import nn
 from ultralytics.nn import tasks
 
@@ -385,3 +386,29 @@ assert [hasattr(vars(model.Model)[name], "__wrapped__") for name in ("train", "v
 """
     result = run_python(code, tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def temporary_changes():
+    """What modules give to `replaced` and `filtered`, and what of others' they set without these."""
+    for file in (ROOT / "yolo_attn").rglob("*.py"):
+        module = file.relative_to(ROOT / "yolo_attn").with_suffix("").as_posix().replace("/", ".")
+        tree = ast.parse(file.read_text())
+        foreign = {alias.asname or alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+        for node in ast.walk(tree):
+            called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+            if called == "replaced" and ast.unparse(node.args[0]) != "self":
+                owner = ast.unparse(node.args[0]).rpartition(".")[2]
+                yield from (f"{owner}.{keyword.arg or '*'} in {module}" for keyword in node.keywords)
+            elif called == "filtered":
+                yield f"{ast.unparse(node.args[0])}.filter in {module}"
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".addFilter"):
+                yield f"addFilter in {module}"
+            elif isinstance(node, ast.Assign):
+                targets = [target for target in node.targets if isinstance(target, ast.Attribute)]
+                yield from (f"{ast.unparse(t)} in {module}" for t in targets if ast.unparse(t.value) in foreign)
+
+
+def test_the_table_lists_every_temporary_change():
+    own = "addFilter in environment"
+    found = sorted(set(temporary_changes()) - {own})
+    assert found == sorted(f"{change.owner} in {change.by}" for change in patches.TEMPORARY)

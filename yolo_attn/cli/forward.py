@@ -5,6 +5,7 @@ from pathlib import Path
 from traceback import walk_tb
 
 from yolo_attn.coco.dataset.paths import is_there
+from yolo_attn.environment import filtered
 from yolo_attn.errors import UserError
 from yolo_attn.files import FULL, check_plain_file
 from yolo_attn.reading import read_yaml
@@ -28,15 +29,16 @@ def forward(arguments: list[str]) -> None:
 
     from yolo_attn.engine.preflight.checks import one_line
 
+    asked = bool({"help", "-h", "--help"} & set(arguments))
+
     def keeps(record: logging.LogRecord) -> bool:
-        return record.msg != cfg.CLI_HELP_MSG  # a screen of help would hide the one line that says what is wrong
+        return asked or record.msg != cfg.CLI_HELP_MSG  # which would hide the one line that says what is wrong
 
     before = ARGV[:]
     ARGV[:] = ["yolo", *arguments]  # the list that was sys.argv when Ultralytics was imported
-    if not {"help", "-h", "--help"} & set(arguments):
-        LOGGER.addFilter(keeps)
     try:
-        cfg.entrypoint()
+        with filtered(LOGGER, keeps):
+            cfg.entrypoint()
     except UserError:
         raise
     except Exception as error:  # whatever Ultralytics raises for a wrong argument, file or setting
@@ -45,7 +47,6 @@ def forward(arguments: list[str]) -> None:
         raise UserError(one_line(error)) from error
     finally:
         ARGV[:] = before
-        LOGGER.removeFilter(keeps)
 
 
 def _check_files(arguments: list[str]) -> None:

@@ -17,6 +17,7 @@ from yolo_attn.layers.common import AttentionLayer
 from yolo_attn.model.blocks import ATTRIBUTE
 from yolo_attn.model.registry import LAYERS
 from yolo_attn.model.run_rows import run_rows
+from yolo_attn.yaml_edit.row_names import RowName
 
 TOO_SMALL = 16
 """An x under this many times its dtype's smallest normal number tells no gate: out is rounded more coarsely there."""
@@ -38,7 +39,8 @@ def label_of(model: Any, name: str) -> str:
     row = model.model[int(index)]
     block = row[0] if type(row) is nn.Sequential else row
     layer = model.get_submodule(name)
-    kind = type(layer).__name__ if isinstance(block, type(layer)) else f"{type(block).__name__}_{type(layer).__name__}"
+    kind = type(layer).__name__
+    kind = kind if isinstance(block, type(layer)) else str(RowName(type(block).__name__, kind))
     return " ".join([f"row {index}", kind, ".".join(part for part in inner if part != ATTRIBUTE)]).strip()
 
 

@@ -6,7 +6,8 @@ from torch import nn
 
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.registry import LAYERS, hint
-from yolo_attn.model.rows import RowError, is_row, place_of
+from yolo_attn.model.rows import RowError, is_earlier, is_row, place_of
+from yolo_attn.yaml_edit.row_names import RowName
 
 
 def explained(error: Exception, model: dict[str, Any], index: int | None, known: set[str]) -> RowError | None:
@@ -32,10 +33,10 @@ def explained(error: Exception, model: dict[str, Any], index: int | None, known:
         return RowError(f"{place}: {name} takes no anchors in Ultralytics; yolo-attn migrate takes them out of the row")
     if not isinstance(error, (KeyError, AttributeError)) or name in known or _is_torchs(name):
         return None
-    start, _, end = name.partition("_")
-    if end in LAYERS and start in known:
-        return RowError(f"{place}: {start} has no attention variant; blocks that have are {', '.join(UNITS)}")
-    variants = [f"{block}_{layer}" for block in UNITS for layer in LAYERS]
+    block, layer = RowName.of(name)
+    if layer in LAYERS and block in known:
+        return RowError(f"{place}: {block} has no attention variant; blocks that have are {', '.join(UNITS)}")
+    variants = [str(RowName(block, layer)) for block in UNITS for layer in LAYERS]
     return RowError(
         f"{place}: unknown layer {name!r}; {hint(name, [*LAYERS, *variants, *known])} (for a layer of your own "
         "import its module, --import MODULE)"
@@ -47,7 +48,7 @@ def wrong_source(model: dict[str, Any]) -> RowError | None:
     for index, row in enumerate([*model["backbone"], *model["head"]]):
         sources = row[0] if is_row(row) else []
         for source in sources if isinstance(sources, list) else [sources]:
-            if type(source) is int and (source >= index or (index + source < 0 and (index, source) != (0, -1))):
+            if type(source) is int and not is_earlier(source, index):
                 return RowError(f"{place_of(model, index)}: from = {sources}: {source} is not an earlier row")
     return None
 

@@ -18,11 +18,14 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
+from yolo_attn.environment import replaced
 from yolo_attn.errors import UserError, like
 from yolo_attn.model.explanations import explained, wrong_source
 from yolo_attn.model.limits import bounded_building, check_size
 from yolo_attn.model.rows import AttentionRow, RowError, read_rows, right_form
+from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.sparsity import check_sparsity
+from yolo_attn.yaml_edit.row_names import RowName
 
 SUPPORTED = "8.3.0 to 8.4"
 
@@ -99,12 +102,8 @@ def _parse(
             alias = f"{row.layer.__name__}@{id(model_rows)}_{row.index}"
             stand_ins[alias] = _stand_in(row, channels)
             model_rows[row.index][2:] = [alias, [channels, *([row.options] if row.options else [])]]
-    vars(tasks).update(stand_ins)
-    try:
+    with replaced(tasks, **stand_ins):
         layers, save = parse({**d, "backbone": model_rows, "head": []}, ch, verbose)
-    finally:
-        for alias in stand_ins:
-            del vars(tasks)[alias]
     _graft(layers, rows, measured, verbose)
     return layers, save
 
@@ -131,7 +130,7 @@ def _graft(layers: nn.Sequential, rows: list[AttentionRow], measured: list[int],
         built.np = sum(p.numel() for p in built.parameters())
         built.type += f"_{row.layer.__name__}"
         if verbose:
-            name = f"{row.block}_{row.layer.__name__}"
+            name = RowName(row.block, row.layer.__name__)
             LOGGER.info(f"{row.index:>3}  {name}, where: {row.where}, {built.np - before:,} parameters of attention")
 
 
@@ -169,17 +168,9 @@ def _measure(
 
 def _map_sizes(layers: Any, ch: int) -> dict[int, tuple[int, int]]:
     """Height and width of each row's output at REFERENCE_SIZE pixels, if it is one map; under -1 of the picture's."""
-    x: Any = torch.zeros(1, ch, REFERENCE_SIZE, REFERENCE_SIZE)
-    outputs: list[Any] = []
-    sizes = {-1: (REFERENCE_SIZE, REFERENCE_SIZE)}
-    for m in layers.eval():
-        if m.f != -1:
-            x = outputs[m.f] if isinstance(m.f, int) else [x if j == -1 else outputs[j] for j in m.f]
-        x = m(x)
-        outputs.append(x)
-        if isinstance(x, torch.Tensor):
-            sizes[m.i] = (x.shape[-2], x.shape[-1])
-    return sizes
+    x = torch.zeros(1, ch, REFERENCE_SIZE, REFERENCE_SIZE)
+    made = {m.i: output for m, output in each_row(layers.eval(), x) if isinstance(output, torch.Tensor)}
+    return {i: (output.shape[-2], output.shape[-1]) for i, output in {-1: x, **made}.items()}
 
 
 @functools.cache

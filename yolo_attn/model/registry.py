@@ -17,6 +17,7 @@ from yolo_attn import layers
 from yolo_attn.errors import UserError
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.yaml_edit import port_of
+from yolo_attn.yaml_edit.row_names import RowName
 
 LAYERS: dict[str, type[nn.Module]] = {name: getattr(layers, name) for name in layers.__all__}
 
@@ -61,7 +62,7 @@ def register_layer(layer: Layer = None) -> Layer:  # type: ignore[assignment]  #
         raise TypeError(f"{name}: options must be keyword-only, behind a *, with defaults; found {', '.join(others)}")
     if "where" in inspect.signature(layer).parameters:
         raise TypeError(f"{name}: an option named where cannot be given in blocks, where it is the place; rename it")
-    if name.partition("_")[0] in UNITS:
+    if RowName.of(name).block in UNITS:
         raise ValueError(f"{name}: names of blocks with an underscore are those of their attention variants")
     spec = getattr(sys.modules.get(layer.__module__), "__spec__", None)
     if LAYERS.get(name, layer) is not layer and not _is_defined_anew(LAYERS[name], layer, spec):
@@ -129,7 +130,7 @@ def split_name(name: str) -> tuple[str | None, type[nn.Module] | None]:
     """The block and the attention layer in a row's name: ("C2f", NAM) of C2f_NAM, (None, NAM), ("Conv", None)."""
     if name in LAYERS:
         return None, LAYERS[name]
-    block, _, layer = name.partition("_")  # a user's layer may have an underscore, no block has
+    block, layer = RowName.of(name)
     return (block, LAYERS[layer]) if block in UNITS and layer in LAYERS else (name, None)
 
 

@@ -192,6 +192,11 @@ def is_row(row: Any) -> bool:
     return isinstance(row, list) and len(row) > 2 and isinstance(row[2], str)
 
 
+def is_earlier(source: int, index: int) -> bool:
+    """Whether row `index` may take row `source`, absolute or relative; the first row takes the image, -1."""
+    return source < index and (index + source >= 0 or (index, source) == (0, -1))
+
+
 def right_form(layer: type[nn.Module], source: int = -1, block: str | None = None) -> str:
     """How a row of `layer`, or of its variant of `block`, is written, with its options and their defaults."""
     options = ", ".join(f"{name}: {default}" for name, default in options_of(layer).items())
@@ -250,7 +255,7 @@ def _check_items(place: str, index: int, row: list[Any], layer: type[nn.Module],
         raise RowError(f"{place}: {row[2]} takes one input, found from = {source}; {form}")
     if type(source) is not int:
         raise RowError(f"{place}: from = {source!r} is no whole number; {form}")
-    if source >= index or (index + source < 0 and (index, source) != (0, -1)):
+    if not is_earlier(source, index):
         raise RowError(f"{place}: from = {source} is not an earlier row; {form}")
     form = right_form(layer, source, block)
     if len(row) != 4:

@@ -1,6 +1,6 @@
-"""Pictures through the rows of a model, only as far as they are needed, and the model as it was afterwards."""
+"""Images through the rows of a model: through a whole model's first rows, or through bare rows one after the other."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -9,6 +9,25 @@ from torch import Tensor
 
 class _EnoughError(Exception):
     """Ends a forward pass behind the last row of interest."""
+
+
+def each_row(
+    rows: Iterable[Any], x: Any, run: Callable[[Any, Any], Any] = lambda row, x: row(x)
+) -> Iterator[tuple[Any, Any]]:
+    """Run rows in their order, each on what it takes, and yield each with its output.
+
+    Args:
+        rows: Rows as Ultralytics' parser makes them, with `f`, the rows that each takes.
+        x: What the first row takes, (B, C, H, W).
+        run: Makes a row's output of what it takes.
+    """
+    outputs: list[Any] = []
+    for row in rows:
+        if row.f != -1:
+            x = outputs[row.f] if isinstance(row.f, int) else [x if j == -1 else outputs[j] for j in row.f]
+        x = run(row, x)
+        outputs.append(x)
+        yield row, x
 
 
 def run_rows(model: Any, batches: Iterable[Tensor], last: int) -> None:

@@ -10,6 +10,7 @@ from ultralytics.nn import tasks
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.model.parser import REFERENCE_SIZE
 from yolo_attn.model.registry import LAYERS
+from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.untrusted import check_yaml, without_downloads
 
 TEXTS = (80, 512)
@@ -69,24 +70,23 @@ def _measure(d: dict[str, Any]) -> list[BuiltRow]:
     layers: Any
     with torch.device("meta"), torch.no_grad():
         layers, _ = tasks.parse_model(d, ch, verbose=False)
-        x: Any = torch.zeros(1, ch, REFERENCE_SIZE, REFERENCE_SIZE)
         text = torch.zeros(1, *TEXTS)
-        outputs: list[Any] = []
-        rows = []
-        for m in layers.eval():
+
+        def made(m: Any, x: Any) -> Any:
             _silence(m)
             if m is layers[-1]:
-                made: Any = []
-            else:
-                if m.f != -1:
-                    x = outputs[m.f] if isinstance(m.f, int) else [x if j == -1 else outputs[j] for j in m.f]
-                made = m(x, text) if type(m).__name__ in {"C2fAttn", "ImagePoolingAttn"} else m(x)
-                x = x if type(m).__name__ == "ImagePoolingAttn" else made  # it makes texts, not a map
-                outputs.append(x)
-            maps = [made] if isinstance(made, torch.Tensor) else made
-            tensors = {key: tuple(value.shape) for key, value in m.state_dict().items()}
-            rows.append(BuiltRow(type(m).__name__, tuple(tuple(y.shape) for y in maps), tensors))
-    return rows
+                return []
+            output = m(x, text) if type(m).__name__ in {"C2fAttn", "ImagePoolingAttn"} else m(x)
+            return x if type(m).__name__ == "ImagePoolingAttn" else output  # it makes texts, not a map
+
+        x = torch.zeros(1, ch, REFERENCE_SIZE, REFERENCE_SIZE)
+        return [_built(m, output) for m, output in each_row(layers.eval(), x, made)]
+
+
+def _built(module: Any, output: Any) -> BuiltRow:
+    maps = [output] if isinstance(output, torch.Tensor) else output
+    tensors = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    return BuiltRow(type(module).__name__, tuple(tuple(y.shape) for y in maps), tensors)
 
 
 def _silence(module: Any) -> None:

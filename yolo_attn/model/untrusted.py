@@ -20,6 +20,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from yolo_attn.errors import UserError, quoted
 from yolo_attn.model.limits import LONGEST_TEXT, check_size
 from yolo_attn.model.registry import LAYERS
+from yolo_attn.yaml_edit.row_names import RowName
 
 DEEPEST = 20
 """Lists and dictionaries of a model YAML inside each other."""
@@ -80,7 +81,7 @@ def check_foreign_yaml(place: str | Path, described: Any) -> None:
         raise UserError(f"{place}: refused, {error}") from error
     for index, (_, _, name, given, *_) in enumerate(rows):
         foreign = next((text for text in _values(given) if isinstance(text, str) and not _is_option(text)), None)
-        if foreign is not None or (name.partition("_")[0] == "TorchVision" and not _is_classifier(given)):
+        if foreign is not None or (RowName.of(name).block == "TorchVision" and not _is_classifier(given)):
             raise UserError(
                 f"{place}: refused, row {index} of the model YAML in it, {quoted(name)}, has the option "
                 f"{quoted(given if foreign is None else foreign)}, which is none for a layer"
@@ -105,7 +106,7 @@ def without_downloads(described: dict[str, Any]) -> dict[str, Any]:
     """
     described = deepcopy(described)
     for row in [*described["backbone"], *described["head"]]:
-        if row[2].partition("_")[0] == "TorchVision":
+        if RowName.of(row[2]).block == "TorchVision":
             attention = row[3][-1:] if isinstance(row[3][-1], dict) else []
             channels, model, *further = row[3][:-1] if attention else row[3]
             row[3] = [channels, model, None, *further[1:], *attention]

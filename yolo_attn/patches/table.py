@@ -1,21 +1,7 @@
-"""Everything that is changed in Ultralytics, and how it is undone.
+"""Everything that is changed in Ultralytics, PyTorch and Python, and how it is undone.
 
-`PATCHES` lists what is wrapped from `register` to `unregister`. Besides, from then to then, Ultralytics' FLOPs counter
-has a hook for each layer that counts its own operations (`thop.profile.register_hooks`), PyTorch's list of classes that
-load with `weights_only=True` has the layers (`torch.serialization.add_safe_globals`), PyTorch calls two hooks for each
-module and parameter that is put into another (limits.py), and runtimes that are imported report nothing over the
-network (yolo_attn/telemetry.py).
-
-Only while a call of ours lasts, these are changed:
-
-- `ultralytics.nn.tasks` has names of stand-ins while a model is parsed (parser.py);
-- Ultralytics' logger leaves out its count of transferred tensors while a model takes weights (transfer.py), and all but
-  warnings while we export (engine/export.py);
-- `subprocess.run` while a tuning starts its trainings (workers.py);
-- `torch.nn.parallel.DistributedDataParallel`, and `AutoBackend` and `get_torch_device_backend` of
-  `ultralytics.engine.validator`, while a training in several processes lasts (engine/distributed.py);
-- `torch.save` while a training's checkpoints are stripped, the paths of a trainer while it saves, and
-  `threading.excepthook` while it trains (engine/run_files.py).
+`PATCHES` lists the functions that are wrapped, `BESIDES` what else is changed from `register` to `unregister`, and
+`TEMPORARY` what is changed only while a call of ours lasts.
 """
 
 import contextlib
@@ -25,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import ultralytics
 from torch import Tensor, nn, serialization
@@ -148,6 +134,47 @@ PATCHES = (
     Patch(DATA_MODULE, "check_cls_dataset", check_cls_dataset, "YOLO_OFFLINE for data sets of classifiers"),
 )
 """All that is wrapped. A class that has no `loss` of its own has that of the class above it, wrapped there."""
+
+
+class Change(NamedTuple):
+    """Something of others' that is changed without a wrapper.
+
+    Attributes:
+        owner: The module or class that has it; "*" stands for names of no fixed number.
+        by: The module of this package that changes it.
+        use: What for.
+    """
+
+    owner: str
+    by: str
+    use: str
+
+
+BESIDES = (
+    Change("sys.meta_path", "__init__", "registers when Ultralytics is imported or reloaded"),
+    Change(f"{COUNTER}.register_hooks", "patches.table", "layers that count their own operations"),
+    Change("torch.serialization.add_safe_globals", "patches.table", "layers in files read with weights_only=True"),
+    Change("torch.nn.modules.module.register_module_*_registration_hook", "model.limits", "an end to every model"),
+    Change("sys.modules['openvino_telemetry']", "telemetry", "runtimes report nothing over the network"),
+    Change("os.environ['ORT_DISABLE_TELEMETRY']", "telemetry", "runtimes report nothing over the network"),
+)
+"""What else is changed from `register` to `unregister`."""
+
+TEMPORARY = (
+    Change("tasks.*", "model.parser", "stand-ins for attention rows while a model is parsed"),
+    Change("LOGGER.filter", "weights.transfer", "our report instead of Ultralytics' count of transferred tensors"),
+    Change("LOGGER.filter", "engine.export.exporter", "warnings alone while Ultralytics exports"),
+    Change("LOGGER.filter", "cli.forward", "one line of a mistake instead of a screen of help"),
+    Change("ScriptModule.save", "engine.export.exporter", "a full disk is an error, not the end of the process"),
+    Change("parallel.DistributedDataParallel", "engine.training.distributed", "each process trains on its own GPU"),
+    Change("validator.AutoBackend", "engine.training.distributed", "each process validates on its own GPU"),
+    Change("validator.get_torch_device_backend", "engine.training.distributed", "each process uses its own GPU"),
+    Change("torch.save", "engine.training.run_files", "stripped checkpoints are whole"),
+    Change("threading.excepthook", "engine.training.run_files", "a plot that is not written stops no training"),
+    Change("paths.increment_path", "engine.run_folder", "the choice of a run folder makes none"),
+    Change("subprocess.run", "patches.workers", "attention layers in the trainings of a tuning"),
+)
+"""What is changed while a call lasts, by `replaced` and `filtered` of yolo_attn/environment.py."""
 
 
 def register(unfinished: Container[str] = ()) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from yolo_attn.environment import replaced
 from yolo_attn.model.registry import users_modules
 
 COMMAND = "from ultralytics.cfg import entrypoint\n\nentrypoint()\n"
@@ -38,11 +39,8 @@ def tune(run_tuning: Callable[..., Any], model: Any, /, *args: Any, **kwargs: An
             command = [sys.executable, "-c", first_lines() + COMMAND, *command[command.index("train") :]]
         return run(command, *args, **kwargs)
 
-    subprocess.run = run_with_layers  # type: ignore[assignment]  # one signature for all of its own
-    try:
+    with replaced(subprocess, run=run_with_layers):
         return run_tuning(model, *args, **kwargs)
-    finally:
-        subprocess.run = run
 
 
 def first_lines() -> str:

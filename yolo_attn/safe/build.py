@@ -24,6 +24,7 @@ from ultralytics.utils.torch_utils import initialize_weights
 
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.model.registry import LAYERS
+from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.untrusted import check_foreign_yaml, plain_settings, without_downloads
 
 KINDS = (
@@ -164,19 +165,19 @@ def _check_shapes(built: Mapping[str, Size], given: Mapping[str, Size]) -> None:
 def _run(layers: Any, channels: int) -> None:
     """Run all rows on a map of `SIZE` pixels, the head as in training, where it decodes nothing."""
     registered, head = tuple(LAYERS.values()), layers.eval()[-1].train()
-    outputs: list[Any] = []
-    x: Any = torch.zeros(1, channels, SIZE, SIZE)
-    for layer in layers:
-        if layer.f != -1:
-            x = outputs[layer.f] if isinstance(layer.f, int) else [x if j == -1 else outputs[j] for j in layer.f]
+
+    def made(layer: Any, x: Any) -> Any:
         try:
-            x = layer(x)
+            return layer(x)
         except MismatchError:
             raise
         except Exception:  # what a layer of the user's own needs a real map for; its output has its input's shape
             if not isinstance(layer, registered) and layer is not head:
                 raise
-        outputs.append(x)
+            return x
+
+    for _ in each_row(layers, torch.zeros(1, channels, SIZE, SIZE), made):
+        pass
 
 
 @contextlib.contextmanager

@@ -5,11 +5,10 @@ and tensors whose shapes happen to agree land in the wrong row. Here the rows of
 target's before Ultralytics' own transfer runs, which still remaps classes and rebuilds a head of other width.
 """
 
-import contextlib
 import copy
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +16,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
+from yolo_attn.environment import filtered
 from yolo_attn.errors import UserError
 from yolo_attn.model.registry import LAYERS
 from yolo_attn.weights.checkpoint_files import StateDict, source_of
@@ -53,7 +53,11 @@ def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: boo
     state = model.state_dict()
     fresh = {key: state[key].clone() for key in _keys(found.new_attention)}
     moved = any(old != new for old, new in places.items()) or len(places) < len(found.names[0])
-    with _count_of_ultralytics(shown=not found.attended):
+
+    def keeps(record: logging.LogRecord) -> bool:  # where our report says more than Ultralytics' own count
+        return not (found.attended and record.getMessage().startswith("Transferred "))
+
+    with filtered(LOGGER, keeps):
         load_model(model, _renumbered(source, places) if moved else source, verbose)
     model.load_state_dict(fresh, strict=False)
     _keep_gains(source, model, found.kept)
@@ -125,20 +129,6 @@ def _check(source: Any, model: Any, found: Match | None) -> None:
         other = f"scale {scales[0]}, expected {scales[1]}" if all(scales) and scales[0] != scales[1] else "other widths"
         of = f"{len(theirs)} tensors before the head have a place among {len(ours)}"
         raise UserError(f"{both}: {other}; {fitting} of its {of}")
-
-
-@contextlib.contextmanager
-def _count_of_ultralytics(shown: bool) -> Iterator[None]:
-    """Leave out Ultralytics' own count, where ours says more."""
-
-    def keeps(record: logging.LogRecord) -> bool:
-        return shown or not record.getMessage().startswith("Transferred ")
-
-    LOGGER.addFilter(keeps)
-    try:
-        yield
-    finally:
-        LOGGER.removeFilter(keeps)
 
 
 def _keys(tensors: Mapping[int, Iterable[str]]) -> set[str]:

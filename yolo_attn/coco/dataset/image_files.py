@@ -15,13 +15,14 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from ultralytics.utils import NUM_THREADS, patches
+from ultralytics.utils import NUM_THREADS
 from ultralytics.utils.patches import imread
 
 from yolo_attn.coco.reading import cache
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.strings import Strings
+from yolo_attn.compat import open_image
 from yolo_attn.environment import OUTSIDE_VARIABLE
 from yolo_attn.errors import one_line
 
@@ -35,7 +36,6 @@ STACKED = (".tif", ".tiff")
 PLUGGED = (".heic", ".heif")
 """Pictures of these names are opened as Ultralytics does, which looks for Pillow's plug-in."""
 
-_open = getattr(patches, "_image_open", Image.open)
 
 MISSING = "picture missing, left out"
 TOO_LARGE = "picture of more bytes than its pixels can have, left out"
@@ -260,7 +260,7 @@ def displayed_size(file: str | Path) -> tuple[int, int]:
 def _described(file: str) -> tuple[tuple[int, int], bool]:
     """The size that a picture's header says, and whether it will be decoded to that."""
     try:
-        with (Image.open if file.lower().endswith(PLUGGED) else _open)(file) as picture:
+        with (Image.open if file.lower().endswith(PLUGGED) else open_image)(file) as picture:
             size = picture.size
             most = LARGEST_FILE if file.lower().endswith(STACKED) else ROOM + BYTES_A_PIXEL * size[0] * size[1]
             if (found := Path(file).stat().st_size) > most:

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from ultralytics.engine.exporter import Exporter, export_formats
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
+from ultralytics.utils import LOGGER
 
+from yolo_attn.compat import HALF, HALVES_ONNX_ON_CPU, is_half
 from yolo_attn.engine.export.verify import RUNTIMES, difference_of_models, largest_difference
 from yolo_attn.engine.preflight.checks import check_settings, one_line, read_checkpoint
 from yolo_attn.engine.summary import print_table
-from yolo_attn.environment import replaced
+from yolo_attn.environment import filtered, replaced
 from yolo_attn.errors import ExportError, UserError
 from yolo_attn.files import check_writable, scratch_folder, write_bytes
 from yolo_attn.safe.safetensors_file import SUFFIX, write_weights
@@ -95,18 +96,13 @@ def _with_precision(fmt: str, settings: dict[str, Any]) -> dict[str, Any]:
         raise UserError("quantised files differ from the model by design and are not made here; use `yolo export`")
     half = bool(settings.pop("half", False)) or quantize == 16
     on_cpu = str(settings.get("device") or "cpu") == "cpu"
-    named = "quantize" in DEFAULT_CFG_DICT  # older versions write float32 without a word
-    if half and on_cpu and (fmt == "torchscript" or (fmt == "onnx" and not named)):
+    if half and on_cpu and (fmt == "torchscript" or (fmt == "onnx" and not HALVES_ONNX_ON_CPU)):
         raise UserError(f"--half: {fmt} files of half precision are made on a GPU only; give --device 0")
     if fmt == SAFETENSORS and settings.get("dynamic"):
         raise UserError("--dynamic: means nothing to safetensors, which holds no graph")
     if not half:
         return settings
-    return {**settings, **({"quantize": 16} if named else {"half": True})}
-
-
-def _is_half(args: Any) -> bool:
-    return getattr(args, "quantize", None) == 16 or bool(getattr(args, "half", False))
+    return {**settings, **HALF}
 
 
 def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> tuple[Path, list[tuple[str, str]]]:
@@ -136,7 +132,7 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
     if exporter.args.dynamic:
         step = int(max(model.stride.max(), 32))
         shapes.append((batch + 1, channels, height + step, width + 2 * step))
-    tolerance = HALF_TOLERANCE if _is_half(exporter.args) else TOLERANCE
+    tolerance = HALF_TOLERANCE if is_half(exporter.args) else TOLERANCE
     try:
         with _quiet():
             largest = largest_difference(file, exporter, original, shapes)
@@ -163,7 +159,7 @@ def _write_safetensors(
     model: Any, weights: str, folder: Path, settings: dict[str, Any]
 ) -> tuple[Path, list[tuple[str, str]]]:
     """Write a model's tensors into a folder, read them back, and compare the two models."""
-    half = _is_half(SimpleNamespace(**settings))
+    half = is_half(SimpleNamespace(**settings))
     file = folder / f"{Path(weights).stem}{SUFFIX}"
     write_weights(model, file, half)
     try:
@@ -233,10 +229,6 @@ def _quiet() -> Iterator[None]:
     def only_warnings(record: logging.LogRecord) -> bool:
         return record.levelno == logging.WARNING
 
-    LOGGER.addFilter(only_warnings)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        LOGGER.removeFilter(only_warnings)
+    with filtered(LOGGER, only_warnings), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

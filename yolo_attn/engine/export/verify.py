@@ -9,10 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from ultralytics.engine import exporter as ultralytics_exporter
 from ultralytics.nn.modules import RTDETRDecoder
 
-from yolo_attn.compat import is_settable
+from yolo_attn.compat import gives_queries, is_settable, with_nms
 
 HEAD_SETTINGS = ("export", "format", "dynamic", "max_det", "end2end", "xyxy", "agnostic_nms")
 """What an exporter sets in a head, and what shapes its output."""
@@ -70,9 +69,8 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
     for name in HEAD_SETTINGS:
         if hasattr(exported, name) and is_settable(head, name):
             setattr(head, name, getattr(exported, name))
-    nms = bool(getattr(exporter.args, "nms", False)) and hasattr(ultralytics_exporter, "NMSModel")
-    scores = BEST_SCORE if nms else score_columns(head)
-    run = ultralytics_exporter.NMSModel(original, exporter.args) if nms else original
+    run = with_nms(original, exporter.args) or original
+    scores = BEST_SCORE if run is not original else score_columns(head)
     largest, anything = 0.0, False
     for shape in shapes:
         x = picture(shape)
@@ -103,8 +101,8 @@ BEST_SCORE = slice(4, 5)
 
 def score_columns(head: Any) -> slice | None:
     """Columns of the scores where a head's output is its best detections; None where it is one value for each place."""
-    if isinstance(head, RTDETRDecoder) and not hasattr(head, "postprocess"):
-        return slice(4, None)  # old versions give the queries, each with a score for every class
+    if gives_queries(head):
+        return slice(4, None)
     return BEST_SCORE if getattr(head, "end2end", False) or isinstance(head, RTDETRDecoder) else None
 
 

@@ -17,6 +17,7 @@ from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import select_device
 
 from yolo_attn import errors
+from yolo_attn.compat import load_checkpoint
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError, like, quoted
 from yolo_attn.files import check_plain_file
@@ -234,8 +235,7 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
             raise UserError(f"{option} {error}{way_on}") from error
         return model, {} if isinstance(model, StateDict) else {"train_args": model.args}
     try:
-        load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
-        model, checkpoint = load(file)
+        model, checkpoint = load_checkpoint(file)
     except UserError as error:
         raise like(error, UserError(f"{option} {error}")) from error
     except Exception as error:  # whatever unpickling a wrong file raises

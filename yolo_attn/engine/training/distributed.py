@@ -25,6 +25,7 @@ from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 
 from yolo_attn.engine.run_folder import run_folder
 from yolo_attn.engine.training.run_files import way_on
+from yolo_attn.environment import replaced
 from yolo_attn.errors import UserError, like
 
 TIMEOUT = timedelta(minutes=30)
@@ -149,17 +150,18 @@ def own_device(device: torch.device) -> Iterator[None]:
     Args:
         device: This process's own.
     """
-    with contextlib.ExitStack() as stack:
-        build = validator.AutoBackend
-        stand_ins: list[tuple[Any, str, Any]] = [
-            (nn.parallel, "DistributedDataParallel", ModuleDeviceDDP),
-            (validator, "AutoBackend", lambda *args, **kwargs: build(*args, **{**kwargs, "device": device})),
-            (validator, "get_torch_device_backend", lambda _: SimpleNamespace(current_device=lambda: 0)),
-        ]
-        for owner, name, stand_in in stand_ins:
-            if hasattr(owner, name):
-                stack.callback(setattr, owner, name, getattr(owner, name))
-                setattr(owner, name, stand_in)
+    build = validator.AutoBackend
+
+    def on_device(*args: Any, **kwargs: Any) -> Any:
+        return build(*args, **{**kwargs, "device": device})
+
+    def backend(_: Any) -> SimpleNamespace:
+        return SimpleNamespace(current_device=lambda: 0)
+
+    with (
+        replaced(nn.parallel, DistributedDataParallel=ModuleDeviceDDP),
+        replaced(validator, AutoBackend=on_device, get_torch_device_backend=backend),
+    ):
         yield
 
 

@@ -158,17 +158,14 @@ def way_on(last: Path | None) -> str:
 
 @contextlib.contextmanager
 def _threads_told() -> Iterator[None]:
-    """Ultralytics' threads draw pictures: one that cannot be written is told of, and the training goes on."""
-    tell = threading.excepthook
+    """Report an image that a thread of Ultralytics' cannot write, and let the training go on."""
+    report = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs, /) -> None:
         if isinstance(args.exc_value, OSError):
             LOGGER.warning(f"a plot was not written: {told(args.exc_value)}")
         else:
-            tell(args)
+            report(args)
 
-    threading.excepthook = hook
-    try:
+    with replaced(threading, excepthook=hook):
         yield
-    finally:
-        threading.excepthook = tell
