@@ -337,7 +337,7 @@ def test_edits_of_model_yamls_leave_what_they_find(tmp_path, capsys, command):
     words = words.get(command, [port])
     for name in ("link.yaml", "dangling.yaml"):
         assert run(command, *words, "-o", tmp_path / name) == 2
-        assert "it is there already" in capsys.readouterr().err
+        assert "it exists already" in capsys.readouterr().err
         assert run(command, *words, "-o", tmp_path / name, "--force") == 0
         assert not (tmp_path / name).is_symlink()
     assert survive(planted)

@@ -34,7 +34,7 @@ def test_insert_and_remove(here, capsys):
     lines = (here / "yolov8s-gam8.yaml").read_text().splitlines()
     assert lines[:4] == [
         "# yolo-attn insert yolov8s.yaml --layer GAM --at neck --option ratio=8",
-        "# Inserted GAM as rows 22, 23, 24; yolo-attn remove takes that out again, and these lines.",
+        "# Inserted GAM as rows 22, 23, 24; yolo-attn remove undoes it and deletes these lines.",
         "# yolo-attn train --cfg yolov8s-gam8.yaml --data path/to/data",
         "",
     ]
@@ -58,7 +58,7 @@ def test_one_row_is_a_row(here, capsys):
         "yolov8n-b.yaml: NAM as rows 5, 8",
         "yolo12n-c.yaml: NAM inside rows 2, 4, 6, 8",
     ]
-    assert capsys.readouterr().out.splitlines() == [*told, "yolov8n-d.yaml: NAM taken out of row 9"]
+    assert capsys.readouterr().out.splitlines() == [*told, "yolov8n-d.yaml: NAM removed from row 9"]
     assert "# Inserted NAM as row 9; yolo-attn remove" in (here / "yolov8n-a.yaml").read_text()
     assert (here / "yolov8n-d.yaml").read_bytes() == BASE.read_bytes()
 
@@ -110,18 +110,18 @@ def test_layer_of_ones_own(here, monkeypatch):
         (["folder.yaml"], "folder.yaml: a folder, expected a plain file"),
         (["coco8.yaml"], "coco8.yaml: not a model YAML"),
         (["yolov8n.yaml", "--layer", "GEM"], "--layer GEM: no such layer; did you mean EMA or GAM?"),
-        (["yolov8n.yaml", "--at", "after:99"], "--at after:99: row 99 is no row of it; expected rows from 0 to 21"),
+        (["yolov8n.yaml", "--at", "after:99"], "--at after:99: row 99 does not exist; expected rows from 0 to 21"),
         (["yolov8n.yaml", "--at", "nek"], "--at nek: expected one of neck"),
         (["yolov6n.yaml", "--at", "blocks"], "--at blocks: found Conv, SPPF"),
         (["yolov8n.yaml", "--option", "ratio"], "expected name=value, such as ratio=8, found 'ratio'"),
         (["yolov8n.yaml", "--option", "ratio=["], "'ratio=['"),
         (["yolov8n.yaml", "--option", "ration=8"], "GAM has no option 'ration' (did you mean ratio"),
-        (["yolov8n.yaml", "-o", "there.yaml"], "-o there.yaml: it is there already; choose another name, or --force"),
+        (["yolov8n.yaml", "-o", "there.yaml"], "-o there.yaml: it exists already; choose another name, or --force"),
         (["there.yaml", "-o", "there.yaml", "--force"], "-o there.yaml: it is the file that is read"),
         (["there.yaml", "-o", "link.yaml", "--force"], "-o link.yaml: it is the file that is read"),
         (["yolov5n.yaml", "-o", "yolov5.yaml", "--force"], "-o yolov5.yaml: it is the file that is read"),
         (["yolov5n-ema.yaml", "-o", "yolov5.yaml", "--force"], "-o yolov5.yaml: it is the file that is read"),
-        (["yolov8n.yaml", "-o", "folder.yaml", "--force"], "-o folder.yaml: it is there already"),
+        (["yolov8n.yaml", "-o", "folder.yaml", "--force"], "-o folder.yaml: it exists already"),
         (["yolov8n.yaml", "-o", "out.txt"], "-o 'out.txt': expected the name of a YAML file"),
         (["yolov8n.yaml", "-o", "a\nb.yaml"], "-o 'a\\nb.yaml': expected the name of a YAML file"),
         (["yolov8n.yaml", "-o", "there.yaml/x.yaml"], "-o there.yaml/x.yaml: there is no folder there.yaml"),
@@ -137,14 +137,14 @@ def test_layer_of_ones_own(here, monkeypatch):
         (["yolov8n.yaml", "--layer", "GAM", "--layer", "SE"], "--layer: given more than once, GAM, SE"),
         (["yolov8n.yaml", "--at", "neck", "--at", "backbone"], "--at: given more than once, neck, backbone"),
         (["yolov8n.yaml", "--option", "ratio=8", "--option", "ratio=4"], "--option ratio: given more than once, 8, 4"),
-        (["yolov8n.yaml", "--at", "after:4,6,4"], "--at after:4,6,4: row 4 is named more than once"),
+        (["yolov8n.yaml", "--at", "after:4,6,4"], "--at after:4,6,4: row 4 is given more than once"),
         (
             ["yolov8n-nam-blocks.yaml", "--at", "blocks:backbone"],
-            "--at blocks:backbone: its blocks have attention already, in rows 2, 4, 6, 8; yolo-attn remove takes",
+            "--at blocks:backbone: its blocks already have attention, in rows 2, 4, 6, 8; yolo-attn remove takes",
         ),
         (
             ["yolov8n-cls.yaml", "--at", "blocks:neck"],
-            "--at blocks:neck: there are no rows; Classify, the head, is all behind the backbone",
+            "--at blocks:neck: found no rows there; Classify, the head, follows the backbone directly",
         ),
         (
             ["yolov8n.yaml", "--layer", "SimAM", "--option", "e_lambda=1024"],
@@ -173,7 +173,7 @@ def test_insert_mistakes(here, capsys, arguments, told):
 
 def test_remove_mistakes(here, capsys):
     assert run("remove", "yolov8n.yaml", "-o", "yolov8n-x.yaml") == 2
-    assert capsys.readouterr().err == "yolo-attn: error: yolov8n.yaml: no row of it names an attention layer\n"
+    assert capsys.readouterr().err == "yolo-attn: error: yolov8n.yaml: found no attention layer in it\n"
     assert run("remove", "yolov8n-gam.yaml", "-o", "yolov8n-x.yaml", "--layer", "GAM") == 2
     assert "'--layer': unknown to remove" in capsys.readouterr().err
     assert list(here.iterdir()) == []

@@ -19,11 +19,11 @@ RAISED = {
     ),
     "a library of the package": (
         "raise ImportError('libcudart.so.12: cannot open shared object file: No such file or directory')",
-        "libcudart.so.12 is missing; install it anew: pip install --force-reinstall opencv-python",
+        "libcudart.so.12 is missing; reinstall it: pip install --force-reinstall opencv-python",
     ),
     "an old system": (
         'raise ImportError("/lib/libc.so.6: version `GLIBC_2.38\' not found (required by x.so)")',
-        "this system has no GLIBC_2.38: take a release of cv2 that is made for it, or a newer system",
+        "this system has no GLIBC_2.38: install a release of cv2 that supports it, or use a newer system",
     ),
     "another NumPy": (
         "raise ValueError('numpy.dtype size changed, may indicate binary incompatibility. Expected 96, got 88')",
@@ -38,15 +38,15 @@ RAISED = {
         "install them together: pip install --upgrade --force-reinstall opencv-python numpy",
     ),
     "a missing package": ("import package_that_is_absent.part", "pip install package_that_is_absent"),
-    "a missing part": ("import json.absent", "json is there without its part json.absent; install it anew"),
+    "a missing part": ("import json.absent", "json has no json.absent; reinstall it"),
     "another release": (
         "from json import absent",
-        "json is of another release than expected: pip install --upgrade json",
+        "json is not the expected release: pip install --upgrade json",
     ),
-    "an own error": ("1 / 0", "cv2.py, line 1, not in an installed package; mend that file, or rename it if it hides"),
+    "an own error": ("1 / 0", "cv2.py, line 1, not in an installed package; fix that file, or rename it if it hides"),
     "a name that a file hides": (
         "from cv2 import imread",
-        "cv2.py is not an installed package's; rename it if it hides cv2",
+        "cv2.py is not part of an installed package; rename it if it hides cv2",
     ),
     "an end": ("raise SystemExit('no licence')", "cv2.py, line 1, not in an installed package"),
 }

@@ -61,4 +61,4 @@ def test_layer_of_the_users_own(arguments, tmp_path, monkeypatch, capsys):
 
 def test_further_arguments_are_a_mistake(capsys):
     assert main(["layers", "all"]) == 2
-    assert "'all': layers takes --import alone" in capsys.readouterr().err
+    assert "'all': layers takes no arguments but --import" in capsys.readouterr().err

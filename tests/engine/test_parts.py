@@ -111,11 +111,11 @@ WRONG = [
     (["--classes", "STAR"], "classes STAR: no such class; near are star\n"),
     (["--classes", "Cirkle,star"], "classes Cirkle: no such class; near are circle\n"),
     (["--classes", "3"], "classes 3: no such class; near are"),
-    (["--classes", "a,,b"], "expected names with commas between"),
+    (["--classes", "a,,b"], "expected names separated by commas"),
     (["--subset", "1.5"], "expected a share above 0, up to 1"),
     (["--subset", "0"], "expected a share above 0"),
-    (["classes=[0]"], "give this by --classes"),
-    (["fraction=0.5"], "give this by --subset"),
+    (["classes=[0]"], "use --classes"),
+    (["fraction=0.5"], "use --subset"),
 ]
 
 

@@ -86,7 +86,7 @@ def test_pictures_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
     assert run(checkpoint, source, out, "--base", base, "--device", "cpu", "--conf", "0.01") == 0
     told = capsys.readouterr()
     assert not told.err.replace("\r", "").count("Traceback")
-    assert told.out.splitlines()[-1] == f"{out / 'index.html'}: pictures drawn: 2; gates measured on: 2"
+    assert told.out.splitlines()[-1] == f"{out / 'index.html'}: images drawn: 2; gates measured on: 2"
     assert contents(source) == before
     numbers = json.loads((out / "gates.json").read_text())
     labels = [layer["layer"] for layer in numbers["layers"]]
@@ -310,7 +310,7 @@ MISTAKES = [
     (["--output", "{tmp}/pictures/out"], "--output {tmp}/pictures/out: it is among the data"),
     (["--source", "{tmp}/pictures/below/größe.JPG", "--output", "{tmp}/pictures/below"], "below: it is among the data"),
     (["--output", "{tmp}/empty/notes.txt"], "--output {tmp}/empty/notes.txt: it is a file"),
-    (["--pictures", "0"], "expected a whole number above 0, found '0'"),
+    (["--pictures", "0"], "expected an int above 0, found '0'"),
     (["--conf", "2"], "expected a share above 0"),
     (["--device", "7"], "--device 7: no such device here"),
     (["--epochs", "3"], "'--epochs': unknown to attention-maps"),

@@ -1,4 +1,4 @@
-"""Rows put into a model YAML's text and taken out again."""
+"""Rows inserted into a model YAML's text and removed again."""
 
 import re
 
@@ -39,6 +39,10 @@ def edit(text, place, layer="GAM", options=None, **more):
     return insert(ModelText(text, "my.yaml"), layer, place, options, blocks=BLOCKS, **more)
 
 
+def removed(text):
+    return remove(text, "my.yaml", LAYERS, BLOCKS).text
+
+
 def rows_of(text):
     content = yaml.safe_load(text)
     return [*content["backbone"], *content["head"]]
@@ -49,37 +53,51 @@ def lines_changed(old, new):
     return [line for line in new.splitlines() if line not in before]
 
 
-def test_neck():
-    edited = edit(YOLO, "neck", strides={7: 4, 4: 8})
-    assert lines_changed(YOLO, edited.text) == [
+CHANGED = {
+    "neck": [
         "  - [-1, 1, GAM, []] # 8, P2",
         "  - [4, 1, GAM, []] # 9, P3",
         "  - [[8, 9], 1, Detect, [nc]] # Detect(P2, P3)",
-    ]
-    assert edited.text.index("# 8, P2") < edited.text.index("# 9, P3") < edited.text.index("\n\n  - [[8, 9]")
-
-
-def test_backbone():
-    edited = edit(YOLO, "backbone", options={"ratio": 8})
-    assert lines_changed(YOLO, edited.text) == [
-        "  - [-1, 1, GAM, [{ratio: 8}]] # 4",
+    ],
+    "backbone": [
+        "  - [-1, 1, GAM, []] # 4, P3",
         "  - [-1, 1, SPPF, [256, 5]] # 5",
         "  - [-1, 3, C2f, [128]] # 8 (P2/4-small)",
         "  - [[8, 5], 1, Detect, [nc]] # Detect(P2, P3)",
-    ]
-
-
-def test_after():
-    edited = edit(YOLO, "after:1,4")
-    assert lines_changed(YOLO, edited.text) == [
+    ],
+    "after:1,4": [
         "  - [-1, 1, GAM, []] # 2",
         "  - [-1, 1, Conv, [256, 3, 2]] # 3-P3/8",
         "  - [-1, 1, SPPF, [256, 5]] # 5",
-        "  - [-1, 1, GAM, []] # 6",
+        "  - [-1, 1, GAM, []] # 6, P3",
         "  - [[-1, 2], 1, Concat, [1]] # cat backbone P2",
         "  - [-1, 3, C2f, [128]] # 9 (P2/4-small)",
         "  - [[9, 6], 1, Detect, [nc]] # Detect(P2, P3)",
-    ]
+    ],
+    "blocks": [
+        "  - [-1, 3, C2f_GAM, [128, True]]",
+        "  - [-1, 3, C2f_GAM, [256, True]]",
+        "  - [-1, 3, C2f_GAM, [128]] # 7 (P2/4-small)",
+    ],
+    "blocks:backbone": ["  - [-1, 3, C2f_GAM, [128, True]]", "  - [-1, 3, C2f_GAM, [256, True]]"],
+    "blocks:neck": ["  - [-1, 3, C2f_GAM, [128]] # 7 (P2/4-small)"],
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"ratio": 8}])
+@pytest.mark.parametrize("place", CHANGED)
+def test_lines_that_each_place_changes(place, options):
+    edited = edit(YOLO, place, options=options, strides={3: 8, 4: 8, 7: 4})
+    written = [line.replace("GAM, []", "GAM, [{ratio: 8}]") if options else line for line in CHANGED[place]]
+    if options and place.startswith("blocks"):
+        written = [line.replace("]]", ", {ratio: 8}]]") for line in written]
+    assert lines_changed(YOLO, edited.text) == written
+
+
+def test_added_rows_follow_the_last_row_directly():
+    assert (
+        "# 7 (P2/4-small)\n  - [-1, 1, GAM, []] # 8\n  - [4, 1, GAM, []] # 9\n\n  - [[8, 9]" in edit(YOLO, "neck").text
+    )
 
 
 def test_stages():
@@ -91,16 +109,7 @@ def test_stages():
         edit(YOLO, "stages", strides={0: 2})
 
 
-@pytest.mark.parametrize(("place", "rows"), [("blocks", [1, 3, 7]), ("blocks:backbone", [1, 3]), ("blocks:neck", [7])])
-def test_blocks(place, rows):
-    edited = edit(YOLO, place, options={"where": "pre_bn"})
-    changed = [line.strip() for line in lines_changed(YOLO, edited.text)]
-    own = {1: "[128, True", 3: "[256, True", 7: "[128"}
-    comment = {7: " # 7 (P2/4-small)"}
-    assert changed == [f"- [-1, 3, C2f_GAM, {own[i]}, {{where: pre_bn}}]]{comment.get(i, '')}" for i in rows]
-
-
-def test_a_row_of_minus_one_goes_on_taking_what_it_took():
+def test_a_row_with_from_minus_one_keeps_its_input():
     conv = "- [-1, 1, Conv, [8]]\n"
     text = f"backbone:\n{2 * conv}head:\n{conv}- [[-1, -2, -3], 1, Detect, []]\n"
     edited = edit(text, "neck")
@@ -116,72 +125,59 @@ def test_only_the_head_takes_the_attended_map():
     assert [row[0] for row in rows_of(edit(text, "after:0").text)] == [-1, -1, 1, [1, 2]]
 
 
-def test_headers_of_before_are_read():
-    """They said rows of one row, too."""
+def test_older_headers_are_read():
+    """They wrote "rows" for one row, too."""
     written = with_header(edit(YOLO, "backbone"), "my.yaml", "train")
     assert "# Inserted GAM as row 4; " in written
-    assert remove(written.replace("as row 4", "as rows 4"), "my.yaml", LAYERS, BLOCKS).text == YOLO
+    assert removed(written.replace("as row 4", "as rows 4")) == YOLO
 
 
-def test_numbers_that_are_no_row_number_stay():
+def test_numbers_that_are_not_row_numbers_stay():
     text = YOLO.replace("# 4\n", "# 5\n").replace("# cat", "# 3x3 6 cat")
     edited = edit(text, "backbone")
     assert "SPPF, [256, 5]] # 5\n" in edited.text
     assert "# 3x3 6 cat" in edited.text
     written = with_header(edited, "my.yaml", "train")
     assert "past the comments of row 5;" in written
-    assert remove(written, "my.yaml", LAYERS, BLOCKS).text == text
+    assert removed(written) == text
 
 
-def test_header_tells_what_was_done_and_goes_with_it():
-    written = with_header(edit(YOLO, "neck"), "my.yaml --layer GAM --at neck", "yolo-attn train --cfg my-gam.yaml")
-    assert written.splitlines()[:4] == [
-        "# yolo-attn insert my.yaml --layer GAM --at neck",
-        "# Inserted GAM as rows 8, 9; yolo-attn remove takes that out again, and these lines.",
-        "# yolo-attn train --cfg my-gam.yaml",
-        "",
-    ]
-    assert remove(written, "my.yaml", LAYERS, BLOCKS).text == YOLO
-
-
-def test_last_insertion_goes_first():
+def test_remove_undoes_the_last_insertion_first():
     texts = [YOLO]
-    for place, layer in (
-        ("neck", "GAM"),
-        ("after:1,3", "NAM"),
-        ("blocks:neck", "GAM"),
-        ("neck", "NAM"),
-        ("neck", "GAM"),
+    for place, layer in zip(
+        ("neck", "after:1,3", "blocks:neck", "neck", "neck"), ["GAM", "NAM", "GAM", "NAM", "GAM"], strict=True
     ):
         texts.append(with_header(edit(texts[-1], place, layer), "my.yaml", "train"))
     assert [row[2] for row in rows_of(texts[-1])[-7:-1]] == ["GAM", "GAM", "NAM", "NAM", "GAM", "GAM"]
     for before, after in zip(texts[-2::-1], texts[:0:-1], strict=True):
-        assert remove(after, "my.yaml", LAYERS, BLOCKS).text == before
+        assert removed(after) == before
 
 
-def test_header_below_other_lines_is_told():
-    """Or all attention would go, and the header would stay."""
+def test_header_below_other_lines_is_refused():
+    """Otherwise all attention would be removed and the header would stay."""
     written = "# my note\n" + with_header(edit(YOLO, "neck"), "my.yaml", "train")
-    with pytest.raises(UserError, match=r"my.yaml: an insertion's header stands below other lines; move it to the top"):
+    with pytest.raises(
+        UserError, match=r"my.yaml: the header of an insertion is below other lines; move it to the top"
+    ):
         remove(written, "my.yaml", LAYERS, BLOCKS)
 
 
-def test_without_a_header_all_attention_goes():
+def test_without_a_header_all_attention_is_removed():
     text = edit(edit(edit(YOLO, "neck").text, "after:1", "NAM").text, "blocks", options={"ratio": 2}).text
-    assert remove(text, "my.yaml", LAYERS, BLOCKS).text == YOLO
-    with pytest.raises(UserError, match=r"^my.yaml: no row of it names an attention layer$"):
+    assert removed(text) == YOLO
+    with pytest.raises(UserError, match=r"^my.yaml: found no attention layer in it$"):
         remove(YOLO, "my.yaml", LAYERS, BLOCKS)
 
 
-def test_attention_that_cannot_go_is_told():
+def test_attention_that_cannot_be_removed_is_refused():
     text = "backbone: [[-1, 1, GAM, []]]\nhead: [[-1, 1, Conv, [8]], [[-1], 1, Detect, []]]"
-    with pytest.raises(UserError, match=r"^my.yaml: backbone or head would have no row left$"):
+    with pytest.raises(UserError, match=r"^my.yaml: backbone or head would be left without rows$"):
         remove(text, "my.yaml", LAYERS, BLOCKS)
     more = "backbone: [[-1, 1, GAM, []], [-1, 1, Conv, [8]], [0, 1, Conv, [8]]]\nhead: [[[-1], 1, Detect, []]]"
-    with pytest.raises(UserError, match=r"^my.yaml, row 2: it takes the picture through attention"):
+    with pytest.raises(UserError, match=r"^my.yaml, row 2: it takes the image through attention"):
         remove(more, "my.yaml", LAYERS, BLOCKS)
     fewer = more.replace(", [0, 1, Conv, [8]]", "")
-    assert rows_of(remove(fewer, "my.yaml", LAYERS, BLOCKS).text)[0] == [-1, 1, "Conv", [8]]
+    assert rows_of(removed(fewer))[0] == [-1, 1, "Conv", [8]]
 
 
 @pytest.mark.parametrize("args", ["[]", "[{where: end}]", "[{where: end}, {where: end}]"])
@@ -193,17 +189,17 @@ def test_blocks_without_arguments_of_their_own_are_refused(args):
         remove(text.replace("C2f", "C2f_GAM"), "my.yaml", LAYERS, BLOCKS)
 
 
-def test_rows_moved_since_are_refused():
+def test_rows_that_no_longer_match_the_header_are_refused():
     written = with_header(edit(YOLO, "neck"), "my.yaml", "train")
     moved = written.replace("  - [-1, 1, SPPF, [256, 5]] # 4\n", "")
     with pytest.raises(
-        UserError, match=r"my.yaml, row 9: found Detect, and the header says that GAM was inserted there"
+        UserError, match=r"my.yaml, row 9: found Detect, but the header says that GAM was inserted there"
     ):
         remove(moved.replace("[[8, 9], 1", "[[7, 4], 1"), "my.yaml", LAYERS, BLOCKS)
 
 
 def targets(rows):
-    """For each row, the rows that it takes, -1 being the picture, worked out from the front."""
+    """For each row, the rows that it takes, -1 for the image."""
     found = []
     for i, row in enumerate(rows):
         given = row[0] if isinstance(row[0], list) else [row[0]]
@@ -257,27 +253,27 @@ def check_models(model, data):
 
 @FEW
 @given(models(), st.data())
-def test_inserted_and_removed_again(model, data):
+def test_insert_and_remove_restore_any_model(model, data):
     check_models(model, data)
 
 
 def test_comments_behind_rows_on_one_line():
-    """The row that is put behind another on its line stands between it and its number."""
+    """A row inserted on the same line comes between a row and its comment."""
     text = "nc: 80\nbackbone: [[-1, 1, Conv, [64]],\n [-1, 1, Conv, [64]]] # 1\nhead: [[-1, 1, Detect, [64]]]"
     edited = edit(text, "after:0,1")
     assert "# 2\nhead" in edited.text
-    assert remove(with_header(edited, "my.yaml", "train"), "my.yaml", LAYERS, BLOCKS).text == text
+    assert removed(with_header(edited, "my.yaml", "train")) == text
 
 
 @pytest.mark.slow
 @MANY
 @given(models(), st.data())
-def test_inserted_and_removed_again_many_times(model, data):
+def test_insert_and_remove_restore_many_models(model, data):
     check_models(model, data)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a: [", "not YAML"),
         ("- 1\n", "not a model YAML"),
@@ -286,7 +282,7 @@ def test_inserted_and_removed_again_many_times(model, data):
         (YOLO.replace("[-1, 1, SPPF, [256, 5]]", "[-1, 1, SPPF]"), "row 4: found [-1, 1, 'SPPF'], expected"),
         (YOLO.replace("[-1, 1, SPPF, [256, 5]]", "5"), "row 4: found 5, expected"),
         (YOLO.replace("[[7, 4]", "[[7, 9]"), "row 8: from = [7, 9] is not an earlier row"),
-        (YOLO.replace("[[7, 4]", "[[seven, 4]"), "row 8: from = ['seven', 4] is no whole number"),
+        (YOLO.replace("[[7, 4]", "[[seven, 4]"), "row 8: from must be an int or a list of ints, got ['seven', 4]"),
         (YOLO.replace("- [-1, 1, SPPF", "- [-9, 1, SPPF"), "row 4: from = -9 is not an earlier row"),
         (YOLO.replace("[[7, 4]", "[[0x7, 4]"), "row 8: a number of its from is written as 0x7; write 7"),
         (YOLO.replace("- [-1, 3, C2f, [128]]", "- *up"), "not YAML"),
@@ -294,16 +290,19 @@ def test_inserted_and_removed_again_many_times(model, data):
             YOLO.replace("- [-1, 3, C2f, [128]]", "- *up").replace("- [-1, 1, nn", "- &up [-1, 1, nn"),
             "through an alias",
         ),
-        ("base: &b [[-1, 1, Conv, [8]]]\nbackbone: *b\nhead: *b\n", "my.yaml, backbone: it stands in several places"),
+        (
+            "base: &b [[-1, 1, Conv, [8]]]\nbackbone: *b\nhead: *b\n",
+            "my.yaml, backbone: it is repeated through an alias",
+        ),
         ("a: &a\n  backbone: []\n<<: *a\nhead: []\n", "not a model YAML"),
         ("x" * 10 + ": [" * 5000, "not YAML"),
     ],
 )
-def test_refused(text, told):
+def test_refused(text, message):
     with pytest.raises(UserError) as error:
         edit(text, "neck")
     assert str(error.value).startswith("my.yaml")
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_aliases_elsewhere_are_kept():
@@ -311,8 +310,8 @@ def test_aliases_elsewhere_are_kept():
     edited = edit(text, "after:0")
     assert "&args [128, True]" in edited.text
     assert "C2f, *args]" in edited.text
-    assert remove(edited.text, "my.yaml", LAYERS, BLOCKS).text == text
-    with pytest.raises(UserError, match="row 1: it stands in several places through an alias"):
+    assert removed(edited.text) == text
+    with pytest.raises(UserError, match="row 1: it is repeated through an alias"):
         edit(text, "blocks", options={"ratio": 8})
 
 
@@ -322,13 +321,17 @@ def test_unknown_place(place):
         edit(YOLO, place)
 
 
-def test_place_that_the_model_lacks():
-    with pytest.raises(UserError, match=r"--at after:8: row 8 is the head; expected rows from 0 to 7"):
-        edit(YOLO, "after:8")
-    with pytest.raises(UserError, match=r"--at after:1,99: row 99 is no row of it"):
-        edit(YOLO, "after:1,99")
-    with pytest.raises(UserError, match=r"--at blocks: found Conv, Conv_, .* there"):
-        edit(YOLO.replace("C2f", "Conv_"), "blocks")
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        (YOLO, "after:8", "--at after:8: row 8 is the head; expected rows from 0 to 7"),
+        (YOLO, "after:1,99", "--at after:1,99: row 99 does not exist"),
+        (YOLO.replace("C2f", "Conv_"), "blocks", "--at blocks: found Conv, Conv_, .* there"),
+    ],
+)
+def test_place_that_the_model_lacks(text, place, message):
+    with pytest.raises(UserError, match=message):
+        edit(text, place)
 
 
 def test_json_is_yaml_too():

@@ -1,4 +1,4 @@
-"""Rows of popular ports in the words of this package."""
+"""Rows of popular ports, translated; tests/cli/test_migrate.py has those that public forks use."""
 
 import pytest
 
@@ -32,48 +32,29 @@ def translated(row, channels=CHANNELS):
 @pytest.mark.parametrize(
     ("row", "wanted"),
     [
-        ("[-1, 1, GAM_Attention, [512, 512]]", "[-1, 1, GAM, []]"),
         ("[-1, 1, GAM_Attention, [512]]", "[-1, 1, GAM, []]"),
         ("[-1, 1, GAM_Attention, [512, 512, 8]]", "[-1, 1, GAM, [{ratio: 8}]]"),
-        ("[-1, 1, GAMAttention, [512, 8]]", "[-1, 1, GAM, [{ratio: 8}]]"),
-        ("[-1, 1, NAMAttention, [1024]]", "[-1, 1, NAM, []]"),
         ("[-1, 1, NAMAttention, [1024, 1024, False]]", "[-1, 1, NAM, [{spatial: true}]]"),
         ("[-1, 1, NAM_Att, []]", "[-1, 1, NAM, []]"),
-        ("[-1, 1, SimAM, [1024]]", "[-1, 1, SimAM, []]"),
-        ("[-1, 1, SimAM, [1024, 1e-4]]", "[-1, 1, SimAM, [{e_lambda: 0.0001}]]"),
         ("[-1, 1, ECA, [1024]]", "[-1, 1, ECA, [{kernel_size: 3}]]"),
         ("[-1, 1, SimAM, [1024, 0.1]]", "[-1, 1, SimAM, [{e_lambda: 0.1}]]"),
         ("[-1, 1, simam_module, [200]]", "[-1, 1, SimAM, []]"),
-        ("[-1, 1, CBAM, [1024, 7]]", "[-1, 1, CBAM, [{kernel_size: 7}]]"),
-        ("[-1, 1, CBAMBlock, [1024, 16, 7]]", "[-1, 1, CBAM, [{ratio: 16, kernel_size: 7}]]"),
         ("[ 0 ,1,  'CBAM', [1024]]", "[ 0 ,1,  'CBAM', []]"),
-        ("[-1, 1, SEAttention, [1024, 16]]", "[-1, 1, SE, [{ratio: 16}]]"),
-        ("[-1, 1, SE_Block, [96]]", "[-1, 1, SE, []]"),
         ("[-1, 1, SELayer, [1024]]", "[-1, 1, SE, []]"),
         ("[-1, 1, ECAAttention, [512]]", "[-1, 1, ECA, [{kernel_size: 3}]]"),
         ("[-1, 1, eca_layer, [512, 5]]", "[-1, 1, ECA, [{kernel_size: 5}]]"),
         ("[-1, 1, EfficientChannelAttention, [512]]", "[-1, 1, ECA, []]"),
-        ("[-1, 1, CoordAtt, [512, 512, 16]]", "[-1, 1, CoordAtt, [{ratio: 16}]]"),
-        ("[-1, 1, CoordAtt, [512, 32]]", "[-1, 1, CoordAtt, [{ratio: 32}]]"),
         ("[-1, 1, CoordAttention, [512, 512]]", "[-1, 1, CoordAtt, []]"),
-        ("[-1, 1, EMA, [512, 8]]", "[-1, 1, EMA, [{groups: 8}]]"),
-        ("[-1, 1, EMA_attention, [512]]", "[-1, 1, EMA, []]"),
-        ("[-1, 1, BAMBlock, [512, 16, 2]]", "[-1, 1, BAM, [{ratio: 16, dilation: 2}]]"),
-        ("[-1, 1, SimAM, [999]]", "[-1, 1, SimAM, []]"),
         ("[-1, 1, CBAM, [7]]", "[-1, 1, CBAM, [{kernel_size: 7}]]"),
         ("[-1, 1, NAMAttention, ['1024']]", "[-1, 1, NAM, []]"),
-        ("[-1, 1, CA, [512, 512, 16]]", "[-1, 1, CoordAtt, [{ratio: 16}]]"),
         ("[-1, 1, CABlock, [512]]", "[-1, 1, CoordAtt, []]"),
         ("[-1, 3, C3CA, [512]]", "[-1, 3, C3_CoordAtt, [512]]"),
         ("[-1, 1, Triplet_Attention, []]", "[-1, 1, TripletAttention, []]"),
-        ("[-1, 1, SEAttention, [32]]", "[-1, 1, SE, [{ratio: 32}]]"),
         ("[-1, 1, SEAttention, [256]]", "[-1, 1, SE, []]"),
         ("[-1, 1, SEAttention, [512, 512, 32]]", "[-1, 1, SE, [{ratio: 32}]]"),
         ("[-1, 1, SE, [1024, 4]]", "[-1, 1, SE, [{ratio: 4}]]"),
-        ("[-1, 1, ECAAttention, [5]]", "[-1, 1, ECA, [{kernel_size: 5}]]"),
         ("[-1, 1, ECA, [512, 512, 5]]", "[-1, 1, ECA, [{kernel_size: 5}]]"),
         ("[-1, 1, EMA_attention, [32]]", "[-1, 1, EMA, [{groups: 32}]]"),
-        ("[-1, 1, EMA, [512, None, 16]]", "[-1, 1, EMA, [{groups: 16}]]"),
         ("[-1, 1, EMA, [512, null, 16]]", "[-1, 1, EMA, [{groups: 16}]]"),
         ("[-1, 1, EMA, [1024]]", "[-1, 1, EMA, []]"),
         ("[-1, 1, BAMBlock, [8, 2]]", "[-1, 1, BAM, [{ratio: 8, dilation: 2}]]"),
@@ -81,7 +62,6 @@ def translated(row, channels=CHANNELS):
         ("[-1, 1, CBAM, [1024, 1024, 16, 7]]", "[-1, 1, CBAM, [{ratio: 16, kernel_size: 7}]]"),
         ("[-1, 1, CBAMBlock, [512, 16, 49]]", "[-1, 1, CBAM, [{ratio: 16, kernel_size: 49}]]"),
         ("[-1, 1, CBAM_attention, [16, 7]]", "[-1, 1, CBAM, [{ratio: 16, kernel_size: 7}]]"),
-        ("[-1, 1, Triplet_Attention, [False, 7]]", "[-1, 1, TripletAttention, [{kernel_size: 7}]]"),
         ("[-1, 1, TripletAttention, [False]]", "[-1, 1, TripletAttention, []]"),
         ("[-1, 1, TripletAttention, [256]]", "[-1, 1, TripletAttention, []]"),
         ("[-1, 1, NAMAttention, [False]]", "[-1, 1, NAM, [{spatial: true}]]"),
@@ -90,7 +70,7 @@ def translated(row, channels=CHANNELS):
         ("[-1, 3, C3k2_EMA_attention, [128, False, 0.25]]", "[-1, 3, C3k2_EMA, [128, False, 0.25]]"),
     ],
 )
-def test_translated(row, wanted):
+def test_rows_are_translated(row, wanted):
     found, migrated = translated(row)
     assert found == wanted
     assert not migrated.unknown
@@ -120,7 +100,7 @@ def test_translated(row, wanted):
         "[-1, 1, nn.Upsample, [None, 2, nearest]]",
     ],
 )
-def test_left_as_it_is(row):
+def test_rows_that_stay_unchanged(row):
     found, migrated = translated(row)
     assert found == row
     assert not migrated.changes
@@ -128,46 +108,46 @@ def test_left_as_it_is(row):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
-        ("[-1, 1, ParNetAttention, [512]]", "row 1, ParNetAttention [512]: no layer here has that name"),
-        ("[-1, 3, C2f_DCN, [512]]", "row 1, C2f_DCN [512]: no layer here has that name"),
-        ("[-1, 1, SimAM_with_slicing, []]", "row 1, SimAM_with_slicing []: no layer here has that name"),
+        ("[-1, 1, ParNetAttention, [512]]", "row 1, ParNetAttention [512]: no layer has this name"),
+        ("[-1, 3, C2f_DCN, [512]]", "row 1, C2f_DCN [512]: no layer has this name"),
+        ("[-1, 1, SimAM_with_slicing, []]", "row 1, SimAM_with_slicing []: no layer has this name"),
         ("[-1, 1, GAM_Attention, [512, 256]]", "512 channels in and 256 out"),
-        ("[-1, 1, Triplet_Attention, [2]]", "what [2] means is not known"),
-        ("[-1, 1, Triplet_Attention, [True]]", "what [true] means is not known"),
-        ("[-1, 1, GAM_Attention, [512, 512, True, 4]]", "what [true, 4] means is not known"),
-        ("[-1, 1, SEAttention, [2.5]]", "what [2.5] means is not known"),
-        ("[-1, 1, SEAttention, [-1]]", "what [-1] means is not known"),
-        ("[-1, 1, eca_layer, [512, 4]]", "what [4] means is not known"),
-        ("[-1, 1, SEAttention, [512, nan]]", "what [.nan] means is not known"),
-        ("[-1, 1, SEAttention, [512, 16, relu]]", "what [16, relu] means is not known"),
-        ("[-1, 1, SimAM, [512, 1, 2]]", "what [1, 2] means is not known"),
-        ("[-1, 1, GAM_Attention, [nc]]", "what [nc] means is not known"),
+        ("[-1, 1, Triplet_Attention, [2]]", "the meaning of [2] is unknown"),
+        ("[-1, 1, Triplet_Attention, [True]]", "the meaning of [true] is unknown"),
+        ("[-1, 1, GAM_Attention, [512, 512, True, 4]]", "the meaning of [true, 4] is unknown"),
+        ("[-1, 1, SEAttention, [2.5]]", "the meaning of [2.5] is unknown"),
+        ("[-1, 1, SEAttention, [-1]]", "the meaning of [-1] is unknown"),
+        ("[-1, 1, eca_layer, [512, 4]]", "the meaning of [4] is unknown"),
+        ("[-1, 1, SEAttention, [512, nan]]", "the meaning of [.nan] is unknown"),
+        ("[-1, 1, SEAttention, [512, 16, relu]]", "the meaning of [16, relu] is unknown"),
+        ("[-1, 1, SimAM, [512, 1, 2]]", "the meaning of [1, 2] is unknown"),
+        ("[-1, 1, GAM_Attention, [nc]]", "the meaning of [nc] is unknown"),
     ],
 )
-def test_what_cannot_be_translated_is_told(row, told):
+def test_rows_that_cannot_be_translated_are_reported(row, message):
     found, migrated = translated(row)
     assert found == row
     assert not migrated.changes
-    assert told in migrated.unknown[0]
+    assert message in migrated.unknown[0]
 
 
 def test_shared_arguments_are_refused():
     text = TEXT.format(row="[-1, 1, SimAM, &c [1024]]").replace("[nc]", "*c")
-    with pytest.raises(UserError, match="row 1: it stands in several places"):
+    with pytest.raises(UserError, match="row 1: it is repeated through an alias"):
         migrate(ModelText(text, "my.yaml"), LAYERS, BLOCKS, KNOWN, lambda index: CHANNELS)
 
 
 @pytest.mark.parametrize(
     ("row", "channels", "wanted", "note"),
     [
-        ("SEAttention, [32]", (32, 128), "SE, []", "32 is taken for the channels of its map; if it is meant as ratio"),
+        ("SEAttention, [32]", (32, 128), "SE, []", "32 is taken for the channels of its map; if it means ratio"),
         ("SEAttention, [32]", (64, 256), "SE, [{ratio: 32}]", ""),
         ("SEAttention, [16, 16]", (16, 64), "SE, [{ratio: 16}]", ""),
         ("GAM_Attention, [16, 16]", (16, 64), "GAM, []", ""),
-        ("SEAttention, [100]", (64, 256), "SE, []", "100 channels were given, and its map has 64"),
-        ("EMA, [64]", (64, 256), "EMA, []", "64 is taken for the channels of its map; if it is meant as groups"),
+        ("SEAttention, [100]", (64, 256), "SE, []", "100 channels were given, but its map has 64"),
+        ("EMA, [64]", (64, 256), "EMA, []", "64 is taken for the channels of its map; if it means groups"),
         ("EMA, [64]", (16, 64), "EMA, []", "64 is taken for the channels of its map"),
         ("EMA, [32]", (16, 32), "EMA, [32]", ""),
         ("EMA, [16]", (16, 32), "EMA, []", "16 is taken for the channels of its map"),
@@ -175,7 +155,7 @@ def test_shared_arguments_are_refused():
         ("CBAM_attention, [16, 7]", (16, 64), "CBAM, [{kernel_size: 7}]", ""),
     ],
 )
-def test_the_channels_of_the_map_say_what_a_number_is(row, channels, wanted, note):
+def test_the_map_channels_decide_what_a_number_means(row, channels, wanted, note):
     found, migrated = translated(f"[-1, 1, {row}]", channels)
     assert found == f"[-1, 1, {wanted}]"
     assert len(migrated.notes) == bool(note)
@@ -191,7 +171,7 @@ def test_heads_lose_their_anchors(anchors):
     assert line.endswith("-> Detect, [nc]; heads have no anchors")
 
 
-def test_channels_are_not_asked_for_where_a_name_means_nothing():
+def test_channels_are_not_measured_if_a_name_is_unknown():
     """There is no model to measure them on."""
 
     def channels(index):

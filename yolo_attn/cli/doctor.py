@@ -1,4 +1,4 @@
-"""`yolo-attn doctor`: what is installed, from where, and whether the layers work in it."""
+"""`yolo-attn doctor`: report what is installed, from where, and whether the layers work."""
 
 import argparse
 import functools
@@ -21,7 +21,7 @@ PACKAGES = ("numpy", "cv2", "torch", "torchvision", "ultralytics", "hotcoco", "c
 """What must be importable."""
 
 SUPPORTED = "supported is Ultralytics 8.3.0 to 8.4: pip install 'ultralytics>=8.3,<8.5'"
-"""What helps where this Ultralytics is not as expected."""
+"""Advice for an Ultralytics that is not as expected."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        subject: What was looked at.
-        found: What it is.
-        advice: What to do about it; empty where nothing is wrong.
+        subject: What was checked.
+        found: The result.
+        advice: What to do about it; empty if nothing is wrong.
     """
 
     subject: str
@@ -40,7 +40,7 @@ class Finding:
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser("doctor", help="check this installation; exit code 1 if something is wrong")
     parser.set_defaults(run=run)
 
@@ -52,10 +52,10 @@ def run(args: argparse.Namespace, further: list[str]) -> int:
         1 if something is wrong, else 0.
 
     Raises:
-        UserError: If it is given anything.
+        UserError: If there are any arguments.
     """
     if further:
-        raise UserError(f"{further[0]!r}: doctor takes nothing")
+        raise UserError(f"{further[0]!r}: doctor takes no arguments")
     findings = [_finding(subject, check) for subject, check in CHECKS.items()]
     wrong = [finding for finding in findings if finding.advice]
     for finding in findings:
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, further: list[str]) -> int:
 
 
 def _finding(subject: str, check: Callable[[], Finding]) -> Finding:
-    """A check's finding, or what kept the check from being made."""
+    """Return a check's finding, or the error that stopped the check."""
     try:
         return check()
     except (Exception, SystemExit) as error:  # a broken installation raises anything at import
@@ -89,18 +89,18 @@ def _package(name: str) -> Finding:
 
 
 def _copies() -> Finding:
-    """Whether Python finds Ultralytics more than once: then another version than the user thinks may run."""
+    """Check whether Python finds several copies of Ultralytics, of which the user may expect another one."""
     places = [os.path.realpath(os.path.join(entry or ".", "ultralytics")) for entry in sys.path]  # noqa: PTH118  as the next line
     copies = list(dict.fromkeys(place for place in places if os.path.isfile(f"{place}/__init__.py")))  # noqa: PTH113  entries are text, some of them empty
     if len(copies) < 2:
         return Finding("copies", "no second ultralytics on the import path")
-    advice = "keep one: pip uninstall ultralytics, or take the folder of the other out of PYTHONPATH"
+    advice = "keep one: pip uninstall ultralytics, or remove the other one's folder from PYTHONPATH"
     found = f"{len(copies)} of ultralytics: {copies[0]} is used, not {', '.join(copies[1:])}"
     return Finding("copies", found, advice)
 
 
 def _metrics() -> Finding:
-    """Whether Ultralytics' metrics compute: up to 8.3.100 they need a NumPy before 2.4."""
+    """Check that Ultralytics' metrics compute; up to 8.3.100 they need NumPy below 2.4."""
     from ultralytics.utils.metrics import compute_ap
 
     try:
@@ -127,7 +127,7 @@ def _gpu() -> Finding:
 
 
 def _patches() -> Finding:
-    """Whether this Ultralytics has all that is wrapped in it."""
+    """Check that this Ultralytics has every function that is wrapped."""
     importlib.import_module("ultralytics.engine.model")
     from yolo_attn.patches.table import missing
 
@@ -140,7 +140,7 @@ def _patches() -> Finding:
 
 
 def _layers() -> Finding:
-    """Whether a packaged model with attention builds through Ultralytics, which runs the parser's self-test too."""
+    """Check that a packaged model with attention builds; that also runs the parser's self-test."""
     from ultralytics.nn import tasks
 
     from yolo_attn.model.registry import LAYERS
@@ -153,7 +153,7 @@ def _layers() -> Finding:
 
 
 def _kernels() -> Finding:
-    """In which form the layers compute."""
+    """Report which kernels the layers use."""
     from yolo_attn.kernels.choice import described
 
     return Finding("kernels", described())
@@ -170,4 +170,4 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "layers": _layers,
     "kernels": _kernels,
 }
-"""What is looked at, by its name in the report."""
+"""The checks by their names in the report."""

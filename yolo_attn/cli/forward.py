@@ -1,4 +1,4 @@
-"""Arguments in Ultralytics' grammar, handed to Ultralytics' own command line with the layers known to it."""
+"""Hand arguments in Ultralytics' grammar to Ultralytics' own command line."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ from yolo_attn.files import FULL, check_plain_file
 from yolo_attn.reading import read_yaml
 
 FILES = ("model", "cfg", "data", "pretrained", "resume")
-"""Ultralytics' settings that name files which it opens."""
+"""Ultralytics' settings that name files."""
 
 
 def forward(arguments: list[str]) -> None:
@@ -21,7 +21,7 @@ def forward(arguments: list[str]) -> None:
         arguments: As `yolo` takes them, such as `["train", "model=yolov8n-gam.yaml", "data=path/to/coco"]`.
 
     Raises:
-        UserError: If anything went wrong before a training was under way; what breaks in one keeps its own type.
+        UserError: On any error before a training's first epoch; later errors keep their type.
     """
     _check_files(arguments)
     from ultralytics import cfg
@@ -50,7 +50,7 @@ def forward(arguments: list[str]) -> None:
 
 
 def _check_files(arguments: list[str]) -> None:
-    """Raise at the first argument that names what Ultralytics would wait for, or a YAML of settings without end."""
+    """Raise if an argument names something that is not a plain file, or an endless YAML of settings."""
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key in FILES and is_there(Path(value)) and not Path(value).is_dir():
@@ -60,6 +60,6 @@ def _check_files(arguments: list[str]) -> None:
 
 
 def _was_training(error: Exception) -> bool:
-    """Whether a training had begun its epochs when the error was raised: then it is none of the arguments'."""
+    """Return whether a training had started its epochs when the error was raised."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     return any(f.f_code.co_name == "_do_train" and hasattr(f.f_locals.get("self"), "epoch") for f in frames)

@@ -15,21 +15,25 @@ EXAMPLE = """
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     width = max(map(len, PLACES)) + 2
     places = "\n".join(f"  {place:<{width}}{rule}" for place, rule in PLACES.items())
     parser = commands.add_parser(
         "insert",
-        help="put attention into a model YAML; every row number follows",
+        help="insert attention into a model YAML; row numbers are updated",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"places:\n{places}\n\nexamples:{EXAMPLE}",
     )
     parser.set_defaults(run=run)
     parser.add_argument("file", type=not_empty, help="model YAML: a file, or a name such as yolov8n.yaml")
     parser.add_argument(
-        "--layer", required=True, type=not_empty, action="append", help="GAM, NAM, SimAM, ...; yolo-attn layers has all"
+        "--layer",
+        required=True,
+        type=not_empty,
+        action="append",
+        help="GAM, NAM, SimAM, ...; yolo-attn layers lists all",
     )
-    parser.add_argument("--at", required=True, action="append", metavar="PLACE", help="where it goes; see below")
+    parser.add_argument("--at", required=True, action="append", metavar="PLACE", help="where to insert it; see below")
     parser.add_argument(
         "--option",
         type=option,
@@ -68,11 +72,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
 
 
 def _once(name: str, given: list[Any]) -> Any:
-    """The one value of an option.
-
-    Raises:
-        UserError: If there are several.
-    """
+    """Return the one value of an option; raise a UserError if there are several."""
     if len(given) > 1:
         raise UserError(f"{name}: given more than once, {', '.join(map(str, given))}")
     return given[0]

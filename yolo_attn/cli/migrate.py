@@ -8,11 +8,11 @@ from yolo_attn.cli.arguments import add_import_option, add_output_options, check
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser(
         "migrate",
-        help="translate a model YAML that was written for a port of the layers",
-        description="Says line by line what it changes: names such as GAM_Attention, channels given by hand.",
+        help="translate a model YAML that was written for another port of the layers",
+        description="Lists each row that it changes, such as names like GAM_Attention and channels given by hand.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("file", type=not_empty, help="model YAML")
@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
-    """Tell the changes, and write them if an output is given."""
+    """List the changes, and write the result if an output is given."""
     no_more("migrate", further)
     output = Path(args.output) if args.output else None
     if output:

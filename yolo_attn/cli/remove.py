@@ -8,12 +8,12 @@ from yolo_attn.cli.arguments import add_import_option, add_output_options, check
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser(
         "remove",
-        help="take attention out of a model YAML",
-        description="Takes out what the last insert put in, byte for byte, by the header that it wrote; from a file "
-        "without such a header, every attention layer.",
+        help="remove attention from a model YAML",
+        description="Removes what the last insert added, byte for byte, by the header that it wrote; without such a "
+        "header, every attention layer.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("file", type=not_empty, help="model YAML: a file, or a name such as yolov8n-gam.yaml")
@@ -35,4 +35,4 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     edited = remove(text, Path(args.file).name, scale)
     check_scale(output, edited.text, scale)
     write_text(output, edited.text)
-    print(f"{args.output}: {edited.record.layer} taken out of {numbered(edited.record.rows)}")
+    print(f"{args.output}: {edited.record.layer} removed from {numbered(edited.record.rows)}")

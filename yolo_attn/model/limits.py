@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from yolo_attn.errors import UserError, quoted
 from yolo_attn.model.rows import RowError, literal
-from yolo_attn.yaml_edit.size import LONGEST_NAME, MOST_ROWS
+from yolo_attn.yaml_edit.text import LONGEST_NAME, MOST_ROWS
 
 MOST_REPEATS = 1000
 """Of a row."""

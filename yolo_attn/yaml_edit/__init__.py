@@ -1,6 +1,6 @@
-"""Model YAMLs edited as text: attention put in and taken out, everything else kept byte for byte.
+"""Model YAMLs edited as text: attention inserted and removed, everything else kept byte for byte.
 
-Plain text and lists of rows; no PyTorch, no Ultralytics.
+It needs neither PyTorch nor Ultralytics.
 """
 
 from yolo_attn.yaml_edit.edit import Edited, insert, remove, with_header

@@ -1,4 +1,4 @@
-"""Attention put into a model YAML, and taken out again, byte for byte."""
+"""Insert attention into a model YAML and remove it again, byte for byte."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from yolo_attn.yaml_edit.text import BREAK, SECTIONS, ModelText, Row, Splice, fl
 
 @dataclass(frozen=True)
 class Edited:
-    """A model YAML with attention put in or taken out.
+    """A model YAML with attention inserted or removed.
 
     Attributes:
         text: The new text.
-        record: What was put in or taken out; row numbers are those of the text that has it.
-        places: The number in the text with attention of each row of the text without.
+        record: What was inserted or removed; its row numbers are those of the text with attention.
+        places: For each row of the text without attention, its number in the text with attention.
     """
 
     text: str
@@ -34,18 +34,18 @@ def insert(
     blocks: Container[str] = (),
     strides: Mapping[int, int] | None = None,
 ) -> Edited:
-    """Put attention into a model.
+    """Insert attention into a model.
 
     Args:
         model: The model YAML.
         layer: Name of the attention layer.
         place: One of `places.PLACES`.
-        options: The layer's, and `where` inside blocks.
-        blocks: Names of the blocks that can have attention inside.
-        strides: Stride of each row's map, of rows that make one: "stages" needs them, comments name levels by them.
+        options: Options of the layer, and `where` inside blocks.
+        blocks: Names of the blocks that take attention inside.
+        strides: Stride of each row that makes a map; "stages" needs it, and comments name levels by it.
 
     Raises:
-        UserError: If the model lacks the place, or is written so that it cannot be edited there.
+        UserError: If the model lacks the place, or its text cannot be edited there.
     """
     check_place(place)
     if place.startswith("blocks"):
@@ -54,11 +54,11 @@ def insert(
 
 
 def with_header(edited: Edited, made_by: str, train: str) -> str:
-    """The text of an insertion behind a header that says what was done and how the model is trained.
+    """Return an insertion's text with a header that says what was inserted and how to train the model.
 
     Args:
         edited: The insertion.
-        made_by: The command that did it, behind `yolo-attn insert`.
+        made_by: Arguments of the `yolo-attn insert` command.
         train: The command that trains the model.
     """
     newline = BREAK.search(edited.text)
@@ -68,16 +68,16 @@ def with_header(edited: Edited, made_by: str, train: str) -> str:
 
 
 def remove(text: str, name: str, layers: Container[str], blocks: Container[str]) -> Edited:
-    """Take out what the last insertion put in, by the header that it wrote; without one, all attention.
+    """Remove what the last insertion added, by its header; without a header, all attention.
 
     Args:
         text: The model YAML.
         name: What messages call it.
         layers: Names of the attention layers.
-        blocks: Names of the blocks that can have attention inside.
+        blocks: Names of the blocks that take attention inside.
 
     Raises:
-        UserError: If the text is no model, holds no attention, or was changed where the header names rows.
+        UserError: If the text is not a model, has no attention, or its rows no longer match the header.
     """
     record, text = read_header(text)
     model = ModelText(text, name)
@@ -91,20 +91,20 @@ def remove(text: str, name: str, layers: Container[str], blocks: Container[str])
         kept = ()
         if HEADER in text:
             raise UserError(
-                f"{name}: an insertion's header stands below other lines; move it to the top and the last insertion is "
-                "taken out, or take the header out and all attention is"
+                f"{name}: the header of an insertion is below other lines; move it to the top to remove the last "
+                "insertion, or delete it to remove all attention"
             )
         if not rows and not inside:
-            raise UserError(f"{name}: no row of it names an attention layer")
+            raise UserError(f"{name}: found no attention layer in it")
     new = {row.index: row.index - sum(i < row.index for i in rows) for row in model.rows if row.index not in rows}
     if {model.rows[index].section for index in new} != set(SECTIONS):
-        raise UserError(f"{name}: {' or '.join(SECTIONS)} would have no row left")
+        raise UserError(f"{name}: {' or '.join(SECTIONS)} would be left without rows")
 
     def taken(row: Row, source: int) -> int:
         while source in rows:
             source = model.rows[source].sources[0]
         if source < 0 < new[row.index]:
-            raise UserError(f"{model.place(row.index)}: it takes the picture through attention, which has to stay")
+            raise UserError(f"{model.place(row.index)}: it takes the image through attention, which cannot be removed")
         return new.get(source, -1)
 
     splices = list(model.rows_removed(rows))
@@ -169,7 +169,7 @@ def _insert_inside(model: ModelText, layer: str, rows: Sequence[Row], options: M
 def _renumbered(
     model: ModelText, rows: Sequence[Row], new: Mapping[int, int], taken: Callable[[Row, int], int]
 ) -> Iterator[Splice]:
-    """Changes of every `from`, absolute numbers staying absolute and relative ones relative."""
+    """Yield changes of every `from`; absolute numbers stay absolute, relative ones relative."""
     for row in rows:
         targets = [taken(row, source) if source >= 0 else -1 for source in row.sources]
         pairs = zip(row.given, targets, strict=True)
@@ -177,7 +177,7 @@ def _renumbered(
 
 
 def _level(stride: int | None) -> str:
-    """The name that a map of this stride has in the field: P3 for 8."""
+    """Return the level that a map of this stride is called: P3 for 8."""
     return f", P{stride.bit_length() - 1}" if stride and not stride & (stride - 1) else ""
 
 
@@ -187,7 +187,7 @@ def _layer_inside(row: Row, layers: Container[str], blocks: Container[str]) -> s
 
 
 def _plain(model: ModelText, row: Row) -> Iterator[Splice]:
-    """Changes of a row that make a block variant the block again."""
+    """Yield changes that turn a block variant back into the block."""
     has_options = bool(row.args) and isinstance(row.args[-1], dict)
     _check_own(model, row, row.args[:-1] if has_options else row.args)
     yield model.renamed(row, row.name.partition("_")[0])
@@ -196,7 +196,7 @@ def _plain(model: ModelText, row: Row) -> Iterator[Splice]:
 
 
 def _check_own(model: ModelText, row: Row, own: Sequence[Any]) -> None:
-    """Make sure that a block has arguments of its own, none of which could be taken for the attention's options."""
+    """Raise unless a block has arguments of its own, none of which looks like the attention's options."""
     if not own or isinstance(own[-1], dict):
         block = row.name.partition("_")[0]
         raise UserError(f"{model.place(row.index)}: found {row.args}, expected {block}'s own arguments")
@@ -207,6 +207,6 @@ def _check_record(model: ModelText, record: Record) -> None:
         found = model.rows[index].name if index < len(model.rows) else "nothing"
         if (found.partition("_")[2] if record.inside else found) != record.layer:
             raise UserError(
-                f"{model.place(index)}: found {found}, and the header says that {record.layer} was inserted there; "
-                "if rows were moved since, take that header out, and remove takes out every attention layer"
+                f"{model.place(index)}: found {found}, but the header says that {record.layer} was inserted there; "
+                "if rows were moved since, delete the header to remove every attention layer"
             )

@@ -1,4 +1,4 @@
-"""The comment in front of a model that attention was put into: what was done, and how it is trained."""
+"""The header comment that an insertion writes: what was inserted, and how to train the model."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from yolo_attn.yaml_edit.text import BREAK, numbered
 
 HEADER = "# yolo-attn insert "
-"""What a header begins with; behind it the rest of the command."""
+"""How a header begins; the rest of the command follows."""
 
 RECORD = re.compile(
     rf"\ufeff?{HEADER}.*\n"
@@ -24,9 +24,9 @@ class Record:
 
     Attributes:
         layer: Name of the layer.
-        rows: Numbers of the rows that were added, or whose blocks have it inside.
-        inside: Whether it stands in blocks.
-        kept: Rows whose comments begin with what is their number now, and had another.
+        rows: The rows that were added, or whose blocks contain the layer.
+        inside: Whether the layer is inside blocks.
+        kept: Rows whose comment begins with their new number, and began with it before they moved.
     """
 
     layer: str
@@ -36,20 +36,20 @@ class Record:
 
 
 def write_header(record: Record, made_by: str, train: str, newline: str) -> str:
-    """The header of an edited model.
+    """Return the header of an edited model.
 
     Args:
-        record: What was done.
-        made_by: The command that did it, behind `yolo-attn insert`.
+        record: What was inserted.
+        made_by: Arguments of the `yolo-attn insert` command.
         train: The command that trains the model.
-        newline: Line break.
+        newline: The text's line break.
     """
     how = f"into the block{'s' * (len(record.rows) > 1)} of" if record.inside else "as"
     kept = f", past the comments of {numbered(record.kept)}" if record.kept else ""
     done = f"Inserted {record.layer} {how} {numbered(record.rows)}{kept}"
     lines = (
         f"{HEADER}{made_by}",
-        f"# {done}; yolo-attn remove takes that out again, and these lines.",
+        f"# {done}; yolo-attn remove undoes it and deletes these lines.",
         f"# {train}",
         "",
     )
@@ -57,7 +57,7 @@ def write_header(record: Record, made_by: str, train: str, newline: str) -> str:
 
 
 def read_header(text: str) -> tuple[Record | None, str]:
-    """The record that a text begins with, if any, and the text without that header."""
+    """Return the record that a text begins with, if any, and the text without its header."""
     lines = BREAK.split(text, 4)
     found = RECORD.match("\n".join(lines))
     if not found:

@@ -1,4 +1,4 @@
-"""Where attention goes: each place's rule, on a model's list of rows."""
+"""Find the rows at which a place of `--at` puts attention."""
 
 import re
 from collections.abc import Container, Mapping, Sequence
@@ -17,23 +17,23 @@ PLACES = {
     "blocks:backbone": "inside those of the backbone alone",
     "blocks:neck": "inside those of the neck alone",
 }
-"""What `--at` takes, and the rule of each."""
+"""The values of `--at` and their rules."""
 
 POOLING = ("SPPF", "SPPELAN", "SPP")
 
 FIRST_STAGE = 4
-"""Stride of the map that the first stage makes; what comes before is the stem."""
+"""Stride of the first stage's map; rows before it are the stem."""
 
 
 @dataclass(frozen=True)
 class Insertion:
-    """An attention row to be.
+    """An attention row to insert.
 
     Attributes:
         source: The row whose map it takes.
-        before: The row that it stands in front of.
+        before: The row that it is inserted before.
         section: "backbone" or "head".
-        only_head: Whether the head alone takes the attended map, not every consumer.
+        only_head: Whether only the head takes the attended map; by default every consumer does.
     """
 
     source: int
@@ -43,12 +43,12 @@ class Insertion:
 
 
 def rows_at(model: ModelText, place: str, strides: Mapping[int, int]) -> list[Insertion]:
-    """The attention rows of a place, in the order in which they stand.
+    """Return the attention rows of a place, in order.
 
     Args:
         model: The model.
         place: One of `PLACES` that adds rows.
-        strides: Stride of each row's map, of rows that make one; for "stages" alone.
+        strides: Stride of each row that makes a map; only "stages" needs it.
 
     Raises:
         UserError: If the model lacks the place.
@@ -61,19 +61,19 @@ def rows_at(model: ModelText, place: str, strides: Mapping[int, int]) -> list[In
     elif place == "stages":
         sources = _stages(_backbone(model), strides)
         if not sources:
-            raise UserError(f"{model.name}: no row of its backbone makes a map of stride {FIRST_STAGE} or more")
+            raise UserError(f"{model.name}: no row of the backbone makes a map of stride {FIRST_STAGE} or more")
     else:
         sources = _numbers(model, place)
     return [Insertion(source, source + 1, model.rows[source].section) for source in sources]
 
 
 def blocks_at(model: ModelText, place: str, blocks: Container[str]) -> list[Row]:
-    """The rows whose blocks take attention inside.
+    """Return the rows whose blocks get attention inside.
 
     Args:
         model: The model.
         place: "blocks", "blocks:backbone" or "blocks:neck".
-        blocks: Names of the blocks that can.
+        blocks: Names of the blocks that take attention.
 
     Raises:
         UserError: If there are none.
@@ -84,20 +84,20 @@ def blocks_at(model: ModelText, place: str, blocks: Container[str]) -> list[Row]
     if not found:
         names = list(dict.fromkeys(row.name for row in rows))
         attended = [row.index for row in rows if row.name not in blocks and row.name.partition("_")[0] in blocks]
-        reason = f"found {', '.join(names)} there; yolo-attn layers names the blocks that can"
+        reason = f"found {', '.join(names)} there; yolo-attn layers lists the blocks that take attention"
         if not rows:
-            reason = f"there are no rows; {model.rows[-1].name}, the head, is all behind the backbone"
+            reason = f"found no rows there; {model.rows[-1].name}, the head, follows the backbone directly"
         elif attended:
-            reason = f"its blocks have attention already, in {numbered(attended)}; yolo-attn remove takes it out"
+            reason = f"its blocks already have attention, in {numbered(attended)}; yolo-attn remove takes it out"
         raise UserError(f"{model.name}: --at {place}: {reason}")
     return found
 
 
 def check_place(place: str) -> None:
-    """Make sure that a place is one.
+    """Check a value of `--at`.
 
     Raises:
-        UserError: With all that are.
+        UserError: If it is not a place; lists those that are.
     """
     if place not in PLACES and not re.fullmatch(r"after: *\d{1,9}( *, *\d{1,9})*", place):
         raise UserError(f"--at {place}: expected one of {', '.join(PLACES)}")
@@ -113,7 +113,7 @@ def _before_pooling(backbone: Sequence[Row]) -> int:
 
 
 def _stages(backbone: Sequence[Row], strides: Mapping[int, int]) -> list[int]:
-    """The last row of each run of rows of one stride."""
+    """Return the last row of each run of rows with the same stride."""
     pooling = next((row.index for row in backbone if row.name in POOLING), len(backbone))
     rows = [row.index for row in backbone if row.index in strides and row.index < pooling]
     followed = {row for row, following in pairwise(rows) if strides[row] == strides[following]}
@@ -124,15 +124,15 @@ def _numbers(model: ModelText, place: str) -> list[int]:
     numbers = sorted(int(number) for number in place.removeprefix("after:").split(","))
     twice = next((number for number, following in pairwise(numbers) if number == following), None)
     if twice is not None:
-        raise UserError(f"--at {place}: row {twice} is named more than once")
+        raise UserError(f"--at {place}: row {twice} is given more than once")
     last = len(model.rows) - 2
     for number in numbers:
         if number > last:
-            what = "is the head" if number == last + 1 else "is no row of it"
+            what = "is the head" if number == last + 1 else "does not exist"
             raise UserError(f"{model.name}: --at {place}: row {number} {what}; expected rows from 0 to {last}")
     return numbers
 
 
 def _is_stem(row: Row) -> bool:
-    """Whether a ResNetLayer is the stem, which has no residual unit."""
+    """Return whether a ResNetLayer is the stem, which has no residual unit."""
     return row.name == "ResNetLayer" and len(row.args) > 3 and row.args[3] is True

@@ -1,7 +1,7 @@
-"""Model YAMLs written for popular ports of the layers, translated row by row.
+"""Translate model YAMLs that were written for popular ports of the layers, row by row.
 
-Ports have names of their own (`GAM_Attention`, `SEAttention`) and want channels by hand: `[-1, 1, CBAM, [1024, 7]]`.
-Which number is channels, and which an option, is seen by the channels that the map really has.
+Ports have their own names (`GAM_Attention`, `SEAttention`) and take channels by hand: `[-1, 1, CBAM, [1024, 7]]`.
+The channels that the map really has tell which number is channels and which is an option.
 """
 
 import re
@@ -16,12 +16,12 @@ AFFIXES = re.compile(r"_|attention|attn|att(?![a-z])|module|block|layer")
 
 @dataclass(frozen=True)
 class Port:
-    """What ports of a layer take.
+    """The arguments that ports of a layer take.
 
     Attributes:
-        layer: The layer here.
-        options: Its options in the ports' order, behind the channels.
-        has_out: Whether ports take channels out behind the channels in, as a rule.
+        layer: The layer of this package.
+        options: Its options in the ports' order, after the channels.
+        has_out: Whether most ports take output channels after the input channels.
     """
 
     layer: str
@@ -46,25 +46,25 @@ PORTS = {
     "triplet": Port("TripletAttention", ("kernel_size",)),
     "ema": Port("EMA", ("groups",), has_out=True),
 }
-"""By a port's name without its affixes."""
+"""By a port's lower-case name without affixes."""
 
 LARGEST_OPTION = 64
-"""Of a ratio, of groups, of a kernel. A larger whole number is channels, or wrong."""
+"""Of a ratio, of groups, of a kernel. A larger int is channels, or wrong."""
 
 LEAST_CHANNELS = 16
-"""Of a map inside Ultralytics' models."""
+"""Of any map inside Ultralytics' models."""
 
 KERNELS = (3, 7)
-"""What CBAM's kernel may be: alone, or alone behind the channels, such a number is one."""
+"""Values of CBAM's kernel_size: such a number alone, or alone after the channels, is the kernel."""
 
 PORTS_KERNEL = 3
-"""Of ECA in ports that do not work it out from the channels."""
+"""ECA's kernel_size in ports that do not compute it from the channels."""
 
 HEADS = ("Detect", "Segment")
-"""Heads that took anchors behind the number of classes, in YOLOv5."""
+"""Heads that in YOLOv5 take anchors after the number of classes."""
 
 RealChannels = Callable[[int], Sequence[int]]
-"""Channels that the map which a row takes may be said to have: first those that it has, then those at other scales."""
+"""Channels that may be written for a row's input map: first its real ones, then those at other scales."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Migrated:
         text: The new text.
         changes: A line for each row that was changed.
         unknown: A line for each row that could not be translated.
-        notes: A line for each number that may have meant something else.
-        kept: Rows of layers here that stay as they are with options by position, which a port may mean otherwise.
+        notes: A line for each number that may mean something else.
+        kept: Rows that stay as they are with options by position, which a port may mean differently.
     """
 
     text: str
@@ -93,14 +93,14 @@ def migrate(
 
     Args:
         model: The model YAML.
-        layers: Names of the attention layers here.
-        blocks: Names of the blocks that can have attention inside.
+        layers: Names of this package's attention layers.
+        blocks: Names of the blocks that take attention inside.
         known: Names that Ultralytics itself builds.
-        channels: The channels of maps, asked for only if every row's name has a meaning.
+        channels: Channels of a row's input map; called only if every row's name is known.
     """
     nameless = [row for row in model.rows if _name_here(row.name, layers, blocks, known) is None]
     if nameless:
-        unknown = [_unknown(row, "no layer here has that name or one like it") for row in nameless]
+        unknown = [_unknown(row, "no layer has this name or a similar one") for row in nameless]
         return Migrated(model.text, [], unknown, [], [])
     splices, changes, unknown, notes, kept = [], [], [], [], []
     for row in model.rows:
@@ -125,12 +125,12 @@ def migrate(
 def without_attention(
     model: ModelText, layers: Container[str], blocks: Container[str], known: Container[str]
 ) -> list[list[Any]]:
-    """A model's rows as Ultralytics knows them: what is or becomes attention does nothing, which keeps its channels.
+    """Return a model's rows as Ultralytics builds them: attention becomes an identity, which keeps its channels.
 
     Args:
         model: The model YAML.
-        layers: Names of the attention layers here.
-        blocks: Names of the blocks that can have attention inside.
+        layers: Names of this package's attention layers.
+        blocks: Names of the blocks that take attention inside.
         known: Names that Ultralytics itself builds.
     """
     rows = []
@@ -146,7 +146,7 @@ def without_attention(
 
 
 def port_of(name: str, blocks: Container[str]) -> str | None:
-    """What a name of a port is here: GAM for GAM_Attention, C2f_NAM for C2f_NAMAttention; None if it is no port's."""
+    """Return this package's name for a port's: GAM for GAM_Attention, C2f_NAM for C2f_NAMAttention; None if unknown."""
     block, layer = _inside(name, blocks)
     found = PORTS.get(_kind(layer or name))
     if not found:
@@ -159,7 +159,7 @@ def _unknown(row: Row, reason: str) -> str:
 
 
 def _name_here(name: str, layers: Container[str], blocks: Container[str], known: Container[str]) -> str | None:
-    """What a row's name is here; None if it is nothing."""
+    """Return this package's name, or Ultralytics', for a row's layer; None if unknown."""
     if name in layers or name in known or name.startswith(("nn.", "torchvision.")):
         return name
     block, layer = _inside(name, blocks)
@@ -169,7 +169,7 @@ def _name_here(name: str, layers: Container[str], blocks: Container[str], known:
 
 
 def _inside(name: str, blocks: Container[str]) -> tuple[str, str]:
-    """Block and layer of a block variant's name, with an underscore or without."""
+    """Return block and layer of a block variant's name, with or without an underscore."""
     for end in range(len(name) - 1, 1, -1):
         if name[:end] in blocks and (name[end] == "_" or _kind(name[end:]) in PORTS):
             return name[:end], name[end:].removeprefix("_")
@@ -181,17 +181,17 @@ def _kind(name: str) -> str:
 
 
 def _without_anchors(row: Row) -> list[Any]:
-    """A row's arguments; those of a YOLOv5 head without its anchors: by name, by number, or written out."""
+    """Return a row's arguments; those of a YOLOv5 head without its anchors."""
     if row.name in HEADS and len(row.args) > 1 and (row.args[1] == "anchors" or isinstance(row.args[1], list)):
         return [row.args[0], *row.args[2:]]
     return row.args
 
 
 def _arguments(row: Row, name: str, layers: Container[str], channels: RealChannels) -> tuple[list[Any], str]:
-    """A row's arguments here, and what should be looked at, if anything.
+    """Return a row's arguments for this package, and a note to the user or "".
 
     Raises:
-        ValueError: With the reason, if they mean nothing that is known.
+        ValueError: With the reason, if their meaning is unknown.
     """
     if name not in layers:
         return _without_anchors(row), ""
@@ -205,16 +205,16 @@ def _arguments(row: Row, name: str, layers: Container[str], channels: RealChanne
 
 
 def _behind_channels(args: list[Any], port: Port, real: Sequence[int], is_own: bool) -> tuple[list[Any], str]:
-    """What stands behind the channels in and out that a row gives by hand, and what should be looked at.
+    """Return the arguments after the channels that a row gives by hand, and a note to the user or "".
 
     Args:
         args: The row's arguments.
-        port: What ports take.
-        real: Channels of the map.
-        is_own: Whether the row has the layer's name here, under which an option may stand by position.
+        port: The arguments that ports take.
+        real: Channels of the row's input map.
+        is_own: Whether the row has this package's name, which takes options by position.
 
     Raises:
-        ValueError: If the channels out are others than those in.
+        ValueError: If input and output channels differ.
     """
     first, *others = args or [None]
     option = port.options[0] if port.options else ""
@@ -224,24 +224,22 @@ def _behind_channels(args: list[Any], port: Port, real: Sequence[int], is_own: b
         return args, ""
     note = ""
     if may_be_option and not others:
-        note = (
-            f"{first} is taken for the channels of its map; if it is meant as {option}, write [{{{option}: {first}}}]"
-        )
+        note = f"{first} is taken for the channels of its map; if it means {option}, write [{{{option}: {first}}}]"
     elif not has_them:
-        note = f"{first} channels were given, and its map has {real[0] if real else 'others'}"
+        note = f"{first} channels were given, but its map has {real[0] if real else 'others'}"
     second = others[0] if others else first
     if second in (None, "None") or (second == first and (port.has_out or not _fits(option, second))):
         return others[1:], note
     if type(second) is int and not _fits(option, second) and second > LARGEST_OPTION:
-        raise ValueError(f"{first} channels in and {second} out; layers here keep the channels of their input")
+        raise ValueError(f"{first} channels in and {second} out; attention keeps the channels of its input")
     return others, note
 
 
 def _options(port: Port, rest: list[Any]) -> list[Any]:
-    """What stands behind the channels of a row, as options by name.
+    """Return the arguments after the channels as options by name.
 
     Raises:
-        ValueError: If it means nothing that is known.
+        ValueError: If their meaning is unknown.
     """
     names = port.options
     if port.layer == "NAM" and rest in ([True], [False]):  # no_spatial
@@ -253,12 +251,12 @@ def _options(port: Port, rest: list[Any]) -> list[Any]:
     if _is_kernel(port.layer, rest):
         names = names[1:]
     if len(rest) > len(names) or not all(map(_fits, names, rest)):
-        raise ValueError(f"what {flow(rest)} means is not known")
+        raise ValueError(f"the meaning of {flow(rest)} is unknown")
     return [dict(zip(names, rest, strict=False))] if rest else []
 
 
 def _fits(option: str, value: Any) -> bool:
-    """Whether an option may have a value."""
+    """Return whether an option may have this value."""
     if option == "e_lambda":
         return type(value) in (int, float) and 0 < value < 10
     if not option or type(value) is not int or not 0 < value <= LARGEST_OPTION:
@@ -267,7 +265,7 @@ def _fits(option: str, value: Any) -> bool:
 
 
 def _has_flag(layer: str, rest: list[Any]) -> bool:
-    """Whether a port's switch is given, and off: GAM's group, TripletAttention's no_spatial."""
+    """Return whether a port's switch is given and off: GAM's group, TripletAttention's no_spatial."""
     return layer in ("GAM", "TripletAttention") and rest[:1] == [False] and type(rest[0]) is bool
 
 
@@ -276,7 +274,7 @@ def _is_kernel(layer: str, rest: list[Any]) -> bool:
 
 
 def _number(value: Any) -> Any:
-    """A number that YAML reads as text, such as 1e-4 or "1024"; anything else as it is."""
+    """Return the number in a text such as 1e-4 or "1024"; any other value unchanged."""
     try:
         return value if not isinstance(value, str) else int(value) if value.isdecimal() else float(value)
     except ValueError:

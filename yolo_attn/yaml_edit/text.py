@@ -1,4 +1,4 @@
-"""A model YAML's rows and where they stand in its text, by the marks of PyYAML's nodes."""
+"""Read a model YAML's rows, and where each part of a row is in the text, by the marks of PyYAML's nodes."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,9 +8,16 @@ from typing import Any
 import yaml
 from yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
-from yolo_attn.errors import UserError, one_line
+from yolo_attn.errors import UserError, one_line, quoted
 from yolo_attn.reading import load_yaml
-from yolo_attn.yaml_edit.size import SECTIONS, check_rows
+
+SECTIONS = ("backbone", "head")
+
+MOST_ROWS = 1000
+"""Of a model; Ultralytics' longest has 54."""
+
+LONGEST_NAME = 200
+"""Characters of a layer's name."""
 
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
@@ -18,7 +25,7 @@ INDEX_COMMENT = re.compile(r"[ \t,\]}]*#[ \t]*(?:[A-Z]\d \()?(\d+)(?![\w.])")
 """A comment that begins with its row's number: `# 12`, `# 12, P3`, `# 0-P1/2`, `# X3 (21), ...`."""
 
 Splice = tuple[int, int, str]
-"""Start and end in the text, and what stands there instead."""
+"""Start and end in the text, and what replaces that part."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +35,11 @@ class Row:
     Attributes:
         index: Its number, backbone first.
         section: "backbone" or "head".
-        node: Where it stands.
-        source: Its `from`.
-        given: The numbers of that.
-        repeats: How often the layer stands there.
-        name: Of its layer.
+        node: The YAML node of the row.
+        source: Its `from`, as written.
+        given: The numbers of `from`.
+        repeats: Its number of repeats.
+        name: The layer's name.
         args: The layer's arguments.
     """
 
@@ -47,12 +54,12 @@ class Row:
 
     @property
     def sources(self) -> tuple[int, ...]:
-        """The rows that it takes, -1 for the picture."""
+        """The rows that it takes as input, -1 for the image."""
         return tuple(number if number >= 0 else self.index + number for number in self.given)
 
 
 class ModelText:
-    """A model YAML as text with its rows.
+    """A model YAML's text and its rows.
 
     Attributes:
         text: The text.
@@ -61,14 +68,14 @@ class ModelText:
         newline: Its line break.
 
     Raises:
-        UserError: If it is no model, or written so that its rows cannot be edited one by one.
+        UserError: If it is not a model YAML, or its rows cannot be edited one by one.
     """
 
     def __init__(self, text: str, name: str) -> None:
         self.text, self.name = text, name
         try:
             content = load_yaml(text)
-            check_rows(content, name)
+            _check_rows(content, name)
             root = yaml.compose(text, yaml.SafeLoader)
         except (yaml.YAMLError, ValueError) as error:  # a date out of range is a ValueError
             raise UserError(f"{name}: not YAML: {one_line(error)}") from error
@@ -98,7 +105,7 @@ class ModelText:
             self._refuse_shared(part, place)
         given = tuple(row[0]) if isinstance(row[0], list) else (row[0],)
         if not given or any(type(number) is not int for number in given):
-            raise UserError(f"{place}: from = {row[0]} is no whole number and no list of them")
+            raise UserError(f"{place}: from must be an int or a list of ints, got {row[0]}")
         args = row[3] if isinstance(row[3], list) else [row[3]]
         found = Row(index, section, node, row[0], given, row[1], row[2], args)
         if any(not -(index == 0) <= source < index for source in found.sources):
@@ -107,18 +114,18 @@ class ModelText:
 
     def _refuse_shared(self, node: Node, place: str) -> None:
         if id(node) in self._shared:
-            raise UserError(f"{place}: it stands in several places through an alias (*name); write it out in each")
+            raise UserError(f"{place}: it is repeated through an alias (*name); write it out in each place")
 
     def place(self, index: int) -> str:
-        """How messages name a row."""
+        """Return how messages name a row."""
         return f"{self.name}, row {index}"
 
     def first_of(self, section: str) -> int:
-        """Number of a section's first row."""
+        """Return the number of a section's first row."""
         return next(row.index for row in self.rows if row.section == section)
 
     def sources_changed(self, row: Row, numbers: Sequence[int]) -> Iterator[Splice]:
-        """Changes of the numbers of a row's `from`, of those that are others now."""
+        """Yield changes of a row's `from`, for each number that is new."""
         source = row.node.value[0]
         nodes = source.value if isinstance(source, SequenceNode) else [source]
         for node, old, new in zip(nodes, row.given, numbers, strict=True):
@@ -130,7 +137,7 @@ class ModelText:
                 yield start, end, str(new)
 
     def renamed(self, row: Row, name: str) -> Splice:
-        """Change of a row's layer name, in the quotes that it has."""
+        """Return the change of a row's layer name; its quotes stay."""
         start, end = _span(row.node.value[2])
         raw = self.text[start:end]
         if raw.count(row.name) != 1:
@@ -138,7 +145,7 @@ class ModelText:
         return start, end, raw.replace(row.name, name)
 
     def rewritten(self, row: Row, name: str, arguments: str | None) -> Iterator[Splice]:
-        """Change of a row's layer name, and of its arguments unless None."""
+        """Yield changes of a row's layer name, and of its arguments unless None."""
         if name != row.name:
             yield self.renamed(row, name)
         if arguments is not None:
@@ -146,10 +153,10 @@ class ModelText:
             yield (*_span(row.node.value[3]), arguments)
 
     def comment_numbers(self, rows: Iterable[Row]) -> dict[int, tuple[int, int]]:
-        """Span of the number that begins the comment behind each row; of rows that end on one line, the first's.
+        """Return the span of the number that begins each row's comment; of rows that end on one line, the first's.
 
         Args:
-            rows: The rows; others are as if they were not there.
+            rows: The rows; all others are ignored.
         """
         spans: dict[int, tuple[int, int]] = {}
         lines: set[int] = set()
@@ -168,19 +175,19 @@ class ModelText:
         return spans
 
     def rows_added(self, section: str, before: int, rows: Sequence[tuple[str, str]]) -> Splice:
-        """New rows in a section: behind the section's last row before row `before`, else in front of its first.
+        """Return the change that adds rows after the section's last row before row `before`, else before its first.
 
         Args:
             section: Their section.
             before: A row's number.
-            rows: Text and comment of each; comments are left out where rows share a line.
+            rows: Text and comment of each; comments are dropped where rows share a line.
         """
         behind = max((row.index for row in self.rows if row.section == section and row.index < before), default=None)
         position = 0 if behind is None else behind - self.first_of(section) + 1
         return self._added(self._sections[section], position, rows, f"{self.name}, {section}")
 
     def argument_added(self, row: Row, text: str) -> Splice:
-        """A further argument behind a row's own."""
+        """Return the change that adds an argument after a row's own."""
         arguments = row.node.value[3]
         self._refuse_shared(arguments, self.place(row.index))
         if not isinstance(arguments, SequenceNode):
@@ -188,12 +195,12 @@ class ModelText:
         return self._added(arguments, len(arguments.value), [(text, "")], self.place(row.index))
 
     def last_argument_removed(self, row: Row) -> Splice:
-        """Inverse of `argument_added`."""
+        """Return the inverse of `argument_added`."""
         arguments = row.node.value[3]
         return next(self._removed(arguments, [len(arguments.value) - 1]))
 
     def rows_removed(self, indices: Sequence[int]) -> Iterator[Splice]:
-        """Inverse of `rows_added`."""
+        """Yield the inverse of `rows_added`."""
         for section, node in self._sections.items():
             first = self.first_of(section)
             yield from self._removed(node, [i - first for i in indices if self.rows[i].section == section])
@@ -216,7 +223,7 @@ class ModelText:
         return line, line, "".join(line + self.newline for line in lines)
 
     def _removed(self, node: SequenceNode, positions: Sequence[int]) -> Iterator[Splice]:
-        """Spans of items, as `_added` put them; neighbours on neighbouring lines go as one."""
+        """Yield changes that remove what `_added` adds; neighbours on neighbouring lines are one change."""
         spans = [_span(item) for item in node.value]
         runs: list[list[int]] = []
         for position in positions:
@@ -255,7 +262,7 @@ class ModelText:
 
 
 def spliced(text: str, splices: Iterable[Splice]) -> str:
-    """The text with these changes; those at one place stand in their order."""
+    """Return the text with these changes; those at one position keep their order."""
     parts, position = [], 0
     for start, end, new in sorted(splices, key=lambda splice: splice[:2]):
         parts += [text[position:start], new]
@@ -264,25 +271,36 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
 
 
 def numbered(rows: Sequence[int]) -> str:
-    """Rows as messages name them: "row 4", "rows 4, 6"."""
+    """Return rows as messages name them: "row 4", "rows 4, 6"."""
     return f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}"
 
 
 def flow(value: Any) -> str:
-    """A value in one line of YAML."""
+    """Return a value as one line of YAML."""
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=2**31).strip()
 
 
 def _span(node: Node) -> tuple[int, int]:
-    """Where a node stands: PyYAML ends a block collection at the next token, behind comments and empty lines."""
+    """Return a node's start and end; PyYAML ends a block collection only at the next token, after comments."""
     last = node
     while isinstance(last, CollectionNode) and not last.flow_style and last.value:
         last = last.value[-1][1] if isinstance(last, MappingNode) else last.value[-1]
     return node.start_mark.index, last.end_mark.index
 
 
+def _check_rows(content: Any, name: str) -> None:
+    """Raise if there are more rows, or longer layer names, than any model has."""
+    parts = [content.get(section) for section in SECTIONS] if isinstance(content, dict) else []
+    rows = [row for part in parts if isinstance(part, list) for row in part]
+    if len(rows) > MOST_ROWS:
+        raise UserError(f"{name}: {len(rows):,} rows, expected at most {MOST_ROWS:,}")
+    for index, row in enumerate(rows):
+        if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str) and len(row[2]) > LONGEST_NAME:
+            raise UserError(f"{name}, row {index}: found {quoted(row[2])}, expected the name of a layer")
+
+
 def _shared(root: Node) -> set[int]:
-    """Nodes that an alias repeats, and all in them."""
+    """Return the ids of nodes that an alias repeats, and of all nodes in them."""
     met: set[int] = set()
     shared: set[int] = set()
     waiting = [(root, False)]

@@ -144,7 +144,7 @@ def test_mistakes(told, weights, monkeypatch):
     assert "there is no folder" in mistake("--format", "onnx", "--output", "missing/model.onnx")
     assert "Ultralytics has no such setting; did you mean" in mistake("--format", "onnx", "opsett=17")
     assert "Ultralytics cannot export so: " in mistake("--format", "openvino", "opset=17")
-    assert "give this by --format" in mistake("--format", "onnx", "format=onnx")
+    assert "use --format" in mistake("--format", "onnx", "format=onnx")
     assert "no such device" in mistake("--format", "onnx", "--device", "foo")
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "--format onnx needs the package onnx, which is not installed" in mistake("--format", "onnx")

@@ -45,7 +45,7 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "Ultralytics has no such setting; did you mean" in train("mosiac=0")
     assert "'mosaic'" in train("mosaic=lots")
     assert "expected an option or key=value" in train("--epochz", "3")
-    assert "expected a whole number above 0, found 'many'" in train("--epochs", "many")
+    assert "expected an int above 0, found 'many'" in train("--epochs", "many")
     assert "expected an option or key=value" in train("justaword")
     assert "--weights gone.pt: no such file; it is the best.pt or last.pt of a training" in train(
         "--weights", "gone.pt"
@@ -53,13 +53,13 @@ def test_train_mistakes(told, small_coco, tmp_path):
     for option in ("--data", "--project", "--cache-dir"):
         assert "~no-such-user/x: there is no home folder of that user here" in train(option, "~no-such-user/x")
     for option in ("--imgsz", "--batch", "--epochs"):
-        assert "expected a whole number above 0, found '0'" in train(option, "0")
-    assert "give this by --cfg or --weights" in train("model=yolov8n.yaml")
-    assert "give this by --weights" in train("pretrained=yolov8n.pt")
-    assert "give this by --cfg" in train("cfg=yolov8n-nam.yaml")
-    assert "give this by --epochs" in train("epochs=5")
-    assert "means nothing to this command" in train("split=test")
-    assert "means nothing to this command" in told("val", "--weights", "w.pt", "epochs=5")
+        assert "expected an int above 0, found '0'" in train(option, "0")
+    assert "use --cfg or --weights" in train("model=yolov8n.yaml")
+    assert "use --weights" in train("pretrained=yolov8n.pt")
+    assert "use --cfg" in train("cfg=yolov8n-nam.yaml")
+    assert "use --epochs" in train("epochs=5")
+    assert "this command does not take it" in train("split=test")
+    assert "this command does not take it" in told("val", "--weights", "w.pt", "epochs=5")
     assert "its head is WorldDetect; heads of models that are trained are Detect, v10Detect, RTDETRDecoder" in train(
         "--cfg", "yolov8n-world.yaml"
     )
@@ -74,7 +74,7 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "the demo set has no labels for pose; give --data" in told("train", "--cfg", "yolov8n-pose.yaml")
     assert "cache=disk would write" in train("cache=disk")
     assert "single_cls" in train("single_cls=True")
-    assert "imgsz=abc': give this by --imgsz" in train("imgsz=abc")
+    assert "imgsz=abc': use --imgsz" in train("imgsz=abc")
     assert "optimizer=Foo" in train("optimizer=Foo").replace("'Foo'", "optimizer=Foo")
     assert "froze the entire model" in train("freeze=100")
     assert "it is empty" in train("--data", "")
@@ -105,7 +105,7 @@ def test_train_mistakes(told, small_coco, tmp_path):
         ["lr0=1"],
         ["--cfg", "a"],
     ):
-        assert "cannot change when a training goes on" in told("train", "--resume", "gone.pt", *fixed)
+        assert "cannot change with --resume" in told("train", "--resume", "gone.pt", *fixed)
     assert "train needs --cfg" in told("train", "--data", small_coco)
     assert "required: COMMAND" in told()
     if not torch.cuda.is_available():
@@ -234,7 +234,7 @@ def test_interrupt_is_no_traceback(monkeypatch, capsys):
 
     monkeypatch.setattr("yolo_attn.cli.train.run", interrupted)
     assert main(["train", "--cfg", "yolov8n-gam.yaml"]) == 130
-    assert "goes on with train --resume" in capsys.readouterr().err
+    assert "train --resume continues a training" in capsys.readouterr().err
 
 
 def test_plain_data_yaml(told, tmp_path):

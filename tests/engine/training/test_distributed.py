@@ -108,7 +108,7 @@ def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path,
     ("arguments", "message"),
     [
         (["--cfg", "yolov8n-nam.yaml", "--data", "nowhere"], "nowhere: no such folder or file"),
-        (["--epochs", "none"], "expected a whole number above 0, found 'none'"),
+        (["--epochs", "none"], "expected an int above 0, found 'none'"),
         (["--cfg", "yolov8n-nam.yaml", "--batch", 1], "batch=1: a training in 2 processes needs at least one picture"),
         (["--cfg", "yolov8n-nam.yaml", "optimizer=Newton"], "Optimizer 'Newton' not found"),
         (["--weights", "best.pt"], "a validation runs in one process: start it without torchrun"),

@@ -137,7 +137,7 @@ def test_a_new_training_from_a_frozen_checkpoint_is_not_frozen(base, small_coco,
         (["--cfg", "yolov8n-simam.yaml", "--weights"], "nothing would train, every parameter has its weights from"),
         (["--cfg", "yolov8n-gam.yaml", "freeze=25", "--weights"], "nothing would train, freeze=25 holds the rest"),
         (["--cfg", "yolov8n-gam.yaml", "freeze=[22,23,24]", "--weights"], "freeze=[22, 23, 24] holds the rest"),
-        (["--resume", "last.pt"], "--freeze-base cannot change when a training goes on"),
+        (["--resume", "last.pt"], "--freeze-base cannot change with --resume"),
     ],
 )
 def test_nothing_to_freeze_or_to_train(arguments, message, base, small_coco, tmp_path, capsys):
