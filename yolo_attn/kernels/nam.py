@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_attn.kernels.autograd import Grads, once_differentiable
+from yolo_attn.kernels.autograd import Grads, gradients
 
 
 def affine_gate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -53,54 +53,68 @@ class _AffineGate(torch.autograd.Function):
         return _affine_gate(x, scale, shift)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, saved: tuple[Tensor, ...], grad: Tensor) -> Grads:
-        x, scale, shift = saved
-        z = x.to(scale.dtype)
-        gs, q = _parts(grad, z, scale, shift)
-        dscale = (q * z).sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
-        dshift = q.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
-        dx = q.mul_(_wide(scale)).add_(gs).to(x.dtype) if ctx.needs_input_grad[0] else None
-        return dx, dscale, dshift
+    def backward(ctx: Any, grad: Tensor) -> Grads:
+        return gradients(_affine_backward, grad, *ctx.saved_tensors, ctx.needs_input_grad)
 
 
 class _BatchNormGate(torch.autograd.Function):
-    """Batch norm is PyTorch's own, by the backend that it would take itself; on CPUs its forward pass is not always."""
-
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, w: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, *options: float
     ) -> Tensor:
         z = x.to(w.dtype)
-        batch_norm = _batch_norm_on_cpu if z.device.type == "cpu" and z.is_contiguous() else _batch_norm
-        y, batch_mean, inverse, reserved, ctx.backend = batch_norm(z, w * gamma, w * beta, mean, var, *options)
-        ctx.save_for_backward(x, w, gamma, beta, batch_mean, inverse, reserved)
+        batch_norm = _batch_norm if z.device.type == "cpu" and z.is_contiguous() else _batch_norm_of_torch
+        y, batch_mean, inverse = batch_norm(z, w * gamma, w * beta, mean, var, *options)
+        ctx.save_for_backward(x, w, gamma, beta, batch_mean, inverse)
         ctx.eps = options[-1]
         return y.sigmoid_().mul_(z)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, saved: tuple[Tensor, ...], grad: Tensor) -> Grads:
-        x, w, gamma, beta, mean, inverse, reserved = saved
-        z, scale = x.to(w.dtype), w * gamma
-        factor = scale * inverse
-        gs, q = _parts(grad, z, factor, w * beta - factor * mean)
-        dx, dscale, dshift = torch.ops.aten._batch_norm_impl_index_backward(
-            ctx.backend, z, q, scale, None, None, mean, inverse, True, ctx.eps, [True] * 3, reserved
-        )
-        dw = gamma * dscale + beta * dshift if ctx.needs_input_grad[1] else None
-        return dx.add_(gs).to(x.dtype), dw, w * dscale, w * dshift, None, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> Grads:
+        return gradients(_batch_norm_backward, grad, *ctx.saved_tensors, ctx.eps, ctx.needs_input_grad[1])
 
 
-def _batch_norm(z: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float) -> Any:
-    """Return BN(z), the batch's mean and 1 / √(v + ε), and what the backward pass asks for: reserved and backend."""
-    return torch._batch_norm_impl_index(z, scale, shift, mean, var, True, momentum, eps, torch.backends.cudnn.enabled)
+def _affine_backward(grad: Tensor, x: Tensor, scale: Tensor, shift: Tensor, needed: tuple[bool, ...]) -> Grads:
+    z = x.to(scale.dtype)
+    gs, q = _parts(grad, z, scale, shift)
+    dscale = (q * z).sum((0, 2, 3)) if needed[1] else None
+    dshift = q.sum((0, 2, 3)) if needed[2] else None
+    dx = q.mul_(_wide(scale)).add_(gs).to(x.dtype) if needed[0] else None
+    return dx, dscale, dshift
 
 
-def _batch_norm_on_cpu(
+def _batch_norm_backward(
+    grad: Tensor,
+    x: Tensor,
+    w: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    eps: float,
+    needs_w: bool,
+) -> Grads:
+    z, scale = x.to(w.dtype), w * gamma
+    factor = scale * inverse
+    gs, q = _parts(grad, z, factor, w * beta - factor * mean)
+    dx, dscale, dshift = torch.ops.aten.native_batch_norm_backward(
+        q, z, scale, None, None, mean, inverse, True, eps, [True] * 3
+    )
+    dw = gamma * dscale + beta * dshift if needs_w else None
+    return dx.add_(gs).to(x.dtype), dw, w * dscale, w * dshift, None, None, None, None
+
+
+def _batch_norm_of_torch(
     z: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
-) -> Any:
-    """Return what `_batch_norm` does; several times as fast as PyTorch's own where z is contiguous."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return BN(z), and the batch's mean and 1 / √(v + ε)."""
+    return torch.native_batch_norm(z, scale, shift, mean, var, True, momentum, eps)
+
+
+def _batch_norm(
+    z: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `_batch_norm_of_torch` does; on CPUs several times as fast where z is contiguous."""
     count = z.numel() // z.shape[1]
     batch_mean = z.mean((0, 2, 3))
     y = torch.ops.aten.mse_loss(z, _wide(batch_mean), 0)  # (z − μ)² in one pass
@@ -110,7 +124,7 @@ def _batch_norm_on_cpu(
     inverse = (batch_var + eps).rsqrt_()
     factor = scale * inverse
     y = torch.mul(z, _wide(factor), out=y).add_(_wide(shift - factor * batch_mean))
-    return y, batch_mean, inverse, z.new_empty(0, dtype=torch.uint8), 0
+    return y, batch_mean, inverse
 
 
 def _affine_gate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
