@@ -13,7 +13,7 @@ def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     result = script("scripts/train_det.py", *arguments, "val=False", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"Ultralytics {OLDEST}" in result.stdout + result.stderr
-    assert "attention, 8 pictures of val: row 22 GAM " in result.stdout + result.stderr
+    assert "attention, 8 images of val: row 22 GAM " in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
     lines = (run / "results.csv").read_text().splitlines()
     assert len(lines) == 4

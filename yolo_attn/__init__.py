@@ -83,7 +83,7 @@ def register() -> None:
         from yolo_attn.patches.table import register
 
         register(_finder.executing)
-    except Exception as error:  # whatever a changed Ultralytics makes our own imports raise
+    except Exception as error:  # a changed Ultralytics may make our own imports raise anything
         import ultralytics
 
         text = f"{type(error).__name__}: {error}".removeprefix("UserError: ")

@@ -12,7 +12,7 @@ OF_OSERROR = ("errno", "strerror", "filename", "filename2")
 
 
 class UserError(Exception):
-    """A mistake of the user's, told in one line: what was found, where, and what would be right."""
+    """A mistake of the user's, reported in one line: what was found, where, and what would be right."""
 
     exit_code = 2
 
@@ -26,13 +26,13 @@ class UserError(Exception):
 
 
 class ExportError(UserError):
-    """An export that failed by no fault of the user's, told in one line."""
+    """An export that failed by no fault of the user's, reported in one line."""
 
     exit_code = 1
 
 
 class RunError(UserError):
-    """A training that something outside of it has stopped, such as a full disk, told in one line.
+    """A training that something outside of it has stopped, such as a full disk, reported in one line.
 
     Attributes:
         reason: What has stopped it, without the way on from there.

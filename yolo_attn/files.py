@@ -96,7 +96,7 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def check_output_folder(folder: Path, option: str, force: bool) -> None:
-    """Make sure that files may be written into `folder`.
+    """Check that files may be written into `folder`.
 
     Args:
         folder: The folder, there or not.
@@ -114,7 +114,7 @@ def check_output_folder(folder: Path, option: str, force: bool) -> None:
 
 
 def check_apart(folder: Path, option: str, places: Iterable[Path]) -> None:
-    """Make sure that what is written does not come to lie among the user's data.
+    """Check that what is written does not come to lie among the user's data.
 
     Args:
         folder: The folder to write into.
@@ -211,7 +211,7 @@ def told(error: OSError, place: Path | None = None) -> str:
 
 
 def check_writable(folder: Path, option: str = "--project") -> None:
-    """Make sure that `folder` can be created and written in, leaving nothing behind.
+    """Check that `folder` can be created and written in, leaving nothing behind.
 
     Args:
         folder: The folder.

@@ -165,7 +165,7 @@ def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
         str(tmp_path / "runs"),
     ]
     assert main(["train", *map(str, arguments)]) == 2
-    assert "instances_train.json: no box to learn from" in capsys.readouterr().err
+    assert "instances_train.json: no box to train on" in capsys.readouterr().err
 
 
 def test_some_classes_as_one(small_coco, tmp_path):

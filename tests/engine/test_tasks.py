@@ -57,7 +57,7 @@ def train_and_validate(task, data, tmp_path, *more):
     arguments = ["--cfg", model_yaml(tmp_path, task), "--task", task, "--data", data, "--epochs", 2, *QUICK, *more]
     result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "attention, 8 pictures of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
+    assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
     run = tmp_path / "runs" / task / "train"
     lines = (run / "results.csv").read_text().splitlines()
     assert len(lines) == 3
@@ -117,7 +117,7 @@ def test_oriented_boxes(tmp_path):
     result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Ultralytics mAP50-95(B)" in result.stdout + result.stderr
-    assert "attention, 8 pictures of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
+    assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
     metrics = json.loads((tmp_path / "runs/obb/train/metrics.json").read_text())
     assert metrics["ultralytics"]["mAP50-95(B)"] >= 0
 
@@ -138,7 +138,7 @@ def test_classification_resumes(tmp_path, caplog):
     with pytest.raises(KeyboardInterrupt):
         Cut(overrides={**settings, "device": "cpu", "project": str(tmp_path), "name": "cut", "plots": False}).train()
     assert main(["train", "--resume", str(tmp_path / "cut/weights/last.pt")]) == 0
-    assert "attention, 8 pictures of val: row 2 C2f_NAM m.0.cv2 " in caplog.text
+    assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in caplog.text
     lines = (tmp_path / "cut/results.csv").read_text().splitlines()
     assert [line.split(",")[0].strip() for line in lines] == ["epoch", "1", "2", "3"]
     metrics = json.loads((tmp_path / "cut/metrics.json").read_text())
@@ -171,7 +171,7 @@ def test_rtdetr(small_coco, tmp_path):
     arguments = ["--cfg", file, "--data", small_coco, "--epochs", 2, *QUICK]
     result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "attention, 8 pictures of val: row 1 HGBlock_SimAM " in result.stdout + result.stderr
+    assert "attention, 8 images of val: row 1 HGBlock_SimAM " in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
     assert "giou_loss" in (run / "results.csv").read_text()
     metrics = json.loads((run / "metrics.json").read_text())

@@ -208,9 +208,9 @@ def test_wrong_data_is_one_clear_error_and_leaves_nothing(mode, tmp_path, make_c
     assert "broken.yaml: not a readable YAML file" in told("broken.yaml")
     for split in ("train", "val"):
         folder = make_coco([(1, "a.jpg")], [], root=f"images/{split}", split=split)
-    assert {"train": "no box to learn from", "val": "are none of the 80 classes"}[mode] in told(folder)
+    assert {"train": "no box to train on", "val": "are none of the 80 classes"}[mode] in told(folder)
     make_coco([(1, "a.jpg")], [{"image_id": 1, "category_id": 7, "bbox": [90, 5, 9, 9]}], split="train")
-    assert {"train": "no box to learn from", "val": "are none of the 80 classes"}[mode] in told(folder)
+    assert {"train": "no box to train on", "val": "are none of the 80 classes"}[mode] in told(folder)
     assert not (tmp_path / "runs").exists()
 
 

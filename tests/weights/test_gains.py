@@ -183,9 +183,9 @@ def test_plain_python(small_coco):
     with pytest.raises(UserError, match="loaded no checkpoint"):
         yolo_attn.identity_init(model, small_coco / "images/train", 64)
     model.load(tasks.DetectionModel("yolov8n.yaml", verbose=False))
-    with pytest.raises(UserError, match="no pictures there"):
+    with pytest.raises(UserError, match="no images there"):
         yolo_attn.identity_init(model, small_coco / "nothing")
-    with pytest.raises(UserError, match="no pictures to measure on"):
+    with pytest.raises(UserError, match="no images to measure on"):
         yolo_attn.identity_init(model, [])
     gains = yolo_attn.identity_init(model, small_coco / "images/train", 64)
     assert list(gains) == transfer_of(model.model).new_attention == [22, 23, 24]

@@ -50,7 +50,7 @@ COCO_CONF = 0.001
 
 @dataclass(frozen=True)
 class Training:
-    """What a new training is told.
+    """The options of a new training.
 
     Attributes:
         cfg: Model YAML or name.
@@ -59,10 +59,10 @@ class Training:
         weights: Checkpoint to start from; None trains from scratch.
         nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
         task: Ultralytics' name of the task that the model is expected to have; None takes the model's own.
-        identity_init: Whether attention that the checkpoint is without starts with the gain that keeps the magnitude
-            of its input; None does so where there is a checkpoint.
+        identity_init: Whether attention that is missing from the checkpoint starts with the gain that keeps its input's
+            magnitude; None does so where there is a checkpoint.
         freeze_base: For how many epochs, from the first, only what got no weights is trained.
-        strict: Whether COCO-format data is refused if anything of it is left out, clipped or doubted.
+        strict: Whether COCO-format data is refused if anything of it is skipped, clipped or suspicious.
         verbose: Whether to print where each row's weights come from.
         trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
     """
@@ -204,7 +204,7 @@ def validate(
             checkpoint was trained with.
         task: The task that the checkpoint is expected to have.
         trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
-        strict: Whether COCO-format data is refused if anything of it is left out, clipped or doubted.
+        strict: Whether COCO-format data is refused if anything of it is skipped, clipped or suspicious.
 
     Raises:
         UserError: If anything given cannot be used.
@@ -215,9 +215,9 @@ def validate(
     trained = checkpoint.get("train_args") or {}
     defaults = {key: trained[key] for key in ("data", "imgsz", "classes", "single_cls") if trained.get(key)}
     if "data" not in {**defaults, **settings}:
-        raise UserError(f"--weights {weights}: it does not say which data it learnt from; give --data")
+        raise UserError(f"--weights {weights}: it does not name its training data; give --data")
     if "data" not in settings and not all(part.exists() for part in parts_of(defaults["data"])):
-        raise UserError(f"--weights {weights}: the data that it learnt from, {defaults['data']}, is gone; give --data")
+        raise UserError(f"--weights {weights}: its training data, {defaults['data']}, is gone; give --data")
     settings = {"rect": True, **defaults, **settings, "model": weights, "task": kind.name, "mode": "val"}
     folder = _project(project, kind)
     args = check_settings({**settings, "project": str(folder)})
@@ -264,7 +264,7 @@ def _describe(args: SimpleNamespace) -> tuple[Description | None, int]:
 
 
 def _examine(args: SimpleNamespace, data: Description, strict: bool = False) -> dict[str, Examined]:
-    """Check that a training can learn from COCO-format data.
+    """Check that COCO-format data can be trained on.
 
     Returns:
         The splits that were looked through: all that are used if `strict`, else the train split.

@@ -10,13 +10,13 @@ from yolo_attn.engine.tasks import task_of
 
 
 def cost_of(described: dict[str, Any], size: int) -> tuple[int, float]:
-    """Parameters, and GFLOPs for one picture.
+    """Parameters, and GFLOPs for one image.
 
     Ultralytics' own figures count 32 pixels and scale, which makes too much of what is done once a map.
 
     Args:
         described: The model's dictionary.
-        size: Height and width of the picture, pixels.
+        size: Height and width of the image, pixels.
     """
     task = task_of(described["head"][-1][2])
     assert task

@@ -50,7 +50,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     if source is None:
         return None
     if args.cache == "disk":
-        raise UserError("cache=disk would write .npy files beside your pictures; use cache=ram")
+        raise UserError("cache=disk would write .npy files beside your images; use cache=ram")
     first = source[splits[0]]
     names = first.names
     only = {name: [None if n is None else list(n) for n in split.only] for name, split in source.items()}
@@ -146,10 +146,10 @@ def build_dataset(
         split: Which of its splits.
         examined: What the settings leave of it, looked through.
         train: Whether to train on it, with augmentation, or to validate.
-        batch: Pictures a batch.
-        rect: Whether batches take their pictures' shape.
+        batch: Images a batch.
+        rect: Whether batches take their images' shape.
         stride: The model's largest stride, pixels.
-        stretch: Whether pictures are stretched to a square, as RT-DETR takes them.
+        stretch: Whether images are stretched to a square, as RT-DETR takes them.
         folder: Run folder whose data_report.json says what was used and what was not.
     """
     dataset = (StretchedCocoDataset if stretch else CocoDataset)(
@@ -174,7 +174,7 @@ def build_dataset(
 def look_through(
     args: SimpleNamespace, data: dict[str, Any], split: str, names: dict[int, str], fraction: float
 ) -> Examined:
-    """Find the pictures of what the settings leave of a split, and make its labels.
+    """Find the images of what the settings leave of a split, and make its labels.
 
     Args:
         args: Ultralytics' settings. With `classes`, annotations of other classes are as if they were not there; with

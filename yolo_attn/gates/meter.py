@@ -20,11 +20,11 @@ PREDICT = {"mode": "predict", "rect": True, "batch": 1, "save": False, "verbose"
 
 @dataclass(frozen=True)
 class Area:
-    """Where a picture lies in the input of a model, pixels; the rest of the input is margin.
+    """Where an image lies in the input of a model, pixels; the rest of the input is margin.
 
     Attributes:
         size: Height and width of the input.
-        rows: The picture's first row, and the one behind its last.
+        rows: The image's first row, and the one behind its last.
         columns: The same of its columns.
     """
 
@@ -34,13 +34,13 @@ class Area:
 
     @classmethod
     def of(cls, white: Tensor) -> "Area":
-        """The area of a white picture in the input (1, C, H, W) that became of it; margins are grey, or black."""
+        """The area of a white image in the input (1, C, H, W) that became of it; margins are grey, or black."""
         lit = white[0].amin(0) > 0.5
         rows, columns = (lit.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
         return cls((lit.shape[0], lit.shape[1]), (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1))
 
     def crop(self, gate: Tensor) -> Tensor:
-        """The cells of a gate, (…, H, W), whose centres lie on the picture; at least one each way."""
+        """The cells of a gate, (…, H, W), whose centres lie on the image; at least one each way."""
         rows, columns = self._cells(gate)
         return gate[..., slice(*rows), slice(*columns)]
 
@@ -53,7 +53,7 @@ class Area:
         return image[..., top:bottom, left:right]
 
     def _cells(self, gate: Tensor) -> list[tuple[int, int]]:
-        """First row and the one behind the last, and columns, of a map's cells on the picture."""
+        """First row and the one behind the last, and columns, of a map's cells on the image."""
         found = []
         for edges, pixels, number in zip((self.rows, self.columns), self.size, gate.shape[-2:], strict=True):
             first, end = (math.ceil(edge * number / pixels - 0.5) for edge in edges)
@@ -62,7 +62,7 @@ class Area:
 
 
 class GateMeter:
-    """Measures a model's gates on pictures, one at a time, each as Ultralytics' predict takes it, margins left out.
+    """Measures a model's gates on images, one at a time, each as Ultralytics' predict takes it, margins left out.
 
     Args:
         model: The model, which Ultralytics fuses for inference, or its checkpoint.
@@ -70,14 +70,14 @@ class GateMeter:
         settings: Ultralytics' settings.
 
     Attributes:
-        found: Statistics of each gate over all pictures so far, by what its layer is called.
+        found: Statistics of each gate over all images so far, by what its layer is called.
         gains: The gain of each layer, by the same.
     """
 
     def __init__(self, model: nn.Module | str, predictor: type[BasePredictor], settings: dict[str, Any]) -> None:
         self._predictor: Any = predictor(overrides={**settings, **PREDICT})
         self._predictor.setup_model(model, verbose=False)
-        self._predictor.done_warmup = True  # on a GPU an empty picture would count
+        self._predictor.done_warmup = True  # on a GPU an empty image would count
         self._model = self._predictor.model.model
         self._layers = attention_layers(self._model)
         self._labels = {name: label_of(self._model, name) for name in self._layers}
@@ -87,15 +87,15 @@ class GateMeter:
 
     @property
     def size(self) -> int:
-        """The size in pixels that the last picture got, a multiple of the model's stride."""
+        """The size in pixels that the last image got, a multiple of the model's stride."""
         return int(max(self._predictor.imgsz))
 
     def measure(self, pixels: NDArray[np.uint8], see: Callable[[str, Tensor, Area], None] | None = None) -> Any:
-        """Take a picture, (H, W, C), blue first, into the statistics.
+        """Take an image, (H, W, C), blue first, into the statistics.
 
         Args:
-            pixels: The picture.
-            see: Takes what a layer is called, its gate, (1, C, H, W), and where the picture lies in the model's input.
+            pixels: The image.
+            see: Takes what a layer is called, its gate, (1, C, H, W), and where the image lies in the model's input.
 
         Returns:
             Ultralytics' result.
@@ -112,7 +112,7 @@ class GateMeter:
         return result
 
     def _find_area(self, shape: tuple[int, ...]) -> Area:
-        """Where pictures of a shape come to lie, whatever the task does to them."""
+        """Where images of a shape come to lie, whatever the task does to them."""
         return Area.of(self._predictor.preprocess([np.full(shape, 255, np.uint8)]))
 
 

@@ -1,10 +1,10 @@
-"""Statistics of a gate over any number of pictures, from running sums: a few numbers a channel and a histogram.
+"""Statistics of a gate over any number of images, from running sums: a few numbers a channel and a histogram.
 
-With m the mean of all values, m_c that of channel c over all pictures and m_bc that of channel c in picture b, the mean
+With m the mean of all values, m_c that of channel c over all images and m_bc that of channel c in image b, the mean
 square of g − m is the sum of three parts, each an average over all values:
 
-    channels   (m_c − m)²       the same for every picture: convolutions alone could do that
-    pictures   (m_bc − m_c)²    how a channel as a whole answers to the picture
+    channels   (m_c − m)²       the same for every image: convolutions alone could do that
+    pictures   (m_bc − m_c)²    how a channel as a whole answers to the image
     positions  (g − m_bc)²      how the places in a map differ
 
 The deviation from a constant is √(mean square of g − m) / |m|.
@@ -49,7 +49,7 @@ class GateStatistics:
         self._within = 0.0
 
     def add(self, gate: Tensor) -> None:
-        """Take in the gate of some pictures, (B, C, H, W); the number of channels is always the same."""
+        """Take in the gate of some images, (B, C, H, W); the number of channels is always the same."""
         planes = gate.detach().cpu().flatten(2).double()
         defined = planes.isfinite()
         number = defined.sum(2).double()
@@ -65,7 +65,7 @@ class GateStatistics:
             self.counts += torch.histc(values.clamp(LOW, HIGH), BINS, LOW, HIGH)
 
     def _merge(self, number: Tensor, mean: Tensor) -> None:
-        """Take in a picture's number of values and mean of each channel."""
+        """Take in an image's number of values and mean of each channel."""
         if not len(self._number):
             self._number, self._mean, self._between = (torch.zeros_like(mean) for _ in range(3))
         total = self._number + number

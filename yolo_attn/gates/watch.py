@@ -80,11 +80,11 @@ def watching(layers: dict[str, nn.Module], see: Callable[[str, Tensor], None]) -
 
 
 def measure_gates(model: Any, batches: Iterable[Tensor]) -> dict[str, GateStatistics]:
-    """Statistics of every attention layer's gate over pictures; the model stays as it is.
+    """Statistics of every attention layer's gate over images; the model stays as it is.
 
     Args:
         model: A model of Ultralytics'. It runs as in evaluation, up to its last attention.
-        batches: Pictures (B, 3, H, W) between 0 and 1.
+        batches: Images (B, 3, H, W) between 0 and 1.
 
     Returns:
         The statistics by the layers' module names; empty for a model without attention.

@@ -1,4 +1,4 @@
-"""Attention put into model YAMLs by name of layer and place, and held against the model without it."""
+"""Attention put into model YAMLs by name of layer and place, and checked against the model without it."""
 
 import contextlib
 import functools

@@ -139,7 +139,7 @@ def read_model(name: str | Path, output: Path | None = None) -> tuple[str, str]:
 
 
 def check_scale(file: Path, text: str, scale: str) -> None:
-    """Make sure that Ultralytics reads the scale of a model that is edited off the name of the file to be, too.
+    """Check that Ultralytics reads the scale of a model that is edited off the name of the file to be, too.
 
     Args:
         file: The file to be.

@@ -1,6 +1,6 @@
 """Builds models whose rows name attention layers, around Ultralytics' own `parse_model`.
 
-A first parse on the meta device, with a BatchNorm2d appended behind each attention row's input, tells the channels
+A first parse on the meta device, with a BatchNorm2d appended behind each attention row's input, gives the channels
 that Ultralytics computes there. Then the real parse runs on rows that name stand-ins: classes that live in the parser's
 module for the length of the call and return the finished layer. Scale, repeats, table, index and parameter count stay
 Ultralytics' own; nothing of its parser is copied.
@@ -30,7 +30,7 @@ from yolo_attn.yaml_edit.row_names import RowName
 SUPPORTED = "8.3.0 to 8.4"
 
 REFERENCE_SIZE = 640
-"""Picture size, pixels, that layers with one parameter a pixel refer to, whatever the training size."""
+"""Image size, pixels, that layers with one parameter a pixel refer to, whatever the training size."""
 
 Parser = Callable[..., tuple[nn.Sequential, list[int]]]
 
@@ -41,7 +41,7 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
     Args:
         parse: Ultralytics' own parser.
         d: The model dictionary; left as it is.
-        ch: Channels of the picture.
+        ch: Channels of the image.
         verbose: Whether the parser prints its table.
 
     Returns:
@@ -163,11 +163,11 @@ def _measure(
             sizes = _map_sizes(layers[: len(model_rows)], ch)
             rows = [row.with_grid(sizes.get(row.measured_index)) if row.needs_grid else row for row in rows]
     features = {row.index: layers[len(model_rows) + i].num_features for i, row in enumerate(probed)}
-    return [features.get(row.index, ch) for row in rows], rows  # a row without a source row takes the picture itself
+    return [features.get(row.index, ch) for row in rows], rows  # a row without a source row takes the image itself
 
 
 def _map_sizes(layers: Any, ch: int) -> dict[int, tuple[int, int]]:
-    """Height and width of each row's output at REFERENCE_SIZE pixels, if it is one map; under -1 of the picture's."""
+    """Height and width of each row's output at REFERENCE_SIZE pixels, if it is one map; under -1 of the image's."""
     x = torch.zeros(1, ch, REFERENCE_SIZE, REFERENCE_SIZE)
     made = {m.i: output for m, output in each_row(layers.eval(), x) if isinstance(output, torch.Tensor)}
     return {i: (output.shape[-2], output.shape[-1]) for i, output in {-1: x, **made}.items()}
@@ -175,7 +175,7 @@ def _map_sizes(layers: Any, ch: int) -> dict[int, tuple[int, int]]:
 
 @functools.cache
 def check_contract(parse: Parser) -> None:
-    """Make sure, once for a parser, that it treats rows as this module expects.
+    """Check, once for a parser, that it treats rows as this module expects.
 
     Raises:
         UserError: Naming the Ultralytics version found and those supported.
@@ -200,7 +200,7 @@ def check_contract(parse: Parser) -> None:
             and save == [1]
         )
         reason = "" if kept else "it built other layers than its rows name"
-    except Exception as error:  # whatever a changed parser raises, the user needs the version
+    except Exception as error:  # a changed parser may raise anything, the user needs the version
         reason = f"{type(error).__name__}: {error}"
     if reason:
         raise UserError(

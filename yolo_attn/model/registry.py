@@ -108,7 +108,7 @@ def import_modules(names: Sequence[str]) -> None:
             )
         try:
             importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # whatever a user's module raises
+        except (Exception, SystemExit) as error:  # a user's module may raise anything
             raise UserError(f"--import {name}: {type(error).__name__}: {error}") from error
 
 

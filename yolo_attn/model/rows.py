@@ -20,7 +20,7 @@ from yolo_attn.model.registry import LAYERS, near_misses, split_name
 
 
 class RowError(UserError, ValueError):
-    """A row of a model YAML that cannot be built, told with file, row index, what was given and the right form."""
+    """A row of a model YAML that cannot be built, reported with file, row index, what was given and the right form."""
 
 
 LEAST_WIDTH = 16
@@ -58,7 +58,7 @@ class AttentionRow:
 
     @property
     def measured_index(self) -> int:
-        """Index of the row whose channels this row needs: its source, the picture if negative; a block's own."""
+        """Index of the row whose channels this row needs: its source, the image if negative; a block's own."""
         if self.block:
             return self.index
         return self.source if self.source >= 0 else self.index + self.source
@@ -109,7 +109,7 @@ class AttentionRow:
         return layer
 
     def _check_forward(self, layer: nn.Module, channels: int) -> None:
-        """Make sure that a user's own layer makes a map of its input's shape and dtype.
+        """Check that a user's own layer makes a map of its input's shape and dtype.
 
         A layer may refuse maps of some size; what it raises for maps of every size is an error of its own.
         """
@@ -249,7 +249,7 @@ def _read_block(place: str, index: int, row: list[Any], block: str, layer: type[
 
 
 def _check_items(place: str, index: int, row: list[Any], layer: type[nn.Module], block: str | None = None) -> None:
-    """Make sure that a row has its four items, takes one earlier row, and repeats a whole number of times."""
+    """Check that a row has its four items, takes one earlier row, and repeats a whole number of times."""
     source, form = row[0], right_form(layer, block=block)
     if isinstance(source, list):
         raise RowError(f"{place}: {row[2]} takes one input, found from = {source}; {form}")

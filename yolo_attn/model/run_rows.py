@@ -31,11 +31,11 @@ def each_row(
 
 
 def run_rows(model: Any, batches: Iterable[Tensor], last: int) -> None:
-    """Run pictures through a model's first rows, as in evaluation and without gradients; hooks see what they do.
+    """Run images through a model's first rows, as in evaluation and without gradients; hooks see what they do.
 
     Args:
         model: A model of Ultralytics'; its modules have their modes back afterwards, whatever happens.
-        batches: Pictures (B, 3, H, W) between 0 and 1.
+        batches: Images (B, 3, H, W) between 0 and 1.
         last: The row to end behind, as Ultralytics' table counts them.
     """
 
@@ -48,9 +48,9 @@ def run_rows(model: Any, batches: Iterable[Tensor], last: int) -> None:
     try:
         model.eval()
         with torch.no_grad():
-            for pictures in batches:
+            for images in batches:
                 try:
-                    model.predict(pictures.to(first.device, first.dtype))
+                    model.predict(images.to(first.device, first.dtype))
                 except _EnoughError:
                     continue
     finally:

@@ -33,7 +33,7 @@ class BuiltRow:
 
     @property
     def stride(self) -> int | None:
-        """Pixels of the picture in a pixel of its map; None where it makes no one map of a whole stride."""
+        """Pixels of the image in a pixel of its map; None where it makes no one map of a whole stride."""
         if len(self.maps) != 1 or len(self.maps[0]) != 4:
             return None
         height, width = self.maps[0][2:]
@@ -41,7 +41,7 @@ class BuiltRow:
 
 
 def measure(described: dict[str, Any]) -> list[BuiltRow]:
-    """Build a model on the meta device and run a picture through its rows, the head apart.
+    """Build a model on the meta device and run an image through its rows, the head apart.
 
     Nothing that the dictionary names is run but layers: its activation, which Ultralytics evaluates, is left out, since
     maps do not depend on it, and so are pretrained weights of torchvision's, which are downloaded.
@@ -59,7 +59,7 @@ def measure(described: dict[str, Any]) -> list[BuiltRow]:
         return _measure(without_downloads(described))
     except UserError:
         raise
-    except Exception as error:  # whatever a wrong row makes Ultralytics' layers raise
+    except Exception as error:  # a wrong row may make Ultralytics' layers raise anything
         raise UserError(f"{name}: not a model that Ultralytics can build: {one_line(error)}") from error
 
 
@@ -98,7 +98,7 @@ def _silence(module: Any) -> None:
 
 
 def check_same(name: str, plain: Sequence[BuiltRow], attended: Sequence[BuiltRow], places: Sequence[int]) -> None:
-    """Make sure that the rows of a model make the same with attention put in as without.
+    """Check that the rows of a model make the same with attention put in as without.
 
     Args:
         name: What the message calls the model.

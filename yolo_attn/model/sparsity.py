@@ -2,7 +2,7 @@
 
 p stands in the model YAML as `nam_sparsity`, so it lives in the model, its checkpoints and resumed runs, and in every
 worker of a multi-GPU run. Ultralytics' losses of boxes, masks and points are means over a batch times its size; so is
-the penalty. Its gradient is then p·sign(γ) for each picture, however they are split into batches, accumulated steps or
+the penalty. Its gradient is then p·sign(γ) for each image, however they are split into batches, accumulated steps or
 ranks. The losses of classifiers and RT-DETR are plain means; there the penalty is added once a batch, as they are.
 """
 
@@ -64,7 +64,7 @@ def scales_of(model: nn.Module) -> list[Tensor]:
 
 
 def check_sparsity(model: dict[str, Any], layers: list[type[nn.Module]]) -> None:
-    """Make sure that a model YAML's penalty is one, and has something to act on.
+    """Check that a model YAML's penalty is one, and has something to act on.
 
     Args:
         model: The model dictionary.

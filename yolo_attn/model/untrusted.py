@@ -1,6 +1,6 @@
 """Model YAMLs, and settings that came inside a file: what using them may do.
 
-Ultralytics 8.3 evaluates a picture size that is text as Python. The parser evaluates `activation`, and calls whatever
+Ultralytics 8.3 evaluates an image size that is text as Python. The parser evaluates `activation`, and calls whatever
 its module has under a row's name (a function that unpickles or installs, a model class that fetches its YAML), and
 `TorchVision` downloads weights.
 """
@@ -29,7 +29,7 @@ MOST_VALUES = 200_000
 """Of a model YAML; class names are among them."""
 
 LARGEST_SIZE = 2**14
-"""Of a picture, pixels, in a file's settings."""
+"""Of an image, pixels, in a file's settings."""
 
 OPTIONS = {"nc", "kpt_shape", "reg_max", "end2end", "scale", "depth", "width", "max_channels"}
 """Values of a model YAML that its rows may name."""
@@ -89,7 +89,7 @@ def check_foreign_yaml(place: str | Path, described: Any) -> None:
 
 
 def plain_settings(given: Any) -> dict[str, Any]:
-    """Ultralytics' default settings, and a file's where they are of a plain type; a picture size only as numbers."""
+    """Ultralytics' default settings, and a file's where they are of a plain type; an image size only as numbers."""
     plain = {key: value for key, value in dict(given or {}).items() if _is_plain(value)}
     sizes = plain.get("imgsz", 0)
     sizes = sizes if isinstance(sizes, list | tuple) else [sizes]

@@ -79,7 +79,7 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
         run: Ultralytics' own.
         model: The `YOLO` or `RTDETR`.
         validator: A validator class of the caller's.
-        kwargs: Ultralytics' settings; without `data`, a checkpoint is validated on the data that it learnt from.
+        kwargs: Ultralytics' settings; without `data`, a checkpoint is validated on its training data.
 
     Returns:
         Ultralytics' metrics, with COCO's numbers as `coco` on COCO-format data.

@@ -93,7 +93,7 @@ class SavedFile:
             return torch.empty(0, dtype=storage.dtype)
         try:
             return torch.frombuffer(self._read(self._entries[f"data/{storage.key}"]), dtype=storage.dtype)
-        except Exception as error:  # whatever a broken file leads to
+        except Exception as error:  # a broken file may raise anything
             raise UserError(f"{self.file}: its tensors cannot be read: {_reason(error)}") from error
 
     def _read(self, info: zipfile.ZipInfo) -> bytearray:

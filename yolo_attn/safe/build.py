@@ -37,7 +37,7 @@ NOT_RUN = ("ClassificationModel", "RTDETRDetectionModel")
 """Those that Ultralytics does not run while it builds them."""
 
 SIZE = 256
-"""Picture size, pixels, at which Ultralytics runs a model once while it builds it."""
+"""Image size, pixels, at which Ultralytics runs a model once while it builds it."""
 
 MOST_ELEMENTS = 2**27
 """Of a map at this size, or of a parameter; YOLOv8x has 4 million."""
@@ -125,7 +125,7 @@ def build(
             _fit_head(model.model, shapes)
         _finish(model, described, file)
         complete(model)
-    except Exception as error:  # whatever a wicked YAML makes the parser raise
+    except Exception as error:  # a wicked YAML may make the parser raise anything
         raise UserError(
             f"{file}: its YAML and its tensors make no model under Ultralytics {ultralytics.__version__}"
             f"{described.source}: {str(error) if isinstance(error, MismatchError | UserError) else one_line(error)}"

@@ -28,7 +28,7 @@ LARGEST_JSON = 4 * 2**20
 
 
 def write_weights(model: Any, file: Path, half: bool = False) -> None:
-    """Write a model's tensors, its YAML, class names, task and picture size.
+    """Write a model's tensors, its YAML, class names, task and image size.
 
     Tensors that share memory are written each on its own; building the model from its YAML ties them again.
 
@@ -61,7 +61,7 @@ def read_weights(file: Path) -> nn.Module:
     """Build the model that a file of `write_weights` describes, and fill in its tensors.
 
     Returns:
-        The model, float32, with `names`, `task` and, in `args`, the picture size.
+        The model, float32, with `names`, `task` and, in `args`, the image size.
 
     Raises:
         UserError: If the file is broken or foreign, or its YAML and its tensors do not belong together.

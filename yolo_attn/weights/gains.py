@@ -31,7 +31,7 @@ def calibrate(model: Any, batches: Iterable[Tensor], rows: Iterable[int] | None 
 
     Args:
         model: A model built from a YAML, its weights in place.
-        batches: Pictures (B, 3, H, W) between 0 and 1; a few dozen in all are enough.
+        batches: Images (B, 3, H, W) between 0 and 1; a few dozen in all are enough.
         rows: Indices of the rows to set, as Ultralytics' table counts them; None takes every row with attention. Rows
             that give their own gain are left alone, and so are layers without this option.
 

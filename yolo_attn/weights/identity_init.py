@@ -18,11 +18,11 @@ from yolo_attn.errors import UserError
 from yolo_attn.weights.gains import calibrate, gains_line
 from yolo_attn.weights.transfer import transfer_of
 
-PICTURES = 64
-"""How many pictures gains are measured on."""
+IMAGES = 64
+"""How many images gains are measured on."""
 
 
-def identity_init(model: Any, pictures: str | Path | Iterable[Tensor], imgsz: int = 640) -> dict[int, float]:
+def identity_init(model: Any, images: str | Path | Iterable[Tensor], imgsz: int = 640) -> dict[int, float]:
     """Make new attention keep the mean magnitude of its input, so that a pretrained network starts undamaged.
 
     Sets the option `gain` of each row whose attention got no weights from the checkpoint, in the model and in its YAML:
@@ -31,24 +31,24 @@ def identity_init(model: Any, pictures: str | Path | Iterable[Tensor], imgsz: in
 
     Args:
         model: A `YOLO` or `RTDETR` after `load`, or its network.
-        pictures: Training pictures: a folder, file or glob, as `predict` takes them, of which 64 are used; or batches
+        images: Training images: a folder, file or glob, as `predict` takes them, of which 64 are used; or batches
             (B, 3, H, W) between 0 and 1.
-        imgsz: Size, pixels, that pictures from files get.
+        imgsz: Size, pixels, that images from files get.
 
     Returns:
         The new gain of each row, by its index.
 
     Raises:
-        UserError: If the model has loaded no checkpoint, or there are no pictures.
+        UserError: If the model has loaded no checkpoint, or there are no images.
     """
     network = getattr(model, "model", model) if hasattr(model, "overrides") else model
     report = transfer_of(network)
     if report is None:
         raise UserError("identity_init: this model has loaded no checkpoint; call its load('yolov8n.pt') first")
-    batches = iter(_batches(pictures, imgsz) if isinstance(pictures, str | Path) else pictures)
+    batches = iter(_batches(images, imgsz) if isinstance(images, str | Path) else images)
     first = next(batches, None)
     if first is None:
-        raise UserError("identity_init: no pictures to measure on")
+        raise UserError("identity_init: no images to measure on")
     rows = report.new_attention
     gains = calibrate(network, itertools.chain([first], batches), rows)
     LOGGER.info(gains_line(network, gains, rows))
@@ -56,14 +56,14 @@ def identity_init(model: Any, pictures: str | Path | Iterable[Tensor], imgsz: in
 
 
 def _batches(source: str | Path, size: int) -> Iterator[Tensor]:
-    """Pictures from all over the source, letterboxed, one a batch."""
+    """Images from all over the source, letterboxed, one a batch."""
     try:
         files = LoadImagesAndVideos(str(source)).files
     except FileNotFoundError as error:
-        raise UserError(f"identity_init: {source}: no pictures there") from error
-    for file in files[:: max(len(files) // PICTURES, 1)][:PICTURES]:
-        for _, [picture], _ in LoadImagesAndVideos(file):
-            boxed = LetterBox((size, size))(image=picture)[..., ::-1].copy()
+        raise UserError(f"identity_init: {source}: no images there") from error
+    for file in files[:: max(len(files) // IMAGES, 1)][:IMAGES]:
+        for _, [image], _ in LoadImagesAndVideos(file):
+            boxed = LetterBox((size, size))(image=image)[..., ::-1].copy()
             yield torch.from_numpy(boxed).permute(2, 0, 1)[None] / 255
             break  # of a video, one frame
 

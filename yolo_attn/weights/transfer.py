@@ -84,7 +84,7 @@ def transfer_of(model: nn.Module) -> Transfer | None:
 
 
 def check_load(weights: Any, model: Any) -> None:
-    """Make sure that a model can `load` weights; those of models without any attention are Ultralytics' own to judge.
+    """Check that a model can `load` weights; those of models without any attention are Ultralytics' own to judge.
 
     Args:
         weights: A model, or a checkpoint's content.
@@ -100,7 +100,7 @@ def check_load(weights: Any, model: Any) -> None:
 
 
 def check_same(source: Any, model: Any) -> None:
-    """Make sure that a source is of the model's family, task and scale; the number of classes may differ.
+    """Check that a source is of the model's family, task and scale; the number of classes may differ.
 
     Raises:
         UserError: Naming both, and what differs.

@@ -234,4 +234,4 @@ def test_a_model_that_finds_nothing_is_not_called_verified(weights, caplog):
     """With NMS inside, its output is zeros whatever the layers do."""
     with caplog.at_level("INFO", logger="ultralytics"):
         assert run("--weights", weights, "--format", "onnx", "--imgsz", 64, "nms=True", "conf=0.9") == 0
-    assert "no: the model finds nothing in the drawn picture" in caplog.text
+    assert "no: the model finds nothing in the drawn image" in caplog.text

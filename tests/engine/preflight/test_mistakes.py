@@ -180,7 +180,7 @@ def test_broken_data(told, small_coco, tmp_path):
     for annotations, count in (([a for a in content["annotations"] if a["iscrowd"]], 2), ([], 0)):
         (data / "annotations/instances_train.json").write_text(json.dumps({**content, "annotations": annotations}))
         shutil.copytree(small_coco / "images/val", data / "images/val", dirs_exist_ok=True)
-        assert f"no box to learn from in its 16 pictures, {count} annotations are crowds" in told("train", *arguments)
+        assert f"no box to train on in its 16 images, {count} annotations are crowds" in told("train", *arguments)
     for change, problem in (
         ({"bbox": [500, 500, 20, 20]}, "× box without area inside its picture, left out: annotation "),
         ({"bbox": [5, 5, 20, -1]}, "× box without area inside its picture, left out: annotation "),
@@ -189,7 +189,7 @@ def test_broken_data(told, small_coco, tmp_path):
         changed = {**content, "annotations": [{**a, **change} for a in content["annotations"]]}
         (data / "annotations/instances_train.json").write_text(json.dumps(changed))
         line = told("train", *arguments)
-        assert "instances_train.json: no box to learn from in its 16 pictures" in line
+        assert "instances_train.json: no box to train on in its 16 images" in line
         assert problem in line
     (data / "annotations/instances_train.json").write_text('{"images": [')
     assert "instances_train.json: not valid JSON" in told("train", *arguments)

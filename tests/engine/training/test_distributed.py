@@ -33,7 +33,7 @@ def test_two_machines_train_one_model(torchrun, small_coco, tmp_path):
     codes, output = torchrun(TRAIN, *arguments, "lr0=0.01", "optimizer=SGD", "rect=True").wait(120)
     assert codes == [0, 0], output
     assert output.count("best weights") == output.count("going on with rect=False") == 1
-    assert output.count("attention, 8 pictures of val: row 22 NAM ") == 1
+    assert output.count("attention, 8 images of val: row 22 NAM ") == 1
     run = tmp_path / "runs/detect/train"
     assert [folder.name for folder in run.parent.iterdir()] == ["train"]
     assert [row["epoch"] for row in results_rows(run)] == [1, 2]
@@ -109,7 +109,7 @@ def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path,
     [
         (["--cfg", "yolov8n-nam.yaml", "--data", "nowhere"], "nowhere: no such folder or file"),
         (["--epochs", "none"], "expected an int above 0, found 'none'"),
-        (["--cfg", "yolov8n-nam.yaml", "--batch", 1], "batch=1: a training in 2 processes needs at least one picture"),
+        (["--cfg", "yolov8n-nam.yaml", "--batch", 1], "batch=1: a training in 2 processes needs at least one image"),
         (["--cfg", "yolov8n-nam.yaml", "optimizer=Newton"], "Optimizer 'Newton' not found"),
         (["--weights", "best.pt"], "a validation runs in one process: start it without torchrun"),
     ],
@@ -240,7 +240,9 @@ def test_failed_workers_of_ultralytics_own_launch_are_told_in_a_line(small_coco,
     settings = {"model": "yolov8n-gam.yaml", "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 1}
     trainer = DetectionTrainer(overrides={**settings, "device": "cpu", "project": str(tmp_path), "name": "worker"})
     trainer.ddp, trainer.world_size = True, 2
-    with pytest.raises(UserError, match=r"^the workers of this training have failed, as told above; there is no check"):
+    with pytest.raises(
+        UserError, match=r"^the workers of this training have failed, as reported above; there is no check"
+    ):
         trainer.train()
     assert "batch=1: a training in 2 processes needs" in capfd.readouterr().err
 

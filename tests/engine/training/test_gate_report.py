@@ -36,18 +36,18 @@ def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_p
     best = str(tmp_path / "run/weights/best.pt")
     found = attention_maps(best, pictures, tmp_path / "maps", settings={"device": "cpu"}, drawn=1).found
     assert {gate.pictures for gate in found.values()} == {8}
-    assert line == f"attention, 8 pictures of val: {gates_line(found)}"
+    assert line == f"attention, 8 images of val: {gates_line(found)}"
     assert re.search(r"row 22 NAM (dead, gate|gate) 0.\d\d", line)
 
 
 def test_pictures_are_few_and_from_all_over_the_split(small_coco, tmp_path, monkeypatch):
-    monkeypatch.setattr("yolo_attn.engine.training.gate_report.PICTURES", 3)
+    monkeypatch.setattr("yolo_attn.engine.training.gate_report.IMAGES", 3)
     trainer = train("yolov8n-simam.yaml", small_coco, tmp_path, split="train")
     files, read = sorted(trainer.validator.dataloader.dataset.im_files), []
     monkeypatch.setattr(
         "yolo_attn.engine.training.gate_report.imread", lambda file, flags: read.append(file) or imread(file, flags)
     )
-    assert trained_gates(trainer, trainer.predictor_class).startswith("attention, 3 pictures of train: row 22 SimAM ")
+    assert trained_gates(trainer, trainer.predictor_class).startswith("attention, 3 images of train: row 22 SimAM ")
     assert read == [files[i] for i in (0, 5, 10)]
 
 

@@ -77,7 +77,7 @@ def test_closing_table_and_progress(trained):
     ):
         assert text in trained.output
     assert re.search(r"\nparameters +5,1\d\d,\d\d\d\n", trained.output)
-    assert re.search(r"attention, 8 pictures of val: row 22 GAM .*; row 23 GAM .*; row 24 GAM .*%", trained.output)
+    assert re.search(r"attention, 8 images of val: row 22 GAM .*; row 23 GAM .*; row 24 GAM .*%", trained.output)
 
 
 @pytest.mark.trap(19)
@@ -313,7 +313,7 @@ def test_txt_labels_of_an_ordinary_data_yaml(tmp_path):
     result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Ultralytics mAP50-95" in result.stdout + result.stderr
-    assert "attention, 4 pictures of val: row 22 SimAM " in result.stdout + result.stderr
+    assert "attention, 4 images of val: row 22 SimAM " in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
     assert "COCO" not in (run / "results.csv").read_text()
     metrics = json.loads((run / "metrics.json").read_text())

@@ -34,9 +34,9 @@ HALF_TOLERANCE = 5e-2
 def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None = None, trust: bool = False) -> Path:
     """Export a checkpoint, verify the file, and put it beside the checkpoint.
 
-    ONNX, TorchScript and OpenVINO files are run by their own runtimes on a drawn picture, those of dynamic size at two
-    sizes, and held against the model; a safetensors file is read back. Other formats are written by Ultralytics and not
-    verified.
+    ONNX, TorchScript and OpenVINO files are run by their own runtimes on a drawn image, those of dynamic size at two
+    sizes, and checked against the model; a safetensors file is read back. Ultralytics writes other formats, which are
+    not verified.
 
     Args:
         weights: Checkpoint, `.pt` or `.safetensors`.
@@ -122,7 +122,7 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
             raise
         except (AssertionError, ValueError, TypeError, NotImplementedError, SystemError) as error:
             raise UserError(f"Ultralytics cannot export so: {one_line(error)}") from error
-        except Exception as error:  # whatever a graph makes its converter raise
+        except Exception as error:  # a graph may make its converter raise anything
             raise ExportError(f"--format {fmt}: the export failed: {one_line(error)}") from error
     file = Path(str(written))
     if fmt not in RUNTIMES:
@@ -138,12 +138,10 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
             largest = largest_difference(file, exporter, original, shapes)
     except ImportError as error:
         raise UserError(f"--format {fmt}: to verify it takes the package {error.name}, not installed here") from error
-    except Exception as error:  # whatever its runtime says of a file that it cannot run
+    except Exception as error:  # a runtime may raise anything of a file that it cannot run
         raise ExportError(f"--format {fmt}: the file was written, but does not run: {one_line(error)}") from error
     if largest is None:
-        return file, [
-            ("verified", "no: the model finds nothing in the drawn picture; without nms=True all is compared")
-        ]
+        return file, [("verified", "no: the model finds nothing in the drawn image; without nms=True all is compared")]
     how = " and ".join("×".join(map(str, shape)) for shape in shapes)
     return file, _verdict(fmt, largest, tolerance, f"against the model, input {how}")
 
@@ -224,7 +222,7 @@ def _size(path: Path) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Only warnings of Ultralytics' exporter are shown: it speaks of the temporary folder, and errors are told here."""
+    """Show only warnings of Ultralytics' exporter, which names the temporary folder; errors are reported here."""
 
     def only_warnings(record: logging.LogRecord) -> bool:
         return record.levelno == logging.WARNING

@@ -18,7 +18,7 @@ HEAD_SETTINGS = ("export", "format", "dynamic", "max_det", "end2end", "xyxy", "a
 
 
 def run_onnx(file: Path, x: Tensor) -> list[np.ndarray]:
-    """Outputs of an ONNX file for pictures x, (B, C, H, W), by onnxruntime on the CPU."""
+    """Outputs of an ONNX file for images x, (B, C, H, W), by onnxruntime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -27,7 +27,7 @@ def run_onnx(file: Path, x: Tensor) -> list[np.ndarray]:
 
 
 def run_torchscript(file: Path, x: Tensor) -> list[np.ndarray]:
-    """Outputs of a TorchScript file for pictures x, (B, C, H, W), on the CPU."""
+    """Outputs of a TorchScript file for images x, (B, C, H, W), on the CPU."""
     module = torch.jit.load(str(file), map_location="cpu")
     halved = any(p.dtype == torch.float16 for p in module.parameters())
     with torch.inference_mode():
@@ -35,7 +35,7 @@ def run_torchscript(file: Path, x: Tensor) -> list[np.ndarray]:
 
 
 def run_openvino(folder: Path, x: Tensor) -> list[np.ndarray]:
-    """Outputs of an OpenVINO folder for pictures x, (B, C, H, W), on the CPU in float32."""
+    """Outputs of an OpenVINO folder for images x, (B, C, H, W), on the CPU in float32."""
     import openvino
 
     (file,) = folder.glob("*.xml")
@@ -59,7 +59,7 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
         file: File or folder, of a format in `RUNTIMES`.
         exporter: Ultralytics' exporter after its work; its head says which form the output has.
         model: The model as it was before: not fused, without the exporter's changes in blocks.
-        shapes: Shapes of the pictures to try, (B, C, H, W).
+        shapes: Shapes of the images to try, (B, C, H, W).
 
     Returns:
         The difference; None where nothing could be compared: with NMS inside, a model that finds nothing gives zeros.
@@ -73,7 +73,7 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
     scores = BEST_SCORE if run is not original else score_columns(head)
     largest, anything = 0.0, False
     for shape in shapes:
-        x = picture(shape)
+        x = image(shape)
         with torch.inference_mode():
             expected = flatten(run(x))
         found = RUNTIMES[exporter.args.format](file, x)
@@ -86,11 +86,11 @@ def largest_difference(file: Path, exporter: Any, model: Any, shapes: list[tuple
 
 
 def difference_of_models(found: Any, expected: Any) -> float:
-    """How far a model's output is from another's on a small picture; infinite unless they hold the same tensors."""
+    """How far a model's output is from another's on a small image; infinite unless they hold the same tensors."""
     ours, theirs = found.state_dict(), expected.state_dict()
     if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
         return float("inf")
-    x = picture((1, expected.yaml.get("channels", 3), 64, 64))
+    x = image((1, expected.yaml.get("channels", 3), 64, 64))
     with torch.inference_mode():
         return difference(flatten(found(x))[0], flatten(expected(x))[0], score_columns(expected.model[-1]))
 
@@ -106,8 +106,8 @@ def score_columns(head: Any) -> slice | None:
     return BEST_SCORE if getattr(head, "end2end", False) or isinstance(head, RTDETRDecoder) else None
 
 
-def picture(shape: tuple[int, ...]) -> Tensor:
-    """Pictures that have large and small structure, the same for the same shape, in 0 … 1."""
+def image(shape: tuple[int, ...]) -> Tensor:
+    """Images that have large and small structure, the same for the same shape, in 0 … 1."""
     rng = torch.Generator().manual_seed(0)
     coarse = F.interpolate(torch.rand(*shape[:2], 6, 6, generator=rng), shape[2:], mode="bicubic")
     return (coarse + 0.1 * torch.randn(shape, generator=rng)).clamp(0, 1)

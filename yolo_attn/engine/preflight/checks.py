@@ -54,7 +54,7 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
         raise UserError(one_line(error)) from error
     try:
         select_device(args.device or "", verbose=False)
-    except Exception as error:  # whatever a backend that is not there raises
+    except Exception as error:  # a backend that is not there may raise anything
         found = f"PyTorch sees {torch.cuda.device_count() or 'no'} GPU"
         raise UserError(f"--device {args.device}: no such device here, {found}; try --device cpu") from error
     return args
@@ -123,12 +123,12 @@ def _building(cfg: str) -> Iterator[None]:
         raise UserError(
             f"--cfg {cfg}: no such model; near are {', '.join(near)} (a scale letter follows the number)"
         ) from error
-    except Exception as error:  # Ultralytics' parser raises whatever a wrong row makes its layers raise
+    except Exception as error:  # a wrong row may make its layers raise anything
         raise UserError(f"--cfg {cfg}: not a model that Ultralytics can build: {one_line(error)}") from error
 
 
 def check_importable(model: nn.Module) -> None:
-    """Make sure that the checkpoints of a model with layers of the user's own could be loaded again.
+    """Check that the checkpoints of a model with layers of the user's own could be loaded again.
 
     Raises:
         UserError: If another process could not import such a layer, or a part of it.
@@ -181,7 +181,7 @@ def _kind(model: Any, file: str, option: str, task: str | None) -> Task:
 
 
 def check_task(model: Any, name: str, task: str) -> None:
-    """Make sure that a model's head is of a task; heads that we do not know are Ultralytics' own to use.
+    """Check that a model's head is of a task; heads that we do not know are Ultralytics' own to use.
 
     Args:
         model: The model.
@@ -238,7 +238,7 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
         model, checkpoint = load_checkpoint(file)
     except UserError as error:
         raise like(error, UserError(f"{option} {error}")) from error
-    except Exception as error:  # whatever unpickling a wrong file raises
+    except Exception as error:  # unpickling a wrong file may raise anything
         reason = origin_of(missing_class(error) or "") or f"not an Ultralytics checkpoint: {one_line(error)}"
         raise like(error, UserError(f"{option} {file}: {reason}")) from error
     return model, checkpoint
@@ -262,7 +262,7 @@ def check_transfer(weights: Any, model: Any) -> None:
 
 
 def check_frozen(model: Any, epochs: int, args: SimpleNamespace) -> None:
-    """Make sure that something trains while the base of a model is frozen.
+    """Check that something trains while the base of a model is frozen.
 
     Args:
         model: A model with the checkpoint's weights.

@@ -44,7 +44,7 @@ def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
 
 
 def check_boxes(report: SplitReport) -> None:
-    """Make sure that there is something to learn.
+    """Check that there is something to train on.
 
     Args:
         report: What a training is given of its train split.
@@ -53,14 +53,14 @@ def check_boxes(report: SplitReport) -> None:
         UserError: If that has no box, or none of more than a pixel.
     """
     if not report.boxes:
-        found = f"no box to learn from in its {report.usable} pictures, {report.crowds} annotations are crowds"
+        found = f"no box to train on in its {report.usable} images, {report.crowds} annotations are crowds"
         raise UserError("; ".join([f"{report.file}: {found}", *report.problems.lines()]))
     if report.problems[TINY] == report.boxes:
         raise UserError(f"{report.file}: no box is larger than a pixel; {report.problems.line(TINY)}")
 
 
 def check_strictly(report: SplitReport) -> None:
-    """Make sure that nothing of a split would be left out, clipped or doubted.
+    """Check that nothing of a split would be skipped, clipped or suspicious.
 
     Raises:
         UserError: With each kind of problem, how often it was met, and its first item.
@@ -70,7 +70,7 @@ def check_strictly(report: SplitReport) -> None:
 
 
 def check_classes(args: SimpleNamespace, known: dict[int, str], data: dict[str, Any], split: str) -> None:
-    """Make sure that a model that knows these classes knows at least one category of a split.
+    """Check that a model that knows these classes knows at least one category of a split.
 
     Raises:
         UserError: Naming both sides' first names.
@@ -85,7 +85,7 @@ def check_classes(args: SimpleNamespace, known: dict[int, str], data: dict[str, 
 
 
 def check_keypoints(model: Any, data: dict[str, Any]) -> None:
-    """Make sure that a trained pose model has the data's number of keypoints.
+    """Check that a trained pose model has the data's number of keypoints.
 
     Raises:
         UserError: With both numbers.
@@ -97,7 +97,7 @@ def check_keypoints(model: Any, data: dict[str, Any]) -> None:
 
 
 def check_plain_data(data: str, split: str, task: str) -> int:
-    """Make sure that data in Ultralytics' own format can be used as it is; what it would download stays undone.
+    """Check that data in Ultralytics' own format can be used as it is; what it would download stays undone.
 
     Returns:
         The number of classes.
@@ -109,15 +109,15 @@ def check_plain_data(data: str, split: str, task: str) -> int:
         missing = [name for name in dict.fromkeys(("train", split)) if not (Path(data) / name).is_dir()]
         if missing:
             raise UserError(
-                f"{data}: no folder {missing[0]!r} in it; classifiers learn from a folder for each split, in it a "
-                "folder of pictures for each class"
+                f"{data}: no folder {missing[0]!r} in it; classifiers are trained on a folder for each split, in it a "
+                "folder of images for each class"
             )
         return sum(folder.is_dir() for folder in Path(data, "train").iterdir())
     if Path(data).is_dir():
         raise UserError(f"{data}: {task} takes a data YAML with labels in Ultralytics' own format, found a folder")
     try:
         found = check_det_dataset(data, autodownload=False)
-    except Exception as error:  # whatever a wrong YAML makes it raise
+    except Exception as error:  # a wrong YAML may make it raise anything
         raise UserError(f"{data}: not usable for {split!r}: {one_line(error)}") from error
     places = as_list(found.get(split))
     if not places:

@@ -32,7 +32,7 @@ TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others: longer than the first one reads data or validates while they wait."""
 
 TELLING = timedelta(seconds=10)
-"""How long a process that ends takes to learn whether another has told why."""
+"""How long a process that ends takes to learn whether another has reported why."""
 
 BROKEN_OFF = re.compile(r"gloo.*(closed|reset|time.?out|timed out|broken pipe|refused)", re.IGNORECASE | re.DOTALL)
 """What gloo, which has no exception of its own, says when another process does not answer."""
@@ -42,16 +42,16 @@ def enter(args: SimpleNamespace) -> None:
     """Join the processes of this training; alone, do nothing.
 
     Args:
-        args: Ultralytics' settings. `batch` is the number of pictures of all processes together.
+        args: Ultralytics' settings. `batch` is the number of images of all processes together.
 
     Raises:
-        UserError: If there are too few pictures or GPUs for the processes, or they do not find each other.
+        UserError: If there are too few images or GPUs for the processes, or they do not find each other.
     """
     if RANK == -1:
         return
     size = int(os.environ["WORLD_SIZE"])
     if args.batch < size:
-        raise UserError(f"batch={args.batch}: a training in {size} processes needs at least one picture for each")
+        raise UserError(f"batch={args.batch}: a training in {size} processes needs at least one image for each")
     if args.rect and size > 1:
         LOGGER.warning("rect=True does not go with several processes; going on with rect=False")
         args.rect = False
@@ -179,7 +179,7 @@ def lost_workers_told(last: Path | None = None) -> Iterator[None]:
         yield
     except (RuntimeError, subprocess.CalledProcessError) as error:
         if isinstance(error, subprocess.CalledProcessError):
-            told = UserError(f"the workers of this training have failed, as told above; {way_on(last)}")
+            told = UserError(f"the workers of this training have failed, as reported above; {way_on(last)}")
             raise like(error, told) from error
         if isinstance(error, UserError) or not (isinstance(error, dist.DistError) or BROKEN_OFF.search(str(error))):
             raise
@@ -187,7 +187,7 @@ def lost_workers_told(last: Path | None = None) -> Iterator[None]:
 
 
 def first_to_tell() -> bool:
-    """Whether no other process of this training has told yet why it ends, as far as they can know of each other."""
+    """Whether no other process of this training has reported why it ends, as far as they can know of each other."""
     if not _stores and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True  # they have not met, and no launcher holds a store for them
     try:

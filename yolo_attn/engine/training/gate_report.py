@@ -12,12 +12,12 @@ from yolo_attn.gates.statistics import gates_line
 from yolo_attn.gates.watch import attention_layers
 from yolo_attn.reading import open_plain
 
-PICTURES = 32
-"""How many pictures, from all over the validated split, gates are measured on: they pass the network one by one."""
+IMAGES = 32
+"""How many images, from all over the validated split, gates are measured on: they pass the network one by one."""
 
 
 def trained_gates(trainer: Any, predictor: type[BasePredictor]) -> str | None:
-    """A line on the gates of a training's best weights, on pictures that are validated; None without attention.
+    """A line on the gates of a training's best weights, on images that are validated; None without attention.
 
     Args:
         trainer: A trainer that has validated its best weights.
@@ -30,8 +30,8 @@ def trained_gates(trainer: Any, predictor: type[BasePredictor]) -> str | None:
     meter = GateMeter(str(file), predictor, settings)
     data = trainer.validator.dataloader.dataset
     files = sorted(map(Path, data.im_files if hasattr(data, "im_files") else (sample[0] for sample in data.samples)))
-    chosen = spread(len(files), PICTURES)
+    chosen = spread(len(files), IMAGES)
     for i in chosen:
         open_plain(files[i]).close()
         meter.measure(imread(str(files[i]), getattr(data, "cv2_flag", cv2.IMREAD_COLOR)))
-    return f"attention, {len(chosen)} pictures of {trainer.args.split or 'val'}: {gates_line(meter.found)}"
+    return f"attention, {len(chosen)} images of {trainer.args.split or 'val'}: {gates_line(meter.found)}"

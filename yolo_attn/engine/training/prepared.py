@@ -25,7 +25,7 @@ class Prepared:
 
     Attributes:
         nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
-        identity_init: Whether attention that the checkpoint is without starts with the gain that keeps its input's
+        identity_init: Whether attention that is missing from the checkpoint starts with the gain that keeps its input's
             magnitude.
         freeze_base: For how many epochs, from the first, only what got no weights is trained.
         weights: A checkpoint to start from that is read without running what it names; None leaves `pretrained` to
@@ -48,7 +48,7 @@ class Prepared:
     examined: Mapping[str, Examined] = field(default_factory=dict)
 
     def message(self, model: Any) -> str:
-        """What a worker is told, given the trainer's model, which may not be built yet."""
+        """What a worker needs to know, given the trainer's model, which may not be built yet."""
         told = asdict(replace(self, source=None, data=None, examined={}))
         if isinstance(model, nn.Module):
             report = transfer_of(model)

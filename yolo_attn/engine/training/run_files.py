@@ -1,6 +1,6 @@
-"""A run's folder: one training's own, every file in it whole, and gone again if the training never began.
+"""A run's folder: one training's own, every file in it whole, and removed if the training never began.
 
-Whatever stops a training is told in one line, with the way on from there.
+What stops a training is reported in one line that says how to resume.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from yolo_attn.errors import RunError, like, one_line
 from yolo_attn.files import remove_empty, remove_temporaries, told, whole_files, write_bytes, write_text
 
 LOST_WORKER = "DataLoader worker"
-"""How PyTorch begins when a process that reads pictures was killed, by want of memory for instance."""
+"""How PyTorch begins when a process that reads images was killed, by want of memory for instance."""
 
 
 class RunFiles(BaseTrainer):
@@ -39,7 +39,7 @@ class RunFiles(BaseTrainer):
             super().__init__(*args, **kwargs)
 
     def train(self) -> Any:
-        """Train; what stops it is told with the way on."""
+        """Train; on failure, report how to resume."""
         with self._told(), _threads_told():
             return super().train()
 
@@ -75,7 +75,7 @@ class RunFiles(BaseTrainer):
                 self._undo_folder()
             if isinstance(error, KeyboardInterrupt):
                 error.args = (self._way_on(),)
-            if isinstance(error, RunError):  # from a process that reads pictures it comes with that one's traceback
+            if isinstance(error, RunError):  # from a process that reads images it comes with that one's traceback
                 raise RunError(str(error).rpartition("RunError: ")[2], self._way_on()) from error
             if isinstance(error, OSError) and error.errno is not None:
                 reason = told(error, self.made[0] if self.made else None)

@@ -38,7 +38,7 @@ from yolo_attn.files import write_json
 from yolo_attn.model.sparsity import KEY as SPARSITY_KEY
 from yolo_attn.model.sparsity import LOSS_NAME
 from yolo_attn.weights.gains import calibrate, gains_line, set_gains
-from yolo_attn.weights.identity_init import PICTURES, random_state_kept
+from yolo_attn.weights.identity_init import IMAGES, random_state_kept
 from yolo_attn.weights.transfer import transfer_of
 
 
@@ -75,7 +75,7 @@ class RunTrainer(RunFiles):
         distributed.share_folder(self.args)
 
     def train(self) -> Any:
-        """Train; in several processes, one that is lost is told in one line."""
+        """Train; in several processes, report one that is lost in one line."""
         with distributed.lost_workers_told(self.last):
             return super().train()
 
@@ -142,7 +142,7 @@ class RunTrainer(RunFiles):
             return
         loader: Any = self.train_loader
         with random_state_kept():  # with the loader's restart, the training sees what it would have seen without
-            batches = itertools.islice(loader, math.ceil(PICTURES / loader.batch_size))
+            batches = itertools.islice(loader, math.ceil(IMAGES / loader.batch_size))
             told = [calibrate(model, (self.preprocess_batch(batch)["img"] for batch in batches), rows)]
         self._restart_loader()
         if RANK > -1:
@@ -160,13 +160,13 @@ class RunTrainer(RunFiles):
         return self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
-        """Go on behind the last saved epoch, with pictures in another order than in the first ones."""
+        """Go on behind the last saved epoch, with images in another order than in the first ones."""
         super().resume_training(ckpt)
         if self.start_epoch:
             self._restart_loader(self.start_epoch)
 
     def _restart_loader(self, more: int = 0) -> None:
-        """Take the training's pictures from the beginning, in the order of the loader's seed plus `more`."""
+        """Take the training's images from the beginning, in the order of the loader's seed plus `more`."""
         loader: Any = self.train_loader
         loader.generator.manual_seed(loader.generator.initial_seed() + more)
         loader.reset()
@@ -187,7 +187,7 @@ class CocoTrainer(RunTrainer):
     """Mixin for a trainer of a task that COCO has. On other data than COCO-format data it adds nothing.
 
     Attributes:
-        stretch: Whether the model takes pictures stretched to a square.
+        stretch: Whether the model takes images stretched to a square.
     """
 
     validator_class: type[CocoValidator]

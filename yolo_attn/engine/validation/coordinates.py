@@ -1,4 +1,4 @@
-"""From the pixels of a model's input back to those of the picture."""
+"""From the pixels of a model's input back to those of the image."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a picture lies in the model's input.
+    """Where an image lies in the model's input.
 
     Attributes:
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
-        gain: Input pixels a picture pixel, in x and y.
-        pad: Input pixels left of and above the picture.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+        gain: Input pixels an image pixel, in x and y.
+        pad: Input pixels left of and above the image.
     """
 
     height: int
@@ -28,21 +28,21 @@ class Frame:
 
     @classmethod
     def of(cls, batch: dict[str, Any], i: int) -> "Frame":
-        """The frame of picture i of a validation batch of Ultralytics'."""
+        """The frame of image i of a validation batch of Ultralytics'."""
         ratio_pad = batch["ratio_pad"][i]
-        padded = isinstance(ratio_pad[0], (tuple, list))  # early 8.3 says only gains of a stretched picture
+        padded = isinstance(ratio_pad[0], (tuple, list))  # early 8.3 says only gains of a stretched image
         (gain_y, gain_x), pad = ratio_pad if padded else (ratio_pad, (0, 0))
         height, width = batch["ori_shape"][i]
         return cls(height, width, (gain_x, gain_y), tuple(pad))
 
     def restore(self, points: Tensor) -> Tensor:
-        """Points (…, 2) of the input in the picture's pixels, at least float32, clipped to it."""
+        """Points (…, 2) of the input in the image's pixels, at least float32, clipped to it."""
         points = points.to(torch.promote_types(points.dtype, torch.float32))
         points = (points - points.new_tensor(self.pad)) / points.new_tensor(self.gain)
         return points.clamp(points.new_zeros(2), points.new_tensor((self.width, self.height)))
 
     def restore_masks(self, masks: Tensor) -> Iterator[dict[str, Any]]:
-        """Masks (N, input height, input width) as COCO's compressed run lengths in the picture's pixels, one by one."""
+        """Masks (N, input height, input width) as COCO's compressed run lengths in the image's pixels, one by one."""
         left, top = (round(side - 0.1) for side in self.pad)
         right, bottom = left + round(self.width * self.gain[0]), top + round(self.height * self.gain[1])
         for mask in masks[:, top:bottom, left:right]:

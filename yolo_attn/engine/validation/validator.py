@@ -81,12 +81,12 @@ class RunValidator(BaseValidator):
 class CocoValidator(RunValidator):
     """Mixin for a validator of a task that COCO has. On other data than COCO-format data it adds nothing.
 
-    Detections are collected as the validator itself scores them and held against the user's JSON. COCO AP becomes the
+    Detections are collected as the validator itself scores them and compared with the user's JSON. COCO AP becomes the
     fitness that decides best.pt. Validated on its own, it leaves predictions.json in its run folder too.
 
     Attributes:
         kind: What COCO's evaluation compares: "bbox", "segm" or "keypoints".
-        stretch: Whether the model takes pictures stretched to a square.
+        stretch: Whether the model takes images stretched to a square.
         coco: COCO's numbers of the last validation; None on other data.
         splits: Splits that data.yaml describes; None for the validated one alone.
         described: The data, where it was described before.
@@ -164,7 +164,7 @@ class CocoValidator(RunValidator):
         super().update_metrics(preds, batch)
 
     def split_predictions(self, preds: Any, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
-        """Each picture's "bboxes" (corners), "conf", "cls" and what the task adds, in the model input's pixels."""
+        """Each image's "bboxes" (corners), "conf", "cls" and what the task adds, in the model input's pixels."""
         if all(isinstance(pred, dict) for pred in preds):
             return preds
         return [  # Ultralytics before 8.3.157: (N, 6 + …) corners, confidence, class, further numbers of the task
@@ -176,7 +176,7 @@ class CocoValidator(RunValidator):
         return None
 
     def _collect(self, pred: dict[str, Tensor], batch: dict[str, Any], i: int) -> None:
-        """Keep picture i's detections, in its own pixels."""
+        """Keep image i's detections, in its own pixels."""
         frame = Frame.of(batch, i)
         known = torch.tensor([c in self._category_id for c in pred["cls"].tolist()], dtype=torch.bool)
         pred = {name: values[known.to(values.device)] for name, values in pred.items()}
