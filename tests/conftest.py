@@ -34,6 +34,8 @@ import ultralytics  # noqa: F401  its logger keeps the stdout of its first impor
 del os.environ["YOLO_VERBOSE"]
 logging.getLogger("ultralytics").setLevel(logging.INFO)
 
+pytest_plugins = ["tiers"]
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

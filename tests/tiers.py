@@ -1,0 +1,66 @@
+"""The tiers of the tests: a test that starts a process or a training says so, and nobody waits for it unasked.
+
+- `make test`: tests without a mark, and those marked `smoke`, a few whole runs of what users do first.
+- `make test-integration`: those marked `integration`.
+- `make test-all`: those marked `slow`, too.
+
+With YOLO_ATTN_TEST_LOG=FILE, a line of JSON for each test says what it started and how long it took.
+"""
+
+import functools
+import json
+import multiprocessing.process
+import os
+import subprocess
+import time
+
+import pytest
+from ultralytics.engine.trainer import BaseTrainer
+
+MARKS = ("smoke", "integration", "slow")
+
+WHOLE = {"trained", "whole", "torchrun", "oldest", "on_oldest"}
+"""Fixtures that train, or start processes; who asks for one is of the second tier."""
+
+LONGEST_SMOKE = 25
+"""How many tests may be marked `smoke`."""
+
+started: list[str] = []
+"""What the running test has started."""
+
+
+def _noted(function, what):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        started.append(what)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def pytest_configure():
+    subprocess.Popen.__init__ = _noted(subprocess.Popen.__init__, "a process")
+    multiprocessing.process.BaseProcess.start = _noted(multiprocessing.process.BaseProcess.start, "a process")
+    BaseTrainer.train = _noted(BaseTrainer.train, "a training")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if WHOLE & set(item.fixturenames) and not marks(item):
+            item.add_marker(pytest.mark.integration)
+
+
+def marks(item):
+    return [name for name in MARKS if item.get_closest_marker(name)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    started.clear()
+    began = time.perf_counter()
+    result = yield
+    if "YOLO_ATTN_TEST_LOG" in os.environ:
+        line = {"test": item.nodeid, "started": sorted(set(started)), "marks": marks(item)}
+        with open(os.environ["YOLO_ATTN_TEST_LOG"], "a") as log:  # noqa: PTH123  # of whichever worker, a line at a time
+            log.write(json.dumps({**line, "seconds": round(time.perf_counter() - began, 2)}) + "\n")
+    return result
