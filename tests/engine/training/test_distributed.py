@@ -240,7 +240,7 @@ def test_failed_workers_of_ultralytics_own_launch_are_told_in_a_line(small_coco,
     settings = {"model": "yolov8n-gam.yaml", "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 1}
     trainer = DetectionTrainer(overrides={**settings, "device": "cpu", "project": str(tmp_path), "name": "worker"})
     trainer.ddp, trainer.world_size = True, 2
-    with pytest.raises(UserError, match="^the workers of this training have failed, as reported above; there is no"):
+    with pytest.raises(UserError, match=r"^the workers of this training have failed, as reported above; there is no"):
         trainer.train()
     assert "batch=1: a training in 2 processes needs" in capfd.readouterr().err
 
