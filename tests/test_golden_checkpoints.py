@@ -1,0 +1,56 @@
+"""Former checkpoints load, and give the numbers that they gave then; tools/golden_checkpoints.py made them."""
+
+import json
+import tarfile
+
+import pytest
+import torch
+from support import run_python
+from ultralytics import YOLO
+
+from tools.golden_checkpoints import ARCHIVE, BLOCKS, golden_numbers
+from yolo_attn import layers, load_safe
+from yolo_attn.model.blocks import UNITS
+
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+"""Float noise: numbers are kept to six digits, and processors sum in different orders."""
+
+with tarfile.open(ARCHIVE) as tar:
+    MADE = {
+        entry.name.partition("/")[0]: json.load(tar.extractfile(entry))
+        for entry in tar
+        if entry.name.endswith("made.json")
+    }
+EVERY = [(folder, name) for folder, made in MADE.items() for name in made["numbers"]]
+LATER = {"A2C2f", "TorchVision"}
+"""Blocks that Ultralytics 8.3.0 did not have."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The archive, unpacked."""
+    home = tmp_path_factory.mktemp("golden")
+    with tarfile.open(ARCHIVE) as tar:
+        tar.extractall(home, filter="data")
+    return home
+
+
+def test_every_layer_and_block_has_its_checkpoints():
+    assert set(BLOCKS) == set(UNITS)
+    for made, blocks in {"ultralytics-8.3.0": {*UNITS} - LATER, "ultralytics-8.4.190": {*UNITS}}.items():
+        assert MADE[made]["ultralytics"] == made.rpartition("-")[2]
+        assert {name.partition(" ")[0] for name in MADE[made]["numbers"]} == {*layers.__all__, *blocks}
+
+
+@pytest.mark.parametrize("load", [lambda file: YOLO(file).model, load_safe], ids=["YOLO", "load_safe"])
+@pytest.mark.parametrize(("made", "name"), EVERY, ids=["-".join(each) for each in EVERY])
+def test_a_checkpoint_gives_its_numbers(made, name, load, folder):
+    numbers = golden_numbers(load(folder / made / f"{name}.pt"))
+    torch.testing.assert_close(torch.tensor(numbers), torch.tensor(MADE[made]["numbers"][name]), **TOLERANCE)
+
+
+def test_former_module_paths_load_without_this_package_imported(folder):
+    file = folder / "yolo_attn-c68ed7a/C2f.pt"
+    assert b"yolo_attn.plugin.blocks" in file.read_bytes()
+    code = f"import torch; print(type(torch.load({str(file)!r}, weights_only=False)['model']).__name__)"
+    assert run_python(code, folder).stdout.strip() == "ClassificationModel"
