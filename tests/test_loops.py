@@ -18,10 +18,10 @@ from yolo_attn.weights.matching import _feeding
 FILLED = "at the end of a file that has bytes, as only plain ones have"
 
 ENDS = {
-    "coco/decode _text while": "at the end of a plain file, or behind the most bytes that it may have",
-    "coco/pictures _header_settles read_bytes": "at the end of a plain file, whose size is within its bound",
-    "coco/pictures _ends_with read": "at the end of a plain file, of which it reads the last bytes",
-    "coco/read _unique_names while": "the name grows, and there are finitely many to be unlike",
+    "coco/reading/json_text _text while": "at the end of a plain file, or behind the most bytes that it may have",
+    "coco/dataset/image_files _header_settles read_bytes": "at the end of a plain file, whose size is within its bound",
+    "coco/dataset/image_files _header_settles read": "at the end of a plain file, of which it reads the last bytes",
+    "coco/reading/reader _unique_names while": "the name grows, and there are finitely many to be unlike",
     "compare/data _pictures read": "at the end of a plain file",
     "compare/plan wider while": "the step doubles up to the widest",
     "compare/processes answer read": "when the process that asks closes its end",

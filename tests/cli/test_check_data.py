@@ -19,7 +19,7 @@ def test_it_tells_draws_and_leaves_the_data_alone(data, tmp_path, capsys):
     assert main(["check-data", str(data), "--pictures", str(out)]) == 0
     told = capsys.readouterr()
     assert not told.err
-    assert "val        1  box clipped to its picture  annotation 1 of image 1 (a.jpg)" in told.out.splitlines()
+    assert "val        1  box clipped to its image  annotation 1 of image 1 (a.jpg)" in told.out.splitlines()
     assert told.out.splitlines()[-1] == f"{out}: data_report.json, and drawings of suspicious boxes: 1"
     assert sorted(f.name for f in out.iterdir()) == ["data_report.json", "val-001-a.jpg"]
     assert listing(data) == before
@@ -39,7 +39,7 @@ def test_several_of_which_one_has_a_comma_in_its_path(data, small_coco, tmp_path
 def test_strict(data, capsys):
     assert main(["check-data", str(data), "--strict"]) == 2
     told = capsys.readouterr()
-    assert "box clipped to its picture" in told.out
+    assert "box clipped to its image" in told.out
     assert told.err == f"yolo-attn: error: --strict: {data}: skipped, clipped or suspicious items: 1\n"
     file = data / "annotations/instances_val.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": []}))

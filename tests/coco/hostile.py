@@ -33,8 +33,8 @@ FOUND = [
 ]
 """What a detector found, by file name and category name."""
 
-OTHER_SIZE = {"picture of another size than the JSON says": 1}
-OUTSIDE = {"picture outside its image folder": 1}
+OTHER_SIZE = {"image of another size than the JSON says": 1}
+OUTSIDE = {"image file outside its image folder": 1}
 
 
 def read(folder, task="detect", split="val"):
@@ -45,7 +45,7 @@ def read(folder, task="detect", split="val"):
         return found.index, examine(found.index, found.folders, found.index.category_names)
 
 
-def told_of(examined):
+def reported(examined):
     """Each kind of problem up to its first comma, and how often it was met; each in one line."""
     lines = examined.report.problems.lines()
     assert all(len(line) < 500 and len(line.splitlines()) == 1 for line in lines), lines

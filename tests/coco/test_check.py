@@ -49,10 +49,10 @@ def test_tables(three):
         "val         3       3      3       0         3",
         "test        1       1      0       0         1",
         "",
-        "split  count  problem                                            first item",
-        "val        2  box without area inside its picture, left out      annotation 3 of image 1 (a b.jpg)",
-        "val        1  box clipped to its picture                         annotation 2 of image 1 (a b.jpg)",
-        "test       1  box of a category that is no class here, no label  annotation 1 of image 8 (e.jpg)",
+        "split  count  problem                                               first item",
+        "val        2  box without area inside its image, skipped            annotation 3 of image 1 (a b.jpg)",
+        "val        1  box clipped to its image                              annotation 2 of image 1 (a b.jpg)",
+        "test       1  box of a category that is not a class here, no label  annotation 1 of image 8 (e.jpg)",
     ]
 
 
@@ -66,7 +66,7 @@ def test_long_items_are_cut_and_stay_one_line(make_coco):
 
 def test_no_problem(make_coco):
     folder = make_coco([(1, "a.jpg")], [box(1, 7, 1, 1, 5, 5)])
-    assert tables({"val": check(folder, "detect")["val"].report})[-1] == "No problem was found."
+    assert tables({"val": check(folder, "detect")["val"].report})[-1] == "No problems found."
 
 
 def test_boxes_in_shares_of_the_image_are_reported(make_coco):
@@ -76,7 +76,7 @@ def test_boxes_in_shares_of_the_image_are_reported(make_coco):
     found = check(folder, "detect")["val"]
     assert len(found.labels.boxes) == 3
     assert found.report.problems.lines() == [
-        "2 × box of a pixel at most, taken; boxes must be in pixels, not in shares of the image: "
+        "2 × box of at most a pixel, used; boxes must be in pixels, not in fractions of the image: "
         "annotation 1 of image 1 (a.jpg), …"
     ]
 
@@ -103,8 +103,8 @@ def test_wrong_data(three, tmp_path):
         ([three, tmp_path / "miss,ing"], "miss,ing: no such folder or file"),
         (f"{tmp_path}/miss,ing", "miss,ing: no such folder or file"),
         (three / "images", "no annotations for 'train'; expected annotations/instances_train.json or"),
-        (ordinary, "plain.yaml: expected COCO-format data, found labels of Ultralytics' own"),
-        (f"{three},{ordinary}", "plain.yaml: expected COCO-format data, found labels of Ultralytics' own"),
+        (ordinary, "plain.yaml: expected COCO-format data, found labels in Ultralytics' own format"),
+        (f"{three},{ordinary}", "plain.yaml: expected COCO-format data, found labels in Ultralytics' own format"),
     ):
         with pytest.raises(UserError, match=message):
             check(data, "detect")

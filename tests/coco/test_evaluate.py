@@ -217,12 +217,12 @@ def test_the_same_picture_seen_by_two_processes_counts_once():
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (0, {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
-        ("0", {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
-        (9, {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
+        (0, {"num_keypoints that is not the number of labelled keypoints, used as given": 1}),
+        ("0", {"num_keypoints that is not the number of labelled keypoints, used as given": 1}),
+        (9, {"num_keypoints that is not the number of labelled keypoints, used as given": 1}),
         (17, {}),
-        (-3, {"num_keypoints that is no whole number, counted anew": 1}),
-        ("some", {"num_keypoints that is no whole number, counted anew": 1}),
+        (-3, {"num_keypoints that is not a whole number, counted instead": 1}),
+        ("some", {"num_keypoints that is not a whole number, counted instead": 1}),
         (None, {}),
     ],
 )

@@ -134,7 +134,7 @@ def test_a_comma_in_the_path_of_one_of_several(small_coco, tmp_path, capsys):
     for data in ([small_coco, tmp_path / "x,y"], [small_coco, tmp_path / "gone,lost"]):
         arguments = ["--cfg", "yolov8n.yaml", "--data", *data, "--project", home]
         assert main(["train", *map(str, arguments)]) == 2
-        told = f"{data[1]}: a comma stands between data sets, so none of several may have one in its path"
+        told = f"{data[1]}: commas separate data sets, so none of several may have one in its path"
         assert told in capsys.readouterr().err
     assert not home.exists()
 
@@ -145,7 +145,7 @@ def test_boxes_in_shares_of_the_image_are_nothing_to_learn(make_coco, tmp_path, 
         folder = make_coco([(1, "a.jpg")], [annotation], root=f"images/{split}", split=split)
     arguments = ["--cfg", "yolov8n.yaml", "--data", str(folder), "--project", str(tmp_path / "runs")]
     assert main(["train", *arguments]) == 2
-    line = "instances_train.json: no box is larger than a pixel; 1 × box of a pixel at most, taken; boxes must be"
+    line = "instances_train.json: no box is larger than a pixel; 1 × box of at most a pixel, used; boxes must be"
     assert line in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
@@ -204,7 +204,7 @@ def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):
     assert main(["train", *arguments]) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert "--strict" in told
-    assert "instances_val.json: 1 × box clipped to its picture: annotation 2 of image 1 (a.jpg)" in told
+    assert "instances_val.json: 1 × box clipped to its image: annotation 2 of image 1 (a.jpg)" in told
     assert not home.exists()
 
 

@@ -15,7 +15,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
 from yolo_attn.gates.watch import attention_layers, measure_gates, watching
-from yolo_attn.maps.view import GateView
+from yolo_attn.maps.views import GateView
 
 NAMES = {0: "triangle", 1: "$круг$", 2: "star"}
 
@@ -198,11 +198,11 @@ def test_unreadable_pictures_are_told_and_left_out(checkpoint, source, tmp_path,
     out = tmp_path / "out"
     assert run(checkpoint, source, out, "--pictures", "1", "--device", "cpu") == 0
     assert [r.message for r in caplog.records if "000.png" in r.message] == [
-        f"{source / '000.png'}: not readable as a picture, left out"
+        f"{source / '000.png'}: not readable as an image, skipped"
     ]
     assert [f.name for f in out.glob("*detections.png")] == ["001-a_b_c_20-detections.png"]
     assert json.loads((out / "gates.json").read_text())["pictures"] == 2
-    assert f"left out, not to be read: {source / '000.png'}" in Page(out / "index.html").text
+    assert f"skipped, not readable: {source / '000.png'}" in Page(out / "index.html").text
 
 
 def test_patterns_and_the_size_that_pictures_get(checkpoint, source, tmp_path):
@@ -286,7 +286,7 @@ def test_force_spares_what_no_run_wrote(name, checkpoint, source, tmp_path, caps
     before = contents(tmp_path)
     assert run(checkpoint, source, out, "--device", "cpu", "--force") == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"--output {out}: {name} is not of an earlier attention-maps, so it is not written over; choose" in line
+    assert f"--output {out}: {name} is not of an earlier attention-maps, so it is not overwritten; choose" in line
     assert contents(tmp_path) == before
 
 
@@ -300,13 +300,13 @@ def test_force_writes_over_all_earlier_runs(checkpoint, source, tmp_path):
 
 
 MISTAKES = [
-    (["--weights", "{base}"], "base.pt: it has no attention layer, so there is no gate to look at"),
+    (["--weights", "{base}"], "base.pt: it has no attention layer, so there is no gate to draw"),
     (["--weights", "missing.pt"], "--weights missing.pt: no such file"),
     (["--base", "missing.pt"], "--base missing.pt: no such file"),
     (["--base", "{other}"], "Classify, is of the task classify, expected detect"),
     (["--source", "{tmp}/missing"], "--source {tmp}/missing: no such file or folder"),
-    (["--source", "{tmp}/empty"], "--source {tmp}/empty: no picture there; expected files ending with"),
-    (["--source", "{tmp}/broken"], "--source: of 2 pictures none can be read, the first is {tmp}/broken/a.jpg"),
+    (["--source", "{tmp}/empty"], "--source {tmp}/empty: no image there; expected files ending with"),
+    (["--source", "{tmp}/broken"], "--source: none of 2 images can be read, the first is {tmp}/broken/a.jpg"),
     (["--output", "{tmp}/pictures/out"], "--output {tmp}/pictures/out: it is among the data"),
     (["--source", "{tmp}/pictures/below/größe.JPG", "--output", "{tmp}/pictures/below"], "below: it is among the data"),
     (["--output", "{tmp}/empty/notes.txt"], "--output {tmp}/empty/notes.txt: it is a file"),
@@ -347,12 +347,12 @@ def test_model_of_other_channels_is_refused(source, tmp_path, capsys):
     d = {**tasks.yaml_model_load("yolov8n-gam.yaml"), "channels": 1}
     torch.save({"model": tasks.DetectionModel(d, ch=1, verbose=False), "train_args": {}}, weights)
     assert run(str(weights), source, tmp_path / "out", "--device", "cpu") == 2
-    assert "it takes pictures of 1 channels, expected 3" in capsys.readouterr().err
+    assert "it takes images of 1 channels, expected 3" in capsys.readouterr().err
 
 
 def test_stopped_run_leaves_no_picture(checkpoint, source, tmp_path, monkeypatch):
     """Ctrl-C in the middle of drawing."""
-    import yolo_attn.maps.run as module
+    import yolo_attn.maps.attention_maps as module
 
     def stop(*_):
         raise KeyboardInterrupt

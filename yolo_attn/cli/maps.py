@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
         UserError: If anything given cannot be used.
     """
     no_more("attention-maps", further)
-    from yolo_attn.maps.run import PAGE, attention_maps
+    from yolo_attn.maps.attention_maps import PAGE, attention_maps
 
     given = {name: getattr(args, name) for name in ("imgsz", "conf", "device")}
     found = attention_maps(

@@ -1,1 +1,4 @@
-"""COCO JSON in, COCO's numbers out; knows no layers."""
+"""COCO JSON in, COCO's numbers out. reading/: JSON to arrays; dataset/: arrays to batches; evaluate.py: AP and AR.
+
+check.py and draw.py look through a data set for `check-data`; demo.py draws the demo set. Nothing here knows layers.
+"""

@@ -1,4 +1,4 @@
-"""The demo set: seeded pictures of circles, triangles and stars with COCO JSON, drawn on first use."""
+"""The demo set: seeded images of circles, triangles and stars with COCO JSON, drawn on first use."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ DEMO_VERSION = "demo-v1"
 """Name of the set's folder; it changes with any change of the drawing."""
 
 DEMO_CATEGORIES = {7: "circle", 3: "triangle", 42: "star"}
-"""COCO category id to name, in the order of the JSON; ids are neither sorted nor consecutive, as in COCO itself."""
+"""Category id to name, in the order of the JSON; ids are neither sorted nor consecutive, as in COCO itself."""
 
 DEMO_TRAINING: dict[str, int | float | str] = {
     "epochs": 28,
@@ -71,7 +71,7 @@ _DISTRACTORS = (_SQUARE, _PLUS, _crescent(), _BAR)
 
 @dataclass
 class _Item:
-    """A labelled thing of a picture: its category, the area it would have unhidden, and its visible pixels."""
+    """A labelled object: its category, its area if nothing hid it, and its visible pixels."""
 
     category: int
     crowd: bool
@@ -107,7 +107,7 @@ def _colour(
 
 
 def _texture(rng: Generator, shape: tuple[int, int], colour: np.ndarray, contrast: float) -> np.ndarray:
-    """Draw a float BGR patch around `colour`: a slope, stripes, dots or blotches, at most `contrast` away from it."""
+    """Return a float BGR patch around `colour`: a slope, stripes, dots or blotches, at most `contrast` away from it."""
     height, width = shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(0.08, 0.4) * max(min(shape), 40)
@@ -127,9 +127,9 @@ def _texture(rng: Generator, shape: tuple[int, int], colour: np.ndarray, contras
 
 
 def _paint(rng: Generator, image: np.ndarray, alpha: np.ndarray, category: int) -> None:
-    """Paint a textured thing with a soft shadow where `alpha` (0..255) is set, in a colour unlike what lies below.
+    """Paint a textured object with a soft shadow where `alpha` (0..255) is set, in a colour unlike the background.
 
-    Most shapes have a hue of their category's range, the others and all distractors have any.
+    Most shapes have a hue of their category's range, the others and all distractors any.
     """
     usual = category in _HUES and rng.random() < _USUAL_HUE
     x, y, width, height = cv2.boundingRect(alpha)
@@ -155,8 +155,8 @@ def _crowd(rng: Generator, size: np.ndarray) -> tuple[int, list[np.ndarray]]:
     return category, [_place(rng, _OUTLINES[category], spot, rng.uniform(4, 7)) for spot in spots]
 
 
-def _picture(rng: Generator) -> tuple[np.ndarray, list[_Item]]:
-    """Draw one picture; returns its BGR pixels and what is labelled in it, back to front."""
+def _draw_image(rng: Generator) -> tuple[np.ndarray, list[_Item]]:
+    """Draw an image; return its BGR pixels and labelled objects, back to front."""
     shape = int(rng.choice(_SHORT_SIDES)), int(rng.choice(_LONG_SIDES))
     if rng.random() < 0.2:
         shape = shape[::-1]
@@ -202,7 +202,7 @@ def _picture(rng: Generator) -> tuple[np.ndarray, list[_Item]]:
 
 
 def _run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
-    """Give COCO's uncompressed run lengths: down the columns, unset and set in turn, unset first."""
+    """Return COCO's uncompressed run lengths: down the columns, unset and set in turn, unset first."""
     flat = np.concatenate([[False], mask.ravel(order="F")])
     edges = [0, *np.flatnonzero(flat[1:] != flat[:-1]).tolist(), mask.size]
     return {"size": list(mask.shape), "counts": np.diff(edges).tolist()}
@@ -214,23 +214,16 @@ def _draw_split(root: Path, split: str, number: int, first_id: int) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id in range(first_id, first_id + number):
-        pixels, items = _picture(np.random.default_rng([_SEED, image_id]))
+        pixels, items = _draw_image(np.random.default_rng([_SEED, image_id]))
         name = f"{image_id:06d}.jpg"
         encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
         (root / "images" / split / name).write_bytes(encoded.tobytes())
         images.append({"id": image_id, "file_name": name, "width": pixels.shape[1], "height": pixels.shape[0]})
         for item in items:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": item.category,
-                    "iscrowd": int(item.crowd),
-                    "area": int(item.mask.sum()),
-                    "bbox": [int(edge) for edge in cv2.boundingRect(item.mask.astype(np.uint8))],
-                    "segmentation": _run_lengths(item.mask),
-                }
-            )
+            box = list(map(int, cv2.boundingRect(item.mask.astype(np.uint8))))
+            known = {"id": len(annotations) + 1, "image_id": image_id, "category_id": item.category}
+            known |= {"iscrowd": int(item.crowd), "area": int(item.mask.sum())}
+            annotations.append({**known, "bbox": box, "segmentation": _run_lengths(item.mask)})
     categories = [{"id": i, "name": name, "supercategory": "shape"} for i, name in DEMO_CATEGORIES.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
     text = json.dumps(content, separators=(",", ":"))
@@ -238,21 +231,21 @@ def _draw_split(root: Path, split: str, number: int, first_id: int) -> None:
 
 
 def demo_dataset(folder: Path | None = None, *, train: int = 320, val: int = 80) -> Path:
-    """Give the demo set's root folder, drawing the set there if it is not there yet (a few seconds).
+    """Return the demo set's folder; draw the set first if it does not exist (a few seconds).
 
-    The root holds `images/train`, `images/val` and `annotations/instances_{train,val}.json` (COCO detection: boxes as
+    It holds `images/train`, `images/val` and `annotations/instances_{train,val}.json` (COCO detection: boxes as
     x, y, width, height in pixels, areas in visible pixels, masks of the visible pixels as uncompressed run lengths).
-    The same numbers of images give the same pixels and the same JSON. The set is drawn aside and renamed into place, so
-    that a killed drawing leaves no half set and processes that start together all get a whole one.
+    The same numbers of images give the same pixels and JSON. The set is drawn under a temporary name and renamed, so
+    that a killed process leaves no partial set and processes that start together all get a whole one.
 
     Args:
-        folder: Folder that holds, or is to hold, the set's folder `demo-v1`; it is created where missing. Default:
-            `$YOLO_ATTN_CACHE`, else `$XDG_CACHE_HOME/yolo_attn`, else `~/.cache/yolo_attn`.
-        train: Number of training images. Other numbers than the defaults are kept in a folder of their own.
+        folder: Folder for the set's folder `demo-v1`; created if missing. Default: `$YOLO_ATTN_CACHE`, else
+            `$XDG_CACHE_HOME/yolo_attn`, else `~/.cache/yolo_attn`.
+        train: Number of training images. Other numbers than the defaults get a folder of their own.
         val: Number of validation images.
 
     Raises:
-        UserError: The set cannot be written into the folder.
+        UserError: If the set cannot be written into the folder.
     """
     cache = (cache_folder() if folder is None else expanded(folder)).absolute()
     root = cache / (DEMO_VERSION if (train, val) == (320, 80) else f"{DEMO_VERSION}-{train}-{val}")
@@ -268,8 +261,6 @@ def demo_dataset(folder: Path | None = None, *, train: int = 320, val: int = 80)
     except OSError as error:
         if root.is_dir():
             return root
-        reason = error.strerror or error
-        raise UserError(
-            f"cannot draw the demo set in {cache}: {reason}; set YOLO_ATTN_CACHE to a folder that can be written"
-        ) from error
+        reason = f"{error.strerror or error}; set YOLO_ATTN_CACHE to a writable folder"
+        raise UserError(f"cannot draw the demo set in {cache}: {reason}") from error
     return root

@@ -81,7 +81,7 @@ def test_names_choose_categories_and_their_order(cells, keys, names, labels):
 
 def test_a_runs_own_yaml_says_the_same(cells, tmp_path):
     _, found = described(cells(names=["Platelets", "RBC"]))
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(found))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(dict(found)))
     assert classes_of(tmp_path / "run.yaml") == classes_of(tmp_path / "data.yaml")
 
 
@@ -181,14 +181,14 @@ CONTRADICTIONS = [
     ({"nc": 1}, "detect", "nc is 1, and train has 3 categories; names says which of them are used"),
     ({"nc": 2, "names": ["RBC"]}, "detect", "nc is 2, and names has 1: RBC"),
     ({"nc": "many"}, "detect", "nc is 'many'; expected the number of classes"),
-    ({"names": ["RCB", "WBC"]}, "detect", "names has RCB, which no JSON has; near are RBC"),
-    ({"names": ["dog"]}, "detect", r"names has dog, which .*train\.json has not, it has RBC, WBC, Platelets"),
+    ({"names": ["RCB", "WBC"]}, "detect", "names has RCB, which no JSON has; similar names: RBC"),
+    ({"names": ["dog"]}, "detect", r"names has dog, which .*train\.json lacks; it has RBC, WBC, Platelets"),
     ({"names": ["RBC", "RBC"]}, "detect", "names has RBC more than once"),
     ({"names": []}, "detect", r"names is \[\]; expected a list of class names, or a mapping from 0 on"),
     ({"names": "RBC"}, "detect", "names is 'RBC'; expected a list of class names"),
     ({"names": {1: "RBC"}}, "detect", "names has the keys 1; expected numbers from 0 on"),
     ({"names": [None]}, "detect", "names is .*; expected a list of class names"),
-    ({"channels": 1}, "detect", "channels is 1; COCO-format data is read with 3"),
+    ({"channels": 1}, "detect", "channels is 1; COCO-format data has 3"),
     ({"kpt_shape": [5, 3]}, "pose", r"kpt_shape is \[5, 3\]; .*train\.json has 17 keypoints, expected \[17, 3\]"),
     ({"kpt_shape": [17, 2]}, "pose", r"kpt_shape is \[17, 2\]; .*, expected \[17, 3\]"),
     ({"flip_idx": [0, 1, 2]}, "pose", r"flip_idx is \[0, 1, 2\]; .* expected each number from 0 to 16 once"),
@@ -235,7 +235,7 @@ def test_splits_that_there_are_none_of_are_reported(cells, caplog):
     described(file)
     logging.getLogger("ultralytics").removeHandler(caplog.handler)
     (line,) = [record.message for record in caplog.records]
-    assert line == f"{file}: 'valid' is no key of annotations, it is not used; is val meant?"
+    assert line == f"{file}: 'valid' is not a key of annotations and is not used; did you mean val?"
 
 
 def test_keys_that_nothing_heeds_are_reported_once(cells, caplog):
@@ -245,13 +245,13 @@ def test_keys_that_nothing_heeds_are_reported_once(cells, caplog):
     described(file)
     described(file)
     logging.getLogger("ultralytics").removeHandler(caplog.handler)
-    text = "is no key of COCO-format data, it is not used"
+    text = "is not a key of COCO-format data and is not used"
     lines = sorted(record.message.removeprefix(f"{file}: ") for record in caplog.records)
-    leaves_out = "names leaves out 2 annotations of WBC, Platelets in"
+    leaves_out = "names skips 2 annotations of WBC, Platelets in"
     assert lines == [
-        f"'flipidx' {text}; is flip_idx meant?",
+        f"'flipidx' {text}; did you mean flip_idx?",
         f"'license' {text}",
         f"'masks_dir' {text}",
-        f"'name_s' {text}; is names meant?",
+        f"'name_s' {text}; did you mean names?",
         *(f"{leaves_out} {file.parent / split}.json" for split in ("train", "val")),
     ]

@@ -116,13 +116,13 @@ def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog
     np.testing.assert_allclose(pixels(data.labels[0]), [[0, 40, 15, 8], [5, 5, 6, 7]], atol=1e-5)
     problems = {text.split(",")[0]: count for text, count in data.report.problems}
     assert problems == {
-        "box clipped to its picture": 1,
-        "box without area inside its picture": 3,
+        "box clipped to its image": 1,
+        "box without area inside its image": 3,
         "annotation of an unknown category": 1,
         "annotation of an unknown image": 1,
         "annotation without four finite numbers as bbox": 3,
-        "picture missing": 1,
-        "picture that cannot be read": 4,
+        "image file missing": 1,
+        "image that cannot be read": 4,
     }
     assert sum(" × " in r.message for r in caplog.records) == len(problems)
     assert data.index.image_ids.tolist() == [1, 2, 3, 4, 5, 6]
@@ -133,10 +133,10 @@ def test_categories_join_by_name_and_repeated_names_stay_apart(make_coco):
     index = load_source(folder, ["val"])["val"].index
     assert index.category_ids.tolist() == [3, 7, 9]
     assert index.category_names == ["x", "x (7)", "é"]
-    assert index.problems.items("repeated category name, told apart by its id") == ["category 7"]
+    assert index.problems.items("repeated category name, distinguished by its id") == ["category 7"]
     data = dataset(folder, names=["é", "x (7)"])
     assert data.labels[0]["cls"].tolist() == [[1]]
-    assert data.report.problems["box of a category that is no class here, no label"] == 1
+    assert data.report.problems["box of a category that is not a class here, no label"] == 1
 
 
 def test_malformed_items_are_left_out_one_by_one(make_coco):
@@ -164,19 +164,19 @@ def test_malformed_items_are_left_out_one_by_one(make_coco):
     assert index.boxes.tolist() == [[1, 1, 5, 5], [1, 1, 5, 5], [2, 2, 4, 4]]
     assert index.areas.tolist() == [25, 25, 16]
     assert index.crowd.tolist() == [False, True, False]
-    assert {text.removesuffix(", left out"): count for text, count in index.problems} == {
+    assert {text.removesuffix(", skipped"): count for text, count in index.problems} == {
         "image without a whole number or text as id": 3,
         "category without a whole number or text as id": 1,
-        "category without a name, called by its id": 1,
+        "category without a name, named by its id": 1,
         "annotation of an unknown image": 3,
         "annotation of an unknown category": 1,
         "annotation without four finite numbers as bbox": 5,
         "iscrowd that is neither 0 nor 1, any number other than 0 is a crowd": 1,
-        "area that is no number, width × height of the box is taken": 1,
+        "area that is not a number, width × height of the box used": 1,
     }
 
 
-AGAIN = "picture that an earlier image has too, used again"
+AGAIN = "image file that an earlier image has too, used again"
 
 
 def test_pictures_of_several_images_are_told(make_coco):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hostile import BASE, OTHER_SIZE, OUTSIDE, annotation, pictures, read, told_of
+from hostile import BASE, OTHER_SIZE, OUTSIDE, annotation, pictures, read, reported
 from PIL import Image
 from ultralytics.cfg import get_cfg
 
@@ -64,7 +64,7 @@ def special(make):
     return "x.jpg", lambda folder: make(folder / "x.jpg")
 
 
-NOT_READ, NO_FILE = {"picture that cannot be read": 1}, {"picture that is no file": 1}
+NOT_READ, NO_FILE = {"image that cannot be read": 1}, {"image that is not a file": 1}
 
 PICTURES = {
     "JPEG": (picture("jpg"), {}),
@@ -100,7 +100,7 @@ PICTURES = {
     "EXIF-mirrored JPEG": (picture("jpg", exif=turned(2)), {}),
     "EXIF orientation that is none": (picture("jpg", exif=turned(77)), {}),
     "EXIF that is none": (picture("jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), None),
-    "1 × 1": (picture("png", size=(1, 1)), {**OTHER_SIZE, "box clipped to its picture": 1}),
+    "1 × 1": (picture("png", size=(1, 1)), {**OTHER_SIZE, "box clipped to its image": 1}),
     "20,000 × 2": (picture("png", size=(20_000, 2)), OTHER_SIZE),
     "2 × 20,000": (picture("jpg", size=(2, 20_000)), OTHER_SIZE),
     "zero bytes": (raw("jpg", b""), NOT_READ),
@@ -135,8 +135,8 @@ def test_picture(written, case):
     content["images"][1].update(width=64, height=48)
     content["annotations"] = [annotation(bbox=[0, 0, 2, 1])]
     index, examined = read(written(content))
-    assert told is None or told_of(examined) == told
-    assert examined.report.usable == 2 - any("left out" in kind for kind, _ in examined.report.problems)
+    assert told is None or reported(examined) == told
+    assert examined.report.usable == 2 - any("skipped" in kind for kind, _ in examined.report.problems)
     data = CocoDataset(
         examined=examined,
         imgsz=32,

@@ -36,7 +36,7 @@ def test_pictures_nowhere_lists_the_places(make_coco):
     with pytest.raises(UserError) as told:
         load_source(folder, ["val"])
     text = str(told.value)
-    assert "instances_val.json: its pictures, such as 'a.jpg', are in none of the places tried" in text
+    assert "instances_val.json: its images, such as 'a.jpg', are in none of these places" in text
     for place in ("images/val", "val", "val2017", "images"):
         assert f"{folder / place}" in text
     assert "\n" not in text
@@ -46,7 +46,7 @@ def test_no_readable_picture_is_an_error(make_coco):
     folder = make_coco([(1, "a.jpg"), (2, "b.jpg")])
     for name in ("a.jpg", "b.jpg"):
         (folder / "images/val" / name).write_bytes(b"not a picture")
-    with pytest.raises(UserError, match=r"none of its 2 pictures under .* can be read"):
+    with pytest.raises(UserError, match=r"none of its 2 images under .* can be read"):
         load_source(folder, ["val"])
 
 
@@ -213,7 +213,7 @@ def test_a_comma_in_a_path(with_comma, small_coco):
     for data in (with_comma, str(with_comma), [with_comma], as_setting([with_comma])):
         assert len(load_source(data, ["val"])["val"].index.files) == 1
     assert len(load_source([with_comma, small_coco], ["val"])["val"].index.files) == 2
-    with pytest.raises(UserError, match=r"a, b: a comma stands between data sets, so none of several may have one"):
+    with pytest.raises(UserError, match=r"a, b: commas separate data sets, so none of several may have one"):
         as_setting([small_coco, with_comma])
 
 

@@ -199,7 +199,7 @@ def test_keypoints_of_different_numbers_are_not_joined(tmp_path):
         for a in content["annotations"]:
             a["keypoints"] = [1, 2, 2] * number
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"a\.json and .*b\.json: different numbers .* 2 and 3"):
+    with pytest.raises(UserError, match=r"a\.json and .*b\.json: different numbers .*: 2 and 3"):
         join([read_index(tmp_path / f"{name}.json", "pose") for name in "ab"])
 
 

@@ -119,7 +119,7 @@ def test_large_pictures_that_hold_nothing_are_left_out(written, tmp_path):
     sparse(folder / "images/val/2.jpg", 2**31 - 1, header + b"IDAT")
     command = Command(tmp_path, "check-data", folder, prepare=partial(cap_memory, 500))
     assert command.wait(60)[0] == 0
-    assert re.search(r"\b2 +picture of more bytes than its pixels can have, left out", command.output.read_text())
+    assert re.search(r"\b2 +image file of more bytes than its pixels can have, skipped", command.output.read_text())
 
 
 def test_a_folder_is_listed_once_however_its_path_is_spelt(written, tmp_path):
@@ -131,7 +131,7 @@ def test_a_folder_is_listed_once_however_its_path_is_spelt(written, tmp_path):
     save_noise(folder / "images/val/sub/x.jpg")
     command = Command(tmp_path, "check-data", folder, prepare=partial(cap_memory, 400))
     assert command.wait(100)[0] == 0
-    assert "2,000  picture found under another spelling of its file_name" in command.output.read_text()
+    assert "2,000  image file found under another spelling of its file_name" in command.output.read_text()
 
 
 def labels_of(folder, task):
@@ -199,7 +199,7 @@ def check_run_lengths(folder):
     from yolo_attn.coco.evaluate import Detections, evaluate
 
     examined, (label, *_) = labels_of(folder, "segment")
-    assert not examined.report.problems["annotation without a usable segmentation, its box is taken"]
+    assert not examined.report.problems["annotation without a usable segmentation, its box is used"]
     assert len(label["instances"].segments) == 100
     evaluate(examined.labels.source, Detections(), "segm")
 
@@ -216,7 +216,7 @@ def test_run_lengths_of_large_pictures_are_not_decoded_whole(written):
 def check_one_picture(folder, task):
     examined, (label, *_) = labels_of(folder, task)
     assert len(label["cls"]) == 10_000
-    assert examined.report.problems["box beyond the first 10,000 of its picture, no label"] == 20_000
+    assert examined.report.problems["box beyond the first 10,000 of its image, no label"] == 20_000
 
 
 @pytest.mark.parametrize("task", ["detect", "segment"])
@@ -254,7 +254,7 @@ def test_masks_of_absurd_pictures_are_scored_in_little_room(written, case):
     in_capped_process(700, score, written(content))
 
 
-def test_values_of_any_depth_and_length_are_told_of_in_a_line(written, tmp_path):
+def test_values_of_any_depth_and_length_are_reported_in_a_line(written, tmp_path):
     deep = ["[" * depth + "]" * depth for depth in range(1, 900)]
     items = [f'{{"id": {value}, "image_id": 1, "category_id": 7, "bbox": {value}}}' for value in deep]
     items.append('{"bbox": [' + "1," * 10**6 + '1], "id": "' + "x" * 10**6 + '"}')

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from support import QUICK, Command
 
-from yolo_attn.coco.dataset import image_files as pictures
+from yolo_attn.coco.dataset import image_files
 from yolo_attn.coco.reading import cache
 from yolo_attn.coco.reading import reader as read
 from yolo_attn.coco.reading.index import CocoIndex
@@ -24,8 +24,9 @@ from yolo_attn.coco.reading.strings import Strings
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
-    """A cache folder of this test's own, which takes every JSON; what is in it."""
+    """Lists the files of a cache folder of this test's own, which takes every JSON."""
     monkeypatch.setenv("YOLO_ATTN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cache, "WORTHWHILE", 0)
     read._read.cache_clear()
     yield lambda: sorted(f for f in (tmp_path / "cache").rglob("*") if f.is_file())
@@ -80,15 +81,15 @@ def test_the_same_comes_back(kept, small_coco, small_poses, tmp_path, ids, task,
 TEMPORARY = ".yolo_attn-0123456789abcdef-abcdefg_.part"
 
 
-def test_files_of_others_stay(kept, annotations, tmp_path):
-    """Whatever folder is named: only what was kept here, and not read for long, goes."""
+def test_only_our_old_files_are_removed(kept, annotations, tmp_path):
+    """In any folder, only files that were kept here and not read for long are removed."""
     place = tmp_path / "cache/data"
     place.mkdir(parents=True)
     names = [
         "labels.csv",
         "model.safetensors",
         "index-detect-x.safetensors",
-        f"pictures-{'a' * 40}.safetensors.old",
+        f"images-{'a' * 40}.safetensors.old",
         "folder",
     ]
     ours = [f"index-detect-{'0' * 40}.safetensors", TEMPORARY]
@@ -104,23 +105,10 @@ def test_files_of_others_stay(kept, annotations, tmp_path):
 
 
 class Exploding:
-    """Leaves a trace when it is unpickled."""
+    """Leaves a folder in the working folder when it is unpickled."""
 
     def __reduce__(self):
         return os.mkdir, ("unpickled",)
-
-
-@pytest.mark.parametrize("content", [b"", b"garbage" * 100, "pickle", "half", "length"])
-def test_what_is_no_whole_cache_is_made_anew(kept, annotations, tmp_path, monkeypatch, content):
-    monkeypatch.chdir(tmp_path)
-    first = read_afresh(annotations)
-    (file,) = kept()
-    whole = file.read_bytes()
-    broken = {"pickle": pickle.dumps(Exploding()), "half": whole[: len(whole) // 2], "length": b"\xff" * 8 + whole[8:]}
-    file.write_bytes(broken.get(content, content))
-    assert_same(read_afresh(annotations), first)
-    assert [f.read_bytes() for f in kept()] == [whole]
-    assert not (tmp_path / "unpickled").exists()
 
 
 def damages(whole, other, number):
@@ -143,11 +131,14 @@ def damages(whole, other, number):
         yield f"{n % 5} at {place}", bytes(changed)
     yield "extended", whole + bytes(4096)
     yield "emptied", b""
+    yield "garbage", b"garbage" * 100
+    yield "an absurd length", b"\xff" * 8 + whole[8:]
+    yield "a pickle", pickle.dumps(Exploding())
     yield "another set's", other
 
 
 def assert_read_anew(kept, annotations, tmp_path, task, number):
-    """Whatever has become of the cache, the index is the same, and the cache whole again."""
+    """However the cache is damaged, the index stays the same, the cache is whole again, and no code has run."""
     two = tmp_path / "two.json"
     two.write_bytes(annotations.read_bytes().replace(b"circle", b"square"))
     read_afresh(two, task)
@@ -164,6 +155,7 @@ def assert_read_anew(kept, annotations, tmp_path, task, number):
             assert cache.load(file.stem) is None, damage
             assert_same(read_afresh(annotations, task), first)
             assert file.read_bytes() == whole, damage
+    assert not (tmp_path / "unpickled").exists()
 
 
 @pytest.mark.parametrize("task", ["detect", "segment"])
@@ -205,7 +197,7 @@ def test_a_cache_that_another_checksum_belongs_to_is_read_anew(kept, annotations
     assert_same(read_afresh(annotations), first)
 
 
-def test_what_is_no_file_is_not_waited_for(kept, annotations):
+def test_a_fifo_is_not_waited_for(kept, annotations):
     first = read_afresh(annotations)
     (file,) = kept()
     file.unlink()
@@ -225,80 +217,59 @@ def test_many_writers_at_once(kept, annotations):
     assert kept() == [file]
 
 
-def test_another_content_has_another_key(kept, annotations, tmp_path):
-    """Also where time and size stay the same."""
+@pytest.mark.parametrize("read_again", [read_afresh, read_index], ids=["new process", "same process"])
+def test_another_content_of_the_same_size_and_time_is_read_again(kept, annotations, tmp_path, read_again):
     file = tmp_path / "own.json"
     text = annotations.read_text()
     file.write_text(text)
     stat = file.stat()
-    assert "circle" in read_afresh(file).category_names
-    file.write_text(text.replace("circle", "CIRCLE"))
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert "CIRCLE" in read_afresh(file).category_names
-    assert len(kept()) == 2
-
-
-def test_a_json_that_is_written_anew_is_read_anew(annotations, tmp_path):
-    """In one process, with the size and time that it had."""
-    file = tmp_path / "own.json"
-    text = annotations.read_text()
-    file.write_text(text)
-    stat = file.stat()
-    assert "circle" in read_index(file).category_names
+    assert "circle" in read_again(file).category_names
     time.sleep(0.05)  # the clock of the file system ticks
     file.write_text(text.replace("circle", "CIRCLE"))
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert "CIRCLE" in read_index(file).category_names
+    assert "CIRCLE" in read_again(file).category_names
+    assert len(kept()) == 2
 
 
-def test_a_picture_that_is_replaced_is_looked_at_again(kept, small_coco, tmp_path, monkeypatch):
-    """By one of the same bytes and time, as a picture that is turned."""
-    monkeypatch.setattr(pictures, "WORTHWHILE", 0)
+def test_a_replaced_image_is_examined_again(kept, small_coco, tmp_path, monkeypatch):
+    """Also one with the same number of bytes and time, such as a rotated image."""
+    monkeypatch.setattr(image_files, "WORTHWHILE", 0)
     index = read_afresh(small_coco / "annotations/instances_train.json")
     for name in index.file_names:
         Image.new("RGB", (64, 48)).save(tmp_path / name, "BMP")
     turned = tmp_path / index.file_names[3]
-    assert (pictures.find_pictures(index, [tmp_path]).sizes == (64, 48)).all()
+    assert (image_files.find_images(index, [tmp_path]).sizes == (64, 48)).all()
     stat = turned.stat()
     time.sleep(0.05)  # the clock of the file system ticks
     Image.new("RGB", (48, 64)).save(turned, "BMP")
     os.utime(turned, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert turned.stat().st_size == stat.st_size
-    sizes = pictures.find_pictures(index, [tmp_path]).sizes.tolist()
+    sizes = image_files.find_images(index, [tmp_path]).sizes.tolist()
     assert sizes == [[64, 48]] * 3 + [[48, 64]] + [[64, 48]] * (len(sizes) - 4)
 
 
-def test_full_disk_is_only_told_of(kept, annotations, caplog):
+def test_a_full_disk_is_only_reported(kept, annotations, caplog):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
         assert len(read_afresh(annotations).image_ids) == 16
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "nothing can be kept there: File too large; --cache-dir names another folder" in caplog.text
+    assert "cannot keep anything there: File too large; --cache-dir names another folder" in caplog.text
     assert kept() == []
 
 
-def test_a_file_for_a_folder_is_told_of_once(kept, annotations, tmp_path, caplog):
+def test_a_file_in_place_of_the_folder_is_reported_once(kept, annotations, tmp_path, caplog):
     (tmp_path / "cache").write_text("mine")
     for task in ("detect", "segment"):
         assert len(read_afresh(annotations, task).image_ids) == 16
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith(f"{tmp_path}/cache/data: nothing can be kept there: Not a directory; --cache-dir names ")
+    assert line.startswith(f"{tmp_path}/cache/data: cannot keep anything there: Not a directory; --cache-dir names ")
     assert (tmp_path / "cache").read_text() == "mine"
 
 
-def test_a_half_written_one_of_a_killed_process_goes_in_time(kept, annotations, tmp_path):
-    part = tmp_path / "cache/data" / TEMPORARY
-    part.parent.mkdir(parents=True)
-    part.write_bytes(b"")
-    os.utime(part, (0, 0))
-    read_afresh(annotations)
-    assert part not in kept()
-
-
 def keep_everything():
-    cache.WORTHWHILE = pictures.WORTHWHILE = 0
+    cache.WORTHWHILE = image_files.WORTHWHILE = 0
 
 
 def test_two_trainings_at_once(small_coco, tmp_path):
@@ -312,6 +283,6 @@ def test_two_trainings_at_once(small_coco, tmp_path):
     assert [command.wait()[0] for command in commands] == [0, 0]
     assert len(list((tmp_path / "runs").iterdir())) == 2
     files = list((tmp_path / "cache/data").iterdir())
-    assert len(files) == 4  # index and sizes of pictures, of two splits
+    assert len(files) == 4  # index and sizes of images, of two splits
     assert all(cache.safe_open(f, framework="numpy").keys() for f in files)
     assert all(json.loads((f / "metrics.json").read_text()) for f in (tmp_path / "runs").iterdir())

@@ -1,13 +1,13 @@
 """Names of pictures as they should not be: found where they lead, and only in their folder."""
 
 import pytest
-from hostile import BASE, OUTSIDE, pictures, read, told_of
+from hostile import BASE, OUTSIDE, pictures, read, reported
 from support import save_noise
 
 from yolo_attn.environment import OUTSIDE_VARIABLE
 from yolo_attn.errors import UserError
 
-OTHERWISE = {"picture found under another spelling of its file_name": 1}
+OTHERWISE = {"image file found under another spelling of its file_name": 1}
 
 NAMES = {
     "in a folder": ("sub/x.jpg", "sub/x.jpg", {}),
@@ -29,18 +29,18 @@ NAMES = {
     "percent-encoded": ("a%20b%2Bc.jpg", "a b+c.jpg", OTHERWISE),
     "percent as it is": ("a%20b.jpg", "a%20b.jpg", {}),
     "link": ("https://host.example/some/x%20y.jpg?size=3#top", "x y.jpg", OTHERWISE),
-    "broken link": ("http://[host/x.jpg", None, {"picture missing": 1}),
+    "broken link": ("http://[host/x.jpg", None, {"image file missing": 1}),
     "absolute, inside": ("{images}/x.jpg", "x.jpg", {}),
     "absolute, outside": ("{images}/../secret.jpg", "../secret.jpg", OUTSIDE),
     "upwards": ("../secret.jpg", "../secret.jpg", OUTSIDE),
     "upwards, encoded": ("..%2Fsecret.jpg", "../secret.jpg", OUTSIDE),
     "upwards, backslashes": ("..\\secret.jpg", "../secret.jpg", OUTSIDE),
-    "upwards, nothing there": ("../nothing.jpg", None, {"picture missing": 1}),
+    "upwards, nothing there": ("../nothing.jpg", None, {"image file missing": 1}),
     "device": ("/dev/zero", None, OUTSIDE),
-    "home": ("~/x.jpg", None, {"picture missing": 1}),
-    "dots alone": ("..", None, {"picture that is no file": 1}),
+    "home": ("~/x.jpg", None, {"image file missing": 1}),
+    "dots alone": ("..", None, {"image that is not a file": 1}),
     "line break": ("a\nb.jpg", "a\nb.jpg", {}),
-    "Windows path": ("C:\\pictures\\x.jpg", None, {"picture missing": 1}),
+    "Windows path": ("C:\\pictures\\x.jpg", None, {"image file missing": 1}),
 }
 """A file name, where the picture lies in the image folder, and what is told."""
 
@@ -53,7 +53,7 @@ def test_file_name(written, case):
         save_noise(images / place)
     (images / "sub").mkdir(exist_ok=True)
     _, examined = read(written(pictures("1.jpg", name.format(images=images))))
-    assert told_of(examined) == told
+    assert reported(examined) == told
     assert examined.report.usable == (2 if place and told != OUTSIDE else 1)
 
 
@@ -63,7 +63,7 @@ def test_the_same_unicode_form_comes_before_other_case(written):
     save_noise(images / "\u00c9.jpg", (20, 30))
     _, examined = read(written(pictures("\u00e9.jpg", "E\u0301.jpg")))
     assert [label["shape"] for label in examined.labels] == [(20, 30), (30, 20)]
-    assert told_of(examined) == {"picture found under another spelling of its file_name": 2}
+    assert reported(examined) == {"image file found under another spelling of its file_name": 2}
 
 
 def test_a_set_whose_names_are_all_in_another_unicode_form_is_found(written):
@@ -72,7 +72,7 @@ def test_a_set_whose_names_are_all_in_another_unicode_form_is_found(written):
         (images / f"{n}.jpg").rename(images / f"u\u0308{n}.jpg")
     _, examined = read(written(pictures(*(f"\u00fc{n}.jpg" for n in (1, 2, 3)))))
     assert examined.report.usable == 3
-    assert told_of(examined) == {"picture found under another spelling of its file_name": 3}
+    assert reported(examined) == {"image file found under another spelling of its file_name": 3}
 
 
 def test_the_same_name_in_two_folders(written):
@@ -81,7 +81,7 @@ def test_the_same_name_in_two_folders(written):
     save_noise(images / "b/x.jpg", (20, 30))
     _, examined = read(written(pictures("a/x.jpg", "b/x.jpg")))
     assert [label["shape"] for label in examined.labels] == [(20, 30), (30, 20)]
-    assert told_of(examined) == {}
+    assert reported(examined) == {}
 
 
 def test_symbolic_links(written, tmp_path, monkeypatch):
@@ -95,14 +95,14 @@ def test_symbolic_links(written, tmp_path, monkeypatch):
     (images / "circle.jpg").symlink_to("circle.jpg")
     names = ["1.jpg", "x.jpg", "folder/x.jpg", "inside.jpg", "nowhere.jpg", "circle.jpg"]
     _, examined = read(written(pictures(*names)))
-    assert told_of(examined) == {"picture outside its image folder": 2, "picture missing": 2}
-    assert "--allow-outside takes it" in " ".join(examined.report.problems.lines())
-    with pytest.raises(UserError, match=r"in none of the places tried: .*; found: .*--allow-outside takes it"):
+    assert reported(examined) == {"image file outside its image folder": 2, "image file missing": 2}
+    assert "--allow-outside accepts it" in " ".join(examined.report.problems.lines())
+    with pytest.raises(UserError, match=r"in none of these places: .*; found: .*--allow-outside accepts it"):
         read(written(pictures("x.jpg")))
     monkeypatch.setenv(OUTSIDE_VARIABLE, "1")
     _, examined = read(written(pictures(*names)))
-    assert told_of(examined) == {"picture missing": 2}
+    assert reported(examined) == {"image file missing": 2}
     monkeypatch.delenv(OUTSIDE_VARIABLE)
     images.rename(tmp_path / "pictures")
     images.symlink_to(tmp_path / "pictures")
-    assert told_of(read(written(BASE))[1]) == {}
+    assert reported(read(written(BASE))[1]) == {}

@@ -60,7 +60,7 @@ def test_text(written, tmp_path, case, task):
 def test_an_annotation_that_cannot_be_read_is_left_out_alone(written, wrong):
     index, _ = read(written(TEXT.replace(b"390", wrong, 1)), "detect")
     assert len(index.boxes) == len(BASE["annotations"]) - 1
-    kind = "annotation that cannot be read, left out"
+    kind = "annotation that cannot be read, skipped"
     assert index.problems[kind] == 1
     assert index.problems.items(kind)[0].startswith("number 1: ")
 

@@ -55,7 +55,7 @@ def test_bad_annotations_take_no_memory():
     problems, kinds = Problems(), list(BAD)
     texts = (msgspec.Raw((kinds[n % len(kinds)] % n).encode()) for n in range(MANY))
     assert peak_of(lambda: read_annotations(texts, [1], [1], "detect", problems)) < 2e6
-    assert {kind.removesuffix(", left out"): count for kind, count in problems} == dict.fromkeys(BAD.values(), 50_000)
+    assert {kind.removesuffix(", skipped"): count for kind, count in problems} == dict.fromkeys(BAD.values(), 50_000)
     assert {len(problems.items(kind)) for kind, _ in problems} == {LISTED}
 
 

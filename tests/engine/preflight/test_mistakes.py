@@ -175,16 +175,16 @@ def test_broken_data(told, small_coco, tmp_path):
     arguments = ["--cfg", "yolov8n-gam.yaml", "--data", data, *QUICK]
     for picture in (data / "images/val").iterdir():
         picture.write_bytes(b"")
-    assert "pictures under" in told("train", *arguments)
+    assert "images under" in told("train", *arguments)
     content = json.loads((data / "annotations/instances_train.json").read_text())
     for annotations, count in (([a for a in content["annotations"] if a["iscrowd"]], 2), ([], 0)):
         (data / "annotations/instances_train.json").write_text(json.dumps({**content, "annotations": annotations}))
         shutil.copytree(small_coco / "images/val", data / "images/val", dirs_exist_ok=True)
         assert f"no box to train on in its 16 images, {count} annotations are crowds" in told("train", *arguments)
     for change, problem in (
-        ({"bbox": [500, 500, 20, 20]}, "× box without area inside its picture, left out: annotation "),
-        ({"bbox": [5, 5, 20, -1]}, "× box without area inside its picture, left out: annotation "),
-        ({"category_id": 99}, "× annotation of an unknown category, left out: annotation "),
+        ({"bbox": [500, 500, 20, 20]}, "× box without area inside its image, skipped: annotation "),
+        ({"bbox": [5, 5, 20, -1]}, "× box without area inside its image, skipped: annotation "),
+        ({"category_id": 99}, "× annotation of an unknown category, skipped: annotation "),
     ):
         changed = {**content, "annotations": [{**a, **change} for a in content["annotations"]]}
         (data / "annotations/instances_train.json").write_text(json.dumps(changed))

@@ -15,7 +15,7 @@ from yolo_attn.engine.training.trainer import DetectionTrainer
 from yolo_attn.gates.meter import Area, GateMeter, spread
 from yolo_attn.gates.statistics import gates_line
 from yolo_attn.gates.watch import attention_layers
-from yolo_attn.maps.run import attention_maps
+from yolo_attn.maps.attention_maps import attention_maps
 
 
 def train(cfg, data, folder, **more):

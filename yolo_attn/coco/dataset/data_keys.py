@@ -1,37 +1,35 @@
-"""What a COCO data YAML says beside where its files are: heeded, refused where it contradicts the JSON, or reported."""
+"""What a COCO data YAML says besides where files are: used, refused where it contradicts the JSON, or reported."""
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ultralytics.utils import LOGGER
-
 from yolo_attn.coco.dataset.subsets import only_classes
 from yolo_attn.coco.reading.index import CocoIndex, shortened
+from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.values import name_in, number_in
 from yolo_attn.errors import UserError
 
-HEEDED = ("names", "nc", "channels", "kpt_shape", "flip_idx", "kpt_names")
+USED = ("names", "nc", "channels", "kpt_shape", "flip_idx", "kpt_names")
 SPLITS = ("train", "val", "test")
 PLACES = ("path", *SPLITS, "annotations")
 HARMLESS = ("download", "minival", "categories", "only")
-"""Keys without a say here: what Ultralytics would fetch, a split that nothing uses, and what a run's own YAML adds."""
+"""Keys that are neither used nor reported: Ultralytics' downloads and other splits, and keys of a run's own YAML."""
 
 CHANNELS = 3
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What a data YAML says of classes and keypoints; what it leaves out, the JSON has.
+    """What a data YAML says of classes and keypoints; the rest is the JSON's.
 
     Attributes:
         file: The YAML; None where there is none.
-        names: Names of the categories that are used, in the order of the classes; None takes all, by their ids.
+        names: Names of the categories that are used, in the order of the classes; None takes all, by id.
         number: How many classes there are.
-        further: What it says of keypoints, as Ultralytics calls it.
+        further: Ultralytics' keys on keypoints.
     """
 
     file: Path | None = None
@@ -40,35 +38,35 @@ class Keys:
     further: dict[str, Any] = field(default_factory=dict)
 
     def applied(self, index: CocoIndex) -> CocoIndex:
-        """What it leaves of a JSON's index; what that is not is reported once.
+        """Return an index with these categories alone; annotations of others are reported once.
 
         Raises:
-            UserError: If the JSON has no category of these names, or other keypoints than it says.
+            UserError: If the JSON has no category of these names, or other keypoints.
         """
         self._check_keypoints(index)
         if self.names is None:
             return index
         left = only_classes(index, self.names)
         if not left.category_names:
-            of_file = f"which {index.file} has not, it has {_few(index.category_names)}"
+            of_file = f"which {index.file} lacks; it has {_few(index.category_names)}"
             raise UserError(f"{self.file}: names has {_few(self.names)}, {of_file}")
         others = [name for name in index.category_names if name not in self.names]
         if others:
             less = len(index.boxes) - len(left.boxes)
-            _report(f"{self.file}: names leaves out {less:,} annotations of {_few(others)} in {index.file}")
+            warn_once(f"{self.file}: names skips {less:,} annotations of {_few(others)} in {index.file}")
         return left
 
     def check_classes(self, categories: Mapping[str, Sequence[str]]) -> str:
-        """What of names and nc contradicts the categories; empty where nothing does.
+        """Return how names or nc contradict the categories; empty if they do not.
 
         Args:
-            categories: Those of each split, the one that says the classes first.
+            categories: The categories of each split; classes are the first split's.
         """
         known = list(dict.fromkeys(name for names in categories.values() for name in names))
         missing = [name for name in self.names or () if name not in known]
         if missing:
             near = get_close_matches(missing[0], known, n=3)
-            hint = f"near are {_few(near)}" if near else f"expected some of {_few(known)}"
+            hint = f"similar names: {_few(near)}" if near else f"expected some of {_few(known)}"
             return f"names has {_few(missing)}, which no JSON has; {hint}"
         split, classes = next(iter(categories.items()))
         if self.names is None and self.number not in {None, len(classes)}:
@@ -95,16 +93,16 @@ class Keys:
 
 
 def read_keys(file: Path, described: dict[str, Any]) -> Keys:
-    """Read what a data YAML says of classes and keypoints; each key that nothing heeds is reported once.
+    """Read what a data YAML says of classes and keypoints; each unused key is reported once.
 
     Args:
         file: The YAML.
         described: Its keys and values.
 
     Raises:
-        UserError: If they contradict each other, or what COCO-format data is.
+        UserError: If values are wrong, contradict each other, or do not fit COCO-format data.
     """
-    _report_unknown(file, "COCO-format data", described, (*HEEDED, *PLACES), HARMLESS)
+    _report_unknown(file, "COCO-format data", described, (*USED, *PLACES), HARMLESS)
     if isinstance(described.get("annotations"), dict):
         _report_unknown(file, "annotations", described["annotations"], SPLITS)
     names = None if described.get("names") is None else _names(file, described["names"])
@@ -116,7 +114,7 @@ def read_keys(file: Path, described: dict[str, Any]) -> Keys:
         raise UserError(f"{file}: nc is {number:g}, and names has {len(names)}: {_few(names)}")
     channels = described.get("channels")
     if channels is not None and number_in(channels) != CHANNELS:
-        raise UserError(f"{file}: channels is {_brief(channels)}; COCO-format data is read with {CHANNELS}")
+        raise UserError(f"{file}: channels is {_brief(channels)}; COCO-format data has {CHANNELS}")
     further = {key: described[key] for key in ("kpt_shape", "flip_idx", "kpt_names") if described.get(key) is not None}
     return Keys(file, names, number, further)
 
@@ -156,15 +154,9 @@ def _brief(value: Any) -> str:
 def _report_unknown(
     file: Path, place: str, given: Iterable[Any], known: Sequence[str], harmless: Sequence[str] = ()
 ) -> None:
-    """Warn of each key that nothing heeds, with the one that may be meant."""
+    """Warn of each unused key, with the one that may be meant."""
     for key in given:
         if key not in {*known, *harmless}:
             near = get_close_matches(str(key), known, n=1)
-            hint = f"; is {near[0]} meant?" if near else ""
-            _report(f"{file}: {shortened(str(key))!r} is no key of {place}, it is not used{hint}")
-
-
-@functools.cache
-def _report(line: str) -> None:
-    """Warn, once in a process."""
-    LOGGER.warning(line)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            warn_once(f"{file}: {shortened(str(key))!r} is not a key of {place} and is not used{hint}")

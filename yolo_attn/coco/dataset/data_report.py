@@ -1,4 +1,4 @@
-"""What a data set gave and what it did not: a few lines on screen, everything in data_report.json."""
+"""What was used of a data set and what was not: a few lines on screen, everything in data_report.json."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.coco.dataset.image_files import find_pictures
+from yolo_attn.coco.dataset.image_files import find_images
 from yolo_attn.coco.dataset.labels import Labels, make_labels
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.problems import LISTED, Problems
@@ -25,12 +25,12 @@ class SplitReport:
     """What was used of one split, and what was not.
 
     Attributes:
-        file: The JSON, or those that were joined.
+        file: The JSON, or the JSONs that were joined.
         images: Images in it.
-        usable: How many of them have a usable picture.
+        usable: How many of them have a usable image file.
         boxes: Boxes that carry a label.
         crowds: Crowds, which carry none.
-        problems: All that was left out, clipped or doubted.
+        problems: All that was skipped, clipped or suspicious.
     """
 
     file: str
@@ -41,16 +41,16 @@ class SplitReport:
     problems: Problems
 
     def lines(self) -> list[str]:
-        """What was used, then a line for each problem."""
+        """Return what was used, then a line for each problem."""
         crowds = f", {self.crowds} crowds that carry no label" if self.crowds else ""
         return [f"{self.file}: {self.usable} images, {self.boxes} boxes{crowds}", *self.problems.lines()]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it; each kind of problem with its first thousand items."""
+        """Return the report as JSON values; each kind of problem with its first thousand items."""
         return {**vars(self), "problems": self.problems.as_json()}
 
     def save(self, folder: Path, split: str) -> None:
-        """Put it under the split's name into the data_report.json of a run folder."""
+        """Write the report under the split's name into the data_report.json of a run folder."""
         file = folder / FILE_NAME
         others = json.loads(read_plain(file, LARGEST_RECORD)) if file.exists() else {}
         write_json(file, {**others, split: self.as_json()})
@@ -58,11 +58,11 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Examined:
-    """One split, looked through.
+    """One split, examined.
 
     Attributes:
-        labels: Labels of its usable pictures.
-        suspect: Rows of the index's annotations that were left out or clipped, by the reason.
+        labels: Labels of its usable images.
+        suspect: Rows of the index's annotations that were skipped, clipped or suspicious, by the reason.
         report: What was used and what was not.
     """
 
@@ -72,18 +72,18 @@ class Examined:
 
 
 def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> Examined:
-    """Find the pictures of an index and make its labels.
+    """Find the image files of an index and make its labels.
 
     Args:
         index: The index.
-        folders: Where the file names of each of its JSONs start from.
+        folders: Folder of the file names of each of its JSONs.
         names: Class names in the model's order; categories are matched to them by name.
     """
-    pictures = find_pictures(index, folders)
-    labels, suspect = make_labels(index, pictures, names)
+    images = find_images(index, folders)
+    labels, suspect = make_labels(index, images, names)
     met = Problems()
     met.update(index.problems)
-    met.update(pictures.problems)
+    met.update(images.problems)
     for kind, rows in suspect.items():
         met.add(kind, map(index.annotation_text, rows[:LISTED].tolist()), len(rows))
     boxes, crowds = len(labels.boxes), int(index.crowd.sum())

@@ -18,14 +18,14 @@ from yolo_attn.errors import RunError, one_line
 from yolo_attn.reading import open_plain
 
 GREY = 114
-"""What Ultralytics pads pictures with."""
+"""Ultralytics' padding of images."""
 
 LOST = 100
-"""Pictures that cannot be read one after the other before a training stops."""
+"""Images in a row that cannot be read before a training stops."""
 
 
 class _Nowhere(Sequence[Path]):
-    """Stands for the .npy files that Ultralytics would read, or delete, beside the pictures: there are none."""
+    """Stands for the .npy files that Ultralytics would read, or delete, beside the images: there are none."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -38,20 +38,20 @@ class _Nowhere(Sequence[Path]):
 
 
 class CocoDataset(YOLODataset):
-    """Pictures, boxes, and masks or keypoints of one split of a COCO-format data set, for training or validation.
+    """Images, boxes, and masks or keypoints of one split of a COCO-format data set, for training or validation.
 
-    Crowds carry no label; boxes are clipped to the picture as it is displayed (EXIF rotation applied); pictures that
-    cannot be read and boxes without area are left out, counted and reported. What a picture's label says is made from
-    arrays when it is asked for, so that data loader processes share the memory of all.
+    Crowds carry no label; boxes are clipped to the image as it is displayed (EXIF rotation applied); images that
+    cannot be read and boxes without area are skipped, counted and reported. An image's label is made from arrays
+    when it is asked for, so that data loader processes share the memory of all.
 
     Args:
-        examined: The split, looked through.
+        examined: The split, examined.
         kwargs: Further arguments of Ultralytics' `YOLODataset`.
 
     Attributes:
-        index: What the JSON holds.
+        index: The JSON's content.
         report: What was used and what was not.
-        stretch: Whether pictures are stretched to a square.
+        stretch: Whether images are stretched to a square.
     """
 
     labels: Labels
@@ -70,7 +70,7 @@ class CocoDataset(YOLODataset):
 
     @property
     def npy_files(self) -> Sequence[Path]:
-        """None of the files that Ultralytics keeps beside pictures is looked for."""
+        """Return no files: those that Ultralytics keeps beside images are not looked for."""
         return _Nowhere(len(self.labels))
 
     @npy_files.setter
@@ -79,22 +79,22 @@ class CocoDataset(YOLODataset):
 
     @cached_property
     def image_ids(self) -> dict[str, list[int]]:
-        """The index's image ids of each picture, by its path: more than one where the JSON names it again."""
+        """Return the index's image ids by path: more than one where the JSON names a file again."""
         ids: dict[str, list[int]] = {}
         for file, row in zip(self.labels.files, self.labels.images.tolist(), strict=True):
             ids.setdefault(file, []).append(int(self.index.image_ids[row]))
         return ids
 
     def get_img_files(self, img_path: str) -> Any:
-        """Paths of the pictures that can be read."""
+        """Return the paths of the images that can be read."""
         return self._made.files
 
     def get_labels(self) -> Any:
-        """One label dictionary a picture, made when it is asked for."""
+        """Return one label dictionary an image, made when it is asked for."""
         return self._made
 
     def set_rectangle(self) -> None:
-        """Sort pictures by shape, as Ultralytics does; labels stay in their arrays."""
+        """Sort images by shape, as Ultralytics does; labels stay in their arrays."""
         made = self.labels
         shapes = made.sizes[:, ::-1].astype(int).tolist()
         rows: Any = [{"shape": tuple(shape), "row": row} for row, shape in enumerate(shapes)]
@@ -103,20 +103,20 @@ class CocoDataset(YOLODataset):
         self.labels = made.take([label["row"] for label in self.labels])
 
     def get_image_and_label(self, index: int) -> dict[str, Any]:
-        """A picture and its label; one that has changed since the data set was made is grey and empty."""
+        """Return an image and its label; one that has changed since the data set was made is grey and empty."""
         label = super().get_image_and_label(index)
         if index in self._gone:
             label["instances"], label["cls"] = label["instances"][:0], label["cls"][:0]
         return label
 
     def load_image(self, i: int, *args: Any, **kwargs: Any) -> Any:
-        """A picture as Ultralytics reads it, or a grey one in its place, which is told of once.
+        """Return an image as Ultralytics reads it, or a grey one in its place, which is reported once.
 
-        A picture of another size than when the data set was made is another picture, to which the boxes need not
-        belong; it is left out like one that cannot be read. One that comes back counts again.
+        A file of another size than when the data set was made is another image, to which the boxes need not belong;
+        it is skipped like one that cannot be read. One that is restored counts again.
 
         Raises:
-            RunError: If so many cannot be read one after the other that the data itself must be gone.
+            RunError: If so many in a row cannot be read that the data itself must be gone.
         """
         if self.ims[i] is not None:
             return super().load_image(i, *args, **kwargs)
@@ -127,8 +127,8 @@ class CocoDataset(YOLODataset):
             if loaded[1] != (height, width):
                 self.ims[i] = None
                 raise ValueError(f"{loaded[1][1]}x{loaded[1][0]} pixels, {width}x{height} before")
-        except Exception as error:  # whatever a decoder makes of a file that has changed under it
-            self._leave_out(i, error)
+        except Exception as error:  # a decoder may raise anything on a file that has changed
+            self._skip(i, error)
             inputs = [
                 self.imgsz if self.stretch else math.ceil(s * self.imgsz / max(height, width)) for s in (height, width)
             ]
@@ -137,18 +137,18 @@ class CocoDataset(YOLODataset):
         self._in_a_row = 0
         return loaded
 
-    def _leave_out(self, i: int, error: Exception) -> None:
+    def _skip(self, i: int, error: Exception) -> None:
         self._in_a_row += 1
         if self._in_a_row == max(min(LOST, len(self)), 10):
             raise RunError(f"{self.im_files[i]} and the {self._in_a_row - 1} read before it are gone") from error
         if i not in self._gone:
-            LOGGER.warning(f"{self.prefix}{self.im_files[i]}: has changed, left out: {one_line(error)}")
+            LOGGER.warning(f"{self.prefix}{self.im_files[i]}: has changed, skipped: {one_line(error)}")
         self._gone.add(i)
         if self.augment and not self.buffer:  # a mosaic draws from what has been read
             self.buffer.append(i)
 
 
 class StretchedCocoDataset(CocoDataset, RTDETRDataset):
-    """The same for RT-DETR, which stretches pictures to a square."""
+    """The same for RT-DETR, which stretches images to a square."""
 
     stretch = True

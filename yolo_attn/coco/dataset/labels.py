@@ -7,33 +7,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.coco.dataset.image_files import Pictures
+from yolo_attn.coco.dataset.image_files import ImageFiles
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.masks_and_keypoints import outline, read_mask
 from yolo_attn.coco.reading.strings import Strings
 
-TINY = "box of a pixel at most, taken; boxes must be in pixels, not in shares of the image"
+TINY = "box of at most a pixel, used; boxes must be in pixels, not in fractions of the image"
 
-TOLERANCE = 1e-3  # pixels that a box may leave its picture by before that is worth a word
+TOLERANCE = 1e-3  # pixels that a box may reach out of its image without being reported
 
 MOST_BOXES = 10_000
-"""Boxes of a picture that carry a label: a training's memory grows with the most that a picture of a batch has."""
+"""Boxes of an image that carry a label: a training's memory grows with the image of a batch that has most."""
 
 
 @dataclass(frozen=True)
 class Labels(Sequence[dict[str, Any]]):
-    """A label dictionary for each usable picture, in Ultralytics' form: normalised centre, width, height.
+    """A label dictionary for each usable image, in Ultralytics' form: normalised centre, width, height.
 
-    Crowds carry no label; boxes are clipped to the picture as it is displayed.
+    Crowds carry no label; boxes are clipped to the image as it is displayed.
 
     Attributes:
-        source: What the labels were made of.
-        images: Row in the source of each picture.
-        files: Path of each picture.
-        sizes: Width and height of each picture as it is displayed, pixels.
-        ends: Where the boxes of each picture end.
-        starts: Where they start.
-        boxes: (N, 4) boxes, picture by picture.
+        source: The index that the labels were made of.
+        images: Row in the source of each image.
+        files: Path of each image.
+        sizes: (images, 2) width and height of each image as it is displayed, pixels.
+        starts: Where the boxes of each image start.
+        ends: Where they end.
+        boxes: (N, 4) boxes, image by image.
         classes: (N, 1) class of each box.
         annotations: Row in the source of each box.
     """
@@ -66,19 +66,13 @@ class Labels(Sequence[dict[str, Any]]):
         }
 
     def take(self, order: Sequence[int]) -> "Labels":
-        """The labels of these pictures, in this order."""
+        """Return the labels of these images, in this order."""
         rows = np.asarray(order, dtype=np.int64)
-        return replace(
-            self,
-            images=self.images[rows],
-            files=self.files.take(rows),
-            sizes=self.sizes[rows],
-            starts=self.starts[rows],
-            ends=self.ends[rows],
-        )
+        columns = ("images", "files", "sizes", "starts", "ends")
+        return replace(self, **{column: getattr(self, column)[rows] for column in columns})
 
     def _segment(self, row: int, size: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The outline of an annotation, (N, 2) as shares of its picture."""
+        """Return the outline of an annotation, (N, 2) as fractions of its image."""
         assert self.source.masks is not None
         points = outline(read_mask(self.source.masks.raw(row))).clip(0, size)
         if len(points) < 3:
@@ -87,7 +81,7 @@ class Labels(Sequence[dict[str, Any]]):
         return (points / size).astype(np.float32)
 
     def _keypoints(self, rows: NDArray[np.int32], size: NDArray[np.float64]) -> NDArray[np.float32] | None:
-        """(len(rows), K, 3) keypoints, x and y as shares of the picture."""
+        """Return (len(rows), K, 3) keypoints, x and y as fractions of the image."""
         if self.source.keypoints is None:
             return None
         points = self.source.keypoints[rows]
@@ -96,53 +90,53 @@ class Labels(Sequence[dict[str, Any]]):
 
 
 def make_labels(
-    index: CocoIndex, pictures: Pictures, names: Sequence[str]
+    index: CocoIndex, found: ImageFiles, names: Sequence[str]
 ) -> tuple[Labels, dict[str, NDArray[np.int64]]]:
-    """Labels of the pictures that are usable.
+    """Make the labels of the usable images.
 
     Args:
         index: The annotations.
-        pictures: Its pictures.
+        found: Its image files.
         names: Class names in the model's order; categories are matched to them by name.
 
     Returns:
-        The labels, and the rows of annotations that were left out or clipped, by the reason.
+        The labels, and the rows of annotations that were skipped, clipped or suspicious, by the reason.
     """
     suspect = {}
     number = {name: i for i, name in enumerate(names)}
     class_of = np.array([number.get(name, -1) for name in index.category_names])
-    images = np.flatnonzero(pictures.sizes[:, 0])
+    images = np.flatnonzero(found.sizes[:, 0])
     slot = np.full(len(index.image_ids), -1)
     slot[images] = np.arange(len(images))
-    picture, classes = slot[index.image_of], class_of[index.category_of]
-    suspect["box of a category that is no class here, no label"] = np.flatnonzero((picture >= 0) & (classes < 0))
+    image, classes = slot[index.image_of], class_of[index.category_of]
+    suspect["box of a category that is not a class here, no label"] = np.flatnonzero((image >= 0) & (classes < 0))
 
-    rows = np.flatnonzero((picture >= 0) & (classes >= 0) & ~index.crowd)
-    rows = rows[np.argsort(picture[rows], kind="stable")]
-    size = np.tile(pictures.sizes[index.image_of[rows]], 2)
+    rows = np.flatnonzero((image >= 0) & (classes >= 0) & ~index.crowd)
+    rows = rows[np.argsort(image[rows], kind="stable")]
+    size = np.tile(found.sizes[index.image_of[rows]], 2)
     corners = index.boxes[rows].copy()
     with np.errstate(over="ignore"):
         corners[:, 2:] += corners[:, :2]
     inside = corners.clip(0, size)
     extent = inside[:, 2:] - inside[:, :2]
     full = (extent > 0).all(1)
-    suspect["box without area inside its picture, left out"] = rows[~full]
-    suspect["box clipped to its picture"] = rows[full & (np.abs(inside - corners).max(1, initial=0) > TOLERANCE)]
+    suspect["box without area inside its image, skipped"] = rows[~full]
+    suspect["box clipped to its image"] = rows[full & (np.abs(inside - corners).max(1, initial=0) > TOLERANCE)]
 
     suspect[TINY] = rows[full & (index.boxes[rows, 2:] <= 1).all(1)]
 
     centres = (inside[:, :2] + inside[:, 2:]) / 2
     rows = rows[full]
-    first = np.searchsorted(picture[rows], picture[rows])
+    first = np.searchsorted(image[rows], image[rows])
     labelled = np.arange(len(rows)) - first < MOST_BOXES
-    suspect[f"box beyond the first {MOST_BOXES:,} of its picture, no label"] = rows[~labelled]
+    suspect[f"box beyond the first {MOST_BOXES:,} of its image, no label"] = rows[~labelled]
     rows, taken = rows[labelled], np.flatnonzero(full)[labelled]
-    bounds = np.searchsorted(picture[rows], np.arange(len(images) + 1))
+    bounds = np.searchsorted(image[rows], np.arange(len(images) + 1))
     labels = Labels(
         index,
         images,
-        pictures.paths if len(images) == len(pictures.paths) else pictures.paths.take(images),
-        pictures.sizes[images],
+        found.paths if len(images) == len(found.paths) else found.paths[images],
+        found.sizes[images],
         bounds[:-1],
         bounds[1:],
         (np.concatenate([centres, extent], 1) / size).astype(np.float32)[taken],

@@ -1,4 +1,4 @@
-"""Where a COCO-format data set's annotation files and pictures are."""
+"""Where the annotation files and images of a COCO-format data set are."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
-from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoPictureError, displayed_size
+from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoImageError, displayed_size
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
 from yolo_attn.coco.dataset.subsets import join, only_classes
 from yolo_attn.coco.reading.index import CocoIndex, shortened
@@ -27,12 +27,12 @@ WITHOUT_ANNOTATIONS = ("image_info_{}.json", "image_info_{}2017.json", "image_in
 """What COCO ships for its test split, for every task: images and categories alone."""
 
 SEPARATOR = ","
-"""Stands between several data sets in one text."""
+"""Between several data sets in one text."""
 
 Data = str | Path | Sequence[str | Path]
-"""A data set, or several: in a text with commas between, in a sequence each as it stands."""
+"""A data set or several: a text with commas between, or a sequence."""
 
-YAML_SUFFICES = {".yaml", ".yml"}
+YAML_SUFFIXES = {".yaml", ".yml"}
 YAML_FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
 
 
@@ -42,9 +42,9 @@ class Split:
 
     Attributes:
         index: What is used of its JSON, or of its JSONs together.
-        folders: Where the file names of each JSON start from.
-        only: Names of the categories that are used of each JSON, in the order of the classes; None where all are.
-        further: What a data YAML says of keypoints, as Ultralytics calls it.
+        folders: Folder of the file names of each JSON.
+        only: Names of the categories that are used of each JSON, in the order of the classes; None for all.
+        further: Ultralytics' keys on keypoints in a data YAML.
     """
 
     index: CocoIndex
@@ -54,7 +54,7 @@ class Split:
 
     @property
     def names(self) -> list[str]:
-        """Names of the classes in their order: as data YAMLs say, then by the categories' ids."""
+        """Return the names of the classes in their order: as data YAMLs say, then by the categories' ids."""
         given = [name for names in self.only for name in names or ()]
         return list(dict.fromkeys([*given, *self.index.category_names]))
 
@@ -64,17 +64,17 @@ def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict
 
     Args:
         data: A folder with `annotations/instances_{train,val,test}.json` (or `*2017.json`; for "pose"
-            `person_keypoints_*`), or a YAML that is an ordinary Ultralytics data YAML with one more key, `annotations`,
-            naming a COCO JSON for each split. Paths in it are relative to its `path`, and that to the YAML's own
-            folder. Or several of these, as one set with categories joined by name.
-        splits: Splits wanted, of "train", "val" and "test".
+            `person_keypoints_*`), or an ordinary Ultralytics data YAML with one more key, `annotations`, that names a
+            COCO JSON for each split. Paths in it are relative to its `path`, and that to the YAML's own folder. Several
+            of these are one set with categories joined by name.
+        splits: Some of "train", "val" and "test".
         task: "detect", "segment" or "pose": what is read of the JSONs.
 
     Returns:
         The splits by name, or None where `data` is an ordinary Ultralytics data YAML.
 
     Raises:
-        UserError: If a file or folder is missing or unreadable, or none of a JSON's pictures can be found.
+        UserError: If a file or folder is missing or unreadable, or no image of a JSON can be found.
     """
     parts = parts_of(data)
     sets = [_load(part, splits, task) for part in parts]
@@ -83,12 +83,12 @@ def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict
         return None
     if len(known) < len(sets):
         ordinary = parts[sets.index(None)]
-        raise UserError(f"{ordinary}: only COCO-format data can be joined, and this has labels of Ultralytics' own")
+        raise UserError(f"{ordinary}: only COCO-format data can be joined; this has labels in Ultralytics' own format")
     return {split: _together([part for found in known for part in found[split]]) for split in splits}
 
 
 def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
-    """The splits that COCO-format data has annotations for, each with those of the data sets named that have it.
+    """Return the splits that have annotations, each with the data sets that have it.
 
     Raises:
         UserError: If a data set has none.
@@ -97,8 +97,8 @@ def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
     for part in parts_of(data):
         found = [split for split in SPLITS if _has(part, split, task)]
         if not found:
-            _load(part, SPLITS[:1], task)  # tells what is wrong, unless it is labels of another format
-            raise UserError(f"{part}: expected COCO-format data, found labels of Ultralytics' own")
+            _load(part, SPLITS[:1], task)  # reports what is wrong, unless labels are in another format
+            raise UserError(f"{part}: expected COCO-format data, found labels in Ultralytics' own format")
         for split in found:
             having[split].append(part)
     return {split: parts for split, parts in having.items() if parts}
@@ -109,7 +109,7 @@ def _has(data: Path, split: str, task: str) -> bool:
         return False
     if data.is_dir():
         return any((data / "annotations" / name).is_file() for name in _names_of(split, task))
-    return data.suffix in YAML_SUFFICES and data.is_file() and bool((_annotations_of(_parsed(data)) or {}).get(split))
+    return data.suffix in YAML_SUFFIXES and data.is_file() and bool((_annotations_of(_parsed(data)) or {}).get(split))
 
 
 def load_split(
@@ -118,7 +118,7 @@ def load_split(
     task: str,
     only: Sequence[Sequence[str] | None] | None = None,
 ) -> Split:
-    """One split whose JSONs and image folders are known, and the names of the categories that are used of each."""
+    """Read one split whose JSONs and image folders are known, and the names of the categories used of each."""
     parts = []
     for file, folder, names in zip(files, folders, only or [None] * len(files), strict=True):
         index = read_index(file, task)
@@ -128,7 +128,7 @@ def load_split(
 
 
 def parts_of(data: Data) -> list[Path]:
-    """The data sets that a user names; a text with commas is one where that is there, or none of its parts is."""
+    """Return the data sets that a user names; a text with commas is one if it exists, or if none of its parts does."""
     if not isinstance(data, (str, Path)):
         return list(map(as_path, data))
     whole = as_path(data)
@@ -139,7 +139,7 @@ def parts_of(data: Data) -> list[Path]:
 
 
 def as_setting(parts: Sequence[Path]) -> str:
-    """Data sets as Ultralytics' setting `data` holds them: one text, with commas between.
+    """Return data sets as Ultralytics' setting `data` holds them: one text, with commas between.
 
     Raises:
         UserError: If one of several has a comma in its path.
@@ -147,8 +147,8 @@ def as_setting(parts: Sequence[Path]) -> str:
     odd = [part for part in parts if SEPARATOR in str(part)]
     if odd and len(parts) > 1:
         raise UserError(
-            f"{odd[0]}: a comma stands between data sets, so none of several may have one in its path; "
-            "a symbolic link gives it another"
+            f"{odd[0]}: commas separate data sets, so none of several may have one in its path; "
+            "use a symbolic link without one"
         )
     return SEPARATOR.join(map(as_text, parts))
 
@@ -158,7 +158,7 @@ def _together(splits: list[Split]) -> Split:
     for split in splits:
         for key, value in split.further.items():
             if first.setdefault(key, value) != value:
-                raise UserError(f"{split.index.file}: its data YAML has another {key} than that of a set before it")
+                raise UserError(f"{split.index.file}: its data YAML has another {key} than an earlier data set's")
     return Split(
         join([s.index for s in splits]),
         tuple(folder for s in splits for folder in s.folders),
@@ -174,8 +174,11 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]
     if data.is_dir():
         _check_readable(data)
         keys = Keys()
-        sources = {s: [(_annotations_in(data, s, task), _image_folders(data, s))] for s in splits}
-    elif data.suffix in YAML_SUFFICES and data.is_file():
+        sources = {
+            s: [(_annotations_in(data, s, task), [data / d for d in (f"images/{s}", s, f"{s}2017", "images", "")])]
+            for s in splits
+        }
+    elif data.suffix in YAML_SUFFIXES and data.is_file():
         described = _parsed(data)
         annotations = _annotations_of(described)
         if annotations is None:
@@ -208,14 +211,14 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]
 
 
 def _with_names(names: Sequence[str], index: CocoIndex) -> list[str]:
-    """Names of categories, and those that only an index has behind them."""
+    """Return names of categories, followed by those that only the index has."""
     return list(dict.fromkeys([*names, *index.category_names]))
 
 
 def is_coco_format(data: object) -> bool:
-    """Whether what a user names as data is for `load_source`, if only to say what is wrong with it.
+    """Return whether what a user names as data is for `load_source`, if only to report what is wrong with it.
 
-    That is a folder, there or not, and a data YAML with `annotations`. All else is Ultralytics' own to find: names of
+    That is a folder, existing or not, and a data YAML with `annotations`. All else is for Ultralytics to find: names of
     its data sets, links, archives.
 
     Raises:
@@ -227,7 +230,7 @@ def is_coco_format(data: object) -> bool:
 
 
 def _is_coco_format(path: Path) -> bool:
-    if path.suffix in YAML_SUFFICES:
+    if path.suffix in YAML_SUFFIXES:
         return path.is_file() and _annotations_of(_parsed(path)) is not None
     return not path.suffix or path.is_dir()
 
@@ -238,23 +241,19 @@ def _names_of(split: str, task: str) -> list[str]:
 
 def _annotations_in(folder: Path, split: str, task: str) -> Path:
     names = _names_of(split, task)
-    for name in names:
-        if (folder / "annotations" / name).is_file():
-            return folder / "annotations" / name
+    found = next(filter(Path.is_file, (folder / "annotations" / name for name in names)), None)
+    if found:
+        return found
     expected = " or ".join(f"annotations/{name}" for name in names)
     raise UserError(f"{folder}: no annotations for {split!r}; expected {expected}")
 
 
-def _image_folders(folder: Path, split: str) -> list[Path]:
-    return [folder / "images" / split, folder / split, folder / f"{split}2017", folder / "images", folder]
-
-
 Places = list[tuple[Path, list[Path]]]
-"""JSONs of a split, each with the folders in which its pictures may be."""
+"""JSONs of a split, each with the folders in which its images may be."""
 
 
 def _parsed(file: Path) -> dict[str, Any]:
-    """A data YAML's keys and values."""
+    """Return a data YAML's keys and values."""
     described = read_yaml(file)
     if not isinstance(described, dict):
         raise UserError(f"{file}: expected keys and values ({YAML_FORM}), found {type(described).__name__}")
@@ -262,7 +261,7 @@ def _parsed(file: Path) -> dict[str, Any]:
 
 
 def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
-    """A data YAML's annotation files of each split, None where it is an ordinary one of Ultralytics'."""
+    """Return a data YAML's annotation files of each split; None for an ordinary YAML of Ultralytics."""
     annotations = described.get("annotations")
     of_splits = [described[split] for split in SPLITS if isinstance(described.get(split), dict)]
     if annotations is None and not any("annotations" in split for split in of_splits):
@@ -273,7 +272,7 @@ def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
 def _places_in(
     file: Path, described: dict[str, Any], annotations: dict[str, Any], splits: Sequence[str]
 ) -> dict[str, Places]:
-    """Annotation files and image folders of each split of a data YAML."""
+    """Return the annotation files and image folders of each split of a data YAML."""
     try:
         root = file.parent / expanded(str(described.get("path") or ""))
     except UserError as error:
@@ -285,7 +284,7 @@ def _places_in(
         files, folders = as_list(annotations.get(split)), as_list(images.get(split))
         if files and folders and len(files) != len(folders):
             found = f"{len(files)} annotation files and {len(folders)} image folders"
-            raise UserError(f"{file}: {found} for {split!r}; expected as many of one as of the other")
+            raise UserError(f"{file}: {found} for {split!r}; expected the same number of both")
         if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
             raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
         places[split] = [(as_path(root / f), [as_path(root / d)]) for f, d in zip(files, folders, strict=True)]
@@ -293,12 +292,12 @@ def _places_in(
 
 
 def as_list(value: Any) -> list[Any]:
-    """Several things as a list, one thing as a list of it, and nothing as an empty one."""
+    """Return several values as a list, one value as a list of it, None as an empty list."""
     return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
-    """The first of the folders in which most of the JSON's file names, of a sample, are really found."""
+    """Return the first of the folders in which most file names of a sample are found."""
     names = index.file_names[:: max(len(index.file_names) // 50, 1)]
     lacks = [[lack for name in names if (lack := _lack(finder, name))] for finder in map(Finder, folders)]
     fewest = min(lacks, key=len)
@@ -308,11 +307,11 @@ def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
         odd = next((lack for found in lacks for lack in found if lack != MISSING), None)
         tried = ", ".join(str(folder) for folder in folders) + (f"; found: {odd}" if odd else "")
         example = repr(shortened(names[0]))
-        raise UserError(f"{index.file}: its pictures, such as {example}, are in none of the places tried: {tried}")
+        raise UserError(f"{index.file}: its images, such as {example}, are in none of these places: {tried}")
     images = folders[lacks.index(fewest)].resolve()
     finder = Finder(images)
     if all(_lack(finder, name, displayed_size) for name in index.file_names):
-        raise UserError(f"{index.file}: none of its {len(index.file_names)} pictures under {images} can be read")
+        raise UserError(f"{index.file}: none of its {len(index.file_names)} images under {images} can be read")
     return images
 
 
@@ -322,9 +321,9 @@ def _check_readable(folder: Path) -> None:
 
 
 def _lack(finder: Finder, name: str, check: Callable[[str], Any] = str) -> str:
-    """Why a picture is not found, or does not pass a check; empty where it is."""
+    """Return why an image is not found or does not pass a check; empty if it does."""
     try:
         check(finder.find(name)[0])
-    except NoPictureError as error:
+    except NoImageError as error:
         return str(error)
     return ""

@@ -6,16 +6,16 @@ from pathlib import Path
 from yolo_attn.files import expanded
 
 ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
-"""A byte of a path that is not UTF-8."""
+"""A byte of a path that is not UTF-8, as `as_text` writes it."""
 
 
 def as_text(path: str | Path) -> str:
-    r"""A path as settings and files hold it: a byte that is not UTF-8 as an escape, such as \udcff."""
+    r"""Return a path as settings and files hold it: a byte that is not UTF-8 as an escape, such as \udcff."""
     return str(path).encode(errors="backslashreplace").decode()
 
 
 def as_path(text: str | Path) -> Path:
-    """The inverse of `as_text`; a path that is there as it stands needs none."""
+    """Invert `as_text`; a path that exists as written stays."""
     path = expanded(text)
     if "\\udc" not in str(path) or is_there(path):
         return path
@@ -23,7 +23,7 @@ def as_path(text: str | Path) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a path leads to anything; one that no file system takes does not."""
+    """Return whether a path exists; one that no file system takes does not."""
     try:
         return path.exists()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Several indexes as one, and a part of one."""
+"""Several indexes as one, and parts of one."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.coco.reading.index import CocoIndex, Origin
+from yolo_attn.coco.reading.index import PER_ANNOTATION, CocoIndex, Origin
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.strings import Strings
 from yolo_attn.errors import UserError
 
 SINGLE_CLASS = "item"
-"""What Ultralytics calls the one class of `single_cls`."""
+"""Ultralytics' name for the one class of `single_cls`."""
 
 
 def join(indexes: Sequence[CocoIndex]) -> CocoIndex:
-    """Several JSONs as one index, with categories joined by name and new ids for images and categories.
+    """Return several JSONs as one index, with categories joined by name and new ids for images and categories.
 
     Categories are in the first file's order, then those that only later files have.
 
     Raises:
-        UserError: If their keypoints are not the same.
+        UserError: If their keypoints differ.
     """
     first = indexes[0]
     if len(indexes) == 1:
@@ -37,22 +37,25 @@ def join(indexes: Sequence[CocoIndex]) -> CocoIndex:
         problems.update(index.problems)
 
     def together(column: str) -> Any:
-        return np.concatenate([getattr(index, column) for index in indexes])
+        columns = [getattr(index, column) for index in indexes]
+        if columns[0] is None:
+            return None
+        if isinstance(columns[0], Strings):
+            return Strings.of(strings.raw(i) for strings in columns for i in range(len(strings)))
+        return np.concatenate(columns)
 
+    columns = {column: together(column) for column in ("file_names", "sizes", *PER_ANNOTATION)} | {
+        "image_of": np.concatenate([i.image_of + np.int32(n) for i, n in zip(indexes, starts[:-1], strict=True)]),
+        "category_of": np.concatenate([place[i.category_of] for i, place in zip(indexes, places, strict=True)]),
+    }
     return replace(
         first,
+        **columns,
         files=tuple(file for index in indexes for file in index.files),
         category_ids=np.arange(1, len(names) + 1),
         category_names=names,
         image_ids=np.arange(1, starts[-1] + 1),
-        file_names=Strings.of(index.file_names.raw(i) for index in indexes for i in range(len(index.file_names))),
         file_of=np.repeat(np.arange(len(indexes), dtype=np.int32), np.diff(starts)),
-        **{column: together(column) for column in ("sizes", "annotation_ids", "boxes", "areas", "crowd")},
-        image_of=np.concatenate([i.image_of + np.int32(start) for i, start in zip(indexes, starts[:-1], strict=True)]),
-        category_of=np.concatenate([place[i.category_of] for i, place in zip(indexes, places, strict=True)]),
-        masks=_joined_masks(indexes),
-        keypoints=None if first.keypoints is None else together("keypoints"),
-        num_keypoints=None if first.num_keypoints is None else together("num_keypoints"),
         problems=problems,
         origins=tuple(
             _origin(index, start + 1, place + 1) for index, start, place in zip(indexes, starts, places, strict=False)
@@ -61,10 +64,10 @@ def join(indexes: Sequence[CocoIndex]) -> CocoIndex:
 
 
 def _check_keypoints(indexes: Sequence[CocoIndex]) -> None:
-    """Make sure that the keypoints of several JSONs are the same.
+    """Check that the keypoints of several JSONs are the same.
 
     Raises:
-        UserError: With the first file whose are not the first one's.
+        UserError: With the first file whose keypoints differ from the first file's.
     """
     first = indexes[0]
     if first.keypoints is None:
@@ -74,18 +77,13 @@ def _check_keypoints(indexes: Sequence[CocoIndex]) -> None:
         assert other.keypoints is not None
         files, count = f"{first.file} and {other.file}", other.keypoints.shape[1]
         if count != number:
-            raise UserError(f"{files}: different numbers of keypoints cannot be joined, {number} and {count}")
+            raise UserError(f"{files}: different numbers of keypoints cannot be joined: {number} and {count}")
         if first.keypoint_names and other.keypoint_names and first.keypoint_names != other.keypoint_names:
-            raise UserError(f"{files}: keypoints of other names, or in another order, cannot be joined")
-
-
-def _joined_masks(indexes: Sequence[CocoIndex]) -> Strings | None:
-    masks = [index.masks for index in indexes if index.masks is not None]
-    return Strings.of(m.raw(i) for m in masks for i in range(len(m))) if masks else None
+            raise UserError(f"{files}: keypoints with other names or in another order cannot be joined")
 
 
 def _origin(index: CocoIndex, first_image: int, categories: NDArray[np.int32]) -> Origin:
-    """The ids of one file in a joined index."""
+    """Return the ids of one file in a joined index."""
     images, ids = index.image_ids.tolist(), index.category_ids.tolist()
     if index.origins:
         images, ids = (list(known.values()) for known in (index.origins[0].images, index.origins[0].categories))
@@ -94,7 +92,7 @@ def _origin(index: CocoIndex, first_image: int, categories: NDArray[np.int32]) -
 
 
 def only_classes(index: CocoIndex, names: Sequence[str]) -> CocoIndex:
-    """The index with these categories alone; all of its images stay."""
+    """Return the index with these categories alone; all of its images stay."""
     wanted = set(names)
     chosen = np.array([name in wanted for name in index.category_names])
     kept = np.flatnonzero(chosen[index.category_of])
@@ -104,7 +102,7 @@ def only_classes(index: CocoIndex, names: Sequence[str]) -> CocoIndex:
         return replace(origin, categories={i: origin.categories[i] for i in ids.tolist() if i in origin.categories})
 
     return replace(
-        _only_annotations(index, kept),
+        index.of_annotations(kept),
         category_ids=ids,
         category_names=[name for name in index.category_names if name in wanted],
         category_of=(np.cumsum(chosen) - 1)[index.category_of[kept]],
@@ -113,7 +111,7 @@ def only_classes(index: CocoIndex, names: Sequence[str]) -> CocoIndex:
 
 
 def single_class(index: CocoIndex) -> CocoIndex:
-    """The index with all categories as one, under the first one's id of each file."""
+    """Return the index with all categories as one, under the first category's id of each file."""
     first = int(index.category_ids[0])
     return replace(
         index,
@@ -127,14 +125,14 @@ def single_class(index: CocoIndex) -> CocoIndex:
 
 
 def subset(index: CocoIndex, fraction: float, seed: int) -> CocoIndex:
-    """A share of the images, drawn so that classes keep their shares as far as whole images allow.
+    """Return a share of the images, drawn so that classes keep their shares as far as whole images allow.
 
-    Images are dealt with in groups by the rarest category that they show, those without annotations being a group of
-    their own; of each group the same share is drawn.
+    Images are grouped by the rarest category that they show, those without annotations in a group of their own; of
+    each group the same share is drawn.
 
     Args:
         index: The index.
-        fraction: Share, between 0 and 1, or, above 1, a number of images; at least one image is drawn.
+        fraction: Share between 0 and 1, or, above 1, a number of images; at least one image is drawn.
         seed: The same seed draws the same images.
     """
     images = len(index.image_ids)
@@ -151,29 +149,9 @@ def subset(index: CocoIndex, fraction: float, seed: int) -> CocoIndex:
     kept = np.sort(order[((np.arange(wanted) + offset) * images / wanted).astype(int)])
     row = np.full(images, -1, dtype=np.int32)
     row[kept] = np.arange(wanted, dtype=np.int32)
+    part = index.of_annotations(np.flatnonzero(row[index.image_of] >= 0))
     return replace(
-        _only_annotations(index, np.flatnonzero(row[index.image_of] >= 0), row),
-        image_ids=index.image_ids[kept],
-        file_names=index.file_names.take(kept),
-        file_of=index.file_of[kept],
-        sizes=index.sizes[kept],
-    )
-
-
-def _only_annotations(index: CocoIndex, kept: NDArray[np.int64], row: NDArray[np.int32] | None = None) -> CocoIndex:
-    """The index with these annotations; `row` gives the new row of each image where those change."""
-    image_of = index.image_of[kept]
-    if row is not None:
-        image_of = row[image_of]
-    return replace(
-        index,
-        annotation_ids=index.annotation_ids[kept],
-        image_of=image_of,
-        category_of=index.category_of[kept],
-        boxes=index.boxes[kept],
-        areas=index.areas[kept],
-        crowd=index.crowd[kept],
-        masks=None if index.masks is None else index.masks.take(kept),
-        keypoints=None if index.keypoints is None else index.keypoints[kept],
-        num_keypoints=None if index.num_keypoints is None else index.num_keypoints[kept],
+        part,
+        image_of=row[part.image_of],
+        **{column: getattr(index, column)[kept] for column in ("image_ids", "file_names", "file_of", "sizes")},
     )

@@ -1,9 +1,8 @@
-"""The annotations of a COCO JSON, read one by one into columns: a whole file of objects would take gigabytes."""
+"""The annotations of a COCO JSON, read one by one into columns: all of them as objects would take gigabytes."""
 
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -28,7 +27,7 @@ class Annotation(msgspec.Struct, gc=False):
 
     @property
     def called(self) -> str:
-        """What messages call it."""
+        """Return what messages call the annotation."""
         return "annotation without id" if self.id is msgspec.UNSET else f"annotation {brief(self.id)}"
 
 
@@ -50,49 +49,36 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "segment": msgspec.json.Decoder(MaskAnnotation),
     "pose": msgspec.json.Decoder(KeypointAnnotation),
 }
-"""What is read for each task: a detector's index is not burdened with outlines."""
+"""What is read for each task: a detector needs no outlines."""
 
-ZERO = "annotation id 0, which COCO's own tools take for no match; here it counts"
-ODD_ID = "annotation id that is neither a whole number nor text, taken for none"
-ODD_AREA = "area that is no number, width × height of the box is taken"
+ZERO = "annotation id 0, which COCO's own tools read as no match; here it counts"
+ODD_ID = "annotation id that is neither a whole number nor text, treated as missing"
+ODD_AREA = "area that is not a number, width × height of the box used"
 ODD_CROWD = "iscrowd that is neither 0 nor 1, any number other than 0 is a crowd"
-IGNORED = "annotation marked by ignore, which COCO's own tools do not heed; it counts unless it is a crowd"
+IGNORED = "annotation with ignore, which COCO's own tools do not use; it counts unless it is a crowd"
 
 LACKS = {
-    "image": "annotation of an unknown image, left out",
-    "category": "annotation of an unknown category, left out",
-    "bbox": "annotation without four finite numbers as bbox, left out",
+    "image": "annotation of an unknown image, skipped",
+    "category": "annotation of an unknown category, skipped",
+    "bbox": "annotation without four finite numbers as bbox, skipped",
 }
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The usable annotations, as `CocoIndex` has them.
-
-    Attributes:
-        details: The annotations themselves, without their boxes, for their outlines or keypoints; none for "detect".
-    """
-
-    ids: NDArray[np.int64]
-    image_of: NDArray[np.int32]
-    category_of: NDArray[np.int32]
-    boxes: NDArray[np.float64]
-    areas: NDArray[np.float64]
-    crowd: NDArray[np.bool_]
-    details: list[Any]
 
 
 def read_annotations(
     texts: Iterable[msgspec.Raw], image_ids: Sequence[Any], category_ids: Sequence[Any], task: str, problems: Problems
-) -> Columns:
+) -> tuple[dict[str, NDArray[Any]], list[Any]]:
     """Read annotations.
 
     Args:
         texts: Each annotation, as JSON.
-        image_ids: The JSON's usable images.
-        category_ids: Its usable categories.
+        image_ids: Ids of the JSON's usable images.
+        category_ids: Ids of its usable categories.
         task: One of `DECODERS`.
-        problems: Counts what is left out.
+        problems: Counts what is skipped or suspicious.
+
+    Returns:
+        Columns of the usable annotations under their names in `CocoIndex`, and the annotations themselves without
+        their boxes, for outlines or keypoints; none for "detect".
     """
     image_row = {image_id: row for row, image_id in enumerate(image_ids)}
     category_row = {category_id: row for row, category_id in enumerate(category_ids)}
@@ -105,7 +91,7 @@ def read_annotations(
         try:
             annotation = decode(text)
         except (ValueError, RecursionError) as error:
-            problems.add("annotation that cannot be read, left out", [f"number {n}: {error}"])
+            problems.add("annotation that cannot be read, skipped", [f"number {n}: {error}"])
             continue
         box = annotation.bbox if is_plain_box(annotation.bbox) else box_in(annotation.bbox)
         image, category = annotation.image_id, annotation.category_id
@@ -137,22 +123,22 @@ def read_annotations(
     values, counts = np.unique(whole_ids[whole_ids >= 0], return_counts=True)
     repeated = [*values[counts > 1].tolist(), *(i for i, count in other_ids.items() if count > 1)]
     problems.add(
-        "repeated annotation id, each is taken where COCO's own tools take the last one again",
+        "repeated annotation id, each annotation is used; COCO's own tools use the last one again",
         (f"annotation {brief(i)}" for i in repeated),
     )
-    return Columns(
-        whole_ids,
-        np.array(image_of, dtype=np.int32),
-        np.array(category_of, dtype=np.int32),
-        np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        np.array(areas, dtype=np.float64),
-        np.array(crowd, dtype=bool),
-        details,
-    )
+    columns: dict[str, NDArray[Any]] = {
+        "annotation_ids": whole_ids,
+        "image_of": np.array(image_of, dtype=np.int32),
+        "category_of": np.array(category_of, dtype=np.int32),
+        "boxes": np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        "areas": np.array(areas, dtype=np.float64),
+        "crowd": np.array(crowd, dtype=bool),
+    }
+    return columns, details
 
 
 def _oddities(annotation: Annotation, known: Any, area: float | None) -> Iterator[str]:
-    """What of an annotation is taken otherwise than COCO's own tools may take it."""
+    """Yield what COCO's own tools may read in another way."""
     if known == 0 or number_in(known) == 0:
         yield ZERO
     if known is None and annotation.id not in (None, msgspec.UNSET):

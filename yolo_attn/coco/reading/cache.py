@@ -1,7 +1,6 @@
-"""What was read of large data sets, kept in the user's cache folder: arrays in files that hold no code."""
+"""What was read of large data sets, kept in the user's cache folder as arrays in files that hold no code."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -16,27 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
-from ultralytics.utils import LOGGER
 
+from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.environment import CACHE_VARIABLE
 from yolo_attn.files import TEMPORARY, expanded, write_bytes
 from yolo_attn.reading import chunks
 
-VERSION = "6"
-"""Changes with any change of what is kept."""
+VERSION = "7"
+"""Changes with any change of what is kept, texts of problems included."""
 
 WORTHWHILE = 2**20
-"""Bytes of a JSON; reading a smaller one takes less time than looking for it here."""
+"""Bytes of a JSON; reading a smaller one takes less time than looking it up here."""
 
 KEPT_SECONDS = 90 * 24 * 3600
-"""How long a file stays that nobody reads."""
+"""Age, since its last use, at which a file is removed."""
 
-OURS = re.compile(rf"(index-\w+|pictures)-[0-9a-f]{{40}}\.safetensors|{TEMPORARY.pattern}")
-"""Names of what is kept here, and of what is being written: the folder may be anybody's."""
+OURS = re.compile(rf"(index-\w+|images)-[0-9a-f]{{40}}\.safetensors|{TEMPORARY.pattern}")
+"""Names of kept and half-written files; all others in the folder are the user's."""
 
 
 def folder() -> Path:
-    """The folder of all that this package keeps: YOLO_ATTN_CACHE, else one in the user's cache folder."""
+    """Return the folder of all that this package keeps: YOLO_ATTN_CACHE, else one in the user's cache folder."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
         return expanded(given)
@@ -44,7 +43,7 @@ def folder() -> Path:
 
 
 def key_of(content: Path | bytes, kind: str) -> str:
-    """The name that something made of a file's content is kept under.
+    """Return the name under which something made of a file's content is kept.
 
     Args:
         content: The file, or its bytes.
@@ -57,25 +56,25 @@ def key_of(content: Path | bytes, kind: str) -> str:
 
 
 def load(key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
-    """Arrays and further values that are kept under a key; None where they are not there exactly as they were kept."""
+    """Return the arrays and further values kept under a key; None unless they are exactly as they were kept."""
     file = _file(key)
     if not file.is_file():
         return None
     try:
         with safe_open(file, framework="numpy") as stored:
-            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  it is no dictionary
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  not a dictionary
             checksum, _, further = (stored.metadata() or {})["further"].partition(" ")
         if checksum != _checksum(key, arrays, further):
             return None
         with contextlib.suppress(OSError):
             os.utime(file)
-    except Exception:  # a damaged header makes the library raise anything
+    except Exception:  # on a damaged header the library may raise anything
         return None
     return arrays, json.loads(further)
 
 
 def save_arrays(key: str, arrays: dict[str, NDArray[Any]], further: dict[str, Any]) -> None:
-    """Keep arrays and further values, which JSON can hold, under a key; a cache that cannot be written is told of."""
+    """Keep arrays and further JSON values under a key; warn once if the cache cannot be written."""
     file = _file(key)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(further)
@@ -83,25 +82,19 @@ def save_arrays(key: str, arrays: dict[str, NDArray[Any]], further: dict[str, An
         write_bytes(file, save(contiguous, {"further": f"{_checksum(key, contiguous, text)} {text}"}))
         _remove_old(file.parent)
     except OSError as error:
-        _tell(file.parent, error.strerror)
+        warn_once(f"{file.parent}: cannot keep anything there: {error.strerror}; --cache-dir names another folder")
 
 
 def _checksum(key: str, arrays: dict[str, NDArray[Any]], further: str) -> str:
-    """CRC-32 of all that is kept, and of the key that it is kept under."""
+    """Return the CRC-32 of all that is kept and of its key."""
     crc = zlib.crc32(f"{key} {further}".encode())
     for name, array in sorted(arrays.items()):
         crc = zlib.crc32(array.data, zlib.crc32(f" {name} {array.dtype.str} {array.shape} ".encode(), crc))
     return f"{crc:08x}"
 
 
-@functools.cache
-def _tell(place: Path, reason: str) -> None:
-    """Warn, once in a process, that nothing can be kept in a folder."""
-    LOGGER.warning(f"{place}: nothing can be kept there: {reason}; --cache-dir names another folder")
-
-
 def _remove_old(place: Path) -> None:
-    """Remove files of ours that nobody has read for long; another process may be faster."""
+    """Remove our files that nobody has read for long; another process may be faster."""
     for other in place.iterdir():
         with contextlib.suppress(OSError):
             status = other.lstat()

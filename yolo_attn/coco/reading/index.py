@@ -2,7 +2,8 @@
 
 import re
 import reprlib
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,59 +14,70 @@ from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.strings import Strings
 
 LONGEST_NAME = 100
-"""Characters of a category's name; more would burst every table and plot."""
+"""Characters of a category's name; longer ones do not fit into tables and plots."""
 
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 6
 _REPR.maxlist = _REPR.maxdict = LONGEST_NAME
-_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 3 * LONGEST_NAME  # what is cut goes from the middle
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 3 * LONGEST_NAME  # cut in the middle
+
+PER_ANNOTATION = (
+    *("annotation_ids", "image_of", "category_of", "boxes", "areas", "crowd"),
+    *("masks", "keypoints", "num_keypoints"),
+)
+"""Columns of an index that have a value for each annotation; the last three may be None."""
 
 UNPRINTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters, ends of lines, and halves of characters."""
+"""Control characters, line ends, and halves of characters."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The ids that a JSON has where they are not the index's own.
+    """The ids of a JSON where they are not the index's own.
 
     Attributes:
         file: The JSON.
-        images: Its id of each image, by the index's.
-        categories: Its id of each category, by the index's.
+        images: The JSON's image id by the index's.
+        categories: The JSON's category id by the index's.
     """
 
     file: Path
     images: dict[int, Any]
     categories: dict[int, Any]
 
+    @classmethod
+    def numbered(cls, file: Path, images: Iterable[Any], categories: Iterable[Any]) -> "Origin":
+        """Return the origin of a JSON whose images and categories got the ids 1, 2, … in this order."""
+        return cls(file, dict(enumerate(images, 1)), dict(enumerate(categories, 1)))
+
 
 @dataclass(frozen=True)
 class CocoIndex:
-    """What a COCO JSON says, as arrays; the same images, boxes and crowds that COCO's own tools evaluate on.
+    """A COCO JSON as arrays: the same images, boxes and crowds that COCO's own tools evaluate on.
 
     Attributes:
-        files: The JSON, or those that were joined.
+        files: The JSON, or the JSONs that were joined.
         category_ids: Ids of the categories, ascending.
-        category_names: Their names in the same order, made unique by the id where the JSON repeats one.
+        category_names: Their names in the same order; a repeated name carries its id.
         image_ids: Id of each image, in the JSON's order.
         file_names: File name of each image.
         file_of: Row in `files` of each image.
-        sizes: Width and height of each image as the JSON gives them, pixels; 0 where it does not.
-        annotation_ids: Id of each annotation; -1 where the JSON gives no whole number.
+        sizes: (images, 2) width and height of each image in the JSON, pixels; 0 where it has none.
+        annotation_ids: Id of each annotation; -1 where the JSON has no whole number.
         image_of: Row in `image_ids` of each annotation.
         category_of: Row in `category_ids` of each annotation.
-        boxes: Left, top, width, height of each annotation, pixels, as the JSON gives them.
-        areas: Area of each annotation, pixels²; width × height where the JSON gives none.
+        boxes: (annotations, 4) left, top, width, height of each annotation, pixels, as in the JSON.
+        areas: Area of each annotation, pixels²; width × height where the JSON has none.
         crowd: Whether each annotation marks a crowd.
         masks: Polygons or run lengths of each annotation, as JSON, its box as a polygon where they are unusable; None
-            where the index was not read for "segment".
-        keypoints: (annotations, K, 3) x and y, pixels, and visibility (0 not labelled, 1 hidden, 2 visible); None where
-            the index was not read for "pose".
-        num_keypoints: How many of them the JSON says are labelled, else how many are; an annotation of which none is
-            counts neither as found nor as missed. None where there are no keypoints.
+            unless read for "segment".
+        keypoints: (annotations, K, 3) x and y, pixels, and visibility (0 not labelled, 1 hidden, 2 visible); None
+            unless read for "pose".
+        num_keypoints: How many of them are labelled, by the JSON if it says so; an annotation with 0 counts neither as
+            found nor as missed. None where there are no keypoints.
         keypoint_names: Names of the K keypoints; empty where the JSON does not name them.
-        problems: What was left out while reading.
-        origins: The ids of each of `files`; empty where those above are the JSON's own.
+        problems: What was skipped or suspicious while reading.
+        origins: The ids of each of `files`; empty where the ids above are the JSON's own.
     """
 
     files: tuple[Path, ...]
@@ -90,11 +102,11 @@ class CocoIndex:
 
     @property
     def file(self) -> str:
-        """What messages call the JSON, or those that were joined."""
+        """Return what messages call the JSON, or the JSONs that were joined."""
         return " and ".join(map(str, self.files))
 
     def image_text(self, row: int) -> str:
-        """What messages call an image."""
+        """Return what messages call an image."""
         image_id = int(self.image_ids[row])
         if self.origins:
             image_id = self.origins[self.file_of[row]].images[image_id]
@@ -102,22 +114,24 @@ class CocoIndex:
         return f"image {brief(image_id)} ({shortened(self.file_names[row])}){where}"
 
     def annotation_text(self, row: int) -> str:
-        """What messages call an annotation."""
+        """Return what messages call an annotation."""
         known = self.annotation_ids[row]
         return f"annotation{'' if known < 0 else f' {known}'} of {self.image_text(self.image_of[row])}"
 
-
-ARRAYS = ("category_ids", "image_ids", "sizes", "annotation_ids", "image_of", "category_of", "boxes", "areas", "crowd")
+    def of_annotations(self, rows: NDArray[np.int64]) -> "CocoIndex":
+        """Return the index with these annotations alone; all of its images stay."""
+        columns = {name: getattr(self, name) for name in PER_ANNOTATION}
+        return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 
 
 def pack(index: CocoIndex) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The arrays of one file's index, and all else that it holds, as the cache takes them."""
-    arrays = {name: getattr(index, name) for name in ARRAYS}
-    if index.keypoints is not None and index.num_keypoints is not None:
-        arrays |= {"keypoints": index.keypoints, "num_keypoints": index.num_keypoints}
-    for name, strings in (("file_names", index.file_names), ("masks", index.masks)):
-        if strings is not None:
-            arrays |= {f"{name}.text": strings.text, f"{name}.ends": strings.ends}
+    """Return the arrays of one file's index, and all its other values as JSON, as the cache takes them."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, value in vars(index).items():
+        if isinstance(value, Strings):
+            arrays |= {f"{name}.text": value.text, f"{name}.ends": value.ends}
+        elif isinstance(value, np.ndarray) and name != "file_of":
+            arrays[name] = value
     return arrays, {
         "category_names": index.category_names,
         "keypoint_names": list(index.keypoint_names),
@@ -127,31 +141,27 @@ def pack(index: CocoIndex) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def unpack(file: Path, arrays: dict[str, NDArray[Any]], further: dict[str, Any]) -> CocoIndex:
-    """The inverse of `pack`."""
-    masks = Strings(arrays["masks.text"], arrays["masks.ends"]) if "masks.text" in arrays else None
+    """Invert `pack`."""
+    columns: dict[str, Any] = {name: array for name, array in arrays.items() if "." not in name}
+    for name in ("file_names", "masks"):
+        if f"{name}.text" in arrays:
+            columns[name] = Strings(arrays[f"{name}.text"], arrays[f"{name}.ends"])
     return CocoIndex(
         files=(file,),
-        **{name: arrays[name] for name in ARRAYS},
-        category_names=further["category_names"],
-        file_names=Strings(arrays["file_names.text"], arrays["file_names.ends"]),
         file_of=np.zeros(len(arrays["image_ids"]), dtype=np.int32),
-        masks=masks,
-        keypoints=arrays.get("keypoints"),
-        num_keypoints=arrays.get("num_keypoints"),
+        category_names=further["category_names"],
         keypoint_names=tuple(further["keypoint_names"]),
         problems=Problems.from_json(further["problems"]),
-        origins=tuple(
-            Origin(file, dict(enumerate(images, 1)), dict(enumerate(categories, 1)))
-            for images, categories in further["origins"]
-        ),
+        origins=tuple(Origin.numbered(file, images, categories) for images, categories in further["origins"]),
+        **columns,
     )
 
 
 def brief(value: Any) -> str:
-    """What a line has room for of a value of the JSON, which may be of any size and depth."""
+    """Return a value of the JSON, of any size and depth, as text for a message."""
     return shortened(_REPR.repr(value))
 
 
 def shortened(text: str) -> str:
-    """A text that a line has room for, and that can be written and stays one line."""
+    """Return a text cut to `LONGEST_NAME` characters that can be written and stays one line."""
     return UNPRINTED.sub("?", text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…")

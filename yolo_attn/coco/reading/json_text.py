@@ -1,4 +1,4 @@
-"""The text of a COCO JSON, and what is read of it."""
+"""The text of a COCO JSON, and the parts of it that are read."""
 
 import gzip
 import io
@@ -16,13 +16,13 @@ from yolo_attn.reading import open_plain
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
 LARGEST_JSON = 8 * 2**30
-"""Bytes of a JSON, packed or not; that of Objects365 has six thousand million."""
+"""Bytes of a JSON, packed or not; that of Objects365 has six billion."""
 
 CHUNK = 2**24
-"""Bytes that are looked at before more are read."""
+"""Bytes that are checked before more are read."""
 
 LARGEST_RATIO = 100
-"""How many times its size a packed JSON may unpack to; real ones stay below 20, more is taken for a bomb."""
+"""How many times its size a packed JSON may unpack to; real ones stay below 20, more is a bomb."""
 
 NO_JSON = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
 STRING_OR_NAN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|(-?(?:NaN|Infinity))', re.DOTALL)  # one pass, ended or not
@@ -32,7 +32,7 @@ WHOLE_OR_HALF = re.compile(
 
 
 class Image(msgspec.Struct, gc=False):
-    """An image of the JSON; None where it says nothing."""
+    """An image of the JSON; None where a key is missing."""
 
     id: Any = None
     file_name: Any = None
@@ -49,7 +49,7 @@ class Category(msgspec.Struct):
 
 
 class Content(msgspec.Struct):
-    """What is read of a COCO JSON; all else is skipped, and annotations, of which there may be millions, stay JSON."""
+    """The parts of a COCO JSON that are read; annotations, of which there may be millions, stay JSON."""
 
     images: list[Image]
     categories: list[Category]
@@ -57,10 +57,10 @@ class Content(msgspec.Struct):
 
 
 def read_json(file: Path) -> bytes:
-    """The bytes of a JSON; what is no text at all, such as the holes of a sparse file, is not taken into memory.
+    """Return the bytes of a JSON; holes of a sparse file are not read into memory.
 
     Raises:
-        UserError: If it is no plain file, is larger than `LARGEST_JSON`, or has a zero byte though it is not packed.
+        UserError: If it is not a plain file, is larger than `LARGEST_JSON`, or has a zero byte without being packed.
         OSError: If it cannot be read.
     """
     with open_plain(file, LARGEST_JSON) as stream:
@@ -73,9 +73,9 @@ def read_json(file: Path) -> bytes:
 
 
 def decode(file: Path, data: bytes) -> Content:
-    """The content of a JSON, plain or packed by gzip, that starts with a byte order mark or not.
+    """Return the content of a JSON, plain or packed by gzip, with or without a byte order mark.
 
-    What Python's own writer leaves and is no JSON is read too: NaN and Infinity as text, half of a character as U+FFFD.
+    What Python writes though JSON has no such values is read too: NaN and Infinity as text, half a character as U+FFFD.
 
     Args:
         file: What messages call it.
@@ -101,27 +101,23 @@ def decode(file: Path, data: bytes) -> Content:
 
 
 def _as_json(found: re.Match[bytes]) -> bytes:
-    """A string with whole characters alone, or one of what JSON has no number for."""
+    """Return a string with whole characters alone, or the text of what JSON has no number for."""
     if found[1]:
         return b'"%b"' % found[1]
     return WHOLE_OR_HALF.sub(lambda half: half[1] or b"\\ufffd", found[0]) if b"\\u" in found[0] else found[0]
 
 
 def _unpacked(data: bytes) -> bytes:
-    most = min(LARGEST_RATIO * len(data), LARGEST_JSON)
+    bounds = f"it unpacks to more than {LARGEST_RATIO} times its size, or to more than {LARGEST_JSON:,} bytes"
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-        return _text(
-            stream,
-            most,
-            f"it unpacks to more than {LARGEST_RATIO} times its size, or to more than {LARGEST_JSON:,} bytes",
-        )
+        return _text(stream, min(LARGEST_RATIO * len(data), LARGEST_JSON), bounds)
 
 
 def _text(stream: Any, most: int, beyond: str = "it has grown") -> bytes:
-    """All that a stream gives, of which nothing is a zero byte.
+    """Return all bytes of a stream.
 
     Raises:
-        ValueError: If something is, or with `beyond` if there are more than `most` bytes.
+        ValueError: If one is zero, or with `beyond` if there are more than `most`.
     """
     text = io.BytesIO()
     while chunk := stream.read(CHUNK):

@@ -1,4 +1,4 @@
-"""Masks and keypoints of a COCO JSON: which are usable, and what a training is given of them."""
+"""Masks and keypoints of a COCO JSON: which are usable, and what a training gets."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,31 +18,31 @@ from yolo_attn.coco.reading.values import number_in
 from yolo_attn.errors import UserError
 
 LARGEST_NUMBER = 1e9
-"""Pixels of a coordinate; more are taken for a mistake."""
+"""Pixels of a coordinate; a larger one is taken for a mistake."""
 
 POLYGONS = msgspec.json.Decoder(list[list[float]])
 
 MOST_CORNERS = 2000
-"""Corners of an outline that is trained on; joining its parts takes the product of their numbers."""
+"""Corners of an outline that is trained on; joining two parts takes the product of their corners."""
 
 SIMPLIFIED = f"outline of more than {MOST_CORNERS} corners or {2 * MOST_CORNERS} run lengths, simplified for training"
 
 MOST_PARTS = 250
-"""Parts of an outline of more corners."""
+"""Parts of a simplified outline."""
 
 MOST_KEYPOINTS = 1000
-"""Keypoints of an annotation; whole bodies have 133."""
+"""Keypoints of an annotation; a whole body has 133."""
 
 SPARE_KEYPOINTS = 10_000_000
-"""Keypoints of annotations that have none; beyond it, they may take sixteen times the room of those that there are."""
+"""Rows of zeros for annotations without keypoints; more are allowed up to sixteen times the keypoints in the JSON."""
 
 COCO_KEYPOINTS = 17
 COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
-"""COCO's own order of a person's keypoints seen in a mirror: nose, then eyes, ears, … in pairs of left and right."""
+"""COCO's 17 keypoints of a mirrored person: nose, then eyes, ears, … in pairs of left and right."""
 
 
 def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems: Problems) -> Strings:
-    """Polygons or run lengths of each annotation, as JSON; its box as a polygon where they are unusable.
+    """Return polygons or run lengths of each annotation, as JSON; its box as a polygon where they are unusable.
 
     Args:
         annotations: With `segmentation`, still JSON.
@@ -53,9 +53,9 @@ def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems:
     for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
         mask, dropped, size = _usable_mask(annotation.segmentation)
         if mask and dropped:
-            problems.add("polygon without three corners of finite numbers, its others are taken", [annotation.called])
+            problems.add("polygon without three corners of finite numbers, the others are used", [annotation.called])
         if mask is None:
-            problems.add("annotation without a usable segmentation, its box is taken", [annotation.called])
+            problems.add("annotation without a usable segmentation, its box is used", [annotation.called])
             corners = np.clip([x, y, x + w, y, x + w, y + h, x, y + h], -LARGEST_NUMBER, LARGEST_NUMBER)
             mask = msgspec.json.encode([corners.tolist()])
         if size > 2 * MOST_CORNERS:
@@ -65,12 +65,12 @@ def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems:
 
 
 def read_mask(mask: bytes) -> Any:
-    """Polygons or run lengths of what `read_masks` made."""
+    """Return polygons or run lengths of what `read_masks` made."""
     return msgspec.json.decode(mask)
 
 
 def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, named: int = 0) -> NDArray[np.float64]:
-    """(N, K, 3) keypoints of each annotation, zeros where it has none.
+    """Return (N, K, 3) keypoints of each annotation, zeros where it has none.
 
     Args:
         file: What messages call the JSON.
@@ -79,8 +79,8 @@ def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, n
         named: How many keypoints have a name.
 
     Raises:
-        UserError: If no annotation has keypoints, they have different numbers of them, or an array of them would be out
-            of all proportion to the JSON.
+        UserError: If no annotation has keypoints, numbers of keypoints differ, or their array would be far larger than
+            the JSON.
     """
     if not annotations:
         return np.zeros((0, min(named, MOST_KEYPOINTS) or COCO_KEYPOINTS, 3))
@@ -97,10 +97,10 @@ def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, n
     if len(found) * number > max(16 * having * number, SPARE_KEYPOINTS):
         raise UserError(
             f"{file}: {having:,} of {len(found):,} annotations have keypoints, {number:,} each; "
-            "leave out those that have none, or most of them"
+            "remove annotations without keypoints"
         )
     missing = (a.called for a, points in zip(annotations, found, strict=True) if points is None)
-    problems.add("annotation without usable keypoints, it teaches its box alone", missing)
+    problems.add("annotation without usable keypoints, only its box is trained on", missing)
     none = np.zeros((number, 3))
     return np.stack([none if points is None else points for points in found])
 
@@ -108,12 +108,12 @@ def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, n
 def count_keypoints(
     annotations: Sequence[Any], keypoints: NDArray[np.float64], problems: Problems
 ) -> NDArray[np.int64]:
-    """(N,) how many keypoints of each annotation are labelled: what the JSON says, else what they show.
+    """Return (N,) how many keypoints of each annotation are labelled, by `num_keypoints`, else counted.
 
     Args:
         annotations: With `num_keypoints`.
         keypoints: (N, K, 3) what `read_keypoints` made of them.
-        problems: Counts those of which the JSON says another number than they show.
+        problems: Counts the annotations whose `num_keypoints` is another number.
     """
     counts = (keypoints[..., 2] > 0).sum(1)
     for row, annotation in enumerate(annotations):
@@ -122,34 +122,31 @@ def count_keypoints(
             continue
         number = number_in(given)
         if number is None or not number.is_integer() or not 0 <= number < LARGEST_NUMBER:
-            problems.add("num_keypoints that is no whole number, counted anew", [annotation.called])
+            problems.add("num_keypoints that is not a whole number, counted instead", [annotation.called])
         elif number != counts[row]:
             problems.add(
-                "num_keypoints that is not the number of labelled keypoints, it is heeded", [annotation.called]
+                "num_keypoints that is not the number of labelled keypoints, used as given", [annotation.called]
             )
             counts[row] = int(number)
     return counts
 
 
 def outline(mask: Any) -> NDArray[np.float64]:
-    """One closed outline, (N, 2) pixels, of an annotation's polygons or run lengths, of `MOST_CORNERS` at most.
+    """Return one closed outline, (N, 2) pixels, of polygons or run lengths, of at most `MOST_CORNERS` corners.
 
-    Ultralytics' labels have one polygon an object: parts are joined by lines as its own converter does, holes are lost.
+    Ultralytics' labels have one polygon an object: parts are joined by lines as in its converter, holes are lost.
     """
-    if isinstance(mask, list):
-        parts = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in mask]
-    else:
-        parts = _contours(mask)
-    parts = _simplified(parts)
+    polygons = [np.asarray(part, dtype=np.float64).reshape(-1, 2) for part in mask] if isinstance(mask, list) else None
+    parts = _simplified(_contours(mask) if polygons is None else polygons)
     if len(parts) <= 1:
         return parts[0] if parts else np.zeros((0, 2))
     return np.concatenate(merge_multi_segment([part.ravel().tolist() for part in parts]))
 
 
 def flip_order(names: Sequence[str], number: int) -> list[int]:
-    """Index that each of `number` keypoints takes in the mirrored picture; empty where that is not known.
+    """Return the index that each of `number` keypoints gets in the mirrored image; empty where unknown.
 
-    Pairs are found by "left" and "right" in their names, of which there must be one; COCO's own 17 need no names.
+    Pairs are found by "left" and "right" in the names; COCO's own 17 keypoints need no names.
     """
     if len(names) != number:
         return list(COCO_FLIP) if not names and number == COCO_KEYPOINTS else []
@@ -160,7 +157,7 @@ def flip_order(names: Sequence[str], number: int) -> list[int]:
 
 
 def _contours(mask: dict[str, Any]) -> list[NDArray[np.float64]]:
-    """Outer contours, stretched from the pixels' centres, where OpenCV draws them, to their outer edges."""
+    """Return outer contours, stretched from pixel centres, as OpenCV has them, to the pixels' outer edges."""
     pixels, corner, step = pixels_of(mask)
     contours = []
     found = cv2.findContours(pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
@@ -176,7 +173,7 @@ def _contours(mask: dict[str, Any]) -> list[NDArray[np.float64]]:
 
 
 def _simplified(parts: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Outlines of `MOST_CORNERS` corners in all at most: of those with most corners, some that lie evenly."""
+    """Return outlines of at most `MOST_CORNERS` corners in all: of the longest parts, evenly chosen corners."""
     if sum(map(len, parts)) <= MOST_CORNERS:
         return parts
     parts = _longest(parts, MOST_PARTS)
@@ -186,15 +183,15 @@ def _simplified(parts: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
 
 
 def _longest(parts: Sequence[NDArray[Any]], most: int) -> list[NDArray[Any]]:
-    """The parts with most corners, in their order."""
+    """Return the parts with most corners, in their order."""
     chosen = sorted(range(len(parts)), key=lambda i: -len(parts[i]))[:most]
     return [parts[i] for i in sorted(chosen)]
 
 
 def _usable_mask(text: msgspec.Raw) -> tuple[bytes | None, bool, int]:
-    """The usable polygons, or the run lengths, of a segmentation, or None, if other polygons were dropped, its size.
+    """Return a segmentation's usable polygons or run lengths, or None; whether polygons were dropped; how many numbers.
 
-    One list of numbers is one polygon; numbers may be written as text. The size is how many numbers it has.
+    One flat list of numbers is one polygon; numbers may be written as text.
     """
     try:
         polygons = POLYGONS.decode(text)
@@ -218,7 +215,7 @@ def _usable_mask(text: msgspec.Raw) -> tuple[bytes | None, bool, int]:
 
 
 def _is_polygon(points: list[Any]) -> bool:
-    """Whether these numbers are at least three corners of sensible size."""
+    """Return whether these numbers are at least three corners of sensible size."""
     return len(points) >= 6 and len(points) % 2 == 0 and max(points) < LARGEST_NUMBER and min(points) > -LARGEST_NUMBER
 
 

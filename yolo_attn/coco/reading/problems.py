@@ -1,10 +1,13 @@
-"""What a data set's reader and a run's data sets left out, clipped or doubted: counted and listed."""
+"""What was skipped, clipped or found suspicious in a data set: counted and listed."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ultralytics.utils import LOGGER
+
 LISTED = 1000
-"""How many items of a kind are listed; all are counted."""
+"""Items of a kind that are listed; all are counted."""
 
 
 class Problems:
@@ -19,8 +22,8 @@ class Problems:
 
         Args:
             kind: What is wrong with them and what was done about it.
-            items: What messages call each, such as "annotation 12"; those beyond the listed ones are not kept.
-            count: How many there are, where `items` gives only the first of them.
+            items: What messages call each, such as "annotation 12"; only the first `LISTED` are kept.
+            count: How many there are, where `items` has only the first of them.
         """
         listed, met = self._items.get(kind, []), 0
         for item in items:
@@ -37,7 +40,7 @@ class Problems:
             self.add(kind, other.items(kind), count)
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        """Each kind with its count, in the order in which they were met."""
+        """Yield each kind with its count, in the order in which they were met."""
         return iter(self._counts.items())
 
     def __len__(self) -> int:
@@ -47,26 +50,32 @@ class Problems:
         return self._counts.get(kind, 0)
 
     def items(self, kind: str) -> list[str]:
-        """The listed items of a kind."""
+        """Return the listed items of a kind."""
         return self._items.get(kind, [])
 
     def lines(self) -> list[str]:
-        """A line for each kind, with its first item."""
+        """Return a line for each kind, with its first item."""
         return [self.line(kind) for kind, _ in self]
 
     def line(self, kind: str) -> str:
-        """A kind that was met, with its count and first item."""
+        """Return a kind that was met, with its count and first item."""
         count = self[kind]
         return f"{count} × {kind}: {self._items[kind][0]}{', …' if count > 1 else ''}"
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Each kind with its count and its listed items."""
+        """Return each kind with its count and its listed items."""
         return [{"problem": kind, "count": count, "items": self._items[kind]} for kind, count in self]
 
     @classmethod
     def from_json(cls, kinds: list[dict[str, Any]]) -> "Problems":
-        """The inverse of `as_json`."""
+        """Invert `as_json`."""
         problems = cls()
         for kind in kinds:
             problems.add(kind["problem"], kind["items"], kind["count"])
         return problems
+
+
+@functools.cache
+def warn_once(line: str) -> None:
+    """Log a warning, once in a process."""
+    LOGGER.warning(line)

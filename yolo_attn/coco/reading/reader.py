@@ -22,19 +22,19 @@ from yolo_attn.errors import UserError
 from yolo_attn.reading import open_plain
 
 MOST_CATEGORIES = 25_000
-"""Categories of a JSON: COCO's numbers of each take 100 kB, and a model's outputs for them more."""
+"""Categories of a JSON: COCO's numbers of each take 100 kB, a model's outputs more."""
 
 
 def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
-    """Read a COCO JSON; within a process the same unchanged file is read once, and a large one is kept in the cache.
+    """Read a COCO JSON; an unchanged file is read once in a process, a large one is kept in the cache.
 
     Args:
         file: The JSON, plain or packed by gzip.
-        task: "detect", or "segment" or "pose", for which masks or keypoints are read too.
+        task: "detect"; "segment" reads masks too, "pose" keypoints.
 
     Raises:
-        UserError: If the file is missing, is not JSON, lacks what a COCO detection file must have, or has no usable
-            image or category, or for "pose" has no keypoints or different numbers of them.
+        UserError: If the file is missing, is not JSON, lacks what a COCO detection file must have, has no usable image
+            or category, or for "pose" no keypoints or different numbers of them.
     """
     file = Path(file)
     try:
@@ -44,7 +44,7 @@ def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot read it: {getattr(error, 'strerror', None) or error}") from error
     except MemoryError as error:
-        raise UserError(f"{file}: there is not enough memory to read its {found.st_size:,} bytes") from error
+        raise UserError(f"{file}: not enough memory to read its {found.st_size:,} bytes") from error
 
 
 @functools.lru_cache(maxsize=8)
@@ -55,7 +55,7 @@ def _read(file: Path, task: str, written: tuple[int, ...], size: int) -> CocoInd
     if known:
         return unpack(file, *known)
     data = read_json(file)
-    key = cache.key_of(data, f"index-{task}")
+    key = cache.key_of(data, f"index-{task}")  # of the bytes that are decoded: the file may have changed
     index = _build(file, decode(file, data), task)
     cache.save_arrays(key, *pack(index))
     return index
@@ -72,9 +72,9 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
         raise UserError(f"{file}: it has {len(categories):,} categories, expected at most {MOST_CATEGORIES:,}")
     category_ids = sorted(categories, key=lambda i: (isinstance(i, str), i))
     names = _unique_names([_named(i, categories[i], problems) for i in category_ids], category_ids, problems)
-    columns = read_annotations(content.annotations or (), list(images), category_ids, task, problems)
+    columns, details = read_annotations(content.annotations or (), list(images), category_ids, task, problems)
     keypoint_names = _keypoint_names(content.categories) if task == "pose" else ()
-    keypoints = read_keypoints(file, columns.details, problems, len(keypoint_names)) if task == "pose" else None
+    keypoints = read_keypoints(file, details, problems, len(keypoint_names)) if task == "pose" else None
     own = all(isinstance(i, int) and 0 <= i <= LARGEST_ID for i in (*images, *category_ids))
     return CocoIndex(
         files=(file,),
@@ -84,38 +84,33 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
         file_names=Strings.of(name_in(image.file_name) for image in images.values()),
         file_of=np.zeros(len(images), dtype=np.int32),
         sizes=_sizes(images, problems),
-        annotation_ids=columns.ids,
-        image_of=columns.image_of,
-        category_of=columns.category_of,
-        boxes=columns.boxes,
-        areas=columns.areas,
-        crowd=columns.crowd,
-        masks=read_masks(columns.details, columns.boxes, problems) if task == "segment" else None,
+        **columns,
+        masks=read_masks(details, columns["boxes"], problems) if task == "segment" else None,
         keypoints=keypoints,
-        num_keypoints=None if keypoints is None else count_keypoints(columns.details, keypoints, problems),
+        num_keypoints=None if keypoints is None else count_keypoints(details, keypoints, problems),
         keypoint_names=keypoint_names,
         problems=problems,
-        origins=() if own else (Origin(file, dict(enumerate(images, 1)), dict(enumerate(category_ids, 1))),),
+        origins=() if own else (Origin.numbered(file, images, category_ids),),
     )
 
 
 def _usable(kind: str, items: Sequence[Any], problems: Problems) -> dict[Any, Any]:
-    """Images or categories by their ids, of which the first of each counts."""
+    """Return images or categories by id; of a repeated id the first."""
     found: dict[Any, Any] = {}
     for n, item in enumerate(items):
         item_id = id_in(item.id)
         if item_id is None:
-            without = f"{kind} without a whole number or text as id, left out"
+            without = f"{kind} without a whole number or text as id, skipped"
             problems.add(without, [f"number {n + 1}, id {brief(item.id)}"])
         elif item_id in found:
-            problems.add(f"repeated {kind} id, the first counts", [f"{kind} {brief(item_id)}"])
+            problems.add(f"repeated {kind} id, the first is used", [f"{kind} {brief(item_id)}"])
         else:
             found[item_id] = item
     return found
 
 
 def _sizes(images: dict[Any, Image], problems: Problems) -> NDArray[np.float64]:
-    """(N, 2) width and height of each image, pixels; 0 where there is none."""
+    """Return (N, 2) width and height of each image, pixels; 0 where the JSON has none."""
     sizes = np.zeros((len(images), 2))
     for row, (image_id, image) in enumerate(images.items()):
         wrong = False
@@ -128,12 +123,12 @@ def _sizes(images: dict[Any, Image], problems: Problems) -> NDArray[np.float64]:
         if sizes[row].prod() > LARGEST_MASK:
             sizes[row], wrong = 0, True
         if wrong:
-            problems.add("width or height that is no number of pixels, not used", [f"image {brief(image_id)}"])
+            problems.add("width or height that is not a number of pixels, ignored", [f"image {brief(image_id)}"])
     return sizes
 
 
 def _keypoint_names(categories: list[Category]) -> tuple[str, ...]:
-    """The names that the first category which has them gives its keypoints."""
+    """Return the names of keypoints of the first category that has some."""
     named = [c.keypoints for c in categories if isinstance(c.keypoints, list) and c.keypoints]
     return tuple(map(str, named[0])) if named else ()
 
@@ -141,21 +136,21 @@ def _keypoint_names(categories: list[Category]) -> tuple[str, ...]:
 def _named(category_id: Any, category: Category, problems: Problems) -> str:
     given = name_in(category.name)
     if not given:
-        problems.add("category without a name, called by its id", [f"category {brief(category_id)}"])
+        problems.add("category without a name, named by its id", [f"category {brief(category_id)}"])
         given = str(category_id)
     name = shortened(given)
     if name != given:
-        kind = f"category name of more than {LONGEST_NAME} characters or with control characters, altered"
+        kind = f"category name of more than {LONGEST_NAME} characters or with control characters, shortened or cleaned"
         problems.add(kind, [f"category {brief(category.id)}"])
     return name
 
 
 def _unique_names(names: list[str], ids: list[Any], problems: Problems) -> list[str]:
-    """The names, of which all but the first that are the same carry their id."""
+    """Return the names; repeated ones carry their id, the first one apart."""
     unique: dict[str, None] = {}
     for name, category_id in zip(names, ids, strict=True):
         if name in unique:
-            problems.add("repeated category name, told apart by its id", [f"category {brief(category_id)}"])
+            problems.add("repeated category name, distinguished by its id", [f"category {brief(category_id)}"])
         while name in unique:
             name += f" ({category_id})"
         unique[name] = None

@@ -1,4 +1,4 @@
-"""COCO's run lengths: how a mask is written, read without decoding more of it than is needed."""
+"""COCO's run lengths of masks, decoded no further than needed."""
 
 import math
 from typing import Any
@@ -8,30 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST_MASK = 2**30
-"""Pixels; more are taken for a mistake. Pictures of more are not read either."""
+"""Pixels of a mask; more are taken for a mistake. Images of more are not read either."""
 
 LARGEST_CROP = 2**22
-"""Pixels that run lengths are decoded to for an outline; of more, every second or third row and column, and so on."""
+"""Pixels decoded for an outline; of larger masks every second or third row and column, and so on."""
 
 LONGEST_COUNT = 6
-"""Groups of five bits of a run length, but for the first; masks have fewer than 2**31 pixels."""
+"""Groups of five bits of a run length after the first; masks have fewer than 2**31 pixels."""
 
 
 def decode_mask(run_lengths: dict[str, Any]) -> NDArray[np.uint8]:
-    """(height, width) zeros and ones of COCO's run lengths, compressed or not."""
+    """Return a mask, (height, width) zeros and ones, of COCO's run lengths, compressed or not."""
     if isinstance(run_lengths["counts"], list):
         run_lengths = hotcoco.mask.fr_py_objects(run_lengths, *run_lengths["size"])
     return hotcoco.mask.decode(run_lengths)
 
 
 def counts_of(run_lengths: dict[str, Any]) -> NDArray[np.int64]:
-    """How many pixels, column by column, are zeros, then ones, then zeros, and so on; negative ones are a mistake.
+    """Return how many pixels, column by column, are zeros, then ones, then zeros, and so on; negative counts are wrong.
 
-    Compressed, each is its difference from the last but one, in groups of five bits, the lowest first; the sixth says
-    that another follows, and the highest of all is the sign. That is the format of pycocotools' `rleToString`.
+    Compressed counts are differences from the last but one in groups of five bits, lowest first; a sixth bit says that
+    another group follows, and the highest of all bits is the sign: pycocotools' `rleToString`.
 
     Raises:
-        ValueError: If compressed ones are cut off or longer than such numbers are.
+        ValueError: If compressed counts are cut off or too long.
     """
     counts = run_lengths["counts"]
     if isinstance(counts, list):
@@ -39,12 +39,12 @@ def counts_of(run_lengths: dict[str, Any]) -> NDArray[np.int64]:
     groups = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
     last = groups & 32 == 0
     if not len(groups) or not last[-1] or groups.min() < 0 or groups.max() > 63:
-        raise ValueError("no compressed run lengths")
+        raise ValueError("not compressed run lengths")
     ends = np.flatnonzero(last)
     starts = np.r_[0, ends[:-1] + 1]
     place = np.arange(len(groups)) - np.repeat(starts, ends - starts + 1)
     if place.max() > LONGEST_COUNT:
-        raise ValueError("a run length that no mask has")
+        raise ValueError("run length too long for a mask")
     values = np.add.reduceat((groups & 31) << 5 * place, starts)
     values -= np.where(groups[ends] & 16, 1 << 5 * (place[ends] + 1), 0)
     values[1::2] = values[1::2].cumsum()
@@ -53,9 +53,9 @@ def counts_of(run_lengths: dict[str, Any]) -> NDArray[np.int64]:
 
 
 def pixels_of(mask: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Zeros and ones of run lengths, the pixel in which they begin, and how many pixels each stands for on a side.
+    """Return zeros and ones of run lengths, the (x, y) pixel where they begin, and the pixels a side of each.
 
-    Of a large mask only the part with ones is decoded, and where that is large too, not every row and column of it.
+    Of a large mask only the part with ones is decoded; where that is large too, only every second row and column, etc.
     """
     height, width = mask["size"]
     if height * width <= LARGEST_CROP:
@@ -78,7 +78,7 @@ def pixels_of(mask: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64
 
 
 def number_of_runs(mask: Any) -> int:
-    """How many run lengths a segmentation has; 0 where it is not made of usable ones."""
+    """Return how many run lengths a segmentation has; 0 if it has no usable ones."""
     if not isinstance(mask, dict) or not _are_counts(mask.get("size")) or len(mask["size"]) != 2:
         return 0
     counts, pixels = mask.get("counts"), math.prod(mask["size"])

@@ -1,7 +1,7 @@
 """Many strings in one array."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,13 @@ SURROGATES = "surrogatepass"  # a JSON may name half of a character
 
 
 class Strings(Sequence[str]):
-    """An immutable sequence of strings in one buffer: processes that are forked share it, and a cache stores it whole.
+    """An immutable sequence of strings in one buffer: forked processes share it, and the cache stores it whole.
+
+    An int gives a string, a slice a list of them, an array of rows the `Strings` of these rows.
 
     Args:
-        text: Bytes of all strings, one behind the other.
-        ends: Where each ends in it.
+        text: Bytes of all strings, one after the other.
+        ends: Where each string ends in it.
     """
 
     def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
@@ -30,20 +32,14 @@ class Strings(Sequence[str]):
     def __len__(self) -> int:
         return len(self.ends)
 
-    def raw(self, i: int) -> bytes:
-        """The bytes of one string."""
-        start = self.ends[i - 1] if i else 0
-        return self.text[start : self.ends[i]].tobytes()
-
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
     def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, np.ndarray):
+            return Strings.of(map(self.raw, i.tolist()))
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         return self.raw(range(len(self))[i]).decode(errors=SURROGATES)
 
-    def take(self, rows: NDArray[np.int64]) -> "Strings":
-        """The strings of these rows."""
-        return Strings.of(self.raw(row) for row in rows.tolist())
+    def raw(self, i: int) -> bytes:
+        """Return the bytes of one string."""
+        start = self.ends[i - 1] if i else 0
+        return self.text[start : self.ends[i]].tobytes()

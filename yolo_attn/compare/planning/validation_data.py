@@ -11,7 +11,7 @@ from typing import Any
 
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 
-from yolo_attn.coco.dataset.image_files import Finder, NoPictureError
+from yolo_attn.coco.dataset.image_files import Finder, NoImageError
 from yolo_attn.coco.dataset.locations import as_list, parts_of
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.compare.study import Data
@@ -75,7 +75,7 @@ def read_data(args: SimpleNamespace) -> Examined:
 def _size_of(finder: Finder, name: str) -> int:
     try:
         return finder.find(name)[1].st_size
-    except NoPictureError:
+    except NoImageError:
         return NOT_FOUND
 
 

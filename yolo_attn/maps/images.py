@@ -1,4 +1,4 @@
-"""The pictures to look at."""
+"""The images that attention maps are drawn of: found and read."""
 
 import glob
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from yolo_attn.errors import UserError, one_line
 from yolo_attn.reading import open_plain
 
 
-def find_pictures(sources: Sequence[Path]) -> list[Path]:
-    """The picture files among and below these files, folders and patterns, by name, in the order of the sources.
+def find_images(sources: Sequence[Path]) -> list[Path]:
+    """Return the image files among and below files, folders and patterns, sorted, in the order of the sources.
 
     Raises:
-        UserError: If a source is not there, is a file of another kind, or has no picture below it.
+        UserError: If a source does not exist, is not an image, or has no image below it.
     """
     found: dict[Path, None] = {}
     for source in sources:
@@ -30,24 +30,24 @@ def find_pictures(sources: Sequence[Path]) -> list[Path]:
         if not places:
             raise UserError(f"--source {source}: no such file or folder")
         files = chain.from_iterable([place] if place.is_file() else sorted(place.rglob("*")) for place in places)
-        pictures = [file for file in files if file.suffix[1:].lower() in IMG_FORMATS and file.is_file()]
-        if not pictures:
+        images = [file for file in files if file.suffix[1:].lower() in IMG_FORMATS and file.is_file()]
+        if not images:
             kinds = ", ".join(f".{kind}" for kind in sorted(IMG_FORMATS))
-            raise UserError(f"--source {source}: no picture there; expected files ending with {kinds}")
-        found |= dict.fromkeys(pictures)
+            raise UserError(f"--source {source}: no image there; expected files ending with {kinds}")
+        found |= dict.fromkeys(images)
     return list(found)
 
 
-def read_picture(file: Path) -> NDArray[np.uint8] | None:
-    """A picture as Ultralytics reads it, (H, W, 3), blue first; None, and a warning, where that cannot be done."""
-    reason = "not readable as a picture"
+def read_image(file: Path) -> NDArray[np.uint8] | None:
+    """Return an image as Ultralytics reads it, (H, W, 3), BGR; warn and return None if it cannot be read."""
+    reason = "not readable as an image"
     try:
         open_plain(file).close()
         pixels: Any = imread(str(file))
-    except Exception as error:  # whatever a decoder raises
+    except Exception as error:  # a decoder may raise anything
         pixels, reason = None, one_line(error)
     if pixels is not None and (pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8):
         pixels, reason = None, f"{pixels.dtype} of shape {pixels.shape}, expected three channels of eight bits"
     if pixels is None:
-        LOGGER.warning(f"{file}: {reason}, left out")
+        LOGGER.warning(f"{file}: {reason}, skipped")
     return pixels
