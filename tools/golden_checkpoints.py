@@ -38,7 +38,7 @@ EVERY = 11
 TRAINED = {"task": "classify", "imgsz": SIZE}
 """A checkpoint's settings of its training."""
 
-LAYERS = {
+LAYERS: dict[str, list[Any]] = {
     **{name: [-1, 1, name, []] for name in ("SimAM", "NAM", "GAM", "CBAM", "SE", "ECA", "BAM", "CoordAtt")},
     "TripletAttention": [-1, 1, "TripletAttention", []],
     "EMA": [-1, 1, "EMA", [{"groups": 4}]],
@@ -48,7 +48,7 @@ LAYERS = {
 }
 """Rows of attention."""
 
-BLOCKS = {
+BLOCKS: dict[str, list[Any]] = {
     "C2f": [-1, 1, "C2f", [8, True]],
     "C3": [-1, 1, "C3", [8, True]],
     "C3k2": [-1, 1, "C3k2", [8, True]],
