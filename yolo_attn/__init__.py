@@ -39,6 +39,7 @@ __all__ = [
     "TripletAttention",
     "UserError",
     "__version__",
+    "demo_dataset",
     "identity_init",
     "load_safe",
     "measure_gates",
@@ -51,6 +52,7 @@ __all__ = [
 _TASKS = ("Classification", "Detection", "OBB", "Pose", "RTDETR", "Segmentation")
 
 _HOMES = {
+    "yolo_attn.coco.demo": ("demo_dataset",),
     "yolo_attn.engine.training.trainer": tuple(f"{task}Trainer" for task in _TASKS),
     "yolo_attn.engine.validation.validator": tuple(f"{task}Validator" for task in _TASKS),
     "yolo_attn.errors": ("UserError",),
@@ -102,6 +104,7 @@ def unregister() -> None:
 
 
 if TYPE_CHECKING:
+    from yolo_attn.coco.demo import demo_dataset
     from yolo_attn.engine.training.trainer import (
         ClassificationTrainer,
         DetectionTrainer,
