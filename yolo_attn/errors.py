@@ -61,17 +61,17 @@ def quoted(value: Any, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def like(error: Exception, told: UserError) -> UserError:
+def like(error: Exception, ours: UserError) -> UserError:
     """An error in our words that is of another's kind too, so that whoever handles the one handles the other.
 
     Args:
         error: What Ultralytics or PyTorch raised; its attributes are kept.
-        told: The error in our words.
+        ours: The error in our words.
 
     Returns:
-        An error whose class derives from those of both; `told` itself where no class can.
+        An error whose class derives from those of both; `ours` itself where no class can.
     """
-    return _made(type(told), type(error), str(told), {**_attributes(error), **vars(told)})
+    return _made(type(ours), type(error), str(ours), {**_attributes(error), **vars(ours)})
 
 
 def _attributes(error: Exception) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def _named(file: Path) -> Iterator[None]:
         raise
 
 
-def told(error: OSError, place: Path | None = None) -> str:
+def os_error_line(error: OSError, place: Path | None = None) -> str:
     """What could not be read or written, and why.
 
     Args:

@@ -20,7 +20,7 @@ from yolo_attn.cli.forward import forward
 from yolo_attn.cli.installation import described, while_importing
 from yolo_attn.cli.streams import missing_output, standard_streams
 from yolo_attn.errors import Terminated, UserError
-from yolo_attn.files import told
+from yolo_attn.files import os_error_line
 from yolo_attn.kernels.switch import kernels_mode
 
 COMMANDS = {
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ended, code = end, end.code
         error = missing_output()
         if error and not code:
-            _tell(f"yolo-attn: error: output is missing: {told(error)}")
+            _tell(f"yolo-attn: error: output is missing: {os_error_line(error)}")
             return 1
         if ended:
             raise ended
@@ -124,7 +124,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 def _outside(error: Exception) -> str | None:
     """Return the line for an error of the system or of an installed package; None for any other."""
     if isinstance(error, OSError) and error.errno is not None:
-        return told(error)
+        return os_error_line(error)
     return described(error) if while_importing(error) else None
 
 
@@ -159,9 +159,9 @@ def _forward(arguments: list[str]) -> None:
 def _tell(text: str) -> None:
     """Print a last line, once for all processes of a training."""
     if "RANK" in os.environ:
-        from yolo_attn.engine.training.distributed import first_to_tell
+        from yolo_attn.engine.training.distributed import first_to_report
 
-        if not first_to_tell():
+        if not first_to_report():
             return
     print(text, file=sys.stderr, flush=True)
 

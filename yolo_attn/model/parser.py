@@ -64,10 +64,10 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
     except UserError:
         raise
     except Exception as error:  # whatever wrong arguments make Ultralytics' blocks raise
-        told = _explained(error, d, rows)
-        if told is None:
+        row_error = _explained(error, d, rows)
+        if row_error is None:
             raise
-        raise like(error, told) from error
+        raise like(error, row_error) from error
     wrong = wrong_source(d)
     if wrong:  # a row that the parser takes, and that fails in a forward pass
         raise like(IndexError(), wrong)

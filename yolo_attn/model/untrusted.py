@@ -140,7 +140,7 @@ def _is_option(text: str) -> bool:
 
 
 def _is_classifier(given: Any) -> bool:
-    """Whether the options of a TorchVision row name a model that fetches no weights if it is told so."""
+    """Whether the options of a TorchVision row name a model that downloads no weights if it is asked for none."""
     import torchvision
 
     listed = getattr(torchvision.models, "list_models", None)

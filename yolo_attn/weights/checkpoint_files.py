@@ -71,7 +71,7 @@ class StateDict(nn.Module):
 
     @property
     def classes(self) -> int:
-        """How many the head knows; 0 where that cannot be told."""
+        """The number of classes that the head knows; 0 where that is unknown."""
         head = self.model[-1].state_dict()
         return next((len(head[name]) for name in CLASSES if name in head), 0)
 

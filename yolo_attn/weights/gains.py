@@ -73,15 +73,15 @@ def own_gains(model: Any) -> dict[int, float]:
 def gains_line(model: Any, gains: dict[int, float], rows: Iterable[int]) -> str:
     """What was done, in a line: the gain of each of these rows, or why it has none of `gains`."""
     layers, names = _layers(model), [row[2] for row in rows_of(model)]
-    told = []
+    lines = []
     for index in rows:
         if index in gains:
-            told.append(f"{index} {names[index]} {gains[index]:g}")
+            lines.append(f"{index} {names[index]} {gains[index]:g}")
         elif not layers.get(index):
-            told.append(f"{index} {names[index]} without, it has no option {OPTION}")
+            lines.append(f"{index} {names[index]} without, it has no option {OPTION}")
         else:
-            told.append(f"{index} {names[index]} left as it is")
-    return f"identity-init, {OPTION} of rows: {', '.join(told)}"
+            lines.append(f"{index} {names[index]} left as it is")
+    return f"identity-init, {OPTION} of rows: {', '.join(lines)}"
 
 
 def rows_of(model: Any) -> list[list[Any]]:

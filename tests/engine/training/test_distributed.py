@@ -15,7 +15,7 @@ from support import QUICK, ROOT, epoch_begun, listing, results_rows, script
 from ultralytics.cfg import get_cfg
 from ultralytics.nn import tasks
 
-from yolo_attn.engine.training.distributed import lost_workers_told, own_gpu
+from yolo_attn.engine.training.distributed import lost_workers_reported, own_gpu
 from yolo_attn.engine.training.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
 from yolo_attn.weights.gains import own_gains
@@ -256,7 +256,7 @@ def test_failed_workers_of_ultralytics_own_launch_are_told_in_a_line(small_coco,
     ],
 )
 def test_only_a_broken_connection_is_a_lost_worker(text, lost, tmp_path):
-    with pytest.raises(UserError if lost else RuntimeError, match=LOST if lost else None), lost_workers_told():
+    with pytest.raises(UserError if lost else RuntimeError, match=LOST if lost else None), lost_workers_reported():
         raise RuntimeError(text)
 
 

@@ -198,7 +198,7 @@ def test_plot_that_cannot_be_written_is_told_of(caplog, monkeypatch):
     def draw(error):
         raise error
 
-    with run_files._threads_told():
+    with run_files._threads_reported():
         for error in (OSError(28, "No space left on device", "train_batch0.jpg"), ValueError()):
             thread = threading.Thread(target=draw, args=(error,))
             thread.start()

@@ -23,7 +23,7 @@ from yolo_attn.compare.study import Variant, read_run, run_folder
 from yolo_attn.engine.api import Training
 from yolo_attn.engine.run_folder import check_replaceable, clear, is_run
 from yolo_attn.errors import RunError, UserError
-from yolo_attn.files import check_plain_file, told, write_json
+from yolo_attn.files import check_plain_file, os_error_line, write_json
 
 LOCK = ".lock"
 """File in a comparison's folder that the process which works on it holds."""
@@ -174,7 +174,7 @@ def _clear(job: Job) -> None:
     try:
         clear(job.folder)
     except OSError as error:
-        raise RunError(f"{told(error, job.folder)}; a training is to begin anew there") from error
+        raise RunError(f"{os_error_line(error, job.folder)}; a training is to begin anew there") from error
 
 
 def _settle(job: Job, process: "subprocess.Popen[str]") -> None:

@@ -127,7 +127,7 @@ def _tensors(outputs: Any) -> Iterator[Tensor]:
 
 
 SMALLEST = 1e-3
-"""Size below which a channel is not told from 0: Ultralytics validates scores from here, and onnxruntime's sigmoid is
+"""Size below which a channel counts as 0: Ultralytics validates scores from here, and onnxruntime's sigmoid is
 3e-8 off, which is much of a score of 1e-6."""
 
 

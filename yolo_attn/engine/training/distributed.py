@@ -31,7 +31,7 @@ from yolo_attn.errors import UserError, like
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others: longer than the first one reads data or validates while they wait."""
 
-TELLING = timedelta(seconds=10)
+REPORTING = timedelta(seconds=10)
 """How long a process that ends takes to learn whether another has reported why."""
 
 BROKEN_OFF = re.compile(r"gloo.*(closed|reset|time.?out|timed out|broken pipe|refused)", re.IGNORECASE | re.DOTALL)
@@ -69,8 +69,8 @@ def _join(device: Any, size: int) -> None:
     try:
         dist.init_process_group(backend, store=_store(TIMEOUT), rank=RANK, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        told = UserError(f"the {size} processes of this training did not find each other: {_line(error)}")
-        raise like(error, told) from error
+        failure = UserError(f"the {size} processes of this training did not find each other: {_line(error)}")
+        raise like(error, failure) from error
     atexit.register(_leave)
 
 
@@ -101,8 +101,8 @@ def own_gpu(device: Any, visible: str | None, local_rank: int, local_size: int, 
         # old versions of Ultralytics hide all other GPUs, which renumbers those that they name
         gpus = list(range(count)) if visible == numbers else [int(number) for number in numbers.split(",")]
     else:
-        told = UserError(f"device={device}: expected cpu, or the numbers of this machine's GPUs, such as 0,1")
-        raise like(ValueError(), told)  # as Ultralytics' own check of the device
+        failure = UserError(f"device={device}: expected cpu, or the numbers of this machine's GPUs, such as 0,1")
+        raise like(ValueError(), failure)  # as Ultralytics' own check of the device
     if len(gpus) != local_size or max(gpus) >= count:
         raise UserError(
             f"device={device}: {local_size} processes on this machine need a GPU each; it has {count}, "
@@ -119,21 +119,21 @@ def share_folder(args: SimpleNamespace) -> None:
     """
     if RANK == -1:
         return
-    told: list[Any] = [None, None]
+    chosen: list[Any] = [None, None]
     seen: list[Any] = [None] * dist.get_world_size()
-    with lost_workers_told(), contextlib.ExitStack() as stack:
+    with lost_workers_reported(), contextlib.ExitStack() as stack:
         if RANK == 0:
             folder = run_folder(args)
             existing = next(f for f in (folder, *folder.parents) if f.exists())
-            told = [str(folder), stack.enter_context(tempfile.NamedTemporaryFile(dir=existing)).name]
-        dist.broadcast_object_list(told, 0)
-        dist.all_gather_object(seen, Path(told[1]).exists())
+            chosen = [str(folder), stack.enter_context(tempfile.NamedTemporaryFile(dir=existing)).name]
+        dist.broadcast_object_list(chosen, 0)
+        dist.all_gather_object(seen, Path(chosen[1]).exists())
     if not all(seen):
         raise UserError(
-            f"{told[0]}: {seen.count(False)} of {len(seen)} processes do not see what the first one writes there; "
+            f"{chosen[0]}: {seen.count(False)} of {len(seen)} processes do not see what the first one writes there; "
             "choose a --project folder that all machines share"
         )
-    args.save_dir = told[0]
+    args.save_dir = chosen[0]
 
 
 class ModuleDeviceDDP(nn.parallel.DistributedDataParallel):
@@ -166,7 +166,7 @@ def own_device(device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lost_workers_told(last: Path | None = None) -> Iterator[None]:
+def lost_workers_reported(last: Path | None = None) -> Iterator[None]:
     """Say in one line that another process was lost, or that the workers that Ultralytics launched have failed.
 
     Args:
@@ -179,21 +179,21 @@ def lost_workers_told(last: Path | None = None) -> Iterator[None]:
         yield
     except (RuntimeError, subprocess.CalledProcessError) as error:
         if isinstance(error, subprocess.CalledProcessError):
-            told = UserError(f"the workers of this training have failed, as reported above; {way_on(last)}")
-            raise like(error, told) from error
+            failure = UserError(f"the workers of this training have failed, as reported above; {way_on(last)}")
+            raise like(error, failure) from error
         if isinstance(error, UserError) or not (isinstance(error, dist.DistError) or BROKEN_OFF.search(str(error))):
             raise
         raise like(error, UserError(f"a worker of this training was lost ({_line(error)}); {way_on(last)}")) from error
 
 
-def first_to_tell() -> bool:
+def first_to_report() -> bool:
     """Whether no other process of this training has reported why it ends, as far as they can know of each other."""
     if not _stores and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True  # they have not met, and no launcher holds a store for them
     try:
-        store = _store(TELLING)
-        store.set_timeout(TELLING)
-        return bool(store.add("told", 1) == 1)
+        store = _store(REPORTING)
+        store.set_timeout(REPORTING)
+        return bool(store.add("reported", 1) == 1)
     except (RuntimeError, ValueError):  # the store is gone with its machine, or there never was one
         return True
 

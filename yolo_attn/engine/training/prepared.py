@@ -49,11 +49,11 @@ class Prepared:
 
     def message(self, model: Any) -> str:
         """What a worker needs to know, given the trainer's model, which may not be built yet."""
-        told = asdict(replace(self, source=None, data=None, examined={}))
+        message = asdict(replace(self, source=None, data=None, examined={}))
         if isinstance(model, nn.Module):
             report = transfer_of(model)
-            told |= {"gains": own_gains(model), "transfer": report.as_json() if report else None}
-        return json.dumps(told)
+            message |= {"gains": own_gains(model), "transfer": report.as_json() if report else None}
+        return json.dumps(message)
 
     def load_source(self) -> Any:
         """What the training starts from: as it was read before, or read now in a worker; None if there is nothing."""
@@ -62,5 +62,5 @@ class Prepared:
 
 def of_launcher() -> Prepared:
     """In a worker of Ultralytics' own launch, what its launcher was given; elsewhere nothing."""
-    told = json.loads(os.environ.get(WORKER_VARIABLE, "{}"))
-    return Prepared(**{**told, "gains": {int(row): gain for row, gain in told.get("gains", {}).items()}})
+    message = json.loads(os.environ.get(WORKER_VARIABLE, "{}"))
+    return Prepared(**{**message, "gains": {int(row): gain for row, gain in message.get("gains", {}).items()}})

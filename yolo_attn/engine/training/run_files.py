@@ -18,7 +18,7 @@ from ultralytics.utils import LOGGER, RANK
 from yolo_attn.engine.run_folder import check_replaceable, claim, clear, is_run, run_folder
 from yolo_attn.environment import replaced
 from yolo_attn.errors import RunError, like, one_line
-from yolo_attn.files import remove_empty, remove_temporaries, told, whole_files, write_bytes, write_text
+from yolo_attn.files import os_error_line, remove_empty, remove_temporaries, whole_files, write_bytes, write_text
 
 LOST_WORKER = "DataLoader worker"
 """How PyTorch begins when a process that reads images was killed, by want of memory for instance."""
@@ -35,12 +35,12 @@ class RunFiles(BaseTrainer):
     all_trained = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with self._told():
+        with self._reported():
             super().__init__(*args, **kwargs)
 
     def train(self) -> Any:
         """Train; on failure, report how to resume."""
-        with self._told(), _threads_told():
+        with self._reported(), _threads_reported():
             return super().train()
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ class RunFiles(BaseTrainer):
         """Give the other processes of this training the run folder of the first."""
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _reported(self) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
@@ -78,7 +78,7 @@ class RunFiles(BaseTrainer):
             if isinstance(error, RunError):  # from a process that reads images it comes with that one's traceback
                 raise RunError(str(error).rpartition("RunError: ")[2], self._way_on()) from error
             if isinstance(error, OSError) and error.errno is not None:
-                reason = told(error, self.made[0] if self.made else None)
+                reason = os_error_line(error, self.made[0] if self.made else None)
                 raise like(error, RunError(reason, self._way_on())) from error
             if isinstance(error, RuntimeError) and LOST_WORKER in str(error):
                 raise like(error, RunError(one_line(error), self._way_on())) from error
@@ -157,13 +157,13 @@ def way_on(last: Path | None) -> str:
 
 
 @contextlib.contextmanager
-def _threads_told() -> Iterator[None]:
+def _threads_reported() -> Iterator[None]:
     """Report an image that a thread of Ultralytics' cannot write, and let the training go on."""
     report = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs, /) -> None:
         if isinstance(args.exc_value, OSError):
-            LOGGER.warning(f"a plot was not written: {told(args.exc_value)}")
+            LOGGER.warning(f"a plot was not written: {os_error_line(args.exc_value)}")
         else:
             report(args)
 

@@ -76,7 +76,7 @@ class RunTrainer(RunFiles):
 
     def train(self) -> Any:
         """Train; in several processes, report one that is lost in one line."""
-        with distributed.lost_workers_told(self.last):
+        with distributed.lost_workers_reported(self.last):
             return super().train()
 
     def _do_train(self, *world_size: int) -> None:
@@ -112,9 +112,9 @@ class RunTrainer(RunFiles):
     def _setup_train(self, *world_size: int) -> None:
         super()._setup_train(*world_size)
         report = transfer_of(unwrapped(self.model))
-        told = report.as_json() if report else self.prepared.transfer
-        if told and RANK in {-1, 0} and not self.resume:
-            write_json(self.save_dir / "transfer.json", told)
+        transfer = report.as_json() if report else self.prepared.transfer
+        if transfer and RANK in {-1, 0} and not self.resume:
+            write_json(self.save_dir / "transfer.json", transfer)
         if self.prepared.identity_init and not self.resume:
             self._identity_init()
         self._freeze_base()
@@ -143,14 +143,14 @@ class RunTrainer(RunFiles):
         loader: Any = self.train_loader
         with random_state_kept():  # with the loader's restart, the training sees what it would have seen without
             batches = itertools.islice(loader, math.ceil(IMAGES / loader.batch_size))
-            told = [calibrate(model, (self.preprocess_batch(batch)["img"] for batch in batches), rows)]
+            gains = [calibrate(model, (self.preprocess_batch(batch)["img"] for batch in batches), rows)]
         self._restart_loader()
         if RANK > -1:
-            dist.broadcast_object_list(told, 0)
+            dist.broadcast_object_list(gains, 0)
         for each in [model, *([self.ema.ema] if self.ema else [])]:
-            set_gains(each, told[0])
+            set_gains(each, gains[0])
         if RANK in {-1, 0}:
-            LOGGER.info(gains_line(model, told[0], rows))
+            LOGGER.info(gains_line(model, gains[0], rows))
 
     def get_validator(self) -> RunValidator:
         stock = super().get_validator()
