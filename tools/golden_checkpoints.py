@@ -77,7 +77,7 @@ PLACES = {
 
 def variants() -> dict[str, list[Any]]:
     """Return rows of each layer, and of each block that this Ultralytics has with attention at each place."""
-    rows = {name: [row] for name, row in LAYERS.items()}
+    rows: dict[str, list[Any]] = {name: [row] for name, row in LAYERS.items()}
     for block, (source, repeats, _, arguments) in BLOCKS.items():
         if hasattr(tasks, block):
             places = PLACES.get(block, ("end", "pre_bn", "out"))
