@@ -305,7 +305,7 @@ def randomise(model):
 def enliven(model, imgsz=64):
     """Random scales, and the statistics of drawn pictures, so that the output depends on the picture as a trained
     model's does: through random statistics little of it reaches the head, and through those of noise too much."""
-    from yolo_attn.engine.export.verify import picture
+    from yolo_attn.engine.export.verify import image as drawn
 
     randomise(model).train()
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
@@ -314,7 +314,7 @@ def enliven(model, imgsz=64):
         norm.momentum = 0.9
     with torch.no_grad():
         for _ in range(3):
-            model(picture((8, 3, imgsz, imgsz)))
+            model(drawn((8, 3, imgsz, imgsz)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model.eval()

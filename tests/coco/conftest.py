@@ -8,7 +8,7 @@ from support import save_noise
 
 @pytest.fixture
 def written(tmp_path):
-    """Writes a JSON, and the three pictures."""
+    """Writes a JSON, and the three images."""
 
     def write(content, name="annotations/instances_val.json"):
         file = tmp_path / "set" / name

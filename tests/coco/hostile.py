@@ -1,4 +1,4 @@
-"""What the tests of hostile JSONs and pictures share: a small set, changes of it, and how it is read and scored."""
+"""What the tests of hostile JSONs and images share: a small set, changes of it, and how it is read and scored."""
 
 import warnings
 
@@ -38,7 +38,7 @@ OUTSIDE = {"image file outside its image folder": 1}
 
 
 def read(folder, task="detect", split="val"):
-    """A split, looked through; nothing warns."""
+    """A split, examined; nothing warns."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = load_source(folder, [split], task)[split]
@@ -114,5 +114,5 @@ def one_box(*box):
     return put("annotations", 0, bbox=list(box))
 
 
-def pictures(*file_names):
+def images(*file_names):
     return {**BASE, "annotations": [], "images": [{"id": n, "file_name": f} for n, f in enumerate(file_names)]}

@@ -1,4 +1,4 @@
-"""Looking through a data set: all its splits, tables, and pictures of the boxes in question."""
+"""`check-data`: all splits of a data set, tables, and pictures of suspicious boxes."""
 
 import json
 
@@ -28,13 +28,13 @@ BOXES = [
 
 @pytest.fixture
 def three(make_coco):
-    """A set of all three splits; the test split knows a category that the others do not."""
+    """A set of all three splits; the test split has a category that the others lack."""
     make_coco([(9, "t.jpg")], [box(9, 7, 1, 1, 5, 5)], split="train", root="images/train")
     make_coco([(8, "e.jpg")], [box(8, 4, 1, 1, 5, 5)], [(4, "fox")], split="test", root="images/test")
     return make_coco([(1, "a b.jpg"), (2, "b.jpg"), (3, "c.jpg")], BOXES)
 
 
-def test_every_split_that_is_there_is_looked_through(three):
+def test_every_existing_split_is_examined(three):
     found = check(three, "detect")
     assert list(found) == ["train", "val", "test"]
     assert {split: len(e.report.problems) for split, e in found.items()} == {"train": 0, "val": 2, "test": 1}
@@ -56,7 +56,7 @@ def test_tables(three):
     ]
 
 
-def test_long_items_are_cut_and_stay_one_line(make_coco):
+def test_long_items_are_shortened_to_one_line(make_coco):
     folder = make_coco([(1, "a.jpg"), (2, "x" * 90 + "\n.jpg")])
     (folder / "images/val" / ("x" * 90 + "\n.jpg")).unlink()
     lines = tables({"val": check(folder, "detect")["val"].report})
@@ -65,14 +65,13 @@ def test_long_items_are_cut_and_stay_one_line(make_coco):
 
 
 def test_no_problem(make_coco):
-    folder = make_coco([(1, "a.jpg")], [box(1, 7, 1, 1, 5, 5)])
-    assert tables({"val": check(folder, "detect")["val"].report})[-1] == "No problems found."
+    report = check(make_coco([(1, "a.jpg")], [box(1, 7, 1, 1, 5, 5)]), "detect")["val"].report
+    assert tables({"val": report})[-1] == "No problems found."
 
 
-def test_boxes_in_shares_of_the_image_are_reported(make_coco):
-    folder = make_coco(
-        [(1, "a.jpg")], [box(1, 7, 0.2, 0.3, 0.5, 0.25), box(1, 7, 0.1, 0.1, 0.9, 1), box(1, 7, 5, 5, 9, 9)]
-    )
+def test_boxes_in_fractions_of_the_image_are_reported(make_coco):
+    boxes = [box(1, 7, 0.2, 0.3, 0.5, 0.25), box(1, 7, 0.1, 0.1, 0.9, 1), box(1, 7, 5, 5, 9, 9)]
+    folder = make_coco([(1, "a.jpg")], boxes)
     found = check(folder, "detect")["val"]
     assert len(found.labels.boxes) == 3
     assert found.report.problems.lines() == [
@@ -122,15 +121,11 @@ def test_nothing_is_written_among_the_data(three, tmp_path):
         check(file, "detect", three / "annotations/out")
 
 
-def test_boxes_in_question_are_drawn(three, tmp_path):
+def test_suspicious_boxes_are_drawn(three, tmp_path):
     out = tmp_path / "out"
     assert draw(check(three, "detect"), out) == 3
-    assert sorted(f.name for f in out.iterdir()) == [
-        "data_report.json",
-        "test-001-e.jpg",
-        "val-001-a_b.jpg",
-        "val-002-b.jpg",
-    ]
+    names = ["data_report.json", "test-001-e.jpg", "val-001-a_b.jpg", "val-002-b.jpg"]
+    assert sorted(f.name for f in out.iterdir()) == names
     report = json.loads((out / "data_report.json").read_text())
     assert list(report) == ["train", "val", "test"]
     assert report["val"]["problems"][0]["items"][0] == "annotation 3 of image 1 (a b.jpg)"
@@ -171,7 +166,7 @@ EDGES = {
 
 @pytest.mark.parametrize("case", EDGES)
 def test_numbers_are_whole(make_coco, tmp_path, monkeypatch, case):
-    """Each lies inside its picture, behind no other and behind no box."""
+    """Each lies inside its picture, hidden by no other and by no box."""
     size, boxes = EDGES[case]
     folder = make_coco([(1, "a.png")], [box(1, 7, *b) for b in boxes])
     Image.new("RGB", size).save(folder / "images/val/a.png")
@@ -187,15 +182,12 @@ def test_numbers_are_whole(make_coco, tmp_path, monkeypatch, case):
     assert len(numbers) == (len(boxes) if len(boxes) <= drawing.MOST_LINES else drawing.MOST_LINES - 1)
     assert [facts[0] for facts in drawn[-len(numbers) :]] == [-1] * len(numbers)
     _, left, top, right, bottom, width, height = numbers.T
-    assert (left >= 0).all()
-    assert (top >= 0).all()
-    assert (right < width).all()
-    assert (bottom < height).all()
+    assert ((left >= 0) & (top >= 0) & (right < width) & (bottom < height)).all()
     apart = (left[:, None] > right) | (left > right[:, None]) | (top[:, None] > bottom) | (top > bottom[:, None])
     assert (apart | np.eye(len(numbers), dtype=bool)).all()
 
 
-def test_a_picture_that_went_is_not_drawn(three, tmp_path):
+def test_an_image_that_is_gone_is_not_drawn(three, tmp_path):
     found = check(three, "detect")
     (three / "images/val/b.jpg").unlink()
     assert draw(found, tmp_path / "out") == 2

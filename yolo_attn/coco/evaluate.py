@@ -185,22 +185,18 @@ def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
     sizes = _sizes(index, detections).tolist()
     images = [{"id": i, "width": w, "height": h} for i, (w, h) in zip(index.image_ids.tolist(), sizes, strict=True)]
     categories = [{"id": int(i), "name": n} for i, n in zip(index.category_ids, index.category_names, strict=True)]
-    columns = (index.image_ids[index.image_of], index.category_ids[index.category_of], index.boxes)
-    if index.keypoints is None:
+    ids, crowd = (index.image_ids[index.image_of], index.category_ids[index.category_of]), index.crowd.astype(np.int64)
+    if index.keypoints is None or index.num_keypoints is None:
         masks = index.masks
         further = {} if masks is None else {"segmentation": [read_mask(masks.raw(i)) for i in range(len(masks))]}
-        crowd = index.crowd.astype(np.int64)
-        return hotcoco.COCO.from_arrays(images, categories, *columns, area=index.areas, iscrowd=crowd, **further)
-    assert index.num_keypoints is not None
+        return hotcoco.COCO.from_arrays(
+            images, categories, *ids, index.boxes, area=index.areas, iscrowd=crowd, **further
+        )
     points = index.keypoints.reshape(len(index.keypoints), 3 * index.keypoints.shape[1])
     names = ("image_id", "category_id", "bbox", "area", "iscrowd", "keypoints", "num_keypoints")
-    annotations = [
-        {"id": n, **dict(zip(names, row, strict=True)), "iscrowd": int(row[4])}
-        for n, row in enumerate(
-            zip(*(c.tolist() for c in (*columns, index.areas, index.crowd, points, index.num_keypoints)), strict=True),
-            start=1,
-        )
-    ]
+    columns = (*ids, index.boxes, index.areas, crowd, points, index.num_keypoints)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    annotations = [{"id": n, **dict(zip(names, row, strict=True))} for n, row in enumerate(rows, 1)]
     return hotcoco.COCO({"images": images, "categories": categories, "annotations": annotations})
 
 

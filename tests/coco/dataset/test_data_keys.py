@@ -1,4 +1,4 @@
-"""Keys of a COCO data YAML: each is heeded, refused where it contradicts the JSON, or reported."""
+"""Keys of a COCO data YAML: each is used, refused where it contradicts the JSON, or reported."""
 
 import json
 import logging
@@ -26,16 +26,14 @@ def cells(tmp_path):
 
     def make(name="data.yaml", keypoints=17, **keys):
         for split in ("train", "val"):
+            images = [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}]
+            categories = [{"id": n, "name": name} for n, name in CELLS]
             annotations = [
                 {"id": n, "image_id": 1, "category_id": n, "bbox": [4 * n, 5, 10, 20], "area": 200, "iscrowd": 0}
                 | {"keypoints": [9, 9, 2] * keypoints, "num_keypoints": keypoints}
                 for n, _ in CELLS
             ]
-            content = {
-                "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}],
-                "categories": [{"id": n, "name": name} for n, name in CELLS],
-                "annotations": annotations,
-            }
+            content = {"images": images, "categories": categories, "annotations": annotations}
             (tmp_path / f"{split}.json").write_text(json.dumps(content))
         save_noise(tmp_path / "images/a.jpg")
         places = {"train": "images", "val": "images", "annotations": {"train": "train.json", "val": "val.json"}}
@@ -116,7 +114,7 @@ def test_a_class_that_one_split_lacks_stays_a_class(cells, tmp_path):
 
 
 def categories_left(folder, split, number):
-    """Take categories, and their annotations, out of a split."""
+    """Leave a split its first categories and their annotations."""
     content = json.loads((folder / f"{split}.json").read_text())
     content["categories"] = content["categories"][:number]
     content["annotations"] = content["annotations"][:number]
@@ -124,20 +122,17 @@ def categories_left(folder, split, number):
 
 
 @pytest.mark.parametrize(("split", "classes"), [("train", 2), ("val", 3)])
-@pytest.mark.parametrize("splits", [("train", "val"), ("val",)])
-def test_nc_is_the_number_of_classes_that_a_training_has(cells, tmp_path, split, classes, splits):
-    """No matter what other splits have, or which one is asked for alone."""
-    file = cells(nc=classes)
-    categories_left(tmp_path, split, 2)
-    described(file, splits=splits)
-
-
-@pytest.mark.parametrize(("split", "classes"), [("train", 2), ("val", 3)])
-def test_nc_of_another_split_is_refused(cells, tmp_path, split, classes):
-    file = cells(nc=5 - classes)
-    categories_left(tmp_path, split, 2)
-    with pytest.raises(UserError, match=f"nc is {5 - classes}, and train has {classes} categories; names says which"):
-        described(file)
+def test_nc_is_the_number_of_classes_of_a_training(cells, tmp_path, split, classes):
+    """No matter what other splits have, or which split is read alone; another number is refused."""
+    for nc in (classes, 5 - classes):
+        file = cells(nc=nc)
+        categories_left(tmp_path, split, 2)
+        if nc == classes:
+            for splits in (("train", "val"), ("val",)):
+                described(file, splits=splits)
+        else:
+            with pytest.raises(UserError, match=f"nc is {nc}, and train has {classes} categories; names says which"):
+                described(file)
 
 
 def test_nc_counts_the_categories_of_all_jsons_of_a_split(cells, tmp_path):
@@ -164,7 +159,7 @@ IDENTITY = list(range(17))
         ({"flip_idx": []}, []),
     ],
 )
-def test_flip_idx_is_heeded(cells, keys, flip):
+def test_flip_idx_is_used(cells, keys, flip):
     file = cells(**keys)
     for own in ("person_keypoints_train.json", "person_keypoints_val.json"):
         assert not (file.parent / own).exists()
@@ -172,7 +167,7 @@ def test_flip_idx_is_heeded(cells, keys, flip):
     assert (found["kpt_shape"], found["flip_idx"]) == ([17, 3], flip)
 
 
-def test_names_of_keypoints_are_handed_on(cells):
+def test_names_of_keypoints_are_kept(cells):
     names = {0: list("abc"), 1: list("abc"), 2: list("abc")}
     assert described(cells(keypoints=3, kpt_names=names), "pose")[1]["kpt_names"] == names
 
@@ -218,40 +213,41 @@ def test_what_contradicts_the_json_is_refused(cells, keys, task, message):
         ("a: [{b: &b {c: 1, c: 2}}]", "c"),
     ],
 )
-def test_a_key_that_stands_twice_is_refused(cells, text, key):
+def test_a_repeated_key_is_refused(cells, text, key):
     file = cells()
     file.write_text(f"{file.read_text()}\n{text}\n")
     with pytest.raises(UserError, match=f"{file}: it has the key {key!r} more than once in one place"):
         described(file)
 
 
-def test_keys_of_keypoints_say_nothing_of_boxes(cells):
+def test_keys_of_keypoints_do_not_concern_boxes(cells):
     assert described(cells(kpt_shape=[5, 3], flip_idx=[0], kpt_names="x"))[1]["nc"] == 3
 
 
-def test_splits_that_there_are_none_of_are_reported(cells, caplog):
-    file = cells(annotations={"train": "train.json", "val": "val.json", "valid": "val.json"})
+@pytest.fixture
+def warnings(caplog):
+    """Messages of Ultralytics' logger."""
     logging.getLogger("ultralytics").addHandler(caplog.handler)
-    described(file)
+    yield lambda: sorted(record.message for record in caplog.records)
     logging.getLogger("ultralytics").removeHandler(caplog.handler)
-    (line,) = [record.message for record in caplog.records]
-    assert line == f"{file}: 'valid' is not a key of annotations and is not used; did you mean val?"
 
 
-def test_keys_that_nothing_heeds_are_reported_once(cells, caplog):
+def test_unknown_splits_are_reported(cells, warnings):
+    file = cells(annotations={"train": "train.json", "val": "val.json", "valid": "val.json"})
+    described(file)
+    assert warnings() == [f"{file}: 'valid' is not a key of annotations and is not used; did you mean val?"]
+
+
+def test_unused_keys_are_reported_once(cells, warnings):
     harmless = {"path": ".", "test": "images", "download": "a.zip", "minival": "b", "channels": 3}
     file = cells(**harmless, name_s=["RBC"], flipidx=[], license="MIT", masks_dir="m", names=["RBC"])
-    logging.getLogger("ultralytics").addHandler(caplog.handler)
     described(file)
     described(file)
-    logging.getLogger("ultralytics").removeHandler(caplog.handler)
-    text = "is not a key of COCO-format data and is not used"
-    lines = sorted(record.message.removeprefix(f"{file}: ") for record in caplog.records)
-    leaves_out = "names skips 2 annotations of WBC, Platelets in"
-    assert lines == [
-        f"'flipidx' {text}; did you mean flip_idx?",
-        f"'license' {text}",
-        f"'masks_dir' {text}",
-        f"'name_s' {text}; did you mean names?",
-        *(f"{leaves_out} {file.parent / split}.json" for split in ("train", "val")),
+    unused = "is not a key of COCO-format data and is not used"
+    assert [line.removeprefix(f"{file}: ") for line in warnings()] == [
+        f"'flipidx' {unused}; did you mean flip_idx?",
+        f"'license' {unused}",
+        f"'masks_dir' {unused}",
+        f"'name_s' {unused}; did you mean names?",
+        *(f"names skips 2 annotations of WBC, Platelets in {file.parent / split}.json" for split in ("train", "val")),
     ]

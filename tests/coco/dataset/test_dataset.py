@@ -17,27 +17,15 @@ from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.errors import RunError
 
 
-def dataset(folder, names=("dog", "cat"), split="val", **kwargs):
+def dataset(folder, names=("dog", "cat"), split="val", kind=CocoDataset, **kwargs):
     source = load_source(folder, [split])[split]
     settings = {"imgsz": 64, "augment": False, "hyp": get_cfg(), "data": {"names": dict(enumerate(names))}, **kwargs}
-    return CocoDataset(examined=examine(source.index, source.folders, names), **settings)
-
-
-def stretched(folder):
-    source = load_source(folder, ["val"])["val"]
-    settings = {"imgsz": 64, "augment": False, "hyp": get_cfg(), "data": {"names": {0: "cat"}}}
-    return StretchedCocoDataset(examined=examine(source.index, source.folders, ["cat"]), **settings)
+    return kind(examined=examine(source.index, source.folders, names), **settings)
 
 
 def box(image, category, *xywh, **more):
-    return {
-        "image_id": image,
-        "category_id": category,
-        "bbox": list(xywh),
-        "area": xywh[2] * xywh[3],
-        "iscrowd": 0,
-        **more,
-    }
+    known = {"image_id": image, "category_id": category, "bbox": list(xywh), "area": xywh[2] * xywh[3], "iscrowd": 0}
+    return {**known, **more}
 
 
 def pixels(label):
@@ -69,7 +57,7 @@ def test_crowds_carry_no_label_but_stay_ground_truth(make_coco):
     assert data.index.crowd.tolist() == [True, False]
 
 
-def test_exif_rotated_picture_is_read_in_its_displayed_frame(make_coco):
+def test_exif_rotated_image_is_read_as_displayed(make_coco):
     folder = make_coco([(1, "a.jpg")])
     file = folder / "images/val/a.jpg"
     exif = Image.Exif()
@@ -103,12 +91,12 @@ def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog
             {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, "four"]},
         ],
     )
-    pictures = folder / "images/val"
-    (pictures / "gone.jpg").unlink()
-    (pictures / "zero.jpg").write_bytes(b"")
-    (pictures / "text.jpg").write_text("no picture")
+    images = folder / "images/val"
+    (images / "gone.jpg").unlink()
+    (images / "zero.jpg").write_bytes(b"")
+    (images / "text.jpg").write_text("no image")
     for name in ("cut.png", "cut.jpg"):
-        (pictures / name).write_bytes((pictures / name).read_bytes()[:700])
+        (images / name).write_bytes((images / name).read_bytes()[:700])
     logging.getLogger("ultralytics").addHandler(caplog.handler)
     data = dataset(folder)
     logging.getLogger("ultralytics").removeHandler(caplog.handler)
@@ -137,49 +125,14 @@ def test_categories_join_by_name_and_repeated_names_stay_apart(make_coco):
     data = dataset(folder, names=["é", "x (7)"])
     assert data.labels[0]["cls"].tolist() == [[1]]
     assert data.report.problems["box of a category that is not a class here, no label"] == 1
-
-
-def test_malformed_items_are_left_out_one_by_one(make_coco):
-    folder = make_coco([(1, "a.jpg"), (2, "b.jpg")], [box(1, 3, 1, 1, 5, 5), box(2, 7, 1, 1, 5, 5, iscrowd=2)])
-    file = folder / "annotations/instances_val.json"
-    content = json.loads(file.read_text())
-    content["images"] += [
-        {"id": 3},
-        {"file_name": "c.jpg"},
-        {"id": [4], "file_name": "d.jpg"},
-        {"id": True, "file_name": "e.jpg"},
-    ]
-    content["categories"] += [{"id": 5}, {"name": "nobody"}]
-    nan = float("nan")
-    for bad in ({}, {"image_id": None}, {"image_id": 1, "category_id": "3"}, {"image_id": 2.5, "category_id": 3}):
-        content["annotations"].append(bad)
-    for numbers in ([1, 2, 3, 10**400], [nan, 1, 1, 1], [1, 1, 1, None], "1234", [True, 1, 1, 1]):
-        content["annotations"].append({"image_id": 1, "category_id": 3, "bbox": numbers})
-    content["annotations"].append({"image_id": 1, "category_id": 3, "bbox": [2, 2, 4, 4], "area": nan})
-    content["images"][0]["width"] = "64"
-    file.write_text(json.dumps(content))
-    index = load_source(folder, ["val"])["val"].index
-    assert index.image_ids.tolist() == [1, 2, 3]
-    assert index.category_ids.tolist() == [3, 5, 7]
-    assert index.boxes.tolist() == [[1, 1, 5, 5], [1, 1, 5, 5], [2, 2, 4, 4]]
-    assert index.areas.tolist() == [25, 25, 16]
-    assert index.crowd.tolist() == [False, True, False]
-    assert {text.removesuffix(", skipped"): count for text, count in index.problems} == {
-        "image without a whole number or text as id": 3,
-        "category without a whole number or text as id": 1,
-        "category without a name, named by its id": 1,
-        "annotation of an unknown image": 3,
-        "annotation of an unknown category": 1,
-        "annotation without four finite numbers as bbox": 5,
-        "iscrowd that is neither 0 nor 1, any number other than 0 is a crowd": 1,
-        "area that is not a number, width × height of the box used": 1,
-    }
+    folder = make_coco([(1, "a.jpg")], [], [(1, "x"), (2, "x"), (3, "x (2)")])
+    assert load_source(folder, ["val"])["val"].index.category_names == ["x", "x (2)", "x (2) (3)"]
 
 
 AGAIN = "image file that an earlier image has too, used again"
 
 
-def test_pictures_of_several_images_are_told(make_coco):
+def test_a_file_of_several_images_is_reported(make_coco):
     folder = make_coco([(1, "a.jpg"), (2, "b.jpg"), (3, "a.jpg"), (4, "A.jpg"), (5, "gone.jpg"), (6, "gone.jpg")])
     (folder / "images/val/A.jpg").unlink()
     (folder / "images/val/gone.jpg").unlink()
@@ -189,7 +142,7 @@ def test_pictures_of_several_images_are_told(make_coco):
     assert data.report.problems.items(AGAIN) == ["image 3 (a.jpg)", "image 4 (A.jpg)"]
 
 
-def test_a_json_given_twice_is_told(make_coco):
+def test_a_json_given_twice_is_reported(make_coco):
     folder = make_coco([(1, "a.jpg"), (2, "b.jpg")])
     split = load_source([folder, folder], ["val"])["val"]
     problems = examine(split.index, split.folders, ["dog", "cat"]).report.problems
@@ -200,23 +153,6 @@ def test_a_json_given_twice_is_told(make_coco):
     shutil.copytree(folder / "images/val", folder / "other")
     split = load_source(folder / "data.yaml", ["val"])["val"]
     assert not len(examine(split.index, split.folders, ["dog", "cat"]).report.problems)
-
-
-def test_unique_names_stay_unique(make_coco):
-    folder = make_coco([(1, "a.jpg")], [], [(1, "x"), (2, "x"), (3, "x (1)")])
-    names = load_source(folder, ["val"])["val"].index.category_names
-    assert len(set(names)) == 3
-
-
-def test_exif_rotated_tiff_has_the_size_that_is_loaded(make_coco):
-    folder = make_coco([(1, "a.tiff"), (2, "b.png")])
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for name in ("a.tiff", "b.png"):
-        save_noise(folder / "images/val" / name, size=(48, 64), exif=exif)
-    data = dataset(folder)
-    for i, label in enumerate(data.labels):
-        assert data.load_image(i)[1] == label["shape"]
 
 
 def test_png_without_exif_and_with_it_behind_the_pixels(make_coco):
@@ -252,11 +188,8 @@ def test_real_sets(shared_data, name, split, images, boxes, crowds):
     content = json.loads((folder / f"annotations/instances_{split}.json").read_text())
     categories = sorted(content["categories"], key=lambda c: c["id"])
     data = dataset(folder, names=[c["name"] for c in categories], split=split)
-    assert (len(data), sum(len(label["cls"]) for label in data.labels), data.index.crowd.sum()) == (
-        images,
-        boxes,
-        crowds,
-    )
+    found = len(data), sum(len(label["cls"]) for label in data.labels), data.index.crowd.sum()
+    assert found == (images, boxes, crowds)
     ids = [c["id"] for c in categories]
     by_image = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
@@ -267,10 +200,10 @@ def test_real_sets(shared_data, name, split, images, boxes, crowds):
         np.testing.assert_allclose(np.concatenate([label["cls"], pixels(label)], 1), expected, atol=0.02)
 
 
-@pytest.mark.parametrize(("make", "shape"), [(dataset, (48, 64)), (stretched, (64, 64))])
-def test_picture_that_changes_is_grey_and_empty_until_it_is_back(make_coco, caplog, make, shape):
+@pytest.mark.parametrize(("kind", "shape"), [(CocoDataset, (48, 64)), (StretchedCocoDataset, (64, 64))])
+def test_an_image_that_changes_is_grey_and_empty_until_it_is_back(make_coco, caplog, kind, shape):
     folder = make_coco([(1, "a.jpg"), (2, "b.jpg")], [box(1, 7, 8, 8, 9, 9), box(2, 7, 8, 8, 9, 9)])
-    file, data = folder / "images/val/a.jpg", make(folder)
+    file, data = folder / "images/val/a.jpg", dataset(folder, kind=kind)
     whole = file.read_bytes()
 
     def seen():
@@ -288,7 +221,7 @@ def test_picture_that_changes_is_grey_and_empty_until_it_is_back(make_coco, capl
         lambda: replace_by(file.mkdir),
         lambda: os.truncate(file, 3 * 2**30),
         lambda: file.write_bytes(b""),
-        lambda: file.write_bytes(b"no picture"),
+        lambda: file.write_bytes(b"no image"),
         lambda: file.write_bytes(whole[:300]),
         lambda: save_noise(file, size=(64, 64)),
         lambda: save_noise(file, size=(128, 96)),
@@ -306,7 +239,7 @@ def test_picture_that_changes_is_grey_and_empty_until_it_is_back(make_coco, capl
         assert [str(file) in record.message for record in caplog.records] == [True]
 
 
-def test_data_that_is_gone_is_no_training(make_coco):
+def test_data_that_is_gone_stops_a_training(make_coco):
     folder = make_coco([(n, f"{n}.jpg") for n in range(5)])
     data = dataset(folder)
     shutil.rmtree(folder / "images")
@@ -316,8 +249,8 @@ def test_data_that_is_gone_is_no_training(make_coco):
         data.load_image(4)
 
 
-def test_mosaic_of_a_first_picture_that_is_gone(make_coco):
-    """Ultralytics draws the other pictures from those that it has read: there is none yet."""
+def test_mosaic_of_a_first_image_that_is_gone(make_coco):
+    """Ultralytics draws the other images from those that it has read: there is none yet."""
     folder = make_coco([(n, f"{n}.jpg") for n in range(5)], [box(n, 7, 8, 8, 9, 9) for n in range(5)])
     data = dataset(folder, augment=True)
     (folder / "images/val/0.jpg").unlink()

@@ -13,7 +13,7 @@ from yolo_attn.errors import UserError
 
 
 def draw_set(file, seed, categories, images=10):
-    """A JSON with annotations of these categories, by id and name."""
+    """Write a JSON with annotations of these categories, by id and name; return its content."""
     rng = np.random.default_rng(seed)
     annotations = [
         {
@@ -26,13 +26,15 @@ def draw_set(file, seed, categories, images=10):
         }
         for n in range(60)
     ]
-    content = {
-        "images": [{"id": i + 1, "file_name": f"{i}.jpg", "width": 640, "height": 640} for i in range(images)],
-        "categories": [{"id": i, "name": name} for i, name in categories.items()],
-        "annotations": annotations,
-    }
+    categories = [{"id": i, "name": name} for i, name in categories.items()]
+    drawn = [{"id": i + 1, "file_name": f"{i}.jpg", "width": 640, "height": 640} for i in range(images)]
+    content = {"images": drawn, "categories": categories, "annotations": annotations}
     file.write_text(json.dumps(content))
     return content
+
+
+def joined(folder, task="detect"):
+    return join([read_index(folder / f"{name}.json", task) for name in "ab"])
 
 
 def near(content, seed):
@@ -55,9 +57,8 @@ def collect(results, image=lambda i: i, category=lambda i: i):
     detections = Detections()
     for image_id in {d["image_id"] for d in results}:
         ds = [d for d in results if d["image_id"] == image_id]
-        detections.add(
-            image(image_id), [d["bbox"] for d in ds], [d["score"] for d in ds], [category(d["category_id"]) for d in ds]
-        )
+        ids = [category(d["category_id"]) for d in ds]
+        detections.add(image(image_id), [d["bbox"] for d in ds], [d["score"] for d in ds], ids)
     return detections
 
 
@@ -135,7 +136,7 @@ def test_several_files_are_joined_by_name_and_scored_as_one(tmp_path):
         draw_set(tmp_path / "a.json", 0, CATEGORIES),
         draw_set(tmp_path / "b.json", 1, {1: "bird", 3: "fox", 7: "dog"}),
     ]
-    index = join([read_index(tmp_path / f"{name}.json") for name in "ab"])
+    index = joined(tmp_path)
     assert index.category_names == ["dog", "cat", "bird", "fox"]
     results = [near(content, seed) for seed, content in enumerate(sets, 5)]
 
@@ -168,10 +169,10 @@ def as_text(detection):
     return json.dumps(detection, sort_keys=True)
 
 
-def test_detections_of_a_class_that_a_file_has_not_are_left_out_of_its_predictions(tmp_path):
+def test_detections_of_a_class_that_a_file_lacks_are_not_in_its_predictions(tmp_path):
     draw_set(tmp_path / "a.json", 0, {5: "cat"})
     draw_set(tmp_path / "b.json", 1, {5: "dog"})
-    index = join([read_index(tmp_path / f"{name}.json") for name in "ab"])
+    index = joined(tmp_path)
     detections = Detections()
     detections.add(1, [[1, 1, 5, 5]] * 2, [0.5, 0.25], [1, 2])
     detections.save(tmp_path / "predictions.json", index)
@@ -186,44 +187,40 @@ def test_detections_of_a_class_that_a_file_has_not_are_left_out_of_its_predictio
 def test_joined_parts_are_chosen_from_like_one(tmp_path):
     draw_set(tmp_path / "a.json", 0, CATEGORIES)
     draw_set(tmp_path / "b.json", 1, {1: "bird", 3: "fox"})
-    joined = join([read_index(tmp_path / f"{name}.json") for name in "ab"])
-    one = single_class(subset(only_classes(joined, ["bird"]), 0.5, 0))
+    one = single_class(subset(only_classes(joined(tmp_path), ["bird"]), 0.5, 0))
     assert len(one.image_ids) == 10
     assert set(one.file_of) == {0, 1}
     assert [o.categories for o in one.origins] == [{3: 40}, {3: 1}]
 
 
-def test_keypoints_of_different_numbers_are_not_joined(tmp_path):
-    for name, number in (("a", 2), ("b", 3)):
-        content = draw_set(tmp_path / f"{name}.json", 0, {1: "person"})
-        for a in content["annotations"]:
-            a["keypoints"] = [1, 2, 2] * number
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"a\.json and .*b\.json: different numbers .*: 2 and 3"):
-        join([read_index(tmp_path / f"{name}.json", "pose") for name in "ab"])
-
-
-def test_keypoints_of_other_names_are_not_joined(tmp_path):
-    for name, keypoints in (("a", ["left", "right"]), ("b", ["right", "left"])):
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (["left", "right", "top"], r"a\.json and .*b\.json: different numbers of keypoints .*: 2 and 3"),
+        (["right", "left"], r"a\.json and .*b\.json: keypoints with other names or in another order"),
+    ],
+)
+def test_different_keypoints_are_not_joined(tmp_path, second, message):
+    for name, keypoints in (("a", ["left", "right"]), ("b", second)):
         content = draw_set(tmp_path / f"{name}.json", 0, {1: "person"})
         content["categories"][0]["keypoints"] = keypoints
         for a in content["annotations"]:
-            a["keypoints"] = [1, 2, 2] * 2
+            a["keypoints"] = [1, 2, 2] * len(keypoints)
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="in another order"):
-        join([read_index(tmp_path / f"{name}.json", "pose") for name in "ab"])
+    with pytest.raises(UserError, match=message):
+        joined(tmp_path, "pose")
 
 
 def test_ids_as_text_stay_text_in_the_predictions(tmp_path):
     content = draw_set(tmp_path / "a.json", 0, CATEGORIES)
     for image in content["images"]:
-        image["id"] = f"picture {image['id']}"
+        image["id"] = f"image {image['id']}"
     for a in content["annotations"]:
-        a["image_id"] = f"picture {a['image_id']}"
+        a["image_id"] = f"image {a['image_id']}"
     (tmp_path / "a.json").write_text(json.dumps(content))
     results = near(content, 3)
     index = read_index(tmp_path / "a.json")
-    texts = [f"picture {i}" for i in range(1, 11)]
+    texts = [f"image {i}" for i in range(1, 11)]
     categories = sorted(CATEGORIES)
     detections = collect(results, lambda i: 1 + texts.index(i), lambda i: 1 + categories.index(i))
     assert_scores(index, detections, tmp_path / "a.json", results)

@@ -1,4 +1,4 @@
-"""Small files that ask for much: memory and time stay in proportion to what a file holds, and a line says the rest.
+"""Small files that ask for much: memory and time stay in proportion to what a file holds, and a line reports the rest.
 
 Every case runs in a process of its own, which may take so many megabytes more than it has after its imports.
 """
@@ -47,40 +47,34 @@ def run_lengths(n):
     return {"size": [SIDE, SIDE], "counts": np.diff([0, *edges, SIDE * SIDE]).tolist()}
 
 
+def check_data(home, data, *more, megabytes=700, timeout=60):
+    """Exit code, last line of stderr and stdout of `check-data` in a process that may take so much memory more."""
+    command = Command(home, "check-data", data, *more, prepare=partial(cap_memory, megabytes))
+    return *command.wait(timeout), command.output.read_text()
+
+
+MANY = [{"id": n, "name": str(n)} for n in range(100_000)]
+
 TEXTS = {
-    "very many keypoints": (
-        lambda: poses(10_000, 1, 100_000),
-        "its annotations have 100,000 keypoints, expected at most 1,000",
-    ),
-    "keypoints that most lack": (
-        lambda: poses(20_000, 1, 1000),
-        "1 of 20,000 annotations have keypoints, 1,000 each; ",
-    ),
-    "many categories": (
-        lambda: {**BASE, "categories": [{"id": n, "name": str(n)} for n in range(100_000)]},
-        "it has 100,000 categories, expected at most 25,000",
-    ),
-    "packed holes": (lambda: gzip.compress(b'{"info": ' + bytes(10**8)), "not valid JSON: its byte 10 is zero"),
-    "packed blanks": (
-        lambda: gzip.compress(b'{"info": ' + b" " * 10**8, 9),
-        "it unpacks to more than 100 times its size",
-    ),
+    "its annotations have 100,000 keypoints, expected at most 1,000": lambda: poses(10_000, 1, 100_000),
+    "1 of 20,000 annotations have keypoints, 1,000 each; ": lambda: poses(20_000, 1, 1000),
+    "it has 100,000 categories, expected at most 25,000": lambda: {**BASE, "categories": MANY},
+    "not valid JSON: its byte 10 is zero": lambda: gzip.compress(b'{"info": ' + bytes(10**8)),
+    "it unpacks to more than 100 times its size": lambda: gzip.compress(b'{"info": ' + b" " * 10**8, 9),
 }
 
 
-@pytest.mark.parametrize("case", TEXTS)
-def test_json_that_asks_for_much_is_refused_in_one_line(written, tmp_path, case):
-    make, told = TEXTS[case]
-    folder = written(make(), "annotations/person_keypoints_val.json")
-    command = Command(tmp_path, "check-data", folder, "--task", "pose", prepare=partial(cap_memory, 700))
-    code, line = command.wait(60)
+@pytest.mark.parametrize("message", TEXTS)
+def test_json_that_asks_for_much_is_refused_in_one_line(written, tmp_path, message):
+    folder = written(TEXTS[message](), "annotations/person_keypoints_val.json")
+    code, line, _ = check_data(tmp_path, folder, "--task", "pose")
     assert code == 2
-    assert told in line
+    assert message in line
     assert len(line) < 600
 
 
 @pytest.mark.parametrize(
-    ("size", "start", "told"),
+    ("size", "start", "message"),
     [
         (10 * 2**30, b"", "it has 10,737,418,240 bytes, expected at most"),
         (2**30, b"", "not valid JSON: its byte 1 is zero"),
@@ -88,38 +82,37 @@ def test_json_that_asks_for_much_is_refused_in_one_line(written, tmp_path, case)
         (10 * 2**30, b"\x1f\x8b", "it has 10,737,418,240 bytes, expected at most"),
     ],
 )
-def test_a_sparse_json_is_not_read_whole(written, tmp_path, size, start, told):
+def test_a_sparse_json_is_not_read_whole(written, tmp_path, size, start, message):
     folder = written(BASE)
     sparse(folder / "annotations/instances_val.json", size, start)
-    code, line = Command(tmp_path, "check-data", folder, prepare=partial(cap_memory, 700)).wait(60)
+    code, line, _ = check_data(tmp_path, folder)
     assert code == 2
-    assert f"instances_val.json: {told}" in line
+    assert f"instances_val.json: {message}" in line
 
 
 def test_a_data_yaml_of_aliases_is_refused_in_one_line(written, tmp_path):
-    folder = written(BASE)
+    file = written(BASE) / "data.yaml"
     rows = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
-    (folder / "data.yaml").write_text(
-        f"a0: &a0 [x, x]\n{rows}val: images/val\nannotations: {{val: annotations/instances_val.json}}\nnames: *a11\n"
-    )
-    code, line = Command(tmp_path, "check-data", folder / "data.yaml", prepare=partial(cap_memory, 700)).wait(60)
+    places = "val: images/val\nannotations: {val: annotations/instances_val.json}\n"
+    file.write_text(f"a0: &a0 [x, x]\n{rows}{places}names: *a11\n")
+    code, line, _ = check_data(tmp_path, file)
     assert code == 2
     assert line.endswith("it has more than 250,000 values, aliases counted as what they stand for")
-    sparse(folder / "data.yaml", 10 * 2**30, b"val: images/val\n")
-    code, line = Command(tmp_path, "check-data", folder / "data.yaml", prepare=partial(cap_memory, 700)).wait(60)
+    sparse(file, 10 * 2**30, b"val: images/val\n")
+    code, line, _ = check_data(tmp_path, file)
     assert code == 2
     assert "it has 10,737,418,240 bytes, expected at most 4,194,304" in line
 
 
-def test_large_pictures_that_hold_nothing_are_left_out(written, tmp_path):
-    """More bytes than any picture has, or than its pixels can have."""
+def test_large_images_that_hold_nothing_are_skipped(written, tmp_path):
+    """More bytes than any image has, or than its pixels can have."""
     folder = written(BASE)
     header = PNG + chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 48, 8, 2, 0, 0, 0)) + struct.pack(">I", 2**31 - 1)
     sparse(folder / "images/val/1.jpg", 3 * 2**30, (folder / "images/val/1.jpg").read_bytes())
     sparse(folder / "images/val/2.jpg", 2**31 - 1, header + b"IDAT")
-    command = Command(tmp_path, "check-data", folder, prepare=partial(cap_memory, 500))
-    assert command.wait(60)[0] == 0
-    assert re.search(r"\b2 +image file of more bytes than its pixels can have, skipped", command.output.read_text())
+    code, _, output = check_data(tmp_path, folder, megabytes=500)
+    assert code == 0
+    assert re.search(r"\b2 +image file of more bytes than its pixels can have, skipped", output)
 
 
 def test_a_folder_is_listed_once_however_its_path_is_spelt(written, tmp_path):
@@ -129,13 +122,13 @@ def test_a_folder_is_listed_once_however_its_path_is_spelt(written, tmp_path):
     for n in range(3000):
         (folder / f"images/val/sub/{n}.txt").touch()
     save_noise(folder / "images/val/sub/x.jpg")
-    command = Command(tmp_path, "check-data", folder, prepare=partial(cap_memory, 400))
-    assert command.wait(100)[0] == 0
-    assert "2,000  image file found under another spelling of its file_name" in command.output.read_text()
+    code, _, output = check_data(tmp_path, folder, megabytes=400, timeout=100)
+    assert code == 0
+    assert "2,000  image file found under another spelling of its file_name" in output
 
 
 def labels_of(folder, task):
-    """Every label of val, as a training is given it."""
+    """Every label of val, as a training gets it."""
     from ultralytics.cfg import get_cfg
 
     from yolo_attn.coco.dataset.data_report import examine
@@ -204,7 +197,7 @@ def check_run_lengths(folder):
     evaluate(examined.labels.source, Detections(), "segm")
 
 
-def test_run_lengths_of_large_pictures_are_not_decoded_whole(written):
+def test_run_lengths_of_large_images_are_not_decoded_whole(written):
     import hotcoco
 
     masks = [run_lengths(n) for n in range(100)]
@@ -213,16 +206,16 @@ def test_run_lengths_of_large_pictures_are_not_decoded_whole(written):
     in_capped_process(500, check_run_lengths, written(segmented(*masks)))
 
 
-def check_one_picture(folder, task):
+def check_one_image(folder, task):
     examined, (label, *_) = labels_of(folder, task)
     assert len(label["cls"]) == 10_000
     assert examined.report.problems["box beyond the first 10,000 of its image, no label"] == 20_000
 
 
 @pytest.mark.parametrize("task", ["detect", "segment"])
-def test_a_picture_with_very_many_boxes_has_labels_of_the_first(written, task):
+def test_an_image_with_very_many_boxes_has_labels_of_the_first(written, task):
     items = [annotation(id=n, bbox=[n % 40, n % 30, 9, 9]) for n in range(30_000)]
-    in_capped_process(700, check_one_picture, written({**BASE, "annotations": items}), task)
+    in_capped_process(700, check_one_image, written({**BASE, "annotations": items}), task)
 
 
 ABSURD = {
@@ -245,7 +238,7 @@ def score(folder):
 
 
 @pytest.mark.parametrize("case", ABSURD)
-def test_masks_of_absurd_pictures_are_scored_in_little_room(written, case):
+def test_masks_of_absurd_images_are_scored_in_little_memory(written, case):
     content = segmented([[0, 0, 9e8, 0, 9e8, 9e8, 0, 9e8]], [[0, 0, 5, 0, 5, 5]])
     content["images"] = [{"id": n, "file_name": f"{n}.jpg", **ABSURD[case]} for n in (1, 2, 3)]
     content["annotations"].append(
@@ -260,6 +253,6 @@ def test_values_of_any_depth_and_length_are_reported_in_a_line(written, tmp_path
     items.append('{"bbox": [' + "1," * 10**6 + '1], "id": "' + "x" * 10**6 + '"}')
     text = json.dumps({**BASE, "annotations": []}).replace('"annotations": []', f'"annotations": [{", ".join(items)}]')
     folder = written(text.encode())
-    command = Command(tmp_path, "check-data", folder, prepare=partial(cap_memory, 500))
-    assert command.wait(60) == (0, "")
-    assert max(map(len, command.output.read_text().splitlines())) < 300
+    code, line, output = check_data(tmp_path, folder, megabytes=500)
+    assert (code, line) == (0, "")
+    assert max(map(len, output.splitlines())) < 300

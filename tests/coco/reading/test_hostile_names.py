@@ -1,7 +1,8 @@
-"""Names of pictures as they should not be: found where they lead, and only in their folder."""
+"""File names as they should not be: found where they lead, and only in their folder."""
 
 import pytest
-from hostile import BASE, OUTSIDE, pictures, read, reported
+from hostile import BASE, OUTSIDE, read, reported
+from hostile import images as image_set
 from support import save_noise
 
 from yolo_attn.environment import OUTSIDE_VARIABLE
@@ -42,26 +43,26 @@ NAMES = {
     "line break": ("a\nb.jpg", "a\nb.jpg", {}),
     "Windows path": ("C:\\pictures\\x.jpg", None, {"image file missing": 1}),
 }
-"""A file name, where the picture lies in the image folder, and what is told."""
+"""A file name, where the file lies in the image folder, and what is reported."""
 
 
 @pytest.mark.parametrize("case", NAMES)
 def test_file_name(written, case):
-    name, place, told = NAMES[case]
+    name, place, problems = NAMES[case]
     images = (written(BASE) / "images/val").resolve()
     if place:
         save_noise(images / place)
     (images / "sub").mkdir(exist_ok=True)
-    _, examined = read(written(pictures("1.jpg", name.format(images=images))))
-    assert reported(examined) == told
-    assert examined.report.usable == (2 if place and told != OUTSIDE else 1)
+    _, examined = read(written(image_set("1.jpg", name.format(images=images))))
+    assert reported(examined) == problems
+    assert examined.report.usable == (2 if place and problems != OUTSIDE else 1)
 
 
 def test_the_same_unicode_form_comes_before_other_case(written):
     images = written(BASE) / "images/val"
     save_noise(images / "e\u0301.jpg", (30, 20))
     save_noise(images / "\u00c9.jpg", (20, 30))
-    _, examined = read(written(pictures("\u00e9.jpg", "E\u0301.jpg")))
+    _, examined = read(written(image_set("\u00e9.jpg", "E\u0301.jpg")))
     assert [label["shape"] for label in examined.labels] == [(20, 30), (30, 20)]
     assert reported(examined) == {"image file found under another spelling of its file_name": 2}
 
@@ -70,7 +71,7 @@ def test_a_set_whose_names_are_all_in_another_unicode_form_is_found(written):
     images = written(BASE) / "images/val"
     for n in (1, 2, 3):
         (images / f"{n}.jpg").rename(images / f"u\u0308{n}.jpg")
-    _, examined = read(written(pictures(*(f"\u00fc{n}.jpg" for n in (1, 2, 3)))))
+    _, examined = read(written(image_set(*(f"\u00fc{n}.jpg" for n in (1, 2, 3)))))
     assert examined.report.usable == 3
     assert reported(examined) == {"image file found under another spelling of its file_name": 3}
 
@@ -79,7 +80,7 @@ def test_the_same_name_in_two_folders(written):
     images = written(BASE) / "images/val"
     save_noise(images / "a/x.jpg", (30, 20))
     save_noise(images / "b/x.jpg", (20, 30))
-    _, examined = read(written(pictures("a/x.jpg", "b/x.jpg")))
+    _, examined = read(written(image_set("a/x.jpg", "b/x.jpg")))
     assert [label["shape"] for label in examined.labels] == [(20, 30), (30, 20)]
     assert reported(examined) == {}
 
@@ -94,13 +95,13 @@ def test_symbolic_links(written, tmp_path, monkeypatch):
     (images / "nowhere.jpg").symlink_to("gone.jpg")
     (images / "circle.jpg").symlink_to("circle.jpg")
     names = ["1.jpg", "x.jpg", "folder/x.jpg", "inside.jpg", "nowhere.jpg", "circle.jpg"]
-    _, examined = read(written(pictures(*names)))
+    _, examined = read(written(image_set(*names)))
     assert reported(examined) == {"image file outside its image folder": 2, "image file missing": 2}
     assert "--allow-outside accepts it" in " ".join(examined.report.problems.lines())
     with pytest.raises(UserError, match=r"in none of these places: .*; found: .*--allow-outside accepts it"):
-        read(written(pictures("x.jpg")))
+        read(written(image_set("x.jpg")))
     monkeypatch.setenv(OUTSIDE_VARIABLE, "1")
-    _, examined = read(written(pictures(*names)))
+    _, examined = read(written(image_set(*names)))
     assert reported(examined) == {"image file missing": 2}
     monkeypatch.delenv(OUTSIDE_VARIABLE)
     images.rename(tmp_path / "pictures")

@@ -1,4 +1,4 @@
-"""The text of a JSON as it should not be: read as if nothing were the matter, or told of in one clear line."""
+"""The text of a JSON as it should not be: read all the same, or refused in one clear line."""
 
 import gzip
 import json
@@ -32,20 +32,30 @@ TEXTS = {
     "very deeply nested": (TEXT[:-1] + b', "x": ' + b"[" * 10**6 + b"]" * 10**6 + b"}", "not valid JSON"),
     "text that never ends, and NaN": (b'{"x": NaN, "y": ' + b'"\\"\\' * 300_000, "not valid JSON"),
     "image that is null": (TEXT.replace(b'"images": [', b'"images": [null, '), r"found null|got `null` .*images\[0\]"),
+    "nothing": (b"", "not valid JSON"),
+    "the beginning": (b'{"images": [', "not valid JSON"),
+    "no text": (b"\xff\xfe\x00", "not valid JSON"),
+    "nested without end": (b'{"info": ' + b"[" * 100_000, "not valid JSON"),
+    "a list": (b"[1, 2]", "not a COCO detection file: Expected `object`, got `array`"),
+    "no key categories": (b'{"images": []}', "missing required field `categories`"),
+    "image whose id is null": (
+        b'{"images": [{"id": null, "file_name": "a"}], "categories": []}',
+        "no usable image in it",
+    ),
     "images as a dictionary": (b'{"images": {}, "categories": [], "annotations": []}', "Expected `array`"),
     "no images": (json.dumps({**BASE, "images": []}).encode(), "no usable image"),
     "no categories": (json.dumps({**BASE, "categories": []}).encode(), "no usable category"),
 }
-"""What a file may hold: its bytes, and what is told; None where it is read as if nothing were the matter."""
+"""Bytes of a file, and the message; None where it is read all the same."""
 
 
 @pytest.mark.parametrize("case", TEXTS)
 @pytest.mark.parametrize("task", ["detect", "segment"])
 def test_text(written, tmp_path, case, task):
-    text, told = TEXTS[case]
+    text, message = TEXTS[case]
     folder, start = written(text), time.process_time()
-    if told:
-        with pytest.raises(UserError, match=told) as error:
+    if message:
+        with pytest.raises(UserError, match=message) as error:
             read(folder, task)
         assert str(error.value).startswith(f"{folder}/annotations/instances_val.json: ")
         assert len(str(error.value)) < 500
@@ -57,7 +67,7 @@ def test_text(written, tmp_path, case, task):
 
 
 @pytest.mark.parametrize("wrong", [b"3" * 10_000, b"1e999"], ids=["digits", "huge"])
-def test_an_annotation_that_cannot_be_read_is_left_out_alone(written, wrong):
+def test_only_the_annotation_that_cannot_be_read_is_skipped(written, wrong):
     index, _ = read(written(TEXT.replace(b"390", wrong, 1)), "detect")
     assert len(index.boxes) == len(BASE["annotations"]) - 1
     kind = "annotation that cannot be read, skipped"
@@ -66,7 +76,7 @@ def test_an_annotation_that_cannot_be_read_is_left_out_alone(written, wrong):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda file: file.symlink_to("/dev/zero")])
-def test_annotations_that_are_no_file(written, make):
+def test_annotations_that_are_not_a_file(written, make):
     """None of them is waited for."""
     folder = written(BASE)
     (folder / "annotations/instances_val.json").unlink()

@@ -1,4 +1,4 @@
-"""What was left out, counted and listed: as many items as a report has room for, however many there are."""
+"""What was skipped is counted, and listed as far as a report has room, however much there is."""
 
 import tracemalloc
 

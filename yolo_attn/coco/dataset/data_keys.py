@@ -1,6 +1,6 @@
 """What a COCO data YAML says besides where files are: used, refused where it contradicts the JSON, or reported."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,7 +12,8 @@ from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.values import name_in, number_in
 from yolo_attn.errors import UserError
 
-USED = ("names", "nc", "channels", "kpt_shape", "flip_idx", "kpt_names")
+KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_names")
+USED = ("names", "nc", "channels", *KEYPOINT_KEYS)
 SPLITS = ("train", "val", "test")
 PLACES = ("path", *SPLITS, "annotations")
 HARMLESS = ("download", "minival", "categories", "only")
@@ -56,7 +57,7 @@ class Keys:
             warn_once(f"{self.file}: names skips {less:,} annotations of {_few(others)} in {index.file}")
         return left
 
-    def check_classes(self, categories: Mapping[str, Sequence[str]]) -> str:
+    def check_classes(self, categories: Mapping[str, Collection[str]]) -> str:
         """Return how names or nc contradict the categories; empty if they do not.
 
         Args:
@@ -79,17 +80,15 @@ class Keys:
             return
         number = index.keypoints.shape[1]
         of_file = f"{index.file} has {number} keypoints"
-        shape, flip, names = (self.further.get(key) for key in ("kpt_shape", "flip_idx", "kpt_names"))
+        shape, flip, names = map(self.further.get, KEYPOINT_KEYS)
         if shape is not None and shape != [number, 3]:
             raise UserError(f"{self.file}: kpt_shape is {_brief(shape)}; {of_file}, expected [{number}, 3]")
-        if flip not in (None, []) and (not isinstance(flip, list) or not _is_permutation(flip, number)):
-            raise UserError(
-                f"{self.file}: flip_idx is {_brief(flip)}; {of_file}, expected each number from 0 to {number - 1} once"
-            )
+        if flip not in (None, []) and not _is_permutation(flip, number):
+            expected = f"each number from 0 to {number - 1} once"
+            raise UserError(f"{self.file}: flip_idx is {_brief(flip)}; {of_file}, expected {expected}")
         if names is not None and not _are_keypoint_names(names, number):
-            raise UserError(
-                f"{self.file}: kpt_names is {_brief(names)}; {of_file}, expected {number} names for each class number"
-            )
+            expected = f"{number} names for each class number"
+            raise UserError(f"{self.file}: kpt_names is {_brief(names)}; {of_file}, expected {expected}")
 
 
 def read_keys(file: Path, described: dict[str, Any]) -> Keys:
@@ -115,7 +114,7 @@ def read_keys(file: Path, described: dict[str, Any]) -> Keys:
     channels = described.get("channels")
     if channels is not None and number_in(channels) != CHANNELS:
         raise UserError(f"{file}: channels is {_brief(channels)}; COCO-format data has {CHANNELS}")
-    further = {key: described[key] for key in ("kpt_shape", "flip_idx", "kpt_names") if described.get(key) is not None}
+    further = {key: described[key] for key in KEYPOINT_KEYS if described.get(key) is not None}
     return Keys(file, names, number, further)
 
 
@@ -135,8 +134,8 @@ def _names(file: Path, given: Any) -> tuple[str, ...]:
     return names
 
 
-def _is_permutation(values: list[Any], number: int) -> bool:
-    return all(type(v) is int for v in values) and sorted(values) == list(range(number))
+def _is_permutation(values: Any, number: int) -> bool:
+    return isinstance(values, list) and all(type(v) is int for v in values) and sorted(values) == list(range(number))
 
 
 def _are_keypoint_names(names: Any, number: int) -> bool:

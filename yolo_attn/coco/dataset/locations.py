@@ -190,29 +190,23 @@ def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]
         sources = _places_in(data, described, annotations, splits)
     else:
         raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
-    categories: dict[str, list[str]] = {split: [] for split in splits}
+    categories: dict[str, dict[str, None]] = {split: {} for split in splits}
     for split, places in sources.items():
         for file, folders in places:
             index = read_index(file, task)
-            categories[split] = _with_names(categories[split], index)
+            categories[split] |= dict.fromkeys(index.category_names)
             images = _find_images(index, folders)
             further = {} if index.keypoints is None else keys.further
             loaded[split].append(Split(keys.applied(index), (images,), (keys.names,), further))
     if keys.check_classes(categories):
         others = [split for split in SPLITS if split not in splits and _has(data, split, task)]
         for split, places in _places_in(data, described, annotations or {}, others).items():
-            categories[split] = []
-            for file, _ in places:
-                categories[split] = _with_names(categories[split], read_index(file, task))
+            names = [name for file, _ in places for name in read_index(file, task).category_names]
+            categories[split] = dict.fromkeys(names)
         contradiction = keys.check_classes({split: categories[split] for split in SPLITS if split in categories})
         if contradiction:
             raise UserError(f"{data}: {contradiction}")
     return loaded
-
-
-def _with_names(names: Sequence[str], index: CocoIndex) -> list[str]:
-    """Return names of categories, followed by those that only the index has."""
-    return list(dict.fromkeys([*names, *index.category_names]))
 
 
 def is_coco_format(data: object) -> bool:
@@ -226,13 +220,12 @@ def is_coco_format(data: object) -> bool:
     """
     if not isinstance(data, (str, Path)) or "://" in str(data) or not str(data):
         return False
-    return any(_is_coco_format(path) for path in parts_of(data))
-
-
-def _is_coco_format(path: Path) -> bool:
-    if path.suffix in YAML_SUFFIXES:
-        return path.is_file() and _annotations_of(_parsed(path)) is not None
-    return not path.suffix or path.is_dir()
+    return any(
+        path.is_file() and _annotations_of(_parsed(path)) is not None
+        if path.suffix in YAML_SUFFIXES
+        else not path.suffix or path.is_dir()
+        for path in parts_of(data)
+    )
 
 
 def _names_of(split: str, task: str) -> list[str]:

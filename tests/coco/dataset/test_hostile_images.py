@@ -1,4 +1,4 @@
-"""Pictures as they should not be: loaded in the shape that their labels say, or left out."""
+"""Images as they should not be: loaded in the shape that their labels say, or skipped."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hostile import BASE, OTHER_SIZE, OUTSIDE, annotation, pictures, read, reported
+from hostile import BASE, OTHER_SIZE, OUTSIDE, annotation, images, read, reported
 from PIL import Image
 from ultralytics.cfg import get_cfg
 
@@ -17,16 +17,16 @@ def noise(*shape, kind=np.uint8):
     return np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, kind)
 
 
-def picture(suffix, kind=None, mode=None, size=(64, 48), **save):
-    """Writes a picture under a name."""
+def image(suffix, kind=None, mode=None, size=(64, 48), **save):
+    """Writes an image under a name."""
 
     def write(folder):
-        image = Image.fromarray(noise(size[1], size[0], 3))
+        pixels = Image.fromarray(noise(size[1], size[0], 3))
         if mode == "I;16":
-            image = Image.fromarray(noise(size[1], size[0], kind=np.uint16))
+            pixels = Image.fromarray(noise(size[1], size[0], kind=np.uint16))
         elif mode:
-            image = image.convert(mode)
-        image.save(folder / f"x.{suffix}", kind, **save)
+            pixels = pixels.convert(mode)
+        pixels.save(folder / f"x.{suffix}", kind, **save)
 
     return f"x.{suffix}", write
 
@@ -44,7 +44,7 @@ def raw(suffix, content):
 
 
 def cut(suffix, share):
-    name, write = picture(suffix)
+    name, write = image(suffix)
 
     def write_part(folder):
         write(folder)
@@ -52,6 +52,11 @@ def cut(suffix, share):
         (folder / name).write_bytes(content[: int(share * len(content))])
 
     return name, write_part
+
+
+def appended(suffix, more):
+    name, write = image(suffix)
+    return name, lambda folder: [write(folder), (folder / name).open("ab").write(more)]
 
 
 def turned(orientation):
@@ -66,43 +71,42 @@ def special(make):
 
 NOT_READ, NO_FILE = {"image that cannot be read": 1}, {"image that is not a file": 1}
 
-PICTURES = {
-    "JPEG": (picture("jpg"), {}),
-    "JPEG that is a PNG": (picture("jpg", "PNG"), {}),
-    "PNG that is a JPEG": (picture("png", "JPEG"), {}),
-    "TIFF that is a PNG with alpha": (picture("tif", "PNG", "RGBA"), {}),
+IMAGES = {
+    "JPEG": (image("jpg"), {}),
+    "JPEG that is a PNG": (image("jpg", "PNG"), {}),
+    "PNG that is a JPEG": (image("png", "JPEG"), {}),
+    "TIFF that is a PNG with alpha": (image("tif", "PNG", "RGBA"), {}),
     "no suffix": (("x", lambda folder: Image.new("RGB", (64, 48)).save(folder / "x", "PNG")), {}),
-    "progressive JPEG": (picture("jpg", progressive=True), {}),
-    "JPEG with something behind it": (
-        ("x.jpg", lambda folder: [picture("jpg")[1](folder), (folder / "x.jpg").open("ab").write(b"more")]),
-        {},
-    ),
-    "grey JPEG": (picture("jpg", mode="L"), {}),
-    "CMYK JPEG": (picture("jpg", mode="CMYK"), {}),
-    "grey PNG": (picture("png", mode="L"), {}),
-    "black and white PNG": (picture("png", mode="1"), {}),
-    "16-bit PNG": (picture("png", mode="I;16"), {}),
-    "RGBA PNG": (picture("png", mode="RGBA"), {}),
-    "grey and alpha PNG": (picture("png", mode="LA"), {}),
-    "palette PNG": (picture("png", mode="P"), {}),
-    "16-bit TIFF": (picture("tif", mode="I;16"), {}),
-    "grey TIFF": (picture("tiff", mode="L"), {}),
-    "RGBA TIFF": (picture("tiff", mode="RGBA"), None),
+    "progressive JPEG": (image("jpg", progressive=True), {}),
+    "JPEG with something behind it": (appended("jpg", b"more"), {}),
+    "grey JPEG": (image("jpg", mode="L"), {}),
+    "CMYK JPEG": (image("jpg", mode="CMYK"), {}),
+    "grey PNG": (image("png", mode="L"), {}),
+    "black and white PNG": (image("png", mode="1"), {}),
+    "16-bit PNG": (image("png", mode="I;16"), {}),
+    "RGBA PNG": (image("png", mode="RGBA"), {}),
+    "grey and alpha PNG": (image("png", mode="LA"), {}),
+    "palette PNG": (image("png", mode="P"), {}),
+    "16-bit TIFF": (image("tif", mode="I;16"), {}),
+    "grey TIFF": (image("tiff", mode="L"), {}),
+    "RGBA TIFF": (image("tiff", mode="RGBA"), None),
     "TIFF of several pages": (frames("tiff"), None),
-    "GIF": (picture("gif"), None),
+    "GIF": (image("gif"), None),
     "animated GIF": (frames("gif", duration=50), None),
     "animated PNG": (frames("png"), {}),
     "animated WebP": (frames("webp"), None),
-    "WebP": (picture("webp"), {}),
-    "BMP": (picture("bmp"), {}),
-    "ICO": (picture("ico"), None),
-    "EXIF-turned JPEG": (picture("jpg", size=(48, 64), exif=turned(6)), {}),
-    "EXIF-mirrored JPEG": (picture("jpg", exif=turned(2)), {}),
-    "EXIF orientation that is none": (picture("jpg", exif=turned(77)), {}),
-    "EXIF that is none": (picture("jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), None),
-    "1 × 1": (picture("png", size=(1, 1)), {**OTHER_SIZE, "box clipped to its image": 1}),
-    "20,000 × 2": (picture("png", size=(20_000, 2)), OTHER_SIZE),
-    "2 × 20,000": (picture("jpg", size=(2, 20_000)), OTHER_SIZE),
+    "WebP": (image("webp"), {}),
+    "BMP": (image("bmp"), {}),
+    "ICO": (image("ico"), None),
+    "EXIF-turned JPEG": (image("jpg", size=(48, 64), exif=turned(6)), {}),
+    "EXIF-turned PNG": (image("png", size=(48, 64), exif=turned(6)), {}),
+    "EXIF-turned TIFF": (image("tiff", size=(48, 64), exif=turned(6)), None),
+    "EXIF-mirrored JPEG": (image("jpg", exif=turned(2)), {}),
+    "EXIF orientation that is none": (image("jpg", exif=turned(77)), {}),
+    "EXIF that is none": (image("jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), None),
+    "1 × 1": (image("png", size=(1, 1)), {**OTHER_SIZE, "box clipped to its image": 1}),
+    "20,000 × 2": (image("png", size=(20_000, 2)), OTHER_SIZE),
+    "2 × 20,000": (image("jpg", size=(2, 20_000)), OTHER_SIZE),
     "zero bytes": (raw("jpg", b""), NOT_READ),
     "one byte": (raw("png", b"\x89"), NOT_READ),
     "text": (raw("jpg", b"<html>404</html>"), NOT_READ),
@@ -122,28 +126,23 @@ PICTURES = {
     "folder": (special(Path.mkdir), NO_FILE),
     "link to a device": (special(lambda file: file.symlink_to("/dev/zero")), OUTSIDE),
 }
-"""A name and what writes it, and what is told; None where that depends on the libraries' versions."""
+"""A name and what writes it, and what is reported; None where that depends on the libraries' versions."""
 
 
-@pytest.mark.parametrize("case", PICTURES)
-def test_picture(written, case):
-    """It is loaded as three channels of eight bits in the shape that its label says, or left out."""
-    (name, write), told = PICTURES[case]
+@pytest.mark.parametrize("case", IMAGES)
+def test_image(written, case):
+    """It is loaded as three channels of eight bits in the shape that its label says, or skipped."""
+    (name, write), problems = IMAGES[case]
     folder = written(BASE)
     write(folder / "images/val")
-    content = pictures("1.jpg", name)
+    content = images("1.jpg", name)
     content["images"][1].update(width=64, height=48)
     content["annotations"] = [annotation(bbox=[0, 0, 2, 1])]
     index, examined = read(written(content))
-    assert told is None or reported(examined) == told
+    assert problems is None or reported(examined) == problems
     assert examined.report.usable == 2 - any("skipped" in kind for kind, _ in examined.report.problems)
-    data = CocoDataset(
-        examined=examined,
-        imgsz=32,
-        hyp=get_cfg(),
-        augment=False,
-        data={"names": dict(enumerate(index.category_names))},
-    )
+    names = {"names": dict(enumerate(index.category_names))}
+    data = CocoDataset(examined=examined, imgsz=32, hyp=get_cfg(), augment=False, data=names)
     for i, label in enumerate(data.labels):
         pixels, shape, resized = data.load_image(i)
         assert pixels.dtype == np.uint8
