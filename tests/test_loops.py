@@ -22,19 +22,19 @@ ENDS = {
     "coco/dataset/image_files _header_settles read_bytes": "at the end of a plain file, whose size is within its bound",
     "coco/dataset/image_files _header_settles read": "at the end of a plain file, of which it reads the last bytes",
     "coco/reading/reader _unique_names while": "the name grows, and there are finitely many to be unlike",
-    "compare/data _pictures read": "at the end of a plain file",
-    "compare/plan wider while": "the step doubles up to the widest",
-    "compare/processes answer read": "when the process that asks closes its end",
-    "compare/runner _end_of read": "at the end of the log, of which it reads the last bytes",
-    "compare/runner _start Popen": "waits for nothing",
-    "compare/runner run_all while": "when all trainings have ended, each after its epochs",
-    "compare/statistics seeds_needed while": "at MOST_SEEDS, which suffice; then the interval halves",
-    "compare/worker _end_with_the_comparison read": "in a thread, until the comparison or this process ends",
-    "compare/worker main readline": "when the comparison, which started it, has written the line, or has ended",
-    "compare/worker peak_memory read_text": "at the end of what the system says of this process",
-    "editing/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
-    "editing/text _shared while": "each node is gone through twice at most",
-    "editing/text _span while": "a text in which a node holds itself has an alias, and is refused",
+    "compare/planning/validation_data _images read": "at the end of a plain file",
+    "compare/planning/variants wider while": "the step doubles up to the widest",
+    "compare/execution/processes answer read": "when the process that asks closes its end",
+    "compare/execution/runner _end_of read": "at the end of the log, of which it reads the last bytes",
+    "compare/execution/runner _start Popen": "waits for nothing",
+    "compare/execution/runner run_all while": "when all trainings have ended, each after its epochs",
+    "compare/analysis/seeds seeds_needed while": "at MOST_SEEDS, which suffice; then the interval halves",
+    "compare/execution/worker _end_with_the_comparison read": "in a thread, until the comparison or this process ends",
+    "compare/execution/worker main readline": "when the comparison has written the line, or has ended",
+    "compare/execution/worker peak_memory read_text": "at the end of what the system says of this process",
+    "yaml_edit/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
+    "yaml_edit/text _shared while": "each node is visited at most twice",
+    "yaml_edit/text _span while": "a text in which a node contains itself has an alias, and is refused",
     "tools/model_yamls base_text read_text": "at the end of a file of this package's, or of Ultralytics'",
     "engine/run_files RunFiles.resume_training read_text": FILLED,
     "engine/run_files RunFiles.save_metrics read_text": FILLED,
@@ -158,5 +158,5 @@ def test_an_edit_of_a_text_that_goes_round_is_refused(text):
 def test_a_question_to_a_process_ends(monkeypatch):
     monkeypatch.setattr(processes, "LONGEST", 0.5)
     monkeypatch.setattr(processes, "python", lambda *_: [sys.executable, "-c", "import time; time.sleep(600)"])
-    with pytest.raises(RunError, match="had not ended after"):
+    with pytest.raises(RunError, match="did not end within"):
         processes.ask(subprocess.run, {}, {})

@@ -1,4 +1,4 @@
-"""`yolo-attn doctor` in healthy and in broken installations, each a process of its own."""
+"""`yolo-attn doctor` in healthy and broken installations, each in its own process."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ def test_healthy(tmp_path):
     assert result.stdout.endswith("Nothing is wrong.\n")
 
 
-def test_plain_formulas_are_told(tmp_path):
+def test_plain_formulas_are_reported(tmp_path):
     result = run_python(DOCTOR, tmp_path, YOLO_ATTN_KERNELS="0")
     assert "kernels      plain formulas only (YOLO_ATTN_KERNELS=0)" in result.stdout
 
@@ -51,8 +51,8 @@ def test_two_copies_of_ultralytics(tmp_path):
     assert "1 of 15 checks found something wrong." in result.stdout
 
 
-def test_numpy_that_an_old_ultralytics_cannot_use(release, tmp_path):
-    """NumPy 2.4 has no trapz; an earlier one is made like it."""
+def test_numpy_too_new_for_an_old_ultralytics(release, tmp_path):
+    """NumPy 2.4 has no trapz; here an earlier one loses it."""
     without = "import numpy; vars(numpy).pop('trapz', None); "
     result = run_python(without + DOCTOR, tmp_path, PYTHONPATH=os.pathsep.join([str(release(OLDEST)), str(ROOT)]))
     assert result.returncode == 1
@@ -62,7 +62,7 @@ def test_numpy_that_an_old_ultralytics_cannot_use(release, tmp_path):
     assert lines[i + 1].endswith("-> pip install 'numpy<2.4'")
 
 
-def test_parser_that_changed(tmp_path):
+def test_an_unknown_parser(tmp_path):
     changed = """
 import ultralytics.nn.tasks as tasks
 tasks.parse_model = lambda d, ch, verbose=True: ([], [])
@@ -74,7 +74,7 @@ import yolo_attn
     assert "parses model rows in a way that yolo_attn does not know" in line
 
 
-def test_driver_without_a_pytorch_that_uses_it(tmp_path, monkeypatch):
+def test_a_driver_that_pytorch_cannot_use(tmp_path, monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU that PyTorch can use")
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")

@@ -1,4 +1,4 @@
-"""What a newcomer sees first, in a process of its own."""
+"""The help and the version, which a newcomer sees first."""
 
 import re
 import subprocess
@@ -36,7 +36,7 @@ def test_help_of_each_command(command, capsys):
     assert capsys.readouterr().out.startswith(f"usage: yolo-attn {command} ")
 
 
-def test_help_tells_the_whole_penalty(capsys):
+def test_help_has_the_whole_penalty(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     assert "P·(Σ|γ| + Σ|λ|)" in " ".join(capsys.readouterr().out.split())
@@ -53,7 +53,7 @@ def test_installed_command_is_the_same(tmp_path):
     assert run(YOLO_ATTN, "--help", cwd=tmp_path).stdout == run(MODULE, "--help", cwd=tmp_path).stdout
 
 
-def test_nothing_is_a_mistake(capsys):
+def test_a_missing_command_is_a_mistake(capsys):
     assert main([]) == 2
     assert capsys.readouterr().err == (
         "yolo-attn: error: the following arguments are required: COMMAND; see yolo-attn --help\n"

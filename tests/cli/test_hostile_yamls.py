@@ -1,4 +1,4 @@
-"""Model YAMLs of strangers: nothing that they name is run, nothing that they ask for is waited for."""
+"""Model YAMLs from strangers: nothing that they name is run, and none can make a command wait."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ EDITS = {
     "migrate": ["migrate", "yolov8n-x.yaml", "-o", "yolov8n-out.yaml"],
     "name": ["insert", "yolov8n-x-nam.yaml", "--layer", "SE", "--at", "neck", "-o", "yolov8n-out.yaml"],
 }
-"""Commands that edit text; the last one reads a name that means the file with attention put in."""
+"""Commands that edit text; the last one reads a name that means the file with attention inserted."""
 
 BUILDS = {
     "train": ["train", "--cfg", "yolov8n-x.yaml", "--data", "nothing"],
@@ -33,7 +33,7 @@ BUILDS = {
 """Commands that build a model to train it."""
 
 SECONDS = 60
-"""Of the processor's time, and of waiting where others use it too."""
+"""Limit of CPU time; that of waiting is longer, since other processes run too."""
 
 WAITED = 300
 
@@ -46,10 +46,10 @@ def here(tmp_path, monkeypatch):
 
 @contextlib.contextmanager
 def no_waiting():
-    """What waits, or works without end, is interrupted, and so fails."""
+    """Fail a test that waits or works without end."""
 
     def interrupt(*_):
-        pytest.fail("it did not end")  # which no `except Exception` keeps
+        pytest.fail("it did not end")  # which no `except Exception` catches
 
     signals = {signal.SIGALRM: (signal.ITIMER_REAL, WAITED), signal.SIGPROF: (signal.ITIMER_PROF, SECONDS)}
     before = {number: signal.signal(number, interrupt) for number in signals}
@@ -64,7 +64,7 @@ def no_waiting():
 
 
 def text_for(command, text):
-    """A text that the command has something to do with."""
+    """Return a text that the command changes."""
     if command == "remove":
         return text.replace("  - [[15, 18, 21], 1, Detect", "  - [-1, 1, NAM, []]\n  - [[15, 18, 22], 1, Detect")
     return text.replace(SPPF, "[-1, 1, SimAM, [1024]]") if command == "migrate" else text
@@ -83,7 +83,7 @@ def test_editing_does_not_run_the_activation_and_keeps_its_text(here, command):
 @pytest.mark.parametrize(
     "activation", ["__import__('pathlib').Path('run').touch()", "nn.SiLU", "ReLU()", "[1]", "5", "x" * 300]
 )
-def test_training_refuses_an_activation_that_is_not_of_torch(here, capsys, command, activation):
+def test_training_refuses_an_activation_outside_torch(here, capsys, command, activation):
     (here / "yolov8n-x.yaml").write_text(f"activation: {activation}\n{BASE}")
     before = listing(here)
     assert main(BUILDS[command]) == 2
@@ -112,12 +112,12 @@ CALLED = {
     "nn.init": "[]",
     "torchvision.ops.nms": "[]",
 }
-"""Names that Ultralytics' parser finds and would call, though they are no layers."""
+"""Names that are not layers, but that Ultralytics' parser would find and call."""
 
 
 @pytest.mark.parametrize("name", CALLED)
 @pytest.mark.parametrize("command", [*EDITS, *BUILDS])
-def test_rows_that_name_no_layer_are_refused(here, capsys, command, name):
+def test_rows_that_do_not_name_a_layer_are_refused(here, capsys, command, name):
     row = f"[-1, 1, {name}, {CALLED[name]}]"
     text = text_for(command, BASE.replace("  # [from, repeats", f"  - {row}\n  # [from, repeats"))
     (here / "yolov8n-x.yaml").write_text(text)
@@ -177,10 +177,10 @@ LARGE = {
     ("command", "case"),
     [
         *((command, case) for command in EDITS for case in LARGE),
-        *((command, case) for command in BUILDS for case in LARGE if case != "classes"),  # the data's count
+        *((command, case) for command in BUILDS for case in LARGE if case != "classes"),  # the data's number is used
     ],
 )
-def test_what_asks_for_too_much_is_one_short_line_soon(here, capsys, command, case):
+def test_excessive_yamls_are_refused_soon_in_one_short_line(here, capsys, command, case):
     (here / "yolov8n-x.yaml").write_text(text_for(command, LARGE[case]))
     before = listing(here)
     with no_waiting():
@@ -192,14 +192,14 @@ def test_what_asks_for_too_much_is_one_short_line_soon(here, capsys, command, ca
 
 
 @pytest.mark.parametrize("case", LARGE)
-def test_plain_python_comes_to_no_harm_either(here, case):
+def test_excessive_yamls_are_refused_in_plain_python_too(here, case):
     (here / "yolov8n-x.yaml").write_text(LARGE[case])
     with no_waiting(), pytest.raises(Exception, match=r".") as error:  # PyTorch's own, where it has no such memory
         YOLO("yolov8n-x.yaml")
     assert len(str(error.value)) < LONGEST_LINE + 100
 
 
-def test_aliases_in_normal_amounts_go_on_working(here):
+def test_a_few_aliases_work(here):
     text = BASE.replace("[256, True]", "&args [256, True]", 1).replace("[512, True]", "*args")
     (here / "yolov8n-x.yaml").write_text(text)
     assert main(EDITS["insert"]) == 0
@@ -216,7 +216,7 @@ SPECIAL = {
 
 @pytest.mark.parametrize("kind", SPECIAL)
 @pytest.mark.parametrize("command", [*EDITS, *BUILDS])
-def test_what_is_no_plain_file_is_refused_before_it_is_opened(here, capsys, command, kind):
+def test_special_files_are_refused_before_they_are_opened(here, capsys, command, kind):
     SPECIAL[kind](here / "yolov8n-x.yaml")
     with no_waiting():
         assert main(EDITS.get(command) or BUILDS[command]) == 2
@@ -232,7 +232,7 @@ def test_what_is_no_plain_file_is_refused_before_it_is_opened(here, capsys, comm
         ["val", "model=yolov8n.yaml", "data=yolov8n-x.yaml"],
     ],
 )
-def test_so_it_is_in_the_grammar_of_ultralytics(here, capsys, arguments, kind):
+def test_special_files_are_refused_in_ultralytics_grammar_too(here, capsys, arguments, kind):
     SPECIAL[kind](here / "yolov8n-x.yaml")
     with no_waiting():
         assert main(arguments) == 2
@@ -241,7 +241,7 @@ def test_so_it_is_in_the_grammar_of_ultralytics(here, capsys, arguments, kind):
 
 @pytest.mark.parametrize("kind", SPECIAL)
 @pytest.mark.parametrize("command", ["insert", "remove", "migrate"])
-def test_outputs_that_are_there_and_no_files_are_refused(here, capsys, command, kind):
+def test_special_files_as_outputs_are_refused(here, capsys, command, kind):
     (here / "yolov8n-x.yaml").write_text(text_for(command, BASE))
     SPECIAL[kind](here / "yolov8n-out.yaml")
     with no_waiting():

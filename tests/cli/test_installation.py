@@ -1,4 +1,4 @@
-"""Packages that do not import: one line on every command, with what helps, judged by the error."""
+"""Packages that do not import: every command says in one line what helps, judged by the error."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ DOCTOR = "import sys; from yolo_attn.cli import main; sys.exit(main(['doctor']))
 
 
 @pytest.mark.parametrize(("code", "helps"), RAISED.values(), ids=RAISED)
-def test_advice_is_judged_by_the_error(code, helps, tmp_path, monkeypatch):
+def test_advice_follows_the_error(code, helps, tmp_path, monkeypatch):
     (tmp_path / "cv2.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
@@ -80,7 +80,7 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("command", [command for command in (*COMMANDS, "predict") if command != "doctor"])
-def test_every_command_tells_a_library_that_is_missing(command, tmp_path):
+def test_every_command_reports_a_missing_library(command, tmp_path):
     (tmp_path / "cv2.py").write_text(f"raise ImportError({LIBGL!r})")
     command = [sys.executable, "-m", "yolo_attn", command, *GIVEN[command].split()]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -91,7 +91,7 @@ def test_every_command_tells_a_library_that_is_missing(command, tmp_path):
     )
 
 
-def test_doctor_reports_broken_packages_to_its_end(tmp_path):
+def test_doctor_reports_all_broken_packages(tmp_path):
     broken = {"cv2": f"raise ImportError({LIBGL!r})", "torchvision": "raise SystemExit(3)", "hotcoco": "1 / 0"}
     for name, code in broken.items():
         (tmp_path / f"{name}.py").write_text(code)

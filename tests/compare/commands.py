@@ -1,4 +1,4 @@
-"""What a user types for a comparison that a test can wait for."""
+"""Command lines of comparisons that are short enough for tests."""
 
 BASE = ["compare", "--base", "yolov8n.yaml", "--epochs", "1", "--imgsz", "64", "--batch", "8", "--device", "cpu"]
 

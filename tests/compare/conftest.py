@@ -1,4 +1,4 @@
-"""A whole comparison, made once."""
+"""A whole comparison, run once."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from commands import arguments
 
 @pytest.fixture(scope="session")
 def easy_coco(small_coco, tmp_path_factory):
-    """The drawn set with one object a picture that fills most of it, of which the shortest training finds some."""
+    """The drawn set with one object that fills most of each image, so that the shortest training finds some."""
     root, rng = tmp_path_factory.mktemp("easy_coco"), random.Random(0)
     (root / "images").symlink_to(small_coco / "images")
     (root / "annotations").mkdir()
@@ -28,7 +28,7 @@ def easy_coco(small_coco, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole(easy_coco, tmp_path_factory):
-    """yolov8n with and without SimAM, two seeds, one epoch each, which nothing interrupted."""
+    """yolov8n with and without SimAM, two seeds, one epoch each, not interrupted."""
     from yolo_attn.cli import main
 
     output = tmp_path_factory.mktemp("whole") / "study"

@@ -1,4 +1,4 @@
-"""Reading a report's page."""
+"""Parse a report's page."""
 
 from html.parser import HTMLParser
 
@@ -6,7 +6,7 @@ VOID = {"meta", "link", "br"}
 
 
 class Page(HTMLParser):
-    """A page's text, its tables, and whether its tags are closed as they were opened."""
+    """A page's text and tables; its tags must be closed as they were opened."""
 
     def __init__(self, text):
         super().__init__()

@@ -114,18 +114,14 @@ def _main(arguments: Sequence[str] | None) -> int:
         _tell(f"yolo-attn: stopped; {str(stop) or 'train --resume continues a training that has a last.pt'}")
         return 143 if isinstance(stop, Terminated) else 130
     except Exception as error:
-        line = _outside(error)
-        if line is None:
+        if isinstance(error, OSError) and error.errno is not None:
+            line = os_error_line(error)
+        elif while_importing(error):
+            line = described(error)
+        else:
             raise
         _tell(f"yolo-attn: error: {line}")
         return 1
-
-
-def _outside(error: Exception) -> str | None:
-    """Return the line for an error of the system or of an installed package; None for any other."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return os_error_line(error)
-    return described(error) if while_importing(error) else None
 
 
 @contextlib.contextmanager

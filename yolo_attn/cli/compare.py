@@ -85,15 +85,17 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Compare, or only write the report again."""
-    from yolo_attn.compare.comparison import Comparison, compare, report_only
+    from yolo_attn.compare.pipeline import Comparison, compare
     from yolo_attn.compare.planning.variants import Wanted
+    from yolo_attn.compare.report.writer import write_report
+    from yolo_attn.compare.study_folder import read_study
 
     output = Path(args.output) if args.output else None
     if args.report_only:
         if output is None:
             raise UserError("--report-only needs --output, the folder of a comparison")
         no_more("compare --report-only", further)
-        print(report_only(output))
+        print(write_report(read_study(output)))
         return
     if not args.base or not args.layers:
         raise UserError(f"compare needs --{'layers' if args.base else 'base'}; see yolo-attn compare --help")

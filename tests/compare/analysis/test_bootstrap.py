@@ -1,4 +1,4 @@
-"""AP of resampled images against pycocotools on a set that holds the images as often as they were drawn."""
+"""AP of resampled images against pycocotools on a set that has each image as often as it was drawn."""
 
 import json
 import time
@@ -17,7 +17,7 @@ from yolo_attn.compare.analysis.images import NORMAL, Images
 
 
 def check(truth, predictions, counts, folder, kind="bbox", sigmas=None):
-    """Hold AP of each row of counts against pycocotools', to 1e-9."""
+    """Compare the AP of each row of counts with pycocotools', to 1e-9."""
     matches = match(truth, predictions, kind)
     found = average_precisions(matches, counts)
     for row, of_row in enumerate(counts):
@@ -29,7 +29,7 @@ def check(truth, predictions, counts, folder, kind="bbox", sigmas=None):
 
 @pytest.fixture
 def drawn_boxes(tmp_path):
-    """Writes 24 images of drawn boxes and detections: crowds, images with nothing, classes that are nowhere, ties."""
+    """Writes 24 images of drawn boxes and detections: crowds, empty images, classes without objects, ties."""
 
     def make(seed, crowded=False):
         rng = np.random.default_rng(seed)
@@ -77,7 +77,7 @@ def test_the_hundred_best_of_an_image_and_class_count(drawn_boxes, tmp_path):
     check(truth, predictions, draw(24, 2), tmp_path)
 
 
-def test_images_may_be_absent_or_there_many_times(drawn_boxes, tmp_path):
+def test_images_may_be_absent_or_repeated(drawn_boxes, tmp_path):
     truth, predictions = drawn_boxes(1)
     ids = sorted(image["id"] for image in json.loads(truth.read_text())["images"])
     some = ids.index(json.loads(predictions.read_text())[0]["image_id"])  # pycocotools needs a detection
@@ -101,7 +101,7 @@ def test_real_detections(shared_data, tmp_path):
     predictions = tmp_path / "found.json"
     detections = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
     seen = set()
-    for each in detections:  # copies of equal scores within an image would be gone through in another order
+    for each in detections:  # copies with equal scores in an image would be in another order
         while (key := (each["image_id"], each["category_id"], each["score"])) in seen:
             each["score"] += 1e-9
         seen.add(key)
@@ -215,7 +215,7 @@ def drawn_matches(rng, images, skill):
     place = np.repeat(np.arange(images), objects + 1).astype(np.int32)
     hard = rng.beta(2, 2, images)
     right = rng.random(len(place)) < skill * hard[place]
-    right[np.cumsum(objects + 1) - 1] = False  # an image's last is wrong: no more are right than there are objects
+    right[np.cumsum(objects + 1) - 1] = False  # the last of an image is wrong: there are no more hits than objects
     order = np.argsort(-rng.normal(right * 1.0, 1))
     truth = np.repeat(np.arange(images), objects).astype(np.int32)
     return Group(place[order], right[order][None], np.ones((1, len(place)), dtype=bool), truth)
@@ -223,7 +223,7 @@ def drawn_matches(rng, images, skill):
 
 @pytest.mark.parametrize("images", [50, 200])
 def test_the_interval_of_images_covers_what_all_images_would_give(images):
-    """Sets drawn from images without end; the difference on 40,000 of them stands for the truth."""
+    """Sets drawn from unlimited images; the difference on 40,000 of them stands for the truth."""
     rng = np.random.default_rng(images)
 
     def difference(number, drawn):

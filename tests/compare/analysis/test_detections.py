@@ -1,4 +1,4 @@
-"""Kinds of errors on images where each is the only one, and files that are no detections."""
+"""Each kind of error on an image with no other, and broken files."""
 
 import json
 
@@ -16,7 +16,7 @@ HALF = 51 / 101
 """AP50 of one object of two, found before anything wrong: precision 1 at the recalls from 0 to 0.5."""
 
 CASES = {
-    # objects, detections in descending order of their scores, and AP50 that is lost: by hand, for two classes or one
+    # objects, detections by descending score, and the lost AP50, computed by hand for one class or two
     "Miss": ([(1, FIRST), (1, SECOND)], [(1, FIRST)], 1 - HALF),
     "Loc": ([(1, FIRST), (1, SECOND)], [(1, FIRST), (1, BESIDE)], 1 - HALF),
     "Cls": ([(1, FIRST), (2, SECOND)], [(1, FIRST), (1, SECOND)], 1 - (1 + 0) / 2),
@@ -59,24 +59,24 @@ def test_objects_are_counted_by_class(write):
 
 
 @pytest.mark.parametrize("text", ['{"a":', '[{"image_id": 5}]', '[{"image_id": 5, "category_id": "x"}]', "", None])
-def test_files_that_are_no_detections_are_told_in_a_line(text, write):
+def test_broken_detections_are_reported_in_one_line(text, write):
     truth, predictions = write([(1, FIRST)], [])
     if text is None:
         predictions.unlink()
     else:
         predictions.write_text(text)
-    with pytest.raises(UserError, match=r"predictions\.json: cannot be held against truth\.json: "):
+    with pytest.raises(UserError, match=r"predictions\.json: cannot be compared with truth\.json: "):
         match(truth, predictions, "bbox")
 
 
-def test_a_ground_truth_that_is_none_is_told_in_a_line(write):
+def test_a_broken_ground_truth_is_reported_in_one_line(write):
     truth, predictions = write([(1, FIRST)], [(1, FIRST)])
     truth.write_text("[")
     with pytest.raises(UserError, match=r"truth\.json"):
         match(truth, predictions, "bbox")
 
 
-def test_detections_of_images_and_classes_that_are_not_there_count_nowhere(write):
+def test_detections_of_unknown_images_and_classes_are_ignored(write):
     truth, predictions = write([(1, FIRST)], [(1, FIRST)])
     one = json.loads(predictions.read_text())[0]
     strange = [{**one, "image_id": 6, "score": 1.0}, {**one, "category_id": 9, "score": 1.0}]

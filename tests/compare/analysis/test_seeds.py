@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from studies import write_study
+from studies import study_in_memory, write_study
 
-from yolo_attn.compare.analysis.results import GAIN, LOSS, NO_EVIDENCE, UNTOLD, results_of
 from yolo_attn.compare.analysis.seeds import (
     LEVEL,
     POWER,
@@ -19,21 +18,22 @@ from yolo_attn.compare.analysis.seeds import (
     seeds_needed,
     spread,
 )
-from yolo_attn.compare.report import wording as words
+from yolo_attn.compare.analysis.verdicts import GAIN, LOSS, NO_EVIDENCE, NO_VERDICT, results_of
+from yolo_attn.compare.report.writer import write_report
 
 DRAWS = 4000
 SPREAD = 0.006
-"""Standard deviation of a seed's AP that is not shared by base and variant."""
+"""Standard deviation of the part of a seed's AP that base and variant do not share."""
 
 
 def within(found, draws, rate):
-    """Whether a count may be that of events at a rate, but for one test in ten thousand."""
+    """Whether a count agrees with a rate, wrong once in ten thousand tests."""
     low, high = stats.binom.ppf([0.00005, 0.99995], draws, rate)
     return low <= found <= high
 
 
 def drawn_scores(rng, seeds, gain=0.0):
-    """AP of a base and a variant by seed; a seed's luck is partly the same for both."""
+    """AP of a base and a variant by seed; they share a part of each seed's luck."""
     shared = rng.normal(0.35, 0.01, seeds)
     base, variant = shared + rng.normal(0, SPREAD, (2, seeds)) / np.sqrt(2)
     return dict(enumerate(base)), dict(enumerate(variant + gain))
@@ -64,7 +64,7 @@ def test_differences_are_of_the_seeds_that_both_have():
     assert difference({0: 0.1}, {1: 0.1}) is None
 
 
-def test_without_spread_nothing_is_told_but_that_nothing_differs():
+def test_without_spread_only_equal_numbers_have_a_p_value():
     alone = difference({3: 0.1}, {3: 0.4})
     assert (alone.mean, alone.deviation, alone.half, alone.p) == (pytest.approx(0.3), None, None, None)
     alike = difference({0: 0.1, 1: 0.2}, {0: 0.3, 1: 0.4})
@@ -97,13 +97,13 @@ def test_intervals_cover_the_truth_as_often_as_they_say(seeds):
     assert within(false, DRAWS, LEVEL)
 
 
-@pytest.mark.parametrize(("looks", "told"), [((3, 5), 0.09), (range(3, 11), 0.17)])
-def test_seeds_added_after_a_look_err_as_often_as_the_report_says(looks, told, tmp_path):
+@pytest.mark.parametrize(("looks", "rate"), [((3, 5), 0.09), (range(3, 11), 0.17)])
+def test_seeds_added_after_a_result_err_as_often_as_the_report_says(looks, rate, tmp_path):
     differences = np.random.default_rng(0).normal(size=(100_000, max(looks)))
     p = [stats.ttest_1samp(differences[:, :n], 0, axis=1).pvalue for n in looks]
-    assert np.mean(np.min(p, axis=0) < LEVEL) == pytest.approx(told, abs=0.005)
-    rules = dict(words.rules(results_of(write_study(tmp_path, {"base": {0: 0.3}, "a": {0: 0.3}}))))
-    assert f"in {100 * told:.0f} %" in rules["Verdict"]
+    assert np.mean(np.min(p, axis=0) < LEVEL) == pytest.approx(rate, abs=0.005)
+    page = write_report(write_study(tmp_path, {"base": {0: 0.3}, "a": {0: 0.3}}))
+    assert f"in {100 * rate:.0f} %" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
@@ -119,16 +119,16 @@ def test_a_real_difference_is_found_as_often_as_its_power_says(seeds, ratio):
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_reports_of_nothing_say_gain_or_loss_at_most_one_time_in_twenty(seeds, tmp_path):
-    """Whole comparisons of three variants that do nothing: one base for all, one correction for all."""
+def test_reports_without_an_effect_say_gain_or_loss_at_most_one_time_in_twenty(seeds):
+    """Comparisons of three variants without effect: one base and one correction for all."""
     rng, draws, wrong, by_chance = np.random.default_rng(seeds), 400, 0, 0
     for _ in range(draws):
         shared = rng.normal(0.35, 0.01, seeds)
         scores = {v: dict(enumerate(shared + rng.normal(0, SPREAD, seeds))) for v in ("base", "a", "b", "c")}
-        compared = results_of(write_study(tmp_path, scores)).comparisons
-        assert {each.verdict for each in compared} <= {GAIN, LOSS, NO_EVIDENCE}
-        wrong += any(each.verdict != NO_EVIDENCE for each in compared)
-        by_chance += any(each.main.p < LEVEL for each in compared)
+        contrasts = results_of(study_in_memory(scores)).contrasts
+        assert {each.verdict for each in contrasts} <= {GAIN, LOSS, NO_EVIDENCE}
+        wrong += any(each.verdict != NO_EVIDENCE for each in contrasts)
+        by_chance += any(each.main.p < LEVEL for each in contrasts)
     rates = f"{wrong / draws:.2%}, uncorrected {by_chance / draws:.2%}"
     print(f"{seeds} seeds, three null variants: reports that say gain or loss {rates}")
     assert wrong <= stats.binom.ppf(0.9999, draws, LEVEL)
@@ -136,18 +136,18 @@ def test_reports_of_nothing_say_gain_or_loss_at_most_one_time_in_twenty(seeds, t
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_reports_tell_a_gain_from_a_loss_and_from_nothing(seeds, tmp_path):
-    rng, told = np.random.default_rng(seeds), {"better": [], "worse": [], "same": []}
+def test_reports_distinguish_a_gain_a_loss_and_no_effect(seeds):
+    rng, verdicts = np.random.default_rng(seeds), {"better": [], "worse": [], "same": []}
     for _ in range(200):
         shared = rng.normal(0.35, 0.01, seeds)
         shifts = {"base": 0, "better": 12 * SPREAD, "worse": -12 * SPREAD, "same": 0}
         scores = {v: dict(enumerate(shared + shift + rng.normal(0, SPREAD, seeds))) for v, shift in shifts.items()}
-        for each in results_of(write_study(tmp_path, scores)).comparisons:
-            told[each.variant.name].append(each.verdict)
-    assert told["better"].count(GAIN) > 0.8 * 200
-    assert told["worse"].count(LOSS) > 0.8 * 200
-    assert told["better"].count(LOSS) + told["worse"].count(GAIN) == 0
-    assert told["same"].count(NO_EVIDENCE) > 0.9 * 200
+        for each in results_of(study_in_memory(scores)).contrasts:
+            verdicts[each.variant.name].append(each.verdict)
+    assert verdicts["better"].count(GAIN) > 0.8 * 200
+    assert verdicts["worse"].count(LOSS) > 0.8 * 200
+    assert verdicts["better"].count(LOSS) + verdicts["worse"].count(GAIN) == 0
+    assert verdicts["same"].count(NO_EVIDENCE) > 0.9 * 200
 
 
 @pytest.mark.parametrize("deviation", [0.001, 0.003, 0.005, 0.012])
@@ -171,14 +171,14 @@ def test_too_many_seeds_to_need_are_not_counted():
     assert seeds_needed(0.005, 0.2) is None
 
 
-def test_a_verdict_is_about_common_seeds_and_one_seed_tells_nothing(tmp_path):
+def test_a_verdict_is_about_common_seeds_and_needs_two(tmp_path):
     scores = {
         "base": {0: 0.3, 1: 0.31, 2: 0.29},
         "a": {0: 0.4, 1: 0.41, 2: None},
         "b": {0: 0.5, 1: None, 2: "it broke"},
     }
-    a, b = results_of(write_study(tmp_path, scores)).comparisons
+    a, b = results_of(write_study(tmp_path, scores)).contrasts
     assert sorted(a.main.by_seed) == [0, 1]
-    assert a.verdict == UNTOLD  # both seeds are 0.1 above the base
-    assert (b.verdict, b.main.half, b.p) == (UNTOLD, None, None)
+    assert a.verdict == NO_VERDICT  # both seeds are 0.1 above the base
+    assert (b.verdict, b.main.half, b.p) == (NO_VERDICT, None, None)
     assert b.needed() is None

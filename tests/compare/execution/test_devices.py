@@ -1,4 +1,4 @@
-"""Which trainings run where, on machines that are not at hand: PyTorch is told of their GPUs."""
+"""Which trainings run on which device; PyTorch pretends to have GPUs."""
 
 import json
 import subprocess
@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from yolo_attn.compare.execution import devices, runner
-from yolo_attn.compare.execution.devices import alone, chosen, machines, visible_kept
+from yolo_attn.compare.execution.devices import chosen, machines, one_gpu, visible_kept
 from yolo_attn.compare.execution.processes import ask, python
 from yolo_attn.compare.execution.runner import Job, run_all
-from yolo_attn.compare.study import Variant
+from yolo_attn.compare.study_folder import Variant
 from yolo_attn.engine.api import Training
 from yolo_attn.errors import RunError, UserError
 
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Says how many GPUs there are, and which of the machine's are visible."""
+    """Sets how many GPUs there are, and which are visible."""
 
     def there_are(count, visible=None):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
@@ -45,14 +45,14 @@ def test_all_gpus_are_used_unless_devices_are_named(named, count, expected, gpus
     assert chosen(named) == expected
 
 
-def test_every_device_is_looked_at(gpus):
+def test_every_device_is_checked(gpus):
     gpus(2)
     with pytest.raises(UserError, match="--device 7: no such device here, PyTorch sees 2 GPU; try --device cpu"):
         machines(("0", "7"))
     gpus(0)
     with pytest.raises(UserError, match="--device 7: no such device here, PyTorch sees no GPU"):
         machines(("cpu", "7"))
-    with pytest.raises(UserError, match="--device cpu,gpu: not all can be used: "):
+    with pytest.raises(UserError, match="--device cpu,gpu: not all of them can be used: "):
         machines(("cpu", "gpu"))
     assert list(machines(("cpu",))) == ["cpu"]
 
@@ -66,9 +66,9 @@ def test_every_device_is_looked_at(gpus):
         ("0", "GPU-8932f937-d72c,GPU-1", ({"CUDA_VISIBLE_DEVICES": "GPU-8932f937-d72c"}, "")),
     ],
 )
-def test_a_training_sees_its_own_gpu_alone(device, visible, expected, gpus):
+def test_a_training_sees_only_its_own_gpu(device, visible, expected, gpus):
     gpus(2, visible)
-    assert alone(device) == expected
+    assert one_gpu(device) == expected
 
 
 @pytest.mark.parametrize("visible", [None, "2,3"])
@@ -91,7 +91,7 @@ place = {"visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "device": job["train
 """
 
 
-def test_trainings_are_dealt_out_over_devices(gpus, tmp_path, monkeypatch):
+def test_trainings_are_shared_by_devices(gpus, tmp_path, monkeypatch):
     gpus(2, "4,6")
     monkeypatch.setattr(runner, "python", lambda *_: [sys.executable, "-c", STANDS_IN.replace('job["seed"]', "0")])
     monkeypatch.setattr(runner, "PAUSE", 0.01)
@@ -106,14 +106,14 @@ def test_trainings_are_dealt_out_over_devices(gpus, tmp_path, monkeypatch):
 
 
 LOOKS = """
-from yolo_attn.compare.execution.devices import look
+from yolo_attn.compare.execution.devices import describe
 from yolo_attn.compare.execution.processes import ask
-print(ask(look, {"devices": ["cpu"]}, {}))
+print(ask(describe, {"devices": ["cpu"]}, {}))
 """
 
 
 def test_a_process_imports_what_this_one_does(tmp_path):
-    """A user's file has a standard module's name, and lies where `python -m` would look first."""
+    """A user's file with a standard module's name is where `python -m` would search first."""
     (tmp_path / "here").mkdir()
     (tmp_path / "here/queue.py").write_text("raise RuntimeError('not this one')")
     (tmp_path / "script.py").write_text(LOOKS)
@@ -134,7 +134,7 @@ def refuse(word):
     raise ValueError(f"{word}\nand more")
 
 
-def test_what_goes_wrong_in_a_process_is_told_in_a_line(monkeypatch):
+def test_an_error_in_a_process_is_reported_in_one_line(monkeypatch):
     monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
     with pytest.raises(RunError, match=r"^ValueError: no and more$"):
         ask(refuse, {"word": "no"}, {})

@@ -1,4 +1,4 @@
-"""How far a comparison is, on a terminal and in a log."""
+"""The progress of a comparison on a terminal and in a log."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from rich.console import Console
 
 from yolo_attn.compare.execution.progress import Progress, progress_of
 from yolo_attn.compare.execution.runner import Job
-from yolo_attn.compare.study import Variant
+from yolo_attn.compare.study_folder import Variant
 from yolo_attn.engine.api import Training
 
 EPOCHS = 10
@@ -16,7 +16,7 @@ HEADER = "epoch,time,train/box_loss,metrics/mAP50-95(B),metrics/COCO_AP"
 
 
 def trained(job, epochs, seconds_each=6.0):
-    """Leave what a training has left after so many epochs."""
+    """Write a training's files after so many epochs."""
     job.folder.mkdir(parents=True)
     rows = [f"{n},{n * seconds_each},1.5,0.11,{0.1 * n}" for n in range(1, epochs + 1)]
     (job.folder / "results.csv").write_text("\n".join([HEADER, *rows]) + "\n")
@@ -27,7 +27,7 @@ def trained(job, epochs, seconds_each=6.0):
 
 
 def failed(job):
-    """Leave what a training that failed has left."""
+    """Write the files of a failed training."""
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / "failed.json").write_text(json.dumps({"error": "no"}))
 
@@ -35,8 +35,8 @@ def failed(job):
 @pytest.fixture
 def jobs(tmp_path):
     variants = [Variant("base", "yolov8n"), Variant("gam-neck", "GAM [x] at neck")]
-    told = Training("m.yaml", {"epochs": EPOCHS})
-    return [Job(tmp_path, variant, seed, told) for seed in (0, 1) for variant in variants]
+    training = Training("m.yaml", {"epochs": EPOCHS})
+    return [Job(tmp_path, variant, seed, training) for seed in (0, 1) for variant in variants]
 
 
 def shown(jobs, running, waiting, slots=1):
@@ -47,7 +47,7 @@ def shown(jobs, running, waiting, slots=1):
 
 
 def lines(jobs, *looks):
-    """What a log gets: at each look some trainings run and some wait, and before it something happens."""
+    """The log's lines: before each update something happens, then some trainings run and some wait."""
     out = io.StringIO()
     with Progress(jobs, 1, Console(file=out, width=30)) as progress:
         for happens, running, waiting in looks:
@@ -78,7 +78,7 @@ def test_the_table_has_a_row_for_each_variant_and_a_column_for_each_seed(jobs):
     assert "1 of 4 trainings" in out.getvalue()
 
 
-def test_the_time_left_goes_by_the_seconds_of_an_epoch_and_the_trainings_at_once(jobs):
+def test_the_time_left_follows_the_seconds_of_an_epoch_and_the_trainings_at_once(jobs):
     assert "left" not in shown(jobs, [jobs[0]], jobs[1:])
     trained(jobs[0], EPOCHS)  # a minute
     trained(jobs[1], 5, 12.0)  # a minute for the half of it
@@ -86,7 +86,7 @@ def test_the_time_left_goes_by_the_seconds_of_an_epoch_and_the_trainings_at_once
     assert "about 2 min left" in shown(jobs, [jobs[1]], jobs[2:], slots=2)
 
 
-def test_what_waits_for_another_try_has_all_its_epochs_before_it(jobs):
+def test_a_training_that_starts_over_has_all_its_epochs_left(jobs):
     trained(jobs[0], EPOCHS)  # a minute
     trained(jobs[2], 9, 600.0)  # cut off
     failed(jobs[3])
@@ -94,7 +94,7 @@ def test_what_waits_for_another_try_has_all_its_epochs_before_it(jobs):
     assert "failed" not in shown(jobs, [], jobs[1:])
 
 
-def test_a_log_gets_a_line_as_each_begins_and_ends_and_none_twice(jobs):
+def test_a_log_gets_one_line_for_each_start_and_end(jobs):
     trained(jobs[0], EPOCHS)
     looks = [
         (nothing, [jobs[1]], jobs[2:]),
@@ -102,12 +102,12 @@ def test_a_log_gets_a_line_as_each_begins_and_ends_and_none_twice(jobs):
         (nothing, [], jobs[2:]),
     ]
     assert lines(jobs, *looks) == [
-        "GAM [x] at neck, seed 0: begins",
-        "GAM [x] at neck, seed 0: 10 epochs in 1.0 min, score 100.0 in the last",
+        "GAM [x] at neck, seed 0: starts",
+        "GAM [x] at neck, seed 0: 10 epochs in 1.0 min, last score 100.0",
     ]
 
 
-def test_a_failure_is_told_when_it_happens_once_and_again_if_it_does(jobs):
+def test_each_failure_is_logged_once(jobs):
     failed(jobs[1])
     looks = [
         (nothing, [jobs[0]], [jobs[1]]),
@@ -116,15 +116,15 @@ def test_a_failure_is_told_when_it_happens_once_and_again_if_it_does(jobs):
         (nothing, [], []),
     ]
     assert lines(jobs[:2], *looks) == [
-        "yolov8n, seed 0: begins",
-        "yolov8n, seed 0: 10 epochs in 1.0 min, score 100.0 in the last",
-        "GAM [x] at neck, seed 0: begins",
+        "yolov8n, seed 0: starts",
+        "yolov8n, seed 0: 10 epochs in 1.0 min, last score 100.0",
+        "GAM [x] at neck, seed 0: starts",
         f"GAM [x] at neck, seed 0: failed, see {jobs[1].log}",
     ]
 
 
 @pytest.mark.parametrize("text", ["", HEADER, f"{HEADER}\n1,2", f"{HEADER}\n1,2,x,0,0", "a\n1"])
-def test_what_is_not_there_yet_is_no_progress(text, tmp_path):
+def test_missing_and_partial_results_are_no_progress(text, tmp_path):
     assert progress_of(tmp_path) == (0, 0.0, None)
     (tmp_path / "results.csv").write_text(text)
     assert progress_of(tmp_path) == (0, 0.0, None)

@@ -1,4 +1,4 @@
-"""Whole comparisons, with real trainings: cut off anywhere, failing in part, several at once, finished all the same."""
+"""Whole comparisons with real trainings: interrupted, partly failing, several at once, with the same numbers."""
 
 import csv
 import json
@@ -16,14 +16,14 @@ from strangers import OURS, plant, survive
 from support import ROOT, Command, contents
 
 from yolo_attn.cli import main
-from yolo_attn.compare.analysis.images import look
-from yolo_attn.compare.study import read_study
+from yolo_attn.compare.analysis.images import examine_images
+from yolo_attn.compare.study_folder import read_study
 
 VARIANTS = ["base", "simam-neck"]
 
 
 def accuracy(output):
-    """All of results.csv that does not depend on the machine's speed, and each training's detections."""
+    """The columns of results.csv that do not depend on the machine, and each training's detections."""
     with (output / "results.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if re.match(r"variant$|seed$|AP|AR", name)]
@@ -34,7 +34,7 @@ def accuracy(output):
 
 
 def workers(pid):
-    """The trainings that a comparison has started."""
+    """The processes of a comparison's trainings."""
     return [
         p
         for p in psutil.Process(pid).children()
@@ -75,7 +75,7 @@ def test_the_same_command_again_trains_nothing(whole, easy_coco):
     assert len(json.loads((whole / "manifest.json").read_text())["calls"]) == 2
 
 
-def test_the_report_is_made_anew_from_the_folder_alone(whole, capfd):
+def test_the_report_can_be_written_again_from_the_folder(whole, capfd):
     for name in ("report.html", "report.md", "results.csv"):
         (whole / name).unlink()
     assert main(["compare", "--output", str(whole), "--report-only"]) == 0
@@ -90,18 +90,18 @@ def test_the_report_is_made_anew_from_the_folder_alone(whole, capfd):
         (signal.SIGKILL, "runs/simam-neck/seed-0/weights/last.pt", 1),
         (signal.SIGINT, "runs/simam-neck/seed-1/run.json", 4),
     ],
-    ids=["as the first begins", "amid a training", "before the report"],
+    ids=["as the first starts", "during a training", "before the report"],
 )
-def test_a_comparison_that_is_killed_goes_on_to_the_same_numbers(sent, moment, finished, whole, easy_coco, tmp_path):
+def test_a_killed_comparison_is_completed_with_the_same_numbers(sent, moment, finished, whole, easy_coco, tmp_path):
     output, words = tmp_path / "study", arguments(easy_coco, tmp_path / "study")
     command = Command(tmp_path, *words)
     command.wait_for((output / moment).exists)
     trained = workers(command.process.pid)
     os.kill(command.process.pid, sent)
-    code, told = command.wait()
+    code, line = command.wait()
     assert code == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[sent]
     if sent != signal.SIGKILL:
-        assert told == "yolo-attn: stopped; the same command goes on with what is left"
+        assert line == "yolo-attn: stopped; the same command completes the comparison"
     psutil.wait_procs(trained, timeout=30)
     assert not any(p.is_running() for p in trained)
     assert not (output / "report.html").exists()
@@ -112,9 +112,7 @@ def test_a_comparison_that_is_killed_goes_on_to_the_same_numbers(sent, moment, f
     assert accuracy(output) == accuracy(whole)
 
 
-def test_a_training_whose_numbers_are_lost_is_trained_again_to_the_same_and_strangers_files_stay(
-    whole, easy_coco, tmp_path
-):
+def test_lost_metrics_are_trained_again_and_other_files_stay(whole, easy_coco, tmp_path):
     output = shutil.copytree(whole, tmp_path / "study")
     lost, other = output / "runs/simam-neck/seed-1", output / "runs/base/seed-1"
     (lost / "metrics.json").unlink()
@@ -134,7 +132,7 @@ def test_a_training_whose_numbers_are_lost_is_trained_again_to_the_same_and_stra
 
 
 @pytest.mark.parametrize("name", ["seed-1", "seed-1.log", "seed-1/weights"])
-def test_no_training_begins_behind_a_link(whole, easy_coco, tmp_path, capsys, name):
+def test_no_training_starts_behind_a_link(whole, easy_coco, tmp_path, capsys, name):
     output = shutil.copytree(whole, tmp_path / "study")
     place = output / "runs/simam-neck" / name
     (output / "runs/simam-neck/seed-1/run.json").unlink()
@@ -155,7 +153,7 @@ def test_a_report_does_not_need_the_costs(whole, easy_coco, tmp_path):
     assert main(arguments(easy_coco, output)) == 0
     assert accuracy(output) == accuracy(whole)
     report = (output / "report.md").read_text()
-    assert "The cost was not measured of yolov8n and SimAM at neck" in report
+    assert "The cost of yolov8n and SimAM at neck was not measured" in report
     assert "no checkpoint that can be read" in report
 
 
@@ -164,11 +162,11 @@ def test_two_at_once_on_a_device_give_the_same_numbers(whole, easy_coco, tmp_pat
     assert accuracy(tmp_path / "study") == accuracy(whole)
 
 
-def test_several_data_sets_are_looked_at_image_by_image(easy_coco, small_coco, tmp_path):
+def test_several_data_sets_are_compared_image_by_image(easy_coco, small_coco, tmp_path):
     data = ["--data", easy_coco, small_coco]
     assert main(arguments(easy_coco, tmp_path / "study", *data, seeds="0")) == 0
     study = read_study(tmp_path / "study")
-    images = look(study)
+    images = examine_images(study)
     assert images.problems == ()
     assert images.number == 16
     assert set(images.drawn) == {("base", 0), ("simam-neck", 0)}
@@ -193,16 +191,16 @@ class Faulty(nn.Module):
 """
 
 
-def test_a_training_that_fails_does_not_stop_the_rest_and_is_tried_again(easy_coco, tmp_path):
-    """The second command names neither the layer nor its module, which the comparison knows."""
+def test_a_failed_training_does_not_stop_the_others_and_is_tried_again(easy_coco, tmp_path):
+    """The second command names neither the layer nor its module, which are in the manifest."""
     (tmp_path / "faulty.py").write_text(FAULTY)
     compare = [sys.executable, ROOT / "scripts/compare_det.py"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "FAULTY": "1"}
     words = arguments(easy_coco, "study", "--import", "faulty", layers="Faulty,SimAM", seeds="0")
     ended = subprocess.run([*compare, *words[1:]], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert ended.returncode == 1
-    told = ended.stderr.splitlines()[-1]
-    assert told.startswith("yolo-attn: error: 1 of 3 trainings failed, the first is Faulty at neck, seed 0: see ")
+    line = ended.stderr.splitlines()[-1]
+    assert line.startswith("yolo-attn: error: 1 of 3 trainings failed, first Faulty at neck, seed 0: see ")
     failed = tmp_path / "study/runs/faulty-neck/seed-0/failed.json"
     error = "RuntimeError: no luck today Compile with advice to enable assertions."
     assert json.loads(failed.read_text()) == {"error": error}

@@ -1,4 +1,4 @@
-"""What a training's process notes of it."""
+"""What a training's process records."""
 
 import io
 import json
@@ -28,14 +28,14 @@ from yolo_attn.errors import RunError, UserError
             "args.yaml: No space left on device",
         ),
         (RunError("DataLoader worker is killed", "there is no checkpoint yet"), "DataLoader worker is killed"),
-        (UserError("no such picture"), "no such picture"),
+        (UserError("no such image"), "no such image"),
         (
             RuntimeError("CUDA error: out of memory\nCompile with advice"),
             "RuntimeError: CUDA error: out of memory Compile with advice",
         ),
     ],
 )
-def test_a_reason_has_one_line_and_no_way_on(error, reason):
+def test_a_reason_is_one_line_without_a_hint(error, reason):
     assert reason_of(error) == reason
 
 
@@ -46,19 +46,19 @@ print(json.dumps([peak_memory(torch.device("cpu")), resource.getrusage(resource.
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process begins with a peak of its own")
-def test_memory_is_the_process_own_and_not_that_of_what_started_it():
+@pytest.mark.skipif(sys.platform != "linux", reason="on other systems a process starts with its own peak")
+def test_peak_memory_is_the_process_own_and_not_its_parents():
     assert peak_memory(torch.device("cpu")) > 100
     np.ones(10**8).sum()  # 0.8 GB
     ended = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    own, told = json.loads(ended.stdout.splitlines()[-1])
+    own, with_parent = json.loads(ended.stdout.splitlines()[-1])
     assert 100 < own < 800
-    assert told > own
+    assert with_parent > own
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trust", [False, True])
-def test_what_the_weights_name_is_run_with_trust_alone_by_the_comparison_and_its_workers(trust, small_coco, tmp_path):
+def test_only_with_trust_code_in_the_weights_runs_in_the_comparison_and_its_workers(trust, small_coco, tmp_path):
     weights = save_with_call(tmp_path)
     more = ["--weights", weights, *(["--trust"] if trust else [])]
     assert main(arguments(small_coco, tmp_path / "study", *more, layers="SimAM", seeds="0")) == 0

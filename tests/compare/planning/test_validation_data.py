@@ -1,4 +1,4 @@
-"""The digest of a comparison's data: the same for the same files, another for any other."""
+"""The digest of a comparison's data changes with the data, and with nothing else."""
 
 import os
 import shutil
@@ -14,18 +14,18 @@ def digest(data, task):
     return read_data(check_settings({"data": str(data), "task": task})).data.sha256
 
 
-def classes_of_pictures(home):
+def classes_of_images(home):
     for split in ("train", "val"):
         for name in ("a", "b"):
             save_noise(home / split / name / "0.jpg")
     return home
 
 
-DATA = {"detect": txt_data, "classify": classes_of_pictures}
+DATA = {"detect": txt_data, "classify": classes_of_images}
 
 
 def rewrite(file, text):
-    """Write over a file as long a text, at the same time."""
+    """Overwrite a file with a text of the same length, keeping its time."""
     before = file.stat()
     file.write_text(text)
     assert file.stat().st_size == before.st_size
@@ -45,7 +45,7 @@ def rewrite(file, text):
         ("classify", lambda home: (home / "train/a/0.jpg").unlink()),
     ],
 )
-def test_data_that_changes_under_its_path_is_other_data(task, change, tmp_path):
+def test_a_change_of_the_data_changes_the_digest(task, change, tmp_path):
     data = DATA[task](tmp_path)
     before = digest(data, task)
     assert digest(data, task) == before
@@ -63,7 +63,7 @@ def test_data_that_changes_under_its_path_is_other_data(task, change, tmp_path):
         lambda home: save_noise(next(home.glob("images/val*/*"))),
     ],
 )
-def test_the_same_of_coco_format_data(change, small_coco, tmp_path):
+def test_a_change_of_coco_format_data_changes_the_digest(change, small_coco, tmp_path):
     data = shutil.copytree(small_coco, tmp_path / "data")
     before = digest(data, "detect")
     (data / "notes.txt").write_text("no part of it")
@@ -72,18 +72,18 @@ def test_the_same_of_coco_format_data(change, small_coco, tmp_path):
     assert digest(data, "detect") != before
 
 
-def test_lists_of_pictures_are_followed(tmp_path):
+def test_lists_of_images_are_followed(tmp_path):
     data = txt_data(tmp_path)
     (tmp_path / "val.txt").write_text("./images/val/0.jpg\n./images/val/1.jpg\n")
     data.write_text(data.read_text().replace("val: images/val", "val: val.txt"))
     before = digest(data, "detect")
-    (tmp_path / "labels/val/3.txt").unlink()  # of a picture that is not in the list
+    (tmp_path / "labels/val/3.txt").unlink()  # of an image that is not in the list
     assert digest(data, "detect") == before
     (tmp_path / "labels/val/1.txt").unlink()
     assert digest(data, "detect") != before
 
 
-def test_where_data_lies_is_known(small_coco, tmp_path):
+def test_the_folders_of_the_data_are_known(small_coco, tmp_path):
     plain = txt_data(tmp_path / "plain")
     of_plain, of_coco = (
         read_data(check_settings({"data": str(data), "task": "detect"})).folders for data in (plain, small_coco)

@@ -1,4 +1,4 @@
-"""What is compared: attention by layer, place and options, and wider bases of the same cost."""
+"""The models of a comparison: attention by layer, place and options, and wider bases of equal cost."""
 
 import re
 from argparse import ArgumentTypeError
@@ -65,7 +65,7 @@ def test_only_a_costlier_variant_gets_a_wider_base_and_it_costs_as_much():
 
 @pytest.mark.parametrize("base", ["yolov5n", "yolov6n", "yolov8n", "yolov10n", "yolo11n", "yolo26n"])
 def test_a_wider_base_of_every_family_builds_and_costs_more_than_the_base(base):
-    """Attention inside of YOLOv10, 11 and 26 refuses most widths, and YOLOv6's next costs more than GAM adds."""
+    """Attention in YOLOv10, 11 and 26 refuses most widths, and the next width of YOLOv6 costs more than GAM."""
     skip_without(base)
     models = plan(f"{base}.yaml", [Wanted("GAM", "neck")], SIZE)
     plain, attended, wide = (gflops(each.text, base) for each in models)
@@ -74,20 +74,20 @@ def test_a_wider_base_of_every_family_builds_and_costs_more_than_the_base(base):
 
 
 @pytest.mark.parametrize(
-    ("base", "told"),
+    ("base", "message"),
     [
         ("yolov9t", "yolov9t has no scales and no width_multiple"),
         ("yolo12n", r"there is no wider yolo12n of about as many; the nearest that builds needs 0\.\d\d$"),
     ],
 )
-def test_a_base_that_cannot_be_as_wide_is_told(base, told):
+def test_a_base_that_cannot_be_that_wide_is_reported(base, message):
     skip_without(base)
-    with pytest.raises(UserError, match=f"^--equal-gflops: .*{told}"):
+    with pytest.raises(UserError, match=f"^--equal-gflops: .*{message}"):
         plan(f"{base}.yaml", [Wanted("GAM", "neck")], SIZE)
 
 
-def test_a_wider_base_is_looked_for_as_far_as_it_takes():
-    """At widths that do not build, none is found; beyond WIDEST there is no search."""
+def test_a_wider_base_is_the_nearest_that_builds_up_to_the_widest():
+    """Where no width builds, and beyond WIDEST, there is none."""
     text = plan("yolov8n.yaml", [])[0].text
 
     def cost(text):
@@ -124,26 +124,26 @@ def test_a_model_without_scales_is_widened_by_its_width_multiple():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "message"),
     [
         ([Wanted("GEM", "neck")], "--layer GEM: no such layer"),
         ([Wanted("GAM", "nose")], "nose"),
         ([Wanted("GAM", "neck", {"ration": 8})], "ration"),
-        ([Wanted("GAM", "neck"), Wanted("gam", "neck")], "GAM at neck is there twice"),
-        ([Wanted("GAM", "neck"), Wanted("GAM", "neck", {"ratio": 4})], "GAM at neck is there twice"),
+        ([Wanted("GAM", "neck"), Wanted("gam", "neck")], "GAM at neck is given twice"),
+        ([Wanted("GAM", "neck"), Wanted("GAM", "neck", {"ratio": 4})], "GAM at neck is given twice"),
         (
             [Wanted("GAM", "neck", {"ratio": 8, "groups": 4}), Wanted("GAM", "neck", {"groups": 4, "ratio": 8})],
-            r"GAM \(ratio=8, groups=4\) at neck is there twice",
+            r"GAM \(ratio=8, groups=4\) at neck is given twice",
         ),
-        ([Wanted("SimAM", "blocks"), Wanted("SimAM", "blocks", {"where": "end"})], "SimAM at blocks is there twice"),
+        ([Wanted("SimAM", "blocks"), Wanted("SimAM", "blocks", {"where": "end"})], "SimAM at blocks is given twice"),
         (
             [Wanted("NAM", "after:15,18"), Wanted("NAM", "after:18,15")],
             "NAM at after:18,15 is the same model as NAM at after:15,18",
         ),
     ],
 )
-def test_what_cannot_be_compared_is_told(wanted, told):
-    with pytest.raises(UserError, match=told):
+def test_what_cannot_be_compared_is_reported(wanted, message):
+    with pytest.raises(UserError, match=message):
         plan("yolov8n.yaml", wanted)
 
 
@@ -160,13 +160,13 @@ def test_layers_as_they_are_typed():
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         ("NAM,GAM:ratio=8:ratio=4@neck", "expected each option once, found 'GAM:ratio=8:ratio=4@neck'"),
         ("GAM:k=[a,b", "expected a value as in YAML, such as 8 or [20, 20], found 'k=[a'"),
         ("GAM@", "expected LAYER:option=value@PLACE, such as GAM:ratio=8@neck, found 'GAM@'"),
     ],
 )
-def test_layers_that_are_mistyped_are_told(typed, told):
-    with pytest.raises(ArgumentTypeError, match=re.escape(told)):
+def test_mistyped_layers_are_reported(typed, message):
+    with pytest.raises(ArgumentTypeError, match=re.escape(message)):
         layers(typed)

@@ -1,4 +1,4 @@
-"""The report of real trainings in Chromium: nothing on its console, pictures that are seen, tables that sort, paper."""
+"""The report of real trainings in Chromium: an empty console, visible charts, sorted tables, print."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pages import Page
 from PIL import Image
 from studies import write_study
 
-from yolo_attn.compare.report.files import write_report
+from yolo_attn.compare.report.writer import write_report
 
 pytestmark = pytest.mark.browser
 
@@ -21,7 +21,7 @@ WITHOUT_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND"
 
 @pytest.fixture
 def browse(tmp_path):
-    """Opens a page in a browser of its own; returns what was asked for and the lines of the console."""
+    """Opens a page in a new browser; returns its output and the lines of the console."""
     chromium = shutil.which("chromium")
     if not chromium and os.environ.get("YOLO_ATTN_BROWSER") == "1":
         pytest.fail("YOLO_ATTN_BROWSER=1, and no chromium is on the PATH")
@@ -51,36 +51,36 @@ def page(whole, tmp_path):
     return shutil.copy(whole / "report.html", tmp_path / "report.html")
 
 
-def test_a_console_that_is_not_empty_is_seen(browse, page):
+def test_errors_on_the_console_are_noticed(browse, page):
     _, console = browse(with_script(page, "nosuch()"), "--dump-dom")
     assert len(console) == 1
     assert "nosuch is not defined" in console[0]
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 4000), (400, 6000)])
-def test_it_opens_without_a_word_on_the_console_and_is_seen(width, height, browse, page, tmp_path):
-    picture = tmp_path / "page.png"
-    _, console = browse(page, f"--window-size={width},{height}", f"--screenshot={picture}")
+def test_it_opens_with_an_empty_console_and_visible_charts(width, height, browse, page, tmp_path):
+    image = tmp_path / "page.png"
+    _, console = browse(page, f"--window-size={width},{height}", f"--screenshot={image}")
     assert console == []
-    pixels = np.asarray(Image.open(picture).convert("RGB")).reshape(height, width, 3)
+    pixels = np.asarray(Image.open(image).convert("RGB")).reshape(height, width, 3)
     assert (pixels[:60] < 128).any()  # the heading
     assert (pixels == 255).all(2).mean() > 0.5
-    blue = (pixels == (0, 114, 178)).all(2)  # what the second model is drawn in
+    blue = (pixels == (0, 114, 178)).all(2)  # the second model's colour
     assert blue.sum() > 200
     assert blue.any(1).sum() > 50
 
 
-def test_nothing_but_tables_and_pictures_is_wider_than_a_telephone(browse, page, tmp_path):
+def test_only_tables_and_charts_are_wider_than_a_phone(browse, page, tmp_path):
     inner = with_script(page, "parent.postMessage(document.documentElement.scrollWidth, '*')")
-    outer = tmp_path / "telephone.html"
-    listener = "<script>onmessage = (told) => { document.title = told.data; }</script>"
+    outer = tmp_path / "phone.html"
+    listener = "<script>onmessage = (event) => { document.title = event.data; }</script>"
     outer.write_text(f'<title></title>{listener}<iframe src="{inner.name}" style="width: 400px; border: 0"></iframe>')
     text, _ = browse(outer, "--virtual-time-budget=5000", "--dump-dom")
     assert "<title>400</title>" in text
 
 
 def clicked(browse, file, table, column, times=1):
-    """A table's rows after clicks on a column's heading."""
+    """Return a table's rows after clicks on a column's heading."""
     script = f"for (let i = 0; i < {times}; i++) document.querySelectorAll('#{table} th button')[{column}].click();"
     text, console = browse(with_script(file, script), "--dump-dom")
     assert console == []
@@ -88,7 +88,7 @@ def clicked(browse, file, table, column, times=1):
     return found.tables[0][1:], re.findall(r'aria-sort="(\w+)"', text)
 
 
-def test_tables_sort_by_numbers_and_by_words(browse, tmp_path):
+def test_tables_sort_by_number_and_by_text(browse, tmp_path):
     scores = {"base": {0: 0.09, 1: 0.101, 2: None}, "zeta": {0: 0.4, 1: 0.05, 2: 0.3}}
     file = write_report(write_study(tmp_path, scores))
     rows, order = clicked(browse, file, "trainings", 2)

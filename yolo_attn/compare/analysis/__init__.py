@@ -1,1 +1,4 @@
-"""What the numbers of a comparison show."""
+"""What the numbers show: `verdicts.results_of`, by seeds.py (statistics over seeds) and images.py (over images).
+
+images.py matches detections (detections.py) and resamples images (bootstrap.py).
+"""

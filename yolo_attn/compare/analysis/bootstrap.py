@@ -1,8 +1,8 @@
-"""What the finite set of validation images leaves open: AP on images drawn anew from them.
+"""The bootstrap over validation images: AP on resampled images.
 
 A resample draws as many images as there are, with repetition (Efron, Bootstrap methods, 1979). Its AP is COCO's of a
-set in which an image that was drawn twice is there twice: matches within an image stay what they are, so that only the
-order of all detections by their scores is gone through again, each as often as its image was drawn.
+set that has an image as often as it was drawn: matches within an image stay the same, so only the ranking of all
+detections by score is computed again, each detection counted as often as its image.
 """
 
 import numpy as np
@@ -14,19 +14,19 @@ RECALLS = np.linspace(0, 1, 101)
 """Recalls at which COCO reads precision."""
 
 MOST, LEAST = 1000, 200
-"""Resamples of small and of large sets. The spread over B resamples is known to 1/√(2B): 2.2 % and 5 %."""
+"""Resamples of small and of large sets. The spread over B resamples has a relative error of 1/√(2B): 2.2 % and 5 %."""
 
 DRAWN = 1_000_000
-"""Images that may be drawn in all, before there are fewer resamples."""
+"""Images drawn in all, above which there are fewer resamples."""
 
 BLOCK = 50
-"""Resamples that are gone through at a time."""
+"""Resamples computed at once."""
 
 SEED = 0
 
 
 def resamples(images: int) -> int:
-    """How many resamples a set of `images` images gets."""
+    """Return the number of resamples for a set of images."""
     return min(MOST, max(LEAST, DRAWN // images))
 
 
@@ -34,18 +34,18 @@ def draw(images: int, number: int) -> NDArray[np.int32]:
     """Draw resamples, the same ones every time.
 
     Returns:
-        (1 + number, images) how often each image is in each; the first is the set itself.
+        (1 + number, images) how often each resample has each image; the first is the set itself.
     """
     drawn = np.random.default_rng(SEED).multinomial(images, np.full(images, 1 / images), size=number)
     return np.concatenate([np.ones((1, images)), drawn]).astype(np.int32)
 
 
 def average_precisions(matches: Matches, drawn: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:
-    """COCO's average precisions of each resample.
+    """Return COCO's average precisions of each resample.
 
     Args:
         matches: A run's matches.
-        drawn: (B, images) how often each image is there.
+        drawn: (B, images) how often each resample has each image.
 
     Returns:
         By the metric's name (B,) fractions of 1; NaN where COCO defines none.
@@ -70,7 +70,7 @@ def _of_block(matches: Matches, counts: NDArray[np.int32]) -> dict[str, NDArray[
 
 
 def _precision(group: Group, counts: NDArray[np.int32]) -> NDArray[np.float64]:
-    """(T, B) average precision of a category at each IoU threshold; NaN in resamples without an object of it."""
+    """Return (T, B) average precision of a category at each IoU threshold; NaN in resamples without its objects."""
     weights = counts[group.image]
     truths = counts[group.truth_image].sum(0, dtype=np.int32)
     needed = _needed(truths)
@@ -86,7 +86,7 @@ def _precision(group: Group, counts: NDArray[np.int32]) -> NDArray[np.float64]:
 
 
 def _needed(truths: NDArray[np.int32]) -> NDArray[np.int64]:
-    """(B, 101) how many hits reach each recall, in COCO's own floating point: the least n with n / truths ≥ recall."""
+    """Return (B, 101) hits that reach each recall, in COCO's floating point: the least n with n / truths ≥ recall."""
     total = np.maximum(truths, 1)[:, None]
     needed = np.ceil(RECALLS * total)
     needed -= (needed - 1) / total >= RECALLS
@@ -97,15 +97,15 @@ def _needed(truths: NDArray[np.int32]) -> NDArray[np.int64]:
 def _interpolated(
     hits: NDArray[np.int32], so_far: NDArray[np.int32], needed: NDArray[np.int64], truths: NDArray[np.int32]
 ) -> NDArray[np.float64]:
-    """(B,) mean over the recalls of the highest precision at that recall or beyond.
+    """Return (B,) the mean over recalls of the highest precision at that recall or above.
 
     Precision rises within the copies of a hit and falls within those of an error, so the ends of the hits suffice.
 
     Args:
-        hits: (P, B) right detections up to and with each right one.
-        so_far: (P, B) counted detections up to and with it.
+        hits: (P, B) right detections up to each right one.
+        so_far: (P, B) counted detections up to it.
         needed: (B, 101) hits that reach each recall.
-        truths: (B,) objects to be found.
+        truths: (B,) objects.
     """
     precision = hits / np.maximum(so_far, 1)
     highest = np.maximum.accumulate(precision[::-1])[::-1]
@@ -117,7 +117,7 @@ def _interpolated(
 
 
 def _mean_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(K, T, B) to (B,): the mean of what is not NaN; NaN where nothing is."""
+    """Return (B,) the mean over (K, T, B) without NaN; NaN if all are."""
     defined = ~np.isnan(values)
     total = np.where(defined, values, 0).sum((0, 1))
     number = defined.sum((0, 1))

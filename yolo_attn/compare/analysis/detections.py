@@ -1,4 +1,4 @@
-"""A run's detections held against the ground truth, image by image, and what kinds of errors are among them."""
+"""Match a run's detections with the ground truth, image by image, and count their kinds of errors."""
 
 import contextlib
 import gc
@@ -15,7 +15,7 @@ from yolo_attn.coco.evaluate import new_evaluation
 from yolo_attn.errors import UserError, one_line
 
 CHUNK = 250
-"""Images whose matches are Python objects at a time."""
+"""Images whose matches are Python objects at once."""
 
 ERRORS = {
     "Cls": "right place, wrong class",
@@ -30,13 +30,13 @@ ERRORS = {
 
 @dataclass(frozen=True)
 class Group:
-    """The matches of one category and range of areas, detections in descending order of their scores.
+    """The matches of one category and range of areas, detections by descending score.
 
     Attributes:
         image: (D,) position of each detection's image.
         right: (T, D) whether it is right, at each of T IoU thresholds.
         counted: (T, D) whether it is right or wrong; the others are ignored.
-        truth_image: (G,) position of the image of each object to be found.
+        truth_image: (G,) position of the image of each object.
     """
 
     image: NDArray[np.int32]
@@ -59,11 +59,11 @@ class Matches:
     """A run's matches.
 
     Attributes:
-        images: Images of the ground truth, those without objects included.
+        images: Number of images, those without objects included.
         metrics: COCO's average precisions of the task.
         groups: By the name of the range of areas: for each category, by its id, its matches.
-        objects: By the name of the category: objects to be found.
-        errors: By TIDE's kinds: how much AP50 would gain without such errors, a fraction of 1.
+        objects: By the name of the category: the number of objects.
+        errors: By TIDE's kinds: how much AP50 would gain without these errors, a fraction of 1.
     """
 
     images: int
@@ -74,7 +74,7 @@ class Matches:
 
 
 def match(truth: Path, predictions: Path, kind: str) -> Matches:
-    """Hold a run's detections against the ground truth as COCO does, once for each image, class, area range and IoU.
+    """Match a run's detections with the ground truth as COCO does, for each image, class, area range and IoU.
 
     Args:
         truth: COCO JSON.
@@ -82,13 +82,13 @@ def match(truth: Path, predictions: Path, kind: str) -> Matches:
         kind: "bbox", "segm" or "keypoints".
 
     Raises:
-        UserError: If a file cannot be read, or is not what it should be.
+        UserError: If a file cannot be read or is invalid.
     """
     try:
         known = hotcoco.COCO(str(truth))
         found = known.loadRes(str(predictions))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{predictions}: cannot be held against {truth.name}: {one_line(error)}") from error
+        raise UserError(f"{predictions}: cannot be compared with {truth.name}: {one_line(error)}") from error
     categories = known.loadCats(known.getCatIds())
     keypoints = max((len(category.get("keypoints") or ()) for category in categories), default=0)
     whole = new_evaluation(known, found, kind, keypoints)
@@ -108,7 +108,7 @@ def match(truth: Path, predictions: Path, kind: str) -> Matches:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Within it, cyclic garbage is not looked for: of millions of small lists that takes longer than all else."""
+    """Pause the collection of cyclic garbage, which with millions of small lists takes longer than all else."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -121,10 +121,10 @@ def _uncollected() -> Iterator[None]:
 def _groups(
     known: hotcoco.COCO, found: hotcoco.COCO, evaluation_of: Callable[[hotcoco.COCO], hotcoco.COCOeval]
 ) -> dict[str, dict[int, Group]]:
-    """The matches by range of areas and category.
+    """Return the matches by range of areas and category.
 
-    The evaluator makes Python objects of matches, which takes far longer than matching. So it is given only detections
-    of classes that their image has; those of others match nothing, which needs no evaluator to know.
+    The evaluator turns matches into Python objects, which takes far longer than matching. So it gets only detections of
+    classes that their image has; all others match nothing.
     """
     ids = sorted(known.getImgIds())
     places = {image_id: place for place, image_id in enumerate(ids)}
@@ -151,7 +151,7 @@ def _groups(
 
 
 def _unmatched(detections: list[dict[str, Any]], area: tuple[float, ...], params: Any) -> dict[str, Any]:
-    """What the evaluator has of an image without an object of a category: those of the range's areas are wrong."""
+    """Return what the evaluator would for an image without objects of a category: detections in the range are wrong."""
     kept = sorted(detections, key=lambda each: -each["score"])[: params.maxDets[-1]]
     thresholds = len(params.iouThrs)
     return {
@@ -163,7 +163,7 @@ def _unmatched(detections: list[dict[str, Any]], area: tuple[float, ...], params
 
 
 class _Found:
-    """The matches of one category and range of areas as they come, as plain lists: small arrays take far longer."""
+    """The matches of one category and range of areas, collected in lists: small arrays take far longer."""
 
     def __init__(self) -> None:
         self.scores: list[float] = []
@@ -194,7 +194,7 @@ class _Found:
 
 
 def _images(evaluation: Any, ids: list[int]) -> Iterator[dict[str, Any]]:
-    """Each image's matches, the images in the order of their ids."""
+    """Yield each image's matches, in the order of image ids."""
     for start in range(0, len(ids), CHUNK):
         evaluation.params.imgIds = ids[start : start + CHUNK]
         evaluation.evaluate()

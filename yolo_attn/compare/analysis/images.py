@@ -1,4 +1,4 @@
-"""What the validation images tell of a comparison's runs: spread over resampled images, kinds of errors, objects."""
+"""What the validation images show of a comparison's runs: spread over resampled images, kinds of errors, objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,29 +10,29 @@ from scipy import stats
 from yolo_attn.compare.analysis.bootstrap import average_precisions, draw, resamples
 from yolo_attn.compare.analysis.detections import match
 from yolo_attn.compare.analysis.seeds import LEVEL
-from yolo_attn.compare.study import Run, Study
+from yolo_attn.compare.study_folder import Run, Study
 from yolo_attn.errors import UserError
 
 NORMAL = float(stats.norm.ppf(1 - LEVEL / 2))
-"""What a normal number stays within, in standard deviations, 95 % of the time."""
+"""Standard deviations within which a normal variable is 95 % of the time."""
 
 CLOSE = 1e-4
-"""How far a run's numbers may be from those that its predictions give."""
+"""Tolerance between a run's metrics and those that its predictions give."""
 
 Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Images:
-    """What was found on the validation images.
+    """Results on the validation images.
 
     Attributes:
-        number: Images; 0 where there is no ground truth to hold detections against.
-        resamples: How often they were drawn anew.
-        drawn: For each run, by its variant and seed: by metric (resamples,) fractions of 1.
+        number: Number of images; 0 without ground truth.
+        resamples: How often they were resampled.
+        drawn: For each run, by variant and seed: by metric (resamples,) fractions of 1.
         errors: For each run its errors by TIDE's kinds, fractions of 1.
-        objects: By class, objects on the images.
-        problems: What could not be used, and why, a line each.
+        objects: By class, the objects on the images.
+        problems: What could not be used, and why, one line each.
     """
 
     number: int = 0
@@ -43,19 +43,19 @@ class Images:
     problems: tuple[str, ...] = ()
 
     def half(self, metric: str, variant: str, against: str, seeds: Mapping[int, float]) -> float | None:
-        """Half of the 95 % interval of a difference, averaged over seeds, that the choice of images leaves open.
+        """Return half of the 95 % interval that the choice of images leaves open for a difference, averaged over seeds.
 
-        It is 1.96 standard deviations of the mean difference over the resamples, both models on the same ones; those
-        in which the metric is not defined are left out.
+        It is 1.96 standard deviations of the mean difference over the resamples, both models on the same ones, without
+        those on which the metric is undefined.
 
         Args:
             metric: Name of the metric.
             variant: Name of the variant.
-            against: Name of what it is held against.
+            against: Name of the variant that it is compared with.
             seeds: Seeds that both have.
 
         Returns:
-            None where it is not known.
+            None if it is unknown.
         """
         pairs = [(self.drawn.get((variant, seed)), self.drawn.get((against, seed))) for seed in seeds]
         both = [(v[metric], b[metric]) for v, b in pairs if v and b and metric in v and metric in b]
@@ -66,8 +66,8 @@ class Images:
         return NORMAL * float(defined.std(ddof=1)) if len(defined) > 1 else None
 
 
-def look(study: Study) -> Images:
-    """Hold the detections of all finished runs against the ground truth."""
+def examine_images(study: Study) -> Images:
+    """Compare the detections of all finished runs with the ground truth."""
     runs = [run for run in study.runs if run.done]
     if not runs or not study.truth.exists():
         return Images()
@@ -95,11 +95,11 @@ def look(study: Study) -> Images:
 
 
 def _unlike(run: Run, found: Mapping[str, NDArray[np.float64]]) -> str | None:
-    """Tell of predictions that give other numbers than the run has."""
+    """Return the problem with predictions that give other numbers than the run's; None without one."""
     for name, score in run.scores.items():
         if name in found and not abs(found[name][0] - score) < CLOSE:
             return (
-                f"{run.folder / 'predictions.json'}: {name} is {100 * found[name][0]:.2f} by it and {100 * score:.2f} "
-                f"by metrics.json; left out where images and kinds of errors are looked at"
+                f"{run.folder / 'predictions.json'}: {name} is {100 * found[name][0]:.2f} by it, but {100 * score:.2f} "
+                "by metrics.json; skipped in the analysis of images and kinds of errors"
             )
     return None

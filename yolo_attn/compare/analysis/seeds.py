@@ -1,4 +1,4 @@
-"""What a few seeds can tell: paired differences, their intervals, and how many seeds a difference would take.
+"""Statistics over a few seeds: paired differences, their intervals, and how many seeds a difference takes.
 
 The distributions are SciPy's; the correction for several verdicts is Holm's, A simple sequentially rejective multiple
 test procedure, 1979.
@@ -12,24 +12,24 @@ from statistics import fmean, stdev
 from scipy import stats
 
 LEVEL = 0.05
-"""How often, at most, a report on seeds fixed beforehand says gain or loss of anything where there is neither.
+"""How often, at most, a report on seeds fixed beforehand says gain or loss without any effect.
 
 Intervals cover 1 - LEVEL.
 """
 
 POWER = 0.8
-"""How often as many seeds as `seeds_needed` tells show the difference."""
+"""How often the seeds of `seeds_needed` show the difference."""
 
 MOST_SEEDS = 1000
-"""Beyond as many, `seeds_needed` does not look."""
+"""The largest number that `seeds_needed` considers."""
 
 SAME = 1e-12
-"""Spread of differences, as fractions of 1, below which all are the same number."""
+"""Differences, as fractions of 1, with a smaller spread count as equal."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Numbers of several seeds: their mean, and their standard deviation (n - 1), None of one alone."""
+    """Numbers of several seeds: their mean and standard deviation (n - 1); None for one seed."""
 
     mean: float
     deviation: float | None
@@ -38,14 +38,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """What one model's numbers are above another's, seed by seed.
+    """The difference between two models, seed by seed.
 
     Attributes:
-        by_seed: The difference of each seed that both have.
+        by_seed: The difference under each common seed.
         mean: Their mean.
-        deviation: Their standard deviation; None of one seed.
-        half: Half of the t-interval around the mean that covers 95 %; None where there is no spread to judge by.
-        p: Two-sided p-value of the paired t-test; None where there is no spread to judge by.
+        deviation: Their standard deviation; None for one seed.
+        half: Half of the 95 % t-interval around the mean; None without a spread.
+        p: Two-sided p-value of the paired t-test; None without a spread.
     """
 
     by_seed: Mapping[int, float]
@@ -56,19 +56,19 @@ class Difference:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean and standard deviation of at least one number."""
+    """Return the mean and standard deviation of at least one number."""
     return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
 def difference(base: Mapping[int, float], variant: Mapping[int, float]) -> Difference | None:
-    """Hold a variant's numbers against the base's, paired by the seeds that both have.
+    """Compare a variant's numbers with the base's, paired by seed.
 
     The interval is mean ± t(0.975, n - 1) · s / √n, the p-value 2 · P(T > |mean| √n / s), with s the standard deviation
-    of the n differences. One seed has no spread, and seeds that differ alike to the last bit made no difference
-    themselves: of these, the mean alone is given, but for 0 throughout, which is no difference at p = 1.
+    of the n differences. One seed has no spread, nor have seeds with exactly the same difference: they give only the
+    mean, except for 0 throughout, which is no difference at p = 1.
 
     Returns:
-        None where no seed is common.
+        None without a common seed.
     """
     by_seed = {seed: variant[seed] - base[seed] for seed in base if seed in variant}
     if not by_seed:
@@ -85,7 +85,7 @@ def difference(base: Mapping[int, float], variant: Mapping[int, float]) -> Diffe
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values corrected for their number: below LEVEL, all of them together err at most as often as LEVEL."""
+    """Return p-values with Holm's correction: tests below LEVEL err, all together, at most as often as LEVEL."""
     adjusted, highest = [0.0] * len(p), 0.0
     for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
@@ -94,7 +94,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(gain: float, deviation: float, verdicts: int = 1) -> int | None:
-    """The least number of seeds that shows a gain with a probability of POWER.
+    """Return the least number of seeds that shows a gain with a probability of POWER.
 
     It is the least n with P(T > t(1 - LEVEL / (2 verdicts), n - 1)) ≥ POWER, T of n - 1 degrees of freedom and
     non-centrality gain · √n / deviation: the paired t-test at the strictest level that Holm's correction has.
@@ -102,10 +102,10 @@ def seeds_needed(gain: float, deviation: float, verdicts: int = 1) -> int | None
     Args:
         gain: The true difference, above 0.
         deviation: Standard deviation of the paired differences, above 0.
-        verdicts: How many verdicts are corrected for.
+        verdicts: The number of verdicts that are corrected.
 
     Returns:
-        At least 2; None where MOST_SEEDS do not suffice.
+        At least 2; None if MOST_SEEDS do not suffice.
     """
 
     def power(n: int) -> float:
@@ -124,6 +124,6 @@ def seeds_needed(gain: float, deviation: float, verdicts: int = 1) -> int | None
 
 
 def largest_deviation(deviation: float, seeds: int, level: float = 0.8) -> float:
-    """The spread that the true one is below with probability `level`: s · √((n - 1) / χ²(1 - level, n - 1))."""
+    """Return the upper limit of the true spread at confidence `level`: s · √((n - 1) / χ²(1 - level, n - 1))."""
     degrees = seeds - 1
     return deviation * math.sqrt(degrees / float(stats.chi2.ppf(1 - level, degrees)))

@@ -1,1 +1,4 @@
-"""The trainings of a comparison, each in a process of its own."""
+"""The trainings, each in its own process: runner.py starts worker.py on devices.py, progress.py shows them.
+
+costs.py measures the trained models; processes.py starts Python processes.
+"""

@@ -1,4 +1,4 @@
-"""What the models of a comparison cost on this machine: parameters, operations, and time for a picture."""
+"""Measure the models of a comparison on this machine: parameters, operations, and latency of one image."""
 
 import os
 import statistics
@@ -11,20 +11,20 @@ from typing import Any
 import torch
 from ultralytics.utils.torch_utils import get_cpu_info, select_device
 
-from yolo_attn.compare.study import Cost, Costs
+from yolo_attn.compare.study_folder import Cost, Costs
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.engine.preflight.checks import read_checkpoint
 from yolo_attn.model.registry import import_modules
 
 ROUNDS = 30
-"""How often each model is timed, the models in turn."""
+"""Rounds in which all models are timed in turn."""
 
 WARM_UP = 3
-"""Rounds before these."""
+"""Untimed rounds before them."""
 
 
 def hardware(device: torch.device) -> dict[str, str]:
-    """The kind of device, and the processor in words."""
+    """Return the kind of device, and the processor in words."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else get_cpu_info()
     return {"device": device.type, "machine": f"{name}, {os.cpu_count()} CPU cores"}
 
@@ -32,23 +32,23 @@ def hardware(device: torch.device) -> dict[str, str]:
 def measure(
     checkpoints: Mapping[str, str], size: int, device: str, modules: Sequence[str], trust: bool = False
 ) -> dict[str, Any]:
-    """Measure trained models, fused as they are deployed, one picture at a time.
+    """Measure trained models, fused as they are deployed, one image at a time.
 
-    All are timed in one process and in turn, so that whatever else the machine does meets them alike.
+    All are timed in turn in one process, so that other load on the machine affects them equally.
 
     Args:
-        checkpoints: For each variant's name the file of a trained model.
-        size: Height and width of the pictures, pixels.
-        device: As Ultralytics names it.
-        modules: Modules that register layers of the user's own.
-        trust: Whether Ultralytics reads the checkpoints, which runs what they name.
+        checkpoints: By variant name, the file of a trained model.
+        size: Height and width of the image, pixels.
+        device: Ultralytics' name of the device.
+        modules: Modules that register the user's own layers.
+        trust: Whether Ultralytics reads the checkpoints, which runs code that they name.
 
     Returns:
-        What costs.json holds.
+        The content of costs.json.
     """
     import_modules(modules)
     place = select_device(device, verbose=False)
-    picture = torch.rand(1, 3, size, size, device=place)
+    image = torch.rand(1, 3, size, size, device=place)
     models, sizes = {}, {}
     for name, file in checkpoints.items():
         model: Any = read_checkpoint(file, trust=trust)[0]
@@ -58,7 +58,7 @@ def measure(
     with torch.inference_mode():
         for _ in range(WARM_UP + ROUNDS):
             for name, model in models.items():
-                times[name].append(_milliseconds(partial(model, picture), place))
+                times[name].append(_milliseconds(partial(model, image), place))
     costs = {}
     for name, taken in times.items():
         low, middle, high = statistics.quantiles(taken[WARM_UP:], n=4)

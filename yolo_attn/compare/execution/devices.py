@@ -1,4 +1,4 @@
-"""The devices of a comparison: each trains models by itself, and a GPU's trainings see no other GPU."""
+"""The devices of a comparison: each training uses one, and sees no other GPU."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def chosen(named: Sequence[str]) -> tuple[str, ...]:
-    """The devices that were named, GPUs by their numbers; without any all GPUs, or the CPU where there is none."""
+    """Return the named devices, GPUs by number; by default all GPUs, or the CPU if there is none."""
     if not named:
         return tuple(map(str, range(torch.cuda.device_count()))) or ("cpu",)
     words = [device.strip().lower() for device in named]
@@ -23,10 +23,10 @@ def chosen(named: Sequence[str]) -> tuple[str, ...]:
 
 
 def machines(devices: Sequence[str]) -> dict[str, str]:
-    """Each device's machine in words. This process takes nothing of any GPU.
+    """Return each device's machine in words; this process uses no GPU for it.
 
     Raises:
-        UserError: If there is no such device.
+        UserError: If a device does not exist.
     """
     count = torch.cuda.device_count()
     for device in devices:
@@ -34,26 +34,24 @@ def machines(devices: Sequence[str]) -> dict[str, str]:
             seen = f"PyTorch sees {count or 'no'} GPU"
             raise UserError(f"--device {device}: no such device here, {seen}; try --device cpu")
     if set(devices) == {"cpu"}:
-        return look(devices)
+        return describe(devices)
     try:
-        found: dict[str, str] = ask(look, {"devices": devices}, {})
+        found: dict[str, str] = ask(describe, {"devices": devices}, {})
     except RunError as error:
-        raise UserError(f"--device {','.join(devices)}: not all can be used: {error}") from error
+        raise UserError(f"--device {','.join(devices)}: not all of them can be used: {error}") from error
     return found
 
 
-def look(devices: Sequence[str]) -> dict[str, str]:
-    """What `machines` tells, found out in this process."""
+def describe(devices: Sequence[str]) -> dict[str, str]:
+    """Return the result of `machines`, using the devices in this process."""
     places = {d: torch.device("cuda", int(d)) if d.isdecimal() else select_device(d, verbose=False) for d in devices}
     return {device: hardware(place)["machine"] for device, place in places.items()}
 
 
-def alone(device: str) -> tuple[dict[str, str], str]:
-    """Give a process one GPU.
+def one_gpu(device: str) -> tuple[dict[str, str], str]:
+    """Return the variables by which a process sees only this GPU, and its `device` setting there.
 
-    Returns:
-        The variables by which it sees no other, and what Ultralytics calls it there: nothing, since early 8.3 would
-        replace a scheduler's choice of GPUs by the number.
+    The setting is empty for a GPU, since early 8.3 would replace a scheduler's choice of GPUs by a number.
     """
     if not device.isdecimal():
         return {}, device
@@ -63,7 +61,7 @@ def alone(device: str) -> tuple[dict[str, str], str]:
 
 @contextlib.contextmanager
 def visible_kept() -> Iterator[None]:
-    """Afterwards the same GPUs are visible as before; early 8.3 changes them where it is told of a device."""
+    """Restore the visible GPUs afterwards; early 8.3 changes them with the `device` setting."""
     before = os.environ.get(VISIBLE)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Python processes that a comparison starts: they import what it imports itself."""
+"""Start Python processes that import the same packages as this one."""
 
 import json
 import os
@@ -11,17 +11,17 @@ from typing import Any
 from yolo_attn.errors import RunError, one_line
 
 LONGEST = 6 * 3600.0
-"""Seconds that a question to a process may take."""
+"""Seconds that a call in a process may take."""
 
 
 def python(statement: str, modules: Sequence[str] = ()) -> list[str]:
-    """The command of a process that runs a statement.
+    """Return the command of a process that runs a statement.
 
     `python -m` would search the current folder first, where a user's queue.py hides Python's own.
 
     Args:
-        statement: What it runs.
-        modules: Modules that were imported with the current folder put first, as the process may do for itself.
+        statement: The statement.
+        modules: Modules that were imported with the current folder first on the path; the process does that itself.
     """
     path = [*sys.path, str(Path(__file__).parents[2])]
     if modules and path[0] == str(Path.cwd()):
@@ -30,14 +30,17 @@ def python(statement: str, modules: Sequence[str] = ()) -> list[str]:
 
 
 def ask(
-    function: Callable[..., Any], told: Mapping[str, Any], environment: Mapping[str, str], modules: Sequence[str] = ()
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str],
+    modules: Sequence[str] = (),
 ) -> Any:
-    """Call a function in a process of its own, which ends with it: what it took of a GPU is free again.
+    """Call a function in its own process, which frees the GPU at its end.
 
     Args:
-        function: One that a module has.
-        told: Its arguments; as JSON can hold them, like what it returns.
-        environment: Variables that the process gets besides ours.
+        function: A function of a module.
+        arguments: Its arguments; these and the result are JSON values.
+        environment: Environment variables of the process beside ours.
         modules: See `python`.
 
     Raises:
@@ -49,14 +52,14 @@ def ask(
         ended = subprocess.run(
             python(statement, modules),
             env={**os.environ, **environment},
-            input=json.dumps(told),
+            input=json.dumps(arguments),
             capture_output=True,
             encoding="utf-8",
             errors="replace",
             timeout=LONGEST,
         )
     except subprocess.TimeoutExpired as error:
-        raise RunError(f"its process had not ended after {LONGEST / 3600:.0f} hours") from error
+        raise RunError(f"its process did not end within {LONGEST / 3600:.0f} hours") from error
     if ended.returncode:
         printed = ended.stderr.strip().splitlines() or [f"its process ended with exit code {ended.returncode}"]
         raise RunError(printed[-1])
@@ -64,7 +67,7 @@ def ask(
 
 
 def answer(function: Callable[..., Any]) -> int:
-    """What `ask` has started: call the function, and print what it returns as the last line; returns the exit code."""
+    """Run in the process of `ask`: call the function, print its result as the last line, and return the exit code."""
     try:
         print("\n" + json.dumps(function(**json.loads(sys.stdin.read()))), flush=True)
     except Exception as error:

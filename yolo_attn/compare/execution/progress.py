@@ -1,4 +1,4 @@
-"""The trainings of a comparison while they run: a live table on a terminal, a line for each elsewhere."""
+"""Show the running trainings: a live table on a terminal, a line for each start and end elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from yolo_attn.errors import UserError
 from yolo_attn.reading import LARGEST_RECORD, read_plain
 
 SCORES = ("metrics/COCO_AP", "metrics/mAP50-95(B)", "metrics/accuracy_top1")
-"""Columns of a training's results.csv, of which the first that is there is shown."""
+"""Columns of results.csv; the first that exists is shown."""
 
 
 class Progress:
-    """What `run_all` calls as it watches.
+    """The display that `run_all` updates.
 
     Args:
         jobs: All trainings.
         slots: How many run at once.
-        console: Where it is shown; None takes standard output.
+        console: Where to show them; default: standard output.
     """
 
     def __init__(self, jobs: Sequence[Job], slots: int, console: Console | None = None) -> None:
@@ -42,11 +42,11 @@ class Progress:
         self.live.stop()
 
     def __call__(self, running: Sequence[Job], waiting: Sequence[Job]) -> None:
-        """Show how far the trainings are; those that neither run nor wait have ended."""
+        """Show the progress; trainings that neither run nor wait have ended."""
         for job in self.jobs:
             if job in running and job.folder not in self._begun:
                 self._begun.add(job.folder)
-                self._print(job, "begins")
+                self._print(job, "starts")
             elif job not in running and job not in waiting and job.folder not in self._ended:
                 self._ended[job.folder] = state = "finished" if job.finished else "failed"
                 if job.folder in self._begun:
@@ -55,7 +55,7 @@ class Progress:
             self.live.update(self.table(running, waiting))
 
     def table(self, running: Sequence[Job], waiting: Sequence[Job]) -> Table:
-        """A row for each variant, a column for each seed."""
+        """Return a table with a row for each variant and a column for each seed."""
         seeds = list(dict.fromkeys(job.seed for job in self.jobs))
         finished = len(self.jobs) - len(running) - len(waiting) - list(self._ended.values()).count("failed")
         title = f"{finished} of {len(self.jobs)} trainings{self._time_left(running, waiting)}"
@@ -88,13 +88,13 @@ class Progress:
         if state == "failed":
             return f"failed, see {job.log}"
         epoch, seconds, score = progress_of(job.folder)
-        reached = "" if score is None else f", score {100 * score:.1f} in the last"
+        reached = "" if score is None else f", last score {100 * score:.1f}"
         return f"{epoch} epochs in {seconds / 60:.1f} min{reached}"
 
     def _time_left(self, running: Sequence[Job], waiting: Sequence[Job]) -> str:
-        """From the seconds that the epochs so far have taken, the same variant's where it has any.
+        """Estimate the time left from the seconds of past epochs, of the same variant if it has any.
 
-        What a waiting training has left of an earlier try does not count: it begins anew.
+        Epochs of an earlier try of a waiting training do not count: it starts over.
         """
         seen = {job.folder: progress_of(job.folder) for job in self.jobs if job not in waiting}
         of_all = _mean([(seconds, epoch) for epoch, seconds, _ in seen.values()])
@@ -111,7 +111,7 @@ class Progress:
 
 
 def progress_of(run: Path) -> tuple[int, float, float | None]:
-    """How many epochs a training has behind it, the seconds that they took, and the last one's score."""
+    """Return the finished epochs of a training, their seconds, and the last score."""
     try:
         header, *rows = read_plain(run / "results.csv", LARGEST_RECORD).decode().splitlines()
         last = dict(zip((name.strip() for name in header.split(",")), map(float, rows[-1].split(",")), strict=True))
@@ -121,6 +121,6 @@ def progress_of(run: Path) -> tuple[int, float, float | None]:
 
 
 def _mean(taken: Sequence[tuple[float, int]]) -> float | None:
-    """Seconds an epoch."""
+    """Return the seconds of one epoch."""
     epochs = sum(epoch for _, epoch in taken)
     return sum(seconds for seconds, _ in taken) / epochs if epochs else None

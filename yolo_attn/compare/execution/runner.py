@@ -1,7 +1,7 @@
-"""The trainings of a comparison, each in a process of its own: what is finished stays, all else begins anew.
+"""Run the trainings of a comparison, each in its own process: finished ones stay, all others start over.
 
-A training that was cut off is not resumed: a resumed one takes its pictures in another order, and the same command
-shall give the same numbers however often it was interrupted.
+An interrupted training is not resumed: it would see its images in another order, and the same command must give the
+same numbers however often it was interrupted.
 """
 
 import contextlib
@@ -17,30 +17,30 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from yolo_attn.compare.execution.devices import alone
+from yolo_attn.compare.execution.devices import one_gpu
 from yolo_attn.compare.execution.processes import python
-from yolo_attn.compare.study import Variant, read_run, run_folder
+from yolo_attn.compare.study_folder import Variant, read_run, run_folder
 from yolo_attn.engine.api import Training
 from yolo_attn.engine.run_folder import check_replaceable, clear, is_run
 from yolo_attn.errors import RunError, UserError
 from yolo_attn.files import check_plain_file, os_error_line, write_json
 
 LOCK = ".lock"
-"""File in a comparison's folder that the process which works on it holds."""
+"""File in a comparison's folder, locked by the process that works on it."""
 
 PAUSE = 0.5
-"""Seconds between two looks at the trainings."""
+"""Seconds between two checks of the trainings."""
 
 END_OF_LOG = 2**16
-"""Bytes of a log, its last, in which the reason of a failure is looked for."""
+"""Last bytes of a log that are searched for the reason of a failure."""
 
 PATIENCE = 10.0
-"""Seconds that a training has to end in, once it is told to."""
+"""Seconds that a training has to end in, once it is stopped."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training of a comparison: a variant, a seed, and what the training is told."""
+    """One training of a comparison, `study` being the comparison's folder."""
 
     study: Path
     variant: Variant
@@ -55,26 +55,26 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the training prints; it outlives a run folder that is removed again."""
+        """What the training prints; it is beside the run folder, which may be removed."""
         return self.folder.with_suffix(".log")
 
     @property
     def finished(self) -> bool:
-        """Whether it has trained to its end, and its numbers can be read."""
+        """Whether it finished and its metrics can be read."""
         return read_run(self.study, self.variant.name, self.seed).done
 
     @property
     def failed(self) -> bool:
-        """Whether the last time that it was tried it failed."""
+        """Whether its last try failed."""
         return (self.folder / "failed.json").exists()
 
 
 @contextlib.contextmanager
 def locked(study: Path) -> Iterator[None]:
-    """While it lasts, no other process works on a comparison.
+    """Lock a comparison's folder.
 
     Raises:
-        UserError: If one does.
+        UserError: If another process works on it.
     """
     study.mkdir(parents=True, exist_ok=True)
     try:
@@ -90,19 +90,19 @@ def run_all(
     parallel: int,
     watch: Callable[[Sequence[Job], Sequence[Job]], None],
 ) -> list[Job]:
-    """Train what is not finished.
+    """Run all trainings that are not finished.
 
     Args:
-        jobs: All trainings, in the order in which they begin.
-        devices: Devices, each of which trains some.
+        jobs: All trainings, in order.
+        devices: Devices that share them.
         parallel: Trainings at once on each device.
-        watch: Called every half second with the trainings that run and those that wait.
+        watch: Called every half second with the running and the waiting trainings.
 
     Returns:
-        Those that failed.
+        The trainings that failed.
 
     Raises:
-        RunError: If what is left of an earlier training cannot be removed.
+        RunError: If files of an earlier training cannot be removed.
     """
     waiting = [job for job in jobs if not job.finished]
     places = tuple(devices) * parallel
@@ -130,10 +130,10 @@ def run_all(
 
 
 def _start(job: Job, device: str, parallel: int) -> "subprocess.Popen[str]":
-    """Begin a training, in place of what is left of one that was cut off or failed."""
+    """Start a training; first remove what an interrupted or failed one left."""
     _clear(job)
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    environment, name = alone(device)
+    environment, name = one_gpu(device)
     training = replace(job.training, settings={**job.training.settings, "device": name})
     with job.log.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -143,42 +143,42 @@ def _start(job: Job, device: str, parallel: int) -> "subprocess.Popen[str]":
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # Ctrl-C is the comparison's to hear
+            start_new_session=True,  # only the comparison receives Ctrl-C
         )
     assert process.stdin
     order = {"variant": job.variant.name, "training": asdict(training), "modules": job.modules, "parallel": parallel}
-    with contextlib.suppress(BrokenPipeError):  # it has ended already, and its log says why
+    with contextlib.suppress(BrokenPipeError):  # it ended already; its log says why
         process.stdin.write(json.dumps({**order, "folder": str(job.folder)}) + "\n")
         process.stdin.flush()
     return process
 
 
 def _clear(job: Job) -> None:
-    """Remove what an earlier training has left.
+    """Remove what an earlier training left.
 
     Raises:
-        UserError: If it may be somebody's work, or a link leads elsewhere.
+        UserError: If it may be the user's work, or is a link.
         RunError: If it cannot be removed.
     """
     for place in (job.folder, job.log):
         if place.is_symlink():
-            raise UserError(f"{place}: it is a link, and a training would write through it; move it away")
+            raise UserError(f"{place}: it is a link that a training would write through; move it away")
     if job.log.exists():
         check_plain_file(job.log)
     if not job.folder.exists():
         return
     begun = is_run(job.folder) or (job.folder / "failed.json").exists()
     if not begun and any(place.name != "weights" for place in job.folder.iterdir()):
-        raise UserError(f"{job.folder}: it holds no training, and one is to lie there; move it away")
+        raise UserError(f"{job.folder}: it is not a training of this comparison; move it away")
     check_replaceable(job.folder)
     try:
         clear(job.folder)
     except OSError as error:
-        raise RunError(f"{os_error_line(error, job.folder)}; a training is to begin anew there") from error
+        raise RunError(f"{os_error_line(error, job.folder)}; a training cannot start over there") from error
 
 
 def _settle(job: Job, process: "subprocess.Popen[str]") -> None:
-    """Note a failure where a training has ended without having finished, and has not told why itself."""
+    """Write failed.json for a training that ended without finishing and without writing it itself."""
     assert process.stdin
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()

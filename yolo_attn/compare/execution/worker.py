@@ -1,6 +1,6 @@
-"""A process that trains one model of a comparison, told by its standard input.
+"""The process that trains one model of a comparison; it reads its job from standard input.
 
-The input stays open as long as the comparison lives; when it closes, however that came about, this process ends too.
+The input stays open as long as the comparison runs; when it closes, this process ends too.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from yolo_attn.compare.execution.costs import hardware
-from yolo_attn.compare.study import Record
+from yolo_attn.compare.study_folder import Record
 from yolo_attn.engine.api import Training, train
 from yolo_attn.engine.validation.validator import CocoValidator, versions
 from yolo_attn.errors import RunError, UserError, one_line
@@ -26,7 +26,7 @@ from yolo_attn.model.registry import import_modules
 
 
 def main() -> int:
-    """Train, and leave run.json when all is done, or failed.json if it fails; returns the exit code."""
+    """Train, write run.json at the end or failed.json on failure, and return the exit code."""
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_comparison, daemon=True).start()
     try:
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a training has failed, in one line, without the way on that a training by itself has."""
+    """Return why a training failed, in one line, without the hint of how to resume it."""
     if isinstance(error, RunError):
         return error.reason
     return str(error) if isinstance(error, UserError) else one_line(error)
@@ -68,7 +68,7 @@ def _train(job: dict[str, Any]) -> Record:
 
 
 def save_joined(validator: Any) -> None:
-    """Give predictions.json the ids of the comparison's ground truth, where those are not the ids of one JSON."""
+    """Write predictions.json with the ids of ground_truth.json if several JSONs were joined."""
     if isinstance(validator, CocoValidator) and validator.coco:
         index = validator.dataloader.dataset.index
         if index.origins:
@@ -76,10 +76,10 @@ def save_joined(validator: Any) -> None:
 
 
 def peak_memory(device: torch.device) -> float | None:
-    """MiB of the device that were taken at most; of this process on a CPU, where the system tells."""
+    """Return the peak memory of the device, MiB; on a CPU that of this process, None if unknown."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    status = Path("/proc/self/status")  # of Linux, whose getrusage() begins with what the parent has taken
+    status = Path("/proc/self/status")  # on Linux, getrusage() starts at the parent's peak
     peak = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
     if peak:
         return round(int(peak[1]) / 2**10, 1)

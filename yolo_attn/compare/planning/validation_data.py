@@ -1,4 +1,4 @@
-"""The data set of a comparison: what its trainings validate on, and a digest that tells another set from it."""
+"""The data set of a comparison: its validation images, and a digest that changes with the data."""
 
 import hashlib
 import io
@@ -14,13 +14,13 @@ from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_pat
 from yolo_attn.coco.dataset.image_files import Finder, NoImageError
 from yolo_attn.coco.dataset.locations import as_list, parts_of
 from yolo_attn.coco.reading.index import CocoIndex
-from yolo_attn.compare.study import Data
+from yolo_attn.compare.study_folder import Data
 from yolo_attn.engine.data import chosen, describe, fraction_of
 from yolo_attn.engine.tasks import TASKS
 from yolo_attn.reading import chunks, open_plain
 
 NOT_FOUND = -1
-"""Stands for the size of a file that is not there."""
+"""Stands for the size of a missing file."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Examined:
     """A data set that was read.
 
     Attributes:
-        data: Its description. The digest is over the annotations' bytes, which are COCO JSONs or label files and their
-            YAML, and the names and sizes of the pictures.
-        folders: Where it lies.
-        index: What is validated; None for data that is not COCO-format.
+        data: Its description. The digest covers the annotations (COCO JSONs, or label files and their YAML), and the
+            names and sizes of the images.
+        folders: Its folders.
+        index: The validation split; None for data that is not in COCO format.
     """
 
     data: Data
@@ -40,11 +40,7 @@ class Examined:
 
 
 def read_data(args: SimpleNamespace) -> Examined:
-    """Describe a data set.
-
-    Args:
-        args: Ultralytics' settings of the trainings.
-    """
+    """Describe the data set that Ultralytics' settings `args` name."""
     splits = ("train", args.split or "val")
     described = describe(args, splits)
     digest = hashlib.sha256()
@@ -80,7 +76,7 @@ def _size_of(finder: Finder, name: str) -> int:
 
 
 def _plain_splits(args: SimpleNamespace, splits: Iterable[str]) -> list[Path]:
-    """Folders of pictures, and lists of them, in data in Ultralytics' own format."""
+    """Return image folders and image lists of data in Ultralytics' own format."""
     if args.task == "classify":
         return [Path(args.data, split) for split in splits]
     described = check_det_dataset(args.data, autodownload=False)
@@ -88,21 +84,21 @@ def _plain_splits(args: SimpleNamespace, splits: Iterable[str]) -> list[Path]:
 
 
 def _plain_content(args: SimpleNamespace, places: Iterable[Path]) -> Iterator[bytes]:
-    """What tells one data set in Ultralytics' own format from another."""
+    """Yield the bytes to digest of data in Ultralytics' own format."""
     if Path(args.data).is_file():
         yield from chunks(args.data)
     for place in places:
-        pictures = list(_pictures(place))
-        for file in pictures:
+        images = list(_images(place))
+        for file in images:
             size = file.stat().st_size if file.is_file() else NOT_FOUND
             yield f"{file}\0{size}\0".encode(errors="surrogateescape")
-        for label in map(Path, img2label_paths(list(map(str, pictures))) if args.task != "classify" else ()):
+        for label in map(Path, img2label_paths(list(map(str, images))) if args.task != "classify" else ()):
             yield from chunks(label) if label.is_file() else ()
             yield b"\0"
 
 
-def _pictures(place: Path) -> Iterator[Path]:
-    """Pictures in a folder, by name, or in a list, where ./ stands for its own folder."""
+def _images(place: Path) -> Iterator[Path]:
+    """Yield the images of a folder, by name, or of a list, in which ./ means its own folder."""
     if place.is_dir():
         yield from sorted(file for file in place.rglob("*") if file.suffix[1:].lower() in IMG_FORMATS)
         return

@@ -1,4 +1,4 @@
-"""What a comparison trains: the base, each attention put into it, and wider bases of the same cost."""
+"""Plan the models of a comparison: the base, each attention inserted into it, and wider bases of equal cost."""
 
 import contextlib
 import re
@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.compare.study import Variant
+from yolo_attn.compare.study_folder import Variant
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.errors import UserError
 from yolo_attn.model.blocks import WHERE
@@ -20,21 +20,21 @@ from yolo_attn.model.untrusted import check_yaml
 from yolo_attn.reading import load_yaml
 
 SAME_COST = 0.01
-"""Up to this share more GFLOPs than the base's, a variant needs no wider base beside it."""
+"""Up to this share of extra GFLOPs, a variant needs no wider base beside it."""
 
 STEPS = 128
-"""Widths that are tried between two whole ones: the fewest with which 1024 channels grow by 8, as channels do."""
+"""Widths tried between two ints: the fewest with which 1024 channels grow by 8, as channels do."""
 
 WIDEST = 8
-"""Up to how many times the base's width a wider base is looked for."""
+"""The widest base, as a multiple of the base's width."""
 
 FARTHEST = 0.25
-"""How far, as a share of the GFLOPs asked for, a wider base may miss them."""
+"""Share by which a wider base may miss the requested GFLOPs."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """An attention that is to be compared: a layer, its options, and a place of `editing.PLACES`."""
+    """An attention to compare: a layer, its options, and a place of `yaml_edit.PLACES`."""
 
     layer: str
     at: str
@@ -52,18 +52,18 @@ class Model:
 def plan(
     base: str, wanted: Iterable[Wanted], equal_gflops: int | None = None, classes: int | None = None
 ) -> list[Model]:
-    """The models of a comparison, the base first.
+    """Return the models of a comparison, the base first.
 
     Args:
         base: Model YAML or name, with its scale letter.
         wanted: The attention to compare.
-        equal_gflops: Picture size, pixels, at which each variant that needs more operations gets a base beside it that
-            is wider until it needs as many; None for no such bases.
-        classes: Classes of the data, at which operations are counted; None for those of the base's YAML.
+        equal_gflops: Image size, pixels, at which operations are counted to give each variant that needs more of them
+            a wider base that needs as many; None for no wider bases.
+        classes: Number of classes for counting operations; None for that of the base's YAML.
 
     Raises:
-        UserError: If the base is no model, a layer or place is unknown or refuses an option, attention is wanted twice,
-            or no width of the base needs about as many operations as a variant.
+        UserError: If the base is not a model, a layer or place is unknown or refuses an option, two variants are the
+            same, or no width of the base needs about as many operations as a variant.
     """
     text, scale = read_model(base)
     stem = Path(base).stem
@@ -74,7 +74,7 @@ def plan(
         variant = Variant(_slug(each), _label(each), each.layer, each.at, dict(each.options))
         for model in models[1:]:
             if model.variant.name == variant.name:
-                raise UserError(f"--layers: {variant.label} is there twice")
+                raise UserError(f"--layers: {variant.label} is given twice")
             if load_yaml(model.text) == load_yaml(edited.text):
                 raise UserError(f"--layers: {variant.label} is the same model as {model.variant.label}")
         models.append(Model(variant, edited.text))
@@ -84,7 +84,7 @@ def plan(
 
 
 def _plain(wanted: Wanted) -> Wanted:
-    """The same by the layer's own name, its options in the order of the signature, and none that is the default."""
+    """Return it with the layer's own name, its options in the signature's order, without those that are defaults."""
     name = layer_named(wanted.layer)
     if name is None:
         return wanted
@@ -96,13 +96,13 @@ def _plain(wanted: Wanted) -> Wanted:
 
 
 def _label(wanted: Wanted) -> str:
-    """What a variant is called: GAM (ratio=8) at neck."""
+    """Return a variant's label: GAM (ratio=8) at neck."""
     options = ", ".join(f"{name}={value}" for name, value in wanted.options.items())
     return f"{wanted.layer}{f' ({options})' if options else ''} at {wanted.at}"
 
 
 def _slug(wanted: Wanted) -> str:
-    """The same as the name of a file: gam-neck-ratio8."""
+    """Return a variant's file name: gam-neck-ratio8."""
     parts = [wanted.layer, wanted.at, *(f"{name}{value}" for name, value in wanted.options.items())]
     return "-".join(re.sub(r"[^a-z0-9.]+", "_", part.lower()).strip("_") for part in parts)
 
@@ -133,17 +133,17 @@ def _controls(models: list[Model], cost: Callable[[str], float], scale: str) -> 
 
 
 def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str], float]) -> tuple[str, float] | None:
-    """A wider model that needs as many operations as asked for, or as nearly as widths at which it builds allow.
+    """Widen a model until it needs as many operations as requested, or the nearest number at which it builds.
 
     Args:
         text: The model YAML.
         name: What messages call it.
         scale: Its scale letter, "" for the first.
-        gflops: Operations, more than it needs as it is.
-        cost: The operations of a model YAML; it raises where the model does not build.
+        gflops: The requested operations, more than the model's.
+        cost: Returns the operations of a model YAML; raises if the model does not build.
 
     Returns:
-        Its YAML and its operations, more than the model needs as it is; None where it builds at no such width.
+        The wider YAML and its operations, more than the model's; None if it builds at no such width.
 
     Raises:
         UserError: If it has no width to change.
@@ -153,14 +153,14 @@ def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str],
     scaled = rf"^\s*{re.escape(letter)}:\s*\[[^,]+,\s*" if letter else r"^width_multiple:\s*"
     found = re.search(rf"({scaled})([\d.]+)", text, re.MULTILINE)
     if not found:
-        raise UserError(f"--equal-gflops: {name} has no scales and no width_multiple, so nothing makes it wider")
+        raise UserError(f"--equal-gflops: {name} has no scales and no width_multiple, so it cannot be widened")
     (start, end), width, own = found.span(2), float(found[2]), cost(text)
     most = int((WIDEST - 1) * width * STEPS)
 
     @cache
     def made(step: int) -> tuple[str, float] | None:
         wide = f"{text[:start]}{round(width + step / STEPS, 7)}{text[end:]}"
-        with contextlib.suppress(Exception):  # whatever blocks raise at a width that they cannot have
+        with contextlib.suppress(Exception):  # blocks raise anything at widths that they cannot have
             needed = cost(wide)
             return (wide, needed) if needed > own else None
         return None
@@ -168,7 +168,7 @@ def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str],
     low, high = 0, 1
     while high <= most and ((model := made(high)) is None or model[1] < gflops):
         low, high = (high if model else low), 2 * high
-    for _ in range(most):  # each time at least one step fewer is left between
+    for _ in range(most):  # the interval shrinks each time
         middle, between = (low + high) // 2, range(low + 1, min(high, most + 1))
         tried = ((step, made(step)) for step in sorted(between, key=lambda step: abs(step - middle)))
         step, model = next(((step, model) for step, model in tried if model), (0, None))

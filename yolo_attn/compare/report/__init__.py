@@ -1,1 +1,1 @@
-"""A comparison's report."""
+"""The report: `writer.write_report` fills templates/ with numbers (formatting.py) and charts.py."""

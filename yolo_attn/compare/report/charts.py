@@ -1,7 +1,7 @@
-"""The pictures of a report, as SVG whose text is text.
+"""Draw the charts of a report as SVG, with text as text.
 
-Colours are those of Okabe and Ito, Color Universal Design, 2008, black text apart from yellow, which white paper
-swallows; every model has a mark and a line of its own besides.
+Colours are those of Okabe and Ito, Color Universal Design, 2008, without yellow, which is invisible on white; every
+model also has its own mark and line.
 """
 
 import io
@@ -16,22 +16,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from yolo_attn.compare.analysis.detections import ERRORS
-from yolo_attn.compare.analysis.results import Contrast, Result, Results
 from yolo_attn.compare.analysis.seeds import Difference
+from yolo_attn.compare.analysis.verdicts import Contrast, Result, Results
 from yolo_attn.engine.validation.validator import plain_text
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)))
-"""Numbers of each without a common divisor: they repeat together after 315 models."""
+"""Their numbers have no common divisor: combinations repeat after 315 models."""
 
 SIZES = ("AP", "APs", "APm", "APl")
 
 MOST_CLASSES = 24
-"""Classes that fit into a picture; the table has all."""
+"""Classes that fit into a chart; the table has all."""
 
 LONGEST = 48
-"""Characters of a name in a picture."""
+"""Characters of a name in a chart."""
 
 Series = tuple[int, str, Sequence[tuple[float, float] | None]]
 """A model's number, which chooses its colour and mark, its name, and a value and its half interval for each row."""
@@ -39,15 +39,15 @@ Series = tuple[int, str, Sequence[tuple[float, float] | None]]
 
 @plain_text()
 def cost_chart(results: Results, axis: str, cost: Callable[[Result], Sequence[float] | None]) -> str | None:
-    """AP against a cost, with the spread of both, and the front that nothing is better and cheaper than.
+    """Draw AP against a cost, with the spread of both and the Pareto front.
 
     Args:
         results: The comparison's results.
-        axis: What the cost is called.
-        cost: A model's cost: its value, and where it is a spread its lower and upper quartile.
+        axis: Name of the cost.
+        cost: Returns a model's cost and, if it has a spread, its lower and upper quartile.
 
     Returns:
-        None where not a single cost is known.
+        None if no cost is known.
     """
     found = [(n, each, cost(each)) for n, each in enumerate(results.variants) if results.main in each.scores]
     points = [(n, each, values) for n, each, values in found if values]
@@ -71,7 +71,7 @@ def cost_chart(results: Results, axis: str, cost: Callable[[Result], Sequence[fl
 
 @plain_text()
 def curve_chart(results: Results) -> str | None:
-    """The main metric after each epoch: mean over the seeds, and a band from the lowest to the highest."""
+    """Draw the main metric by epoch: mean over the seeds, and a band from the lowest to the highest."""
     if not any(each.curve for each in results.variants):
         return None
     figure, axes = _figure(6.4, 4.0 + 0.2 * len(results.variants))
@@ -89,22 +89,22 @@ def curve_chart(results: Results) -> str | None:
 
 @plain_text()
 def size_chart(results: Results) -> str | None:
-    """Differences to the base over all objects and by their size."""
+    """Draw differences to the base over all objects and by object size."""
     rows = [name for name in SIZES if name in results.shown]
     return _differences(results, rows, lambda each: each.metrics) if len(rows) > 1 else None
 
 
 @plain_text()
 def class_chart(results: Results) -> str | None:
-    """Differences to the base by class: of many, those with the most objects."""
-    names = list(dict.fromkeys(name for each in results.comparisons for name in each.per_class))
+    """Draw differences to the base by class, of the classes with the most objects."""
+    names = list(dict.fromkeys(name for each in results.contrasts for name in each.per_class))
     names.sort(key=lambda name: -results.images.objects.get(name, 0))
     return _differences(results, names[:MOST_CLASSES], lambda each: each.per_class)
 
 
 @plain_text()
 def error_chart(results: Results) -> str | None:
-    """What each of TIDE's kinds of errors costs each model."""
+    """Draw what each of TIDE's kinds of errors costs each model."""
     series: list[Series] = [
         (n, _short(each), [(each.errors[kind], 0.0) for kind in ERRORS])
         for n, each in enumerate(results.variants)
@@ -126,7 +126,7 @@ def _differences(
 
 
 def _dots(rows: Sequence[str], series: Sequence[Series], axis: str, centred: bool = False) -> str | None:
-    """A row for each name, and in it a mark for each model, with its interval."""
+    """Draw a row for each name, with a mark and an interval for each model."""
     if not rows or not any(any(values) for *_, values in series):
         return None
     apart = 0.8 / len(series)
@@ -166,12 +166,10 @@ def _finish(figure: Figure, axes: Axes, across: str, upright: str) -> str:
     stream = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": "yolo_attn"}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters that the measuring font lacks, and browsers' do not
+        warnings.simplefilter("ignore")  # about letters that Matplotlib's font lacks
         figure.savefig(stream, format="svg", metadata={"Date": None})
     svg = stream.getvalue()
-    svg = re.sub(
-        r'<g id="[^"]*">', "<g>", svg[svg.index("<svg") :]
-    )  # names that several pictures of a page would share
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg[svg.index("<svg") :])  # ids that several charts of a page would share
     return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
 
 

@@ -14,7 +14,7 @@ for (const table of document.querySelectorAll("table")) {
       const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
       const known = (row) => value(row) !== "";
       const compare = (a, b) => {
-        if (!known(a) || !known(b)) return known(b) - known(a); // what has no number stays below
+        if (!known(a) || !known(b)) return known(b) - known(a); // rows without a number stay last
         const order = value(a).localeCompare(value(b), "en", { numeric: true });
         const [x, y] = [Number(value(a)), Number(value(b))];
         return (falling ? -1 : 1) * (Number.isNaN(x) || Number.isNaN(y) ? order : x - y);

@@ -1,11 +1,11 @@
-"""Reading a comparison's folder: what is there, what is missing, and folders that are none."""
+"""Reading a comparison's folder: finished, failed, missing and broken trainings, and broken folders."""
 
 import json
 
 import pytest
 from studies import write_study
 
-from yolo_attn.compare.study import read_study, run_folder
+from yolo_attn.compare.study_folder import read_study, run_folder
 from yolo_attn.errors import UserError
 
 
@@ -29,7 +29,7 @@ def test_numbers_that_coco_does_not_define_are_absent(tmp_path):
     assert run.per_class == {"cat": {"AP": 0.2, "AP50": 0.4}, "dog": {}}
 
 
-def test_other_data_than_cocos_has_ultralytics_numbers(tmp_path):
+def test_data_in_another_format_has_ultralytics_metrics(tmp_path):
     own = {"precision(B)": 0.5, "mAP50-95(B)": 0.3, "recall(B)": float("nan"), "evaluator": "Ultralytics 8.3.0"}
     (run,) = write_study(tmp_path, {"base": {0: {"ultralytics": own}}}).runs
     assert run.scores == {"precision(B)": 0.5, "mAP50-95(B)": 0.3}
@@ -47,7 +47,7 @@ def test_other_data_than_cocos_has_ultralytics_numbers(tmp_path):
         ("metrics.json", None),
     ],
 )
-def test_a_broken_training_is_none_and_says_why(file, text, tmp_path):
+def test_a_broken_training_has_an_error_in_one_line(file, text, tmp_path):
     write_study(tmp_path, {"base": {0: 0.3, 1: 0.4}})
     broken = run_folder(tmp_path, "base", 0) / file
     if text is None:
@@ -70,28 +70,28 @@ MANIFEST = {
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
-        ({"seeds": []}, "no seeds in it; expected at least one"),
-        ({"variants": []}, "no variants in it; expected at least one"),
-        ({"seeds": [1, 2, 1]}, "seed 1 is there twice; expected each once"),
-        ({"variants": MANIFEST["variants"] * 2}, "variant 'base' is there twice; expected each once"),
-        ({"variants": [{"name": "../../x", "label": ""}]}, "expected a name that a file can have"),
-        ({"variants": [{"name": "..", "label": ""}]}, "expected a name that a file can have"),
+        ({"seeds": []}, "it has no seeds; expected at least one"),
+        ({"variants": []}, "it has no variants; expected at least one"),
+        ({"seeds": [1, 2, 1]}, "seed 1 is listed twice; expected each once"),
+        ({"variants": MANIFEST["variants"] * 2}, "variant 'base' is listed twice; expected each once"),
+        ({"variants": [{"name": "../../x", "label": ""}]}, "expected a valid file name"),
+        ({"variants": [{"name": "..", "label": ""}]}, "expected a valid file name"),
         ({"seeds": ["0"]}, "Expected `int`, got `str`"),
         ({"epochs": None}, "Expected `int`, got `null`"),
         ({"data": "x"}, "Expected `object`, got `str`"),
     ],
 )
-def test_a_broken_manifest_is_told_in_a_line(changes, told, tmp_path):
+def test_a_broken_manifest_is_reported_in_one_line(changes, message, tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({**MANIFEST, **changes}))
     with pytest.raises(UserError) as error:
         read_study(tmp_path)
     assert str(error.value).startswith(str(tmp_path / "manifest.json"))
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_folder_without_a_comparison_is_told_in_a_line(tmp_path):
+def test_a_folder_without_a_comparison_is_reported_in_one_line(tmp_path):
     with pytest.raises(UserError, match="not found; expected the folder of a comparison"):
         read_study(tmp_path)
     (tmp_path / "manifest.json").write_text("{")

@@ -1,4 +1,4 @@
-"""A comparison's folder: what was to be trained, and what each training has left there."""
+"""Read a comparison's folder: the plan, and what each training left there."""
 
 import json
 import math
@@ -12,20 +12,22 @@ import msgspec
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.reading import LARGEST_RECORD, read_plain
 
+MANIFEST = "manifest.json"
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A model that is compared.
+    """One of the models that are compared.
 
     Attributes:
-        name: Its name in the folder: that of its YAML and of its runs' folder.
-        label: What people call it.
-        layer: The attention layer that was inserted; None for a model without.
-        at: Where it was inserted.
+        name: Its name in the folder, of its YAML and its runs.
+        label: Its name in reports.
+        layer: The inserted attention layer; None for a model without.
+        at: Where it is inserted.
         options: The layer's options.
-        control_for: Name of the variant whose cost this wider or deeper base matches; None for others.
+        control_for: Name of the variant whose cost this wider base matches; None for others.
     """
 
     name: str
@@ -38,7 +40,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Data:
-    """The data set: where it is, the digest of its annotations, images of its val split, what COCO compares."""
+    """The data set: its path, digest, number of validation images, and COCO's kind of evaluation."""
 
     path: str
     sha256: str | None = None
@@ -48,7 +50,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Weights:
-    """The checkpoint that all models start from: where it was, and the digest of its bytes."""
+    """The checkpoint that all models start from: its path and the digest of its bytes."""
 
     path: str
     sha256: str
@@ -59,12 +61,12 @@ class Call:
     """One of the commands that worked on a comparison.
 
     Attributes:
-        command: What was typed.
-        begun: When.
-        seeds: Those that it asked for.
-        devices: The devices that it trained on, each with its machine in words.
-        parallel: Trainings at once on each.
-        versions: What it trained with.
+        command: The command line.
+        begun: When it started.
+        seeds: The seeds that it asked for.
+        devices: Each device and its machine in words.
+        parallel: Trainings at once on each device.
+        versions: Versions of the packages.
     """
 
     command: str
@@ -77,9 +79,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What manifest.json holds: the comparison as it was planned, and the calls so far. The first variant is the base.
+    """The content of manifest.json: the plan and the calls so far. The first variant is the base.
 
-    `modules` register layers of the user's own.
+    `modules` register the user's own layers.
     """
 
     base: str
@@ -95,7 +97,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Cost:
-    """A model's parameters, GFLOPs, and milliseconds for an image: median and quartiles."""
+    """A model's parameters, GFLOPs, and latency of one image in ms: median and quartiles."""
 
     parameters: int | None = None
     gflops: float | None = None
@@ -105,7 +107,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """What costs.json holds: each variant's cost by its name, where it was measured, and why some could not be."""
+    """The content of costs.json: each variant's cost by name, the machine, and why the last measurement failed."""
 
     machine: str = ""
     device: str = ""
@@ -116,7 +118,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Record:
-    """What run.json holds: how a finished training went, `parallel` at once. Memory is the peak, in MiB."""
+    """The content of run.json: a finished training, one of `parallel` at once. Memory is the peak in MiB."""
 
     variant: str
     seed: int
@@ -137,12 +139,12 @@ class Run:
     Attributes:
         variant: Name of its variant.
         seed: Its seed.
-        folder: Its folder, there or not.
-        record: How it went; None for one that is missing or failed.
-        error: Why there is nothing of it to report, in one line; None for a finished one.
-        scores: Its numbers by name, fractions of 1, in the order of metrics.json: COCO's, or Ultralytics' own where the
-            data is not COCO's. A number that COCO does not define, as of a size without ground truth, is absent.
-        per_class: The same of each class, by its name.
+        folder: Its folder, which may not exist.
+        record: Its run.json; None if it is missing or failed.
+        error: Why it has no results, in one line; None if it finished.
+        scores: Its metrics by name, fractions of 1, in the order of metrics.json: COCO's, or Ultralytics' own for data
+            that is not in COCO format. A metric that COCO does not define, as of a size without objects, is absent.
+        per_class: The same by class name.
         evaluator: What computed them.
     """
 
@@ -157,13 +159,13 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether it has finished and its numbers are known."""
+        """Whether it finished and its metrics are known."""
         return self.error is None
 
 
 @dataclass(frozen=True)
 class Study:
-    """A comparison as far as it has come: the plan, and a run for each of its variants and seeds."""
+    """A comparison so far: the plan, and a run for each variant and seed."""
 
     folder: Path
     manifest: Manifest
@@ -172,38 +174,34 @@ class Study:
 
     @property
     def base(self) -> Variant:
-        """What the other variants are held against."""
+        """The variant that all others are compared with."""
         return self.manifest.variants[0]
 
     @property
     def truth(self) -> Path:
-        """The COCO JSON that predictions are held against; absent where the data is not COCO's."""
+        """The COCO JSON of the validation images; it does not exist for data that is not in COCO format."""
         return self.folder / "ground_truth.json"
 
     def done(self, variant: str) -> dict[int, Run]:
-        """A variant's finished runs by their seeds."""
+        """Return a variant's finished runs by seed."""
         return {run.seed: run for run in self.runs if run.variant == variant and run.done}
 
 
 def read_study(folder: Path) -> Study:
     """Read a comparison's folder.
 
-    Args:
-        folder: The folder.
-
     Raises:
-        UserError: If it holds no manifest.json, or what is wrong in that or in costs.json. A broken run is none: it
-            carries what is wrong as its error.
+        UserError: If manifest.json is missing, or it or costs.json is broken. A broken run has an error instead.
     """
-    manifest = _read(folder / "manifest.json", Manifest)
-    _check(folder / "manifest.json", manifest)
+    manifest = _read(folder / MANIFEST, Manifest)
+    _check(folder / MANIFEST, manifest)
     costs = _read(folder / "costs.json", Costs) if (folder / "costs.json").exists() else Costs()
     runs = [read_run(folder, variant.name, seed) for variant in manifest.variants for seed in manifest.seeds]
     return Study(folder, manifest, costs, tuple(runs))
 
 
 def run_folder(folder: Path, variant: str, seed: int) -> Path:
-    """Where in a comparison's folder a training is."""
+    """Return the folder of one training."""
     return folder / "runs" / variant / f"seed-{seed}"
 
 
@@ -221,18 +219,18 @@ def _read(file: Path, kind: type[T]) -> T:
 def _check(file: Path, manifest: Manifest) -> None:
     names = [variant.name for variant in manifest.variants]
     if not names or not manifest.seeds:
-        raise UserError(f"{file}: no {'seeds' if names else 'variants'} in it; expected at least one")
+        raise UserError(f"{file}: it has no {'seeds' if names else 'variants'}; expected at least one")
     for what, values in (("variant", names), ("seed", manifest.seeds)):
         repeated = next((value for n, value in enumerate(values) if value in values[:n]), None)
         if repeated is not None:
-            raise UserError(f"{file}: {what} {repeated!r} is there twice; expected each once")
+            raise UserError(f"{file}: {what} {repeated!r} is listed twice; expected each once")
     wrong = next((name for name in names if name in ("", ".", "..") or "/" in name or "\\" in name), None)
     if wrong is not None:
-        raise UserError(f"{file}: variant {wrong!r}: expected a name that a file can have")
+        raise UserError(f"{file}: variant {wrong!r}: expected a valid file name")
 
 
 def read_run(study: Path, variant: str, seed: int) -> Run:
-    """Read what a training has left in a comparison's folder."""
+    """Read what a training left in its folder."""
     folder = run_folder(study, variant, seed)
     try:
         if not (folder / "run.json").exists():
@@ -252,6 +250,6 @@ def read_run(study: Path, variant: str, seed: int) -> Run:
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
-    """The defined numbers among a mapping's values."""
+    """Return the defined numbers of a mapping."""
     numbers = {name: v for name, v in content.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
     return {name: float(v) for name, v in numbers.items() if math.isfinite(v) and v >= 0}

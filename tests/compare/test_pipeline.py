@@ -1,4 +1,4 @@
-"""What a comparison refuses before anything is trained, and what of a user's it leaves alone."""
+"""What a comparison refuses before it trains, and that it leaves the user's files alone."""
 
 import errno
 import hashlib
@@ -13,44 +13,45 @@ from filelock import FileLock
 from support import ROOT, contents
 
 from yolo_attn.cli import main
-from yolo_attn.compare.comparison import Comparison, _check_ours, _checked
 from yolo_attn.compare.execution.runner import Job, run_all
-from yolo_attn.compare.study import Variant
+from yolo_attn.compare.pipeline import Comparison, _check_ours, _checked
+from yolo_attn.compare.study_folder import Variant
 from yolo_attn.engine.api import Training
 from yolo_attn.errors import RunError, UserError
 
+BEST = "{whole}/runs/base/seed-0/weights/best.pt"
+
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
-        (["--epochs", "2"], "epochs is 1 there and 2 now; choose another --output"),
-        (["lr0=0.02", "workers=1"], "manifest.json: lr0 is unset there and 0.02, workers is 0 there and 1 now; choose"),
-        (["--base", "yolov8s.yaml"], "base is yolov8n.yaml there and yolov8s.yaml now"),
+        (["--epochs", "2"], "epochs was 1 and is 2 now; choose another --output"),
+        (["lr0=0.02", "workers=1"], "manifest.json: lr0 was unset and is 0.02, workers was 0 and is 1 now; choose"),
+        (["--base", "yolov8s.yaml"], "base was yolov8n.yaml and is yolov8s.yaml now"),
+        (["--weights", BEST], f"weights was None and is {BEST} ("),
     ],
 )
-def test_another_budget_is_refused(more, told, whole, easy_coco, capfd):
+def test_another_budget_is_refused(more, message, whole, easy_coco, capfd):
     before = (whole / "manifest.json").read_text()
-    assert main(arguments(easy_coco, whole, *more)) == 2
-    assert told in capfd.readouterr().err
+    assert main(arguments(easy_coco, whole, *(word.format(whole=whole) for word in more))) == 2
+    assert message.format(whole=whole) in capfd.readouterr().err
     assert (whole / "manifest.json").read_text() == before
 
 
-def test_other_weights_are_another_budget(whole, easy_coco, capfd):
-    weights = whole / "runs/base/seed-0/weights/best.pt"
-    assert main(arguments(easy_coco, whole, "--weights", weights)) == 2
-    assert f"weights is None there and {weights} (" in capfd.readouterr().err
-
-
-def test_weights_that_change_under_their_path_are_another_budget(whole, easy_coco, tmp_path, monkeypatch, capfd):
-    output, weights = tmp_path / "study", whole / "runs/base/seed-0/weights/best.pt"
-    output.mkdir()
-    manifest = json.loads((whole / "manifest.json").read_text())
-    manifest["weights"] = {"path": str(weights), "sha256": "0" * 64}
-    (output / "manifest.json").write_text(json.dumps(manifest))
+@pytest.mark.parametrize("part", ["weights", "data"])
+def test_weights_and_data_that_change_under_their_path_are_another_budget(
+    part, whole, easy_coco, tmp_path, monkeypatch, capfd
+):
+    weights = Path(BEST.format(whole=whole))
     monkeypatch.chdir(weights.parent)
-    assert main(arguments(easy_coco, output, "--weights", "best.pt")) == 2
-    now = hashlib.sha256(weights.read_bytes()).hexdigest()
-    assert f"weights is {weights} (000000000000) there and {weights} ({now[:12]}) now" in capfd.readouterr().err
+    manifest = json.loads((whole / "manifest.json").read_text())
+    path, now, given = easy_coco, manifest["data"]["sha256"], []
+    if part == "weights":
+        path, now, given = weights, hashlib.sha256(weights.read_bytes()).hexdigest(), ["--weights", "best.pt"]
+    manifest[part] = {**(manifest[part] or {}), "path": str(path), "sha256": "0" * 64}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert main(arguments(easy_coco, tmp_path, *given)) == 2
+    assert f"{part} was {path} (000000000000) and is {path} ({now[:12]}) now" in capfd.readouterr().err
 
 
 def test_a_folder_of_the_users_is_left_alone(easy_coco, tmp_path, capfd):
@@ -61,7 +62,7 @@ def test_a_folder_of_the_users_is_left_alone(easy_coco, tmp_path, capfd):
         (home / name).write_text("years of work")
     before = contents(home)
     assert main(arguments(easy_coco, home)) == 2
-    assert f"--output {home}: it holds files already, and no manifest.json of a comparison" in capfd.readouterr().err
+    assert f"--output {home}: it holds files, but no manifest.json of a comparison" in capfd.readouterr().err
     (home / "manifest.json").write_text('{"name": "my browser extension"}')
     assert main(arguments(easy_coco, home)) == 2
     assert f"{home / 'manifest.json'}: " in capfd.readouterr().err
@@ -69,7 +70,7 @@ def test_a_folder_of_the_users_is_left_alone(easy_coco, tmp_path, capfd):
     assert contents(home)[1] == before[1]
 
 
-def test_a_comparison_does_not_lie_among_its_data(easy_coco, capfd):
+def test_a_comparison_among_its_data_is_refused(easy_coco, capfd):
     before = contents(easy_coco)
     assert main(arguments(easy_coco, easy_coco)) == 2
     assert main(arguments(easy_coco, easy_coco / "study")) == 2
@@ -77,7 +78,7 @@ def test_a_comparison_does_not_lie_among_its_data(easy_coco, capfd):
     assert contents(easy_coco) == before
 
 
-def test_a_folder_that_a_kill_left_at_once_is_gone_on_in(tmp_path):
+def test_a_folder_left_by_an_early_kill_can_be_used(tmp_path):
     _check_ours(tmp_path / "none")
     (tmp_path / ".lock").touch()
     (tmp_path / ".yolo_attn-0123456789abcdef-abcdefg_.part").touch()
@@ -91,17 +92,17 @@ def job(study):
     return Job(study, Variant("base", "yolov8n"), 0, Training("yolov8n.yaml", {"epochs": 1}))
 
 
-def test_what_no_training_has_left_is_not_removed_for_one(tmp_path):
+def test_files_of_no_training_are_not_removed(tmp_path):
     (job(tmp_path).folder).mkdir(parents=True)
     (job(tmp_path).folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="seed-0: it holds no training, and one is to lie there; move it away"):
+    with pytest.raises(UserError, match="seed-0: it is not a training of this comparison; move it away"):
         run_all([job(tmp_path)], ["cpu"], 1, lambda *_: None)
     assert (job(tmp_path).folder / "thesis.txt").exists()
 
 
 @pytest.mark.parametrize("sign", ["log", "failed.json", "metrics.json"])
-def test_no_sign_but_a_training_of_ours_lets_files_go(tmp_path, sign):
-    """A log beside it outlives folders, and other programs write a metrics.json, too."""
+def test_a_log_or_another_programs_metrics_do_not_make_a_training(tmp_path, sign):
+    """Logs outlive their folders, and other programs write a metrics.json, too."""
     folder = job(tmp_path).folder
     (folder / "weights").mkdir(parents=True)
     (folder / "weights/best.pt").write_text("years of work")
@@ -119,7 +120,7 @@ def test_no_sign_but_a_training_of_ours_lets_files_go(tmp_path, sign):
 @pytest.mark.parametrize(
     "name", ["manifest.json", "costs.json", *(f"runs/base/seed-0/{n}.json" for n in ("run", "metrics"))]
 )
-def test_files_of_a_comparison_that_are_not_plain_are_not_waited_for(tmp_path, name, capfd):
+def test_special_files_in_a_comparison_are_not_opened(tmp_path, name, capfd):
     shutil.copy(ROOT / "docs/measured/study/manifest.json", tmp_path / "manifest.json")
     file = tmp_path / name
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -132,18 +133,18 @@ def test_files_of_a_comparison_that_are_not_plain_are_not_waited_for(tmp_path, n
     assert "FIFO" in output.out + output.err + "".join(f.read_text() for f in tmp_path.glob("report.md"))
 
 
-def test_what_cannot_be_removed_is_told(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_removed_is_reported(tmp_path, monkeypatch):
     def refuse(file, **_):
         raise OSError(errno.EACCES, "Permission denied", str(file))
 
     job(tmp_path).folder.mkdir(parents=True)
     (job(tmp_path).folder / "args.yaml").touch()
     monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(RunError, match=r"args\.yaml: Permission denied; a training is to begin anew there"):
+    with pytest.raises(RunError, match=r"args\.yaml: Permission denied; a training cannot start over there"):
         run_all([job(tmp_path)], ["cpu"], 1, lambda *_: None)
 
 
-def test_settings_are_the_same_when_they_are_read_again(easy_coco, tmp_path):
+def test_settings_are_as_the_manifest_is_read_again(easy_coco, tmp_path):
     shared = {"data": str(easy_coco), "epochs": 3, "freeze": (0, 1), "patience": 3}
     _, settings = _checked(Comparison("yolov8n.yaml", [], [0], shared, tmp_path / "study"))
     assert settings["freeze"] == [0, 1]
@@ -152,8 +153,8 @@ def test_settings_are_the_same_when_they_are_read_again(easy_coco, tmp_path):
 
 def test_all_trainings_have_all_their_epochs(easy_coco, tmp_path, capfd):
     assert main(arguments(easy_coco, tmp_path / "study", "--epochs", "3", "patience=2")) == 2
-    told = "patience=2: it would give some trainings fewer of the 3 epochs than others; leave it out"
-    assert told in capfd.readouterr().err
+    message = "patience=2: some trainings could stop before the others' 3 epochs; leave it out"
+    assert message in capfd.readouterr().err
     assert not (tmp_path / "study").exists()
 
 
@@ -168,17 +169,6 @@ def test_strict_refuses_data_in_which_anything_is_clipped(easy_coco, tmp_path, c
     assert not (tmp_path / "study").exists()
 
 
-def test_data_that_changes_under_its_path_is_refused(whole, easy_coco, tmp_path, capfd):
-    data, output = shutil.copytree(easy_coco, tmp_path / "data"), tmp_path / "study"
-    output.mkdir()
-    manifest = json.loads((whole / "manifest.json").read_text())
-    manifest["data"]["path"] = str(data)
-    (output / "manifest.json").write_text(json.dumps(manifest))
-    next(data.glob("images/val*/*")).write_bytes(b"another")
-    assert main(arguments(data, output)) == 2
-    assert f"data is {data} ({manifest['data']['sha256'][:12]}) there and {data} (" in capfd.readouterr().err
-
-
 def test_one_process_at_a_time_works_on_a_comparison(whole, easy_coco, capfd):
     with FileLock(whole / ".lock"):
         assert main(arguments(easy_coco, whole)) == 2
@@ -186,7 +176,7 @@ def test_one_process_at_a_time_works_on_a_comparison(whole, easy_coco, capfd):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["compare"], "compare needs --base"),
         (["compare", "--base", "yolov8n.yaml"], "compare needs --layers"),
@@ -198,17 +188,16 @@ def test_one_process_at_a_time_works_on_a_comparison(whole, easy_coco, capfd):
             ["compare", "--base", "yolov8z.yaml", "--layers", "GAM"],
             "error: yolov8z.yaml: no such file, and no model that",
         ),
-        ([*BASE, "--layers", "GAM@"], "expected LAYER:option=value@PLACE"),
         ([*BASE, "--layers", "GAM", "--seeds", "1,1"], "expected each seed once"),
         ([*BASE, "--layers", "GAM", "--data", "nowhere"], "no such folder"),
         ([*BASE, "--layers", "GAM", "epoch=3"], "no such setting"),
         ([*BASE, "--layers", "GAM", "time=0.5"], "the budget of a comparison is in epochs"),
         ([*BASE, "--layers", "GAM", "--device", "cpu,77"], "--device 77: no such device here"),
-        ([*BASE, "--layers", "GAM", "--device", "0,"], "--device '0,': expected devices with commas between"),
+        ([*BASE, "--layers", "GAM", "--device", "0,"], "--device '0,': expected devices separated by commas"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_written(words, told, tmp_path, monkeypatch, capfd):
+def test_mistakes_are_reported_before_anything_is_written(words, message, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
-    assert told in capfd.readouterr().err
+    assert message in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []

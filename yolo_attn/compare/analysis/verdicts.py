@@ -1,4 +1,4 @@
-"""A comparison's results: each variant's numbers over its seeds, and what they are above the base's."""
+"""Each variant's scores over its seeds, its differences to the base, and the verdict on each difference."""
 
 import contextlib
 import csv
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from yolo_attn.compare.analysis.images import Images, look
+from yolo_attn.compare.analysis.images import Images, examine_images
 from yolo_attn.compare.analysis.seeds import (
     LEVEL,
     Difference,
@@ -17,15 +17,15 @@ from yolo_attn.compare.analysis.seeds import (
     seeds_needed,
     spread,
 )
-from yolo_attn.compare.study import Cost, Run, Study, Variant
+from yolo_attn.compare.study_folder import Cost, Run, Study, Variant
 
 SOUGHT = 0.005
-"""The gain, a fraction of 1, whose number of seeds is told: 0.5 AP."""
+"""The gain, a fraction of 1, for which the number of seeds is computed: 0.5 AP."""
 
 OWN = ("accuracy_top1", "mAP50-95")
-"""How Ultralytics' main numbers begin; a task of two, as boxes and masks, has its own last."""
+"""How Ultralytics' main metrics begin; a task with two of them, as boxes and masks, has its own last."""
 
-GAIN, LOSS, NO_EVIDENCE, UNTOLD = "gain", "loss", "no evidence of a gain", "cannot be told"
+GAIN, LOSS, NO_EVIDENCE, NO_VERDICT = "gain", "loss", "no evidence of a gain", "no verdict"
 """The verdicts."""
 
 
@@ -35,12 +35,12 @@ class Result:
 
     Attributes:
         variant: The variant.
-        runs: Its finished runs by their seeds.
+        runs: Its finished runs by seed.
         scores: By metric, over its seeds.
-        cost: What the model costs, as far as it is known.
-        seconds: Of its trainings; None if none has finished.
+        cost: The model's cost, as far as known.
+        seconds: Training time; None if no training finished.
         memory_mb: Highest peak memory of its trainings, MiB.
-        errors: TIDE's kinds of errors, the mean over its seeds; empty where they are not known.
+        errors: Mean over its seeds for each of TIDE's kinds of errors; empty if unknown.
         curve: By epoch, the main metric of its seeds.
     """
 
@@ -56,7 +56,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Needed:
-    """Seeds that show SOUGHT at the measured spread, and at the largest plausible one; None for too many to tell."""
+    """Seeds that show SOUGHT at the measured spread and at the largest plausible one; None above MOST_SEEDS."""
 
     measured: int | None
     at_most: int | None
@@ -64,17 +64,17 @@ class Needed:
 
 @dataclass(frozen=True)
 class Contrast:
-    """What one variant is above another.
+    """The difference between one variant and another.
 
     Attributes:
         variant: The variant.
         against: The base, or the control of equal cost.
-        main: The difference of the main metric; None where no seed is common.
+        main: The difference of the main metric; None without a common seed.
         metrics: By metric, the difference.
         per_class: By class, the difference of the main metric.
         images: By metric, half of the 95 % interval that the choice of images leaves open.
-        p: p-value of the main metric, corrected by Holm for all verdicts of the report; None where there is none.
-        verdicts: For how many verdicts it is corrected.
+        p: p-value of the main metric, with Holm's correction for all verdicts of the report; None if undefined.
+        verdicts: The number of verdicts that it is corrected for.
     """
 
     variant: Variant
@@ -88,15 +88,15 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        """Gain or loss where the corrected p-value is below LEVEL; no evidence where not, or the difference is 0.00."""
+        """Gain or loss if the corrected p-value is below LEVEL and the difference does not round to 0.00."""
         if self.p is None or self.main is None:
-            return UNTOLD
+            return NO_VERDICT
         if self.p >= LEVEL or round(100 * self.main.mean, 2) == 0:
             return NO_EVIDENCE
         return GAIN if self.main.mean > 0 else LOSS
 
     def needed(self) -> Needed | None:
-        """Seeds that a difference of SOUGHT takes; None where there is no spread to tell by."""
+        """Return the seeds that it takes to show SOUGHT; None without a spread."""
         if self.main is None or not self.main.deviation:
             return None
         largest = largest_deviation(self.main.deviation, len(self.main.by_seed))
@@ -111,10 +111,10 @@ class Results:
         study: The comparison.
         metrics: All metrics.
         main: The metric that verdicts are about.
-        shown: The metrics of tables: average precisions, or all that there are.
+        shown: The metrics of tables: average precisions, or all metrics if there are none.
         variants: The variants' numbers, the base's first.
-        comparisons: Each variant with the base, then each with its control of equal cost.
-        images: What the validation images tell.
+        contrasts: Each variant with the base, then each with its control of equal cost.
+        images: What the validation images show.
     """
 
     study: Study
@@ -122,19 +122,19 @@ class Results:
     main: str
     shown: tuple[str, ...]
     variants: tuple[Result, ...]
-    comparisons: tuple[Contrast, ...]
+    contrasts: tuple[Contrast, ...]
     images: Images
 
     def against_base(self, variant: Variant) -> Contrast | None:
-        """A variant held against the base; None for the base."""
-        return next((c for c in self.comparisons if c.variant == variant and c.against == self.study.base), None)
+        """Return a variant's contrast with the base; None for the base."""
+        return next((c for c in self.contrasts if c.variant == variant and c.against == self.study.base), None)
 
 
 def results_of(study: Study) -> Results:
-    """Compute a comparison's results, as far as its trainings have come."""
+    """Compute a comparison's results so far."""
     metrics = list(dict.fromkeys(name for run in study.runs for name in run.scores))
     main = _main(metrics)
-    images = look(study)
+    images = examine_images(study)
     variants = study.manifest.variants
     by_name = {variant.name: variant for variant in variants}
     pairs = [(variant, study.base) for variant in variants[1:]]
@@ -145,7 +145,7 @@ def results_of(study: Study) -> Results:
         main,
         tuple(name for name in metrics if name.startswith("AP")) or tuple(metrics),
         tuple(_result(study, variant, main, images) for variant in variants),
-        tuple(_compared(study, main, images, pairs)),
+        tuple(_contrasts(study, main, images, pairs)),
         images,
     )
 
@@ -179,7 +179,7 @@ def _result(study: Study, variant: Variant, main: str, images: Images) -> Result
 
 
 def _curve(run: Run, main: str) -> dict[int, float]:
-    """The main metric after each epoch, as far as results.csv has it."""
+    """Return the main metric by epoch, as far as results.csv has it."""
     wanted = "metrics/COCO_AP" if main == "AP" else f"metrics/{main}"
     curve: dict[int, float] = {}
     with contextlib.suppress(OSError, UnicodeDecodeError), (run.folder / "results.csv").open(newline="") as stream:
@@ -189,15 +189,15 @@ def _curve(run: Run, main: str) -> dict[int, float]:
     return curve
 
 
-def _compared(study: Study, main: str, images: Images, pairs: Sequence[tuple[Variant, Variant]]) -> list[Contrast]:
+def _contrasts(study: Study, main: str, images: Images, pairs: Sequence[tuple[Variant, Variant]]) -> list[Contrast]:
     differences = [_paired(*({s: r.scores for s, r in study.done(v.name).items()} for v in pair)) for pair in pairs]
     p = [found[main].p if main in found else None for found in differences]
     tested = [each for each in p if each is not None]
     corrected = iter(holm(tested))
-    compared = []
+    contrasts = []
     for (variant, against), found, own_p in zip(pairs, differences, p, strict=True):
         halves = {name: images.half(name, variant.name, against.name, d.by_seed) for name, d in found.items()}
-        compared.append(
+        contrasts.append(
             Contrast(
                 variant,
                 against,
@@ -209,7 +209,7 @@ def _compared(study: Study, main: str, images: Images, pairs: Sequence[tuple[Var
                 len(tested),
             )
         )
-    return compared
+    return contrasts
 
 
 def _of_classes(runs: Mapping[int, Run], metric: str) -> dict[int, dict[str, float]]:
@@ -219,7 +219,7 @@ def _of_classes(runs: Mapping[int, Run], metric: str) -> dict[int, dict[str, flo
 def _paired(
     ours: Mapping[int, Mapping[str, float]], theirs: Mapping[int, Mapping[str, float]]
 ) -> dict[str, Difference]:
-    """The difference of everything that has a name and a number under some seed of both."""
+    """Return the difference of each name that both have under a common seed."""
     names = dict.fromkeys(name for numbers in ours.values() for name in numbers)
     found = {}
     for name in names:
