@@ -1,5 +1,6 @@
 """`yolo-attn insert` and `remove`: the files that they read and write, and one line for every mistake."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,8 @@ def run(*arguments):
 
 
 def test_insert_and_remove(here, capsys):
-    assert (
-        run(
-            "insert", "yolov8s.yaml", "--layer", "gam", "--at", "neck", "-o", "yolov8s-gam8.yaml", "--option", "ratio=8"
-        )
-        == 0
-    )
+    command = "insert yolov8s.yaml --layer gam --at neck -o yolov8s-gam8.yaml --option ratio=8"
+    assert run(*command.split()) == 0
     assert capsys.readouterr().out == "yolov8s-gam8.yaml: GAM as rows 22, 23, 24\n"
     lines = (here / "yolov8s-gam8.yaml").read_text().splitlines()
     assert lines[:4] == [
@@ -99,60 +96,54 @@ def test_the_users_own_layer(here, monkeypatch):
     del LAYERS["Scale2"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["gone.yaml"], "gone.yaml: no such file, and no model that Ultralytics or yolo_attn knows"),
-        (["yolov8n.pt"], "yolov8n.pt: expected a model YAML, such as yolov8n.yaml"),
-        (["list.yaml"], "list.yaml: not a model YAML"),
-        (["broken.yaml"], "broken.yaml: not YAML"),
-        (["bytes.yaml"], "bytes.yaml: not readable as UTF-8 text"),
-        (["folder.yaml"], "folder.yaml: a folder, expected a plain file"),
-        (["coco8.yaml"], "coco8.yaml: not a model YAML"),
-        (["yolov8n.yaml", "--layer", "GEM"], "--layer GEM: no such layer; did you mean EMA or GAM?"),
-        (["yolov6n.yaml", "--at", "blocks"], "--at blocks: found Conv, SPPF"),
-        (["yolov8n.yaml", "--option", "ratio"], "expected name=value, such as ratio=8, found 'ratio'"),
-        (["yolov8n.yaml", "--option", "ratio=["], "'ratio=['"),
-        (["yolov8n.yaml", "--option", "ration=8"], "GAM has no option 'ration' (did you mean ratio"),
-        (["yolov8n.yaml", "-o", "there.yaml"], "-o there.yaml: it exists already; choose another name, or --force"),
-        (["there.yaml", "-o", "there.yaml", "--force"], "-o there.yaml: it is the file that is read"),
-        (["there.yaml", "-o", "link.yaml", "--force"], "-o link.yaml: it is the file that is read"),
-        (["yolov5n.yaml", "-o", "yolov5.yaml", "--force"], "-o yolov5.yaml: it is the file that is read"),
-        (["yolov5n-ema.yaml", "-o", "yolov5.yaml", "--force"], "-o yolov5.yaml: it is the file that is read"),
-        (["yolov8n.yaml", "-o", "folder.yaml", "--force"], "-o folder.yaml: it exists already"),
-        (["yolov8n.yaml", "-o", "out.txt"], "-o 'out.txt': expected the name of a YAML file"),
-        (["yolov8n.yaml", "-o", "a\nb.yaml"], "-o 'a\\nb.yaml': expected the name of a YAML file"),
-        (["yolov8n.yaml", "-o", "there.yaml/x.yaml"], "-o there.yaml/x.yaml: there is no folder there.yaml"),
-        (
-            ["yolov8n.yaml", "-o", "deep/er/new.yaml"],
-            "-o deep/er/new.yaml: there is no folder deep/er; create it first",
-        ),
-        (
-            ["yolov8m.yaml", "-o", "mine.yaml"],
-            "-o mine.yaml: Ultralytics finds no scale in this name and takes 'n', and the model's is 'm'",
-        ),
-        (["yolov8m.yaml", "-o", "yolov8s-mine.yaml"], "reads scale 's' off this name, and the model's is 'm'"),
-        (["yolov8n.yaml", "--layer", "GAM", "--layer", "SE"], "--layer: given more than once, GAM, SE"),
-        (["yolov8n.yaml", "--at", "neck", "--at", "backbone"], "--at: given more than once, neck, backbone"),
-        (["yolov8n.yaml", "--option", "ratio=8", "--option", "ratio=4"], "--option ratio: given more than once, 8, 4"),
-        (["yolov8n.yaml", "--at", "after:4,6,4"], "--at after:4,6,4: row 4 is given more than once"),
-        (
-            ["yolov8n-nam-blocks.yaml", "--at", "blocks:backbone"],
-            "--at blocks:backbone: its blocks already have attention, in rows 2, 4, 6, 8; yolo-attn remove takes",
-        ),
-        (
-            ["yolov8n-cls.yaml", "--at", "blocks:neck"],
-            "--at blocks:neck: found no rows there; Classify, the head, follows the backbone directly",
-        ),
-        (
-            ["yolov8n.yaml", "--layer", "SimAM", "--option", "e_lambda=1024"],
-            "the constant σ(0.5) = 0.62; write [15, 1, SimAM, []] or [15, 1, SimAM, [{e_lambda: 0.0001, gain: 1.0}]]",
-        ),
-        (["yolov8n.yaml", "extra"], "'extra': unknown to insert"),
-        (["yolov8n.yaml", "epochs=3"], "'epochs=3': unknown to insert"),
-    ],
-)
-def test_insert_mistakes(here, capsys, arguments, message):
+MISTAKES = {
+    "gone.yaml": "gone.yaml: no such file, and no model that Ultralytics or yolo_attn knows",
+    "yolov8n.pt": "yolov8n.pt: expected a model YAML, such as yolov8n.yaml",
+    "list.yaml": "list.yaml: not a model YAML",
+    "broken.yaml": "broken.yaml: not YAML",
+    "bytes.yaml": "bytes.yaml: not readable as UTF-8 text",
+    "folder.yaml": "folder.yaml: a folder, expected a plain file",
+    "coco8.yaml": "coco8.yaml: not a model YAML",
+    "yolov8n.yaml --layer GEM": "--layer GEM: no such layer; did you mean EMA or GAM?",
+    "yolov6n.yaml --at blocks": "--at blocks: found Conv, SPPF",
+    "yolov8n.yaml --option ratio": "expected name=value, such as ratio=8, found 'ratio'",
+    "yolov8n.yaml --option 'ratio=['": "'ratio=['",
+    "yolov8n.yaml --option ration=8": "GAM has no option 'ration' (did you mean ratio",
+    "yolov8n.yaml -o there.yaml": "-o there.yaml: it exists already; choose another name, or --force",
+    "there.yaml -o there.yaml --force": "-o there.yaml: it is the file that is read",
+    "there.yaml -o link.yaml --force": "-o link.yaml: it is the file that is read",
+    "yolov5n.yaml -o yolov5.yaml --force": "-o yolov5.yaml: it is the file that is read",
+    "yolov5n-ema.yaml -o yolov5.yaml --force": "-o yolov5.yaml: it is the file that is read",
+    "yolov8n.yaml -o folder.yaml --force": "-o folder.yaml: it exists already",
+    "yolov8n.yaml -o out.txt": "-o 'out.txt': expected the name of a YAML file",
+    "yolov8n.yaml -o 'a\nb.yaml'": "-o 'a\\nb.yaml': expected the name of a YAML file",
+    "yolov8n.yaml -o there.yaml/x.yaml": "-o there.yaml/x.yaml: there is no folder there.yaml",
+    "yolov8n.yaml -o deep/er/new.yaml": "-o deep/er/new.yaml: there is no folder deep/er; create it first",
+    "yolov8m.yaml -o mine.yaml": (
+        "-o mine.yaml: Ultralytics finds no scale in this name and takes 'n', and the model's is 'm'"
+    ),
+    "yolov8m.yaml -o yolov8s-mine.yaml": "reads scale 's' off this name, and the model's is 'm'",
+    "yolov8n.yaml --layer GAM --layer SE": "--layer: given more than once, GAM, SE",
+    "yolov8n.yaml --at neck --at backbone": "--at: given more than once, neck, backbone",
+    "yolov8n.yaml --option ratio=8 --option ratio=4": "--option ratio: given more than once, 8, 4",
+    "yolov8n.yaml --at after:4,6,4": "--at after:4,6,4: row 4 is given more than once",
+    "yolov8n-nam-blocks.yaml --at blocks:backbone": (
+        "--at blocks:backbone: its blocks already have attention, in rows 2, 4, 6, 8; yolo-attn remove takes"
+    ),
+    "yolov8n-cls.yaml --at blocks:neck": (
+        "--at blocks:neck: found no rows there; Classify, the head, follows the backbone directly"
+    ),
+    "yolov8n.yaml --layer SimAM --option e_lambda=1024": (
+        "the constant σ(0.5) = 0.62; write [15, 1, SimAM, []] or [15, 1, SimAM, [{e_lambda: 0.0001, gain: 1.0}]]"
+    ),
+    "yolov8n.yaml extra": "'extra': unknown to insert",
+    "yolov8n.yaml epochs=3": "'epochs=3': unknown to insert",
+}
+"""Arguments of `insert`, and the message; --layer, --at and -o have a right value unless given."""
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_insert_mistakes(here, capsys, arguments):
     (here / "there.yaml").write_bytes(BASE.read_bytes())
     (here / "yolov5.yaml").write_bytes(BASE.read_bytes())
     (here / "link.yaml").symlink_to("there.yaml")
@@ -161,11 +152,13 @@ def test_insert_mistakes(here, capsys, arguments, message):
     (here / "bytes.yaml").write_bytes(b"backbone: \xff")
     (here / "folder.yaml").mkdir()
     before = listing(here)
-    given = [["--layer", "GAM"], ["--at", "neck"], ["-o", "out.yaml"]]
-    assert run("insert", *(word for pair in given if pair[0] not in arguments for word in pair), *arguments) == 2
+    given = shlex.split(arguments)
+    defaults = {"--layer": "GAM", "--at": "neck", "-o": "out.yaml"}
+    more = [word for option in defaults.items() if option[0] not in given for word in option]
+    assert run("insert", *more, *given) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("yolo-attn: error: ")
-    assert message in line
+    assert MISTAKES[arguments] in line
     assert listing(here) == before
 
 

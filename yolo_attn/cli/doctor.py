@@ -147,7 +147,7 @@ def _layers() -> Finding:
 
     try:
         tasks.DetectionModel("yolov8n-gam.yaml", verbose=False)
-    except Exception as error:  # whatever a changed Ultralytics raises
+    except Exception as error:  # a changed Ultralytics may raise anything
         return Finding("layers", one_line(error), SUPPORTED)
     return Finding("layers", f"{len(LAYERS)} registered; the parser's self-test passed, yolov8n-gam.yaml builds")
 

@@ -41,7 +41,7 @@ def forward(arguments: list[str]) -> None:
             cfg.entrypoint()
     except UserError:
         raise
-    except Exception as error:  # whatever Ultralytics raises for a wrong argument, file or setting
+    except Exception as error:  # Ultralytics raises any type for a wrong argument, file or setting
         if _was_training(error) or (isinstance(error, OSError) and error.errno in FULL):
             raise
         raise UserError(one_line(error)) from error

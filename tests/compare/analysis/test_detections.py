@@ -58,21 +58,25 @@ def test_objects_are_counted_by_class(write):
     assert match(*write([(1, FIRST), (1, SECOND)], [(2, AWAY)]), "bbox").objects == {"cat": 2, "dog": 0}
 
 
-@pytest.mark.parametrize("text", ['{"a":', '[{"image_id": 5}]', '[{"image_id": 5, "category_id": "x"}]', "", None])
-def test_broken_detections_are_reported_in_one_line(text, write):
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        *(
+            ("predictions", text)
+            for text in ('{"a":', '[{"image_id": 5}]', '[{"image_id": 5, "category_id": "x"}]', "")
+        ),
+        ("predictions", None),
+        ("truth", "["),
+    ],
+)
+def test_broken_files_are_reported_in_one_line(file, text, write):
     truth, predictions = write([(1, FIRST)], [])
+    broken = {"truth": truth, "predictions": predictions}[file]
     if text is None:
-        predictions.unlink()
+        broken.unlink()
     else:
-        predictions.write_text(text)
+        broken.write_text(text)
     with pytest.raises(UserError, match=r"predictions\.json: cannot be compared with truth\.json: "):
-        match(truth, predictions, "bbox")
-
-
-def test_a_broken_ground_truth_is_reported_in_one_line(write):
-    truth, predictions = write([(1, FIRST)], [(1, FIRST)])
-    truth.write_text("[")
-    with pytest.raises(UserError, match=r"truth\.json"):
         match(truth, predictions, "bbox")
 
 

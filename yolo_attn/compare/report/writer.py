@@ -168,34 +168,24 @@ def _of_class(result: Result, name: str, metric: str) -> float | None:
 
 
 def _table(results: Results) -> str:
-    """results.csv: a line for each training, scores as fractions of 1."""
+    """Return results.csv: a line for each training, scores as fractions of 1."""
     study = results.study
+    variants = {variant.name: variant for variant in study.manifest.variants}
     rows = []
     for run in study.runs:
-        variant = next(each for each in study.manifest.variants if each.name == run.variant)
-        cost, record = study.costs.variants.get(run.variant, Cost()), run.record
-        row: dict[str, Any] = {
-            "variant": variant.name,
-            "label": variant.label,
-            "layer": variant.layer,
-            "at": variant.at,
-            "options": json.dumps(variant.options) if variant.options else None,
-            "control_for": variant.control_for,
-            "seed": run.seed,
-            "error": run.error,
-            **{name: run.scores.get(name) for name in results.metrics},
-            "evaluator": run.evaluator or None,
-            "parameters": cost.parameters,
-            "gflops": cost.gflops,
-            "latency_ms": cost.latency_ms,
-        }
+        variant, cost = variants[run.variant], study.costs.variants.get(run.variant, Cost())
+        row: dict[str, Any] = {"variant": variant.name, **asdict(variant)}
+        row["options"] = json.dumps(variant.options) if variant.options else None
+        row |= {"seed": run.seed, "error": run.error, **{name: run.scores.get(name) for name in results.metrics}}
+        row |= {"evaluator": run.evaluator or None}
+        row |= {name: getattr(cost, name) for name in ("parameters", "gflops", "latency_ms")}
         names = ("epochs", "seconds", "memory_mb", "device", "machine", "finished")
-        row |= {name: getattr(record, name) if record else None for name in names}
-        row |= record.versions if record else {}
+        row |= {name: getattr(run.record, name, None) for name in names}
+        row |= run.record.versions if run.record else {}
+        del row["name"]
         rows.append(row)
     stream = io.StringIO()
-    columns = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer = csv.DictWriter(stream, dict.fromkeys(name for row in rows for name in row), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
