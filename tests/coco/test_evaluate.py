@@ -206,7 +206,7 @@ def test_an_image_seen_by_two_processes_counts_once():
 
 
 USED = {"num_keypoints that is not the number of labelled keypoints, used as given": 1}
-COUNTED = {"num_keypoints that is not a whole number, counted instead": 1}
+COUNTED = {"num_keypoints that is not an int, counted instead": 1}
 
 
 @pytest.mark.parametrize(

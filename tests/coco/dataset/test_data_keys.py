@@ -1,7 +1,6 @@
 """Keys of a COCO data YAML: each is used, refused where it contradicts the JSON, or reported."""
 
 import json
-import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -224,27 +223,19 @@ def test_keys_of_keypoints_do_not_concern_boxes(cells):
     assert described(cells(kpt_shape=[5, 3], flip_idx=[0], kpt_names="x"))[1]["nc"] == 3
 
 
-@pytest.fixture
-def warnings(caplog):
-    """Messages of Ultralytics' logger."""
-    logging.getLogger("ultralytics").addHandler(caplog.handler)
-    yield lambda: sorted(record.message for record in caplog.records)
-    logging.getLogger("ultralytics").removeHandler(caplog.handler)
-
-
-def test_unknown_splits_are_reported(cells, warnings):
+def test_unknown_splits_are_reported(cells, logged):
     file = cells(annotations={"train": "train.json", "val": "val.json", "valid": "val.json"})
     described(file)
-    assert warnings() == [f"{file}: 'valid' is not a key of annotations and is not used; did you mean val?"]
+    assert logged() == [f"{file}: 'valid' is not a key of annotations and is not used; did you mean val?"]
 
 
-def test_unused_keys_are_reported_once(cells, warnings):
+def test_unused_keys_are_reported_once(cells, logged):
     harmless = {"path": ".", "test": "images", "download": "a.zip", "minival": "b", "channels": 3}
     file = cells(**harmless, name_s=["RBC"], flipidx=[], license="MIT", masks_dir="m", names=["RBC"])
     described(file)
     described(file)
     unused = "is not a key of COCO-format data and is not used"
-    assert [line.removeprefix(f"{file}: ") for line in warnings()] == [
+    assert [line.removeprefix(f"{file}: ") for line in sorted(logged())] == [
         f"'flipidx' {unused}; did you mean flip_idx?",
         f"'license' {unused}",
         f"'masks_dir' {unused}",

@@ -1,7 +1,6 @@
 """From a COCO JSON to Ultralytics' labels."""
 
 import json
-import logging
 import os
 import shutil
 
@@ -74,46 +73,31 @@ def test_exif_rotated_image_is_read_as_displayed(make_coco):
     assert not len(data.report.problems)
 
 
-def test_bad_items_are_clipped_or_skipped_counted_and_reported(make_coco, caplog):
+def test_bad_items_are_clipped_or_skipped_counted_and_logged(make_coco, logged):
     folder = make_coco(
-        [(1, "a.jpg"), (2, "gone.jpg"), (3, "zero.jpg"), (4, "text.jpg"), (5, "cut.png"), (6, "cut.jpg")],
+        [(1, "a.jpg"), (2, "gone.jpg"), (3, "text.jpg"), (4, "cut.png")],
         [
-            box(1, 7, -5, 40, 20, 20),
-            box(1, 7, 100, 100, 5, 5),
-            box(1, 3, 5, 5, 0, 7),
-            box(1, 3, 5, 5, -3, 7),
-            box(1, 3, 5, 5, 6, 7),
-            box(2, 3, 5, 5, 6, 7),
-            box(1, 99, 5, 5, 6, 7),
-            box(66, 3, 5, 5, 6, 7),
-            {"image_id": 1, "category_id": 3},
-            {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3]},
-            {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, "four"]},
+            *(box(1, 7, -5, 40, 20, 20), box(1, 7, 100, 100, 5, 5), box(1, 3, 5, 5, -3, 7), box(1, 3, 5, 5, 6, 7)),
+            *(box(2, 3, 5, 5, 6, 7), box(1, 99, 5, 5, 6, 7), {"image_id": 1, "category_id": 3}),
         ],
     )
     images = folder / "images/val"
     (images / "gone.jpg").unlink()
-    (images / "zero.jpg").write_bytes(b"")
     (images / "text.jpg").write_text("no image")
-    for name in ("cut.png", "cut.jpg"):
-        (images / name).write_bytes((images / name).read_bytes()[:700])
-    logging.getLogger("ultralytics").addHandler(caplog.handler)
+    (images / "cut.png").write_bytes((images / "cut.png").read_bytes()[:700])
     data = dataset(folder)
-    logging.getLogger("ultralytics").removeHandler(caplog.handler)
     assert [data.image_ids[f] for f in data.im_files] == [[1]]
     np.testing.assert_allclose(pixels(data.labels[0]), [[0, 40, 15, 8], [5, 5, 6, 7]], atol=1e-5)
-    problems = {text.split(",")[0]: count for text, count in data.report.problems}
-    assert problems == {
+    assert {text.split(",")[0]: count for text, count in data.report.problems} == {
         "box clipped to its image": 1,
-        "box without area inside its image": 3,
+        "box without area inside its image": 2,
         "annotation of an unknown category": 1,
-        "annotation of an unknown image": 1,
-        "annotation without four finite numbers as bbox": 3,
+        "annotation without four finite numbers as bbox": 1,
         "image file missing": 1,
-        "image that cannot be read": 4,
+        "image that cannot be read": 2,
     }
-    assert sum(" × " in r.message for r in caplog.records) == len(problems)
-    assert data.index.image_ids.tolist() == [1, 2, 3, 4, 5, 6]
+    assert sum(" × " in line for line in logged()) == len(data.report.problems)
+    assert data.index.image_ids.tolist() == [1, 2, 3, 4]
 
 
 def test_categories_join_by_name_and_repeated_names_stay_apart(make_coco):

@@ -168,7 +168,7 @@ def found_in(index, seed):
 
 SAID = (
     "annotation id 0",
-    "annotation id that is neither a whole number nor text",
+    "annotation id that is neither an int nor text",
     "annotation of an unknown image",
     "annotation of an unknown category",
     "annotation that cannot be read",
@@ -176,10 +176,10 @@ SAID = (
     "annotation without a usable segmentation",
     "annotation without usable keypoints",
     "area that is not a number",
-    "category without a whole number or text as id",
-    "image without a whole number or text as id",
+    "category without an int or text as id",
+    "image without an int or text as id",
     "iscrowd that is neither 0 nor 1",
-    "num_keypoints that is not a whole number",
+    "num_keypoints that is not an int",
     "polygon without three corners",
     "repeated image id",
     "repeated category id",

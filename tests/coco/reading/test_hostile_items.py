@@ -142,7 +142,7 @@ AS_IF = {
     "annotation ids that are none": (
         many(box(0, id=True), box(1, id=[1]), box(2, id=0.5)),
         None,
-        {"annotation id that is neither a whole number nor text": 3},
+        {"annotation id that is neither an int nor text": 3},
     ),
     "no annotation id": (box(0, id=None), None, {}),
     "annotations of broken image ids": (
@@ -175,12 +175,12 @@ AS_IF = {
     "images of broken ids": (
         images({"file_name": "1.jpg"}, *({"id": wrong, "file_name": "1.jpg"} for wrong in (1.5, [4], True))),
         None,
-        {"image without a whole number or text as id": 4},
+        {"image without an int or text as id": 4},
     ),
     "category without id": (
         categories({"name": "nobody"}),
         None,
-        {"category without a whole number or text as id": 1},
+        {"category without an int or text as id": 1},
     ),
     "file_name that is a number": (images({"id": 9, "file_name": 9}), images({"id": 9, "file_name": "9"}), MISSING),
     "category without a name": (category(1, name=None), category(1, name="3"), UNNAMED),

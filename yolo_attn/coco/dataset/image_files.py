@@ -188,7 +188,7 @@ class Finder:
 
     def _spellings(self, name: str) -> Iterator[str]:
         """Yield ways to write a file name, the likelier first."""
-        yield name
+        yield name  # nearly always enough
         plain = dict.fromkeys([name, name.replace("\\", "/"), unquote(name)])
         with contextlib.suppress(ValueError):
             if "://" in name:

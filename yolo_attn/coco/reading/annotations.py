@@ -52,7 +52,7 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 """What is read for each task: a detector needs no outlines."""
 
 ZERO = "annotation id 0, which COCO's own tools read as no match; here it counts"
-ODD_ID = "annotation id that is neither a whole number nor text, treated as missing"
+ODD_ID = "annotation id that is neither an int nor text, treated as missing"
 ODD_AREA = "area that is not a number, width × height of the box used"
 ODD_CROWD = "iscrowd that is neither 0 nor 1, any number other than 0 is a crowd"
 IGNORED = "annotation with ignore, which COCO's own tools do not use; it counts unless it is a crowd"

@@ -63,7 +63,7 @@ class CocoIndex:
         file_names: File name of each image.
         file_of: Row in `files` of each image.
         sizes: (images, 2) width and height of each image in the JSON, pixels; 0 where it has none.
-        annotation_ids: Id of each annotation; -1 where the JSON has no whole number.
+        annotation_ids: Id of each annotation; -1 where the JSON has no int.
         image_of: Row in `image_ids` of each annotation.
         category_of: Row in `category_ids` of each annotation.
         boxes: (annotations, 4) left, top, width, height of each annotation, pixels, as in the JSON.

@@ -122,7 +122,7 @@ def count_keypoints(
             continue
         number = number_in(given)
         if number is None or not number.is_integer() or not 0 <= number < LARGEST_NUMBER:
-            problems.add("num_keypoints that is not a whole number, counted instead", [annotation.called])
+            problems.add("num_keypoints that is not an int, counted instead", [annotation.called])
         elif number != counts[row]:
             problems.add(
                 "num_keypoints that is not the number of labelled keypoints, used as given", [annotation.called]

@@ -100,7 +100,7 @@ def _usable(kind: str, items: Sequence[Any], problems: Problems) -> dict[Any, An
     for n, item in enumerate(items):
         item_id = id_in(item.id)
         if item_id is None:
-            without = f"{kind} without a whole number or text as id, skipped"
+            without = f"{kind} without an int or text as id, skipped"
             problems.add(without, [f"number {n + 1}, id {brief(item.id)}"])
         elif item_id in found:
             problems.add(f"repeated {kind} id, the first is used", [f"{kind} {brief(item_id)}"])
