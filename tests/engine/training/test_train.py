@@ -28,7 +28,7 @@ def test_run_folder_is_complete(trained):
     files = {f.name for f in trained.folder.iterdir()}
     assert files >= {"results.csv", "results.png", "args.yaml", "metrics.json", "predictions.json", "weights"}
     assert {f.name for f in (trained.folder / "weights").iterdir()} == {"best.pt", "last.pt"}
-    table = (ROOT / "README.md").read_text().split("## What a run leaves")[1].split("\n\n")[1]
+    table = (ROOT / "docs/runs.md").read_text().split("# What a run leaves")[1].split("\n\n")[1]
     listed = re.findall(r"`([^`]+)`", "".join(line.split("|")[1] for line in table.splitlines()))
     assert {name for name in listed if not (trained.folder / name).is_file()} == {"transfer.json"}  # with --weights
     assert len(listed) == 9
