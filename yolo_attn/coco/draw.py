@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ultralytics.utils.patches import imread
 
 from yolo_attn.coco.dataset.data_report import FILE_NAME, Examined
-from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.errors import UserError
 from yolo_attn.files import plain_stem, write_bytes, write_json
 from yolo_attn.reading import open_plain
@@ -110,23 +109,21 @@ def _picture(split: str, found: Examined, image: int) -> NDArray[np.uint8] | Non
     names, rows = list(found.suspect), own[suspect].tolist()
     listed = len(rows) if len(rows) <= MOST_LINES else MOST_LINES - 1
     numbers = []
-    for number, (row, (a, b)) in enumerate(zip(rows, corners[suspect], strict=True), 1):
+    for number, (row, box) in enumerate(zip(rows, corners[suspect], strict=True), 1):
+        a, b = map(place, box)
         colour = COLOURS[reasons[row] % len(COLOURS)]
-        _mark(canvas, place(a), place(b), colour)
+        cv2.rectangle(canvas, a, b, colour, 3)
+        if min(abs(a[0] - b[0]), abs(a[1] - b[1])) < 8:  # hardly any area
+            cv2.drawMarker(canvas, ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2), colour, cv2.MARKER_CROSS, 24, 2)
         if number <= listed:
-            numbers.append((place(np.minimum(a, b)), colour))
-            lines.append((f"{number}  {_box_text(index, row)}: {names[reasons[row]]}", colour))
+            numbers.append(((min(a[0], b[0]), min(a[1], b[1])), colour))
+            known = "annotation" if index.annotation_ids[row] < 0 else f"annotation {index.annotation_ids[row]}"
+            values = ", ".join(f"{v:.6g}" for v in index.boxes[row])
+            lines.append((f"{number}  {known} [{values}]: {names[reasons[row]]}", colour))
     _number(canvas, numbers)
     if listed < len(rows):
         lines.append((f"... and {len(rows) - listed} more", PLAIN))
     return _with_text(canvas, lines)
-
-
-def _mark(canvas: NDArray[np.uint8], a: tuple[int, int], b: tuple[int, int], colour: tuple[int, ...]) -> None:
-    """Draw a box, also one without area."""
-    cv2.rectangle(canvas, a, b, colour, 3)
-    if min(abs(a[0] - b[0]), abs(a[1] - b[1])) < 8:
-        cv2.drawMarker(canvas, ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2), colour, cv2.MARKER_CROSS, 24, 2)
 
 
 def _number(canvas: NDArray[np.uint8], corners: Sequence[tuple[tuple[int, int], tuple[int, ...]]]) -> None:
@@ -147,12 +144,6 @@ def _number(canvas: NDArray[np.uint8], corners: Sequence[tuple[tuple[int, int], 
     for number, ((_, colour), (x, y, width, height)) in enumerate(zip(corners, labels, strict=True), 1):
         cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), colour, -1)
         cv2.putText(canvas, str(number), (x + 3, y + height - 4), FONT, TEXT_SIZE, (0, 0, 0), 1, cv2.LINE_AA)
-
-
-def _box_text(index: CocoIndex, row: int) -> str:
-    known = index.annotation_ids[row]
-    numbers = ", ".join(f"{v:.6g}" for v in index.boxes[row])
-    return f"{'annotation' if known < 0 else f'annotation {known}'} [{numbers}]"
 
 
 def _with_text(canvas: NDArray[np.uint8], lines: list[tuple[str, tuple[int, ...]]]) -> NDArray[np.uint8]:

@@ -23,18 +23,8 @@ GREY = 114
 LOST = 100
 """Images in a row that cannot be read before a training stops."""
 
-
-class _Nowhere(Sequence[Path]):
-    """Stands for the .npy files that Ultralytics would read, or delete, beside the images: there are none."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __len__(self) -> int:
-        return self.number
-
-    def __getitem__(self, i: Any) -> Any:
-        return Path("/dev/null/none.npy")
+NOWHERE = Path("/dev/null/none.npy")
+"""In place of the .npy files that Ultralytics would read, or delete, beside the images: it never exists."""
 
 
 class CocoDataset(YOLODataset):
@@ -69,13 +59,13 @@ class CocoDataset(YOLODataset):
                 (LOGGER.warning if " × " in line else LOGGER.info)(f"{self.prefix}{line}")
 
     @property
-    def npy_files(self) -> Sequence[Path]:
-        """Return no files: those that Ultralytics keeps beside images are not looked for."""
-        return _Nowhere(len(self.labels))
+    def npy_files(self) -> list[Path]:
+        """Return `NOWHERE` for each image."""
+        return self._npy_files
 
     @npy_files.setter
-    def npy_files(self, files: Any) -> None:
-        pass
+    def npy_files(self, files: Sequence[Path]) -> None:
+        self._npy_files = [NOWHERE] * len(files)
 
     @cached_property
     def image_ids(self) -> dict[str, list[int]]:
