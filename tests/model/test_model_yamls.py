@@ -279,7 +279,8 @@ def test_wheel_and_sdist_carry_the_yamls(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     names = {n for n in held if n.endswith(".yaml")}
-    templates = [file for part in ("compare", "maps") for file in (ROOT / "yolo_attn" / part / "templates").iterdir()]
+    templates = [*(ROOT / "yolo_attn").glob("**/templates/*")]
+    assert {file.parents[1].name for file in templates} == {"report", "maps"}
     assert {"yolo_attn/py.typed", *(str(file.relative_to(ROOT)) for file in templates)} <= held
     assert {name.partition("/")[0].partition("-")[0] for name in held} == {"yolo_attn"}
     assert names == {f"yolo_attn/model_yamls/{f.name}" for f in MODEL_YAMLS.glob("*.yaml")}
