@@ -155,8 +155,8 @@ def test_other_commands_suggest_migrate_for_anchors(port, capsys):
     (port / "yolov5s-se.yaml").write_text(YOLOV5.replace("SEAttention", "SE").replace("[1024, 16]", "[16]"))
     for command in (["train", "--cfg"], ["insert", "--layer", "NAM", "--at", "neck", "-o", "yolov5s-nam.yaml"]):
         assert main([*command, "yolov5s-se.yaml"]) == 2
-        told = "yolov5s-se.yaml, row 23: Detect takes no anchors in Ultralytics; yolo-attn migrate takes them out"
-        assert told in capsys.readouterr().err
+        message = "yolov5s-se.yaml, row 23: Detect takes no anchors in Ultralytics; yolo-attn migrate takes them out"
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_a_scale_that_the_yaml_lacks_is_reported(port, capsys, command):
     text = PORT if command == ["migrate"] else BASE
     (port / "yolov8n-port.yaml").write_text(text.replace("  n: [", "  k: ["))
     assert main([*command, "yolov8n-port.yaml"]) == 2
-    told = "yolov8n-port.yaml: its name gives the scale 'n', and its scales are 'k, s, m, l, x'"
-    assert told in capsys.readouterr().err
+    message = "yolov8n-port.yaml: its name gives the scale 'n', and its scales are 'k, s, m, l, x'"
+    assert message in capsys.readouterr().err
 
 
 FORKS = {
