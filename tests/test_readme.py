@@ -114,13 +114,14 @@ def test_layer_table_gives_the_signatures():
 
 
 def test_data_yaml_of_the_data_page_is_found(tmp_path, small_coco):
-    described = yaml.safe_load(blocks("yaml", DATA)[0])
-    assert set(described) == {"path", "train", "val", "annotations"}
+    (block,) = blocks("yaml", DATA)
+    described = yaml.safe_load(block)
+    assert set(described) == {"path", "train", "val", "annotations", "names"}
     home = tmp_path / "cells"
-    home.mkdir()
-    (home / "pictures").symlink_to(small_coco / "images/val")
+    (home / "pictures").mkdir(parents=True)
+    (home / "pictures/val").symlink_to(small_coco / "images/val")
     shutil.copy(small_coco / "annotations/instances_val.json", home / "val.json")
-    (tmp_path / "cells.yaml").write_text(yaml.safe_dump({**described, "path": "cells"}))
+    (tmp_path / "cells.yaml").write_text(yaml.safe_dump({**described, "path": "cells", "names": ["star", "circle"]}))
     assert load_source(tmp_path / "cells.yaml", ["val"])["val"].folders[0] == (small_coco / "images/val").resolve()
 
 
