@@ -10,6 +10,7 @@ from ultralytics import YOLO
 
 from tools.golden_checkpoints import ARCHIVE, BLOCKS, golden_numbers
 from yolo_attn import layers, load_safe
+from yolo_attn.layers.common import AttentionLayer
 from yolo_attn.model.blocks import UNITS
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
@@ -47,6 +48,22 @@ def test_every_layer_and_block_has_its_checkpoints():
 def test_a_checkpoint_gives_its_numbers(made, name, load, folder):
     numbers = golden_numbers(load(folder / made / f"{name}.pt"))
     torch.testing.assert_close(torch.tensor(numbers), torch.tensor(MADE[made]["numbers"][name]), **TOLERANCE)
+
+
+@pytest.mark.parametrize(("made", "name"), EVERY, ids=["-".join(each) for each in EVERY])
+def test_the_numbers_depend_on_each_attention_layer(made, name, folder):
+    """A tenth more in its parameters, or in the gain of one that has none, are seen."""
+    model = load_safe(folder / made / f"{name}.pt")
+    attention = [module for module in model.modules() if isinstance(module, AttentionLayer)]
+    assert attention
+    numbers = torch.tensor(golden_numbers(model))
+    for layer in attention:
+        before = {key: value.clone() for key, value in layer.state_dict().items()}
+        layer.gain *= 1 if before else 1.1
+        layer.load_state_dict({key: 1.1 * value for key, value in before.items()})
+        found = torch.tensor(golden_numbers(model))
+        assert not torch.allclose(found, numbers, rtol=10 * TOLERANCE["rtol"], atol=10 * TOLERANCE["atol"])
+        layer.load_state_dict(before)
 
 
 def test_former_module_paths_load_without_this_package_imported(folder):

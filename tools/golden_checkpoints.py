@@ -39,12 +39,12 @@ TRAINED = {"task": "classify", "imgsz": SIZE}
 """A checkpoint's settings of its training."""
 
 LAYERS: dict[str, list[Any]] = {
-    **{name: [-1, 1, name, []] for name in ("SimAM", "NAM", "GAM", "CBAM", "SE", "ECA", "BAM", "CoordAtt")},
-    "TripletAttention": [-1, 1, "TripletAttention", []],
+    **{name: [-1, 1, name, []] for name in ("SimAM", "NAM", "GAM", "ECA", "CoordAtt", "TripletAttention")},
+    **{name: [-1, 1, name, [{"ratio": 2}]] for name in ("CBAM", "SE", "BAM")},
     "EMA": [-1, 1, "EMA", [{"groups": 4}]],
     "NAM spatial": [-1, 1, "NAM", [{"spatial": True, "grid": 6, "weight_norm": "mean"}]],
     "GAM grouped": [-1, 2, "GAM", [{"ratio": 2, "groups": 2, "kernel_size": 3}]],
-    "CBAM gain": [-1, 1, "CBAM", [{"gain": 1.5}]],
+    "CBAM gain": [-1, 1, "CBAM", [{"ratio": 2, "gain": 1.5}]],
 }
 """Rows of attention."""
 
@@ -91,12 +91,13 @@ def variants() -> dict[str, list[Any]]:
 
 def fill(model: nn.Module) -> None:
     """Give every parameter and buffer other values than a new model's, few and alike in all models: they pack well."""
+    values = torch.tensor([-1, -0.5, 0.5, 1])
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
             torch.manual_seed(zlib.crc32(name.split(".", 2)[2].encode()))  # without the row's number
-            steps = torch.randint(-1, 2, tensor.shape) / 2
+            drawn = values[torch.randint(4, tensor.shape)]
             positive = tensor.ndim < 2 and name.endswith(("weight", "running_var"))
-            tensor.copy_(1 + steps / 2 if positive else steps / math.sqrt(max(tensor[:1].numel(), 4)))
+            tensor.copy_(1 + drawn / 4 if positive else 2 * drawn / math.sqrt(max(tensor[:1].numel(), 4)))
 
 
 def golden_image() -> Tensor:
