@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -16,6 +17,16 @@ HALVES_ONNX_ON_CPU = "quantize" in HALF
 
 open_image = getattr(patches, "_image_open", Image.open)
 """Pillow's `open`; later releases replace that of Pillow by one that looks for plug-ins."""
+
+
+def loads(file: str) -> bool:
+    """Return whether Ultralytics' data sets can read an image that `patches.imread` can.
+
+    Early releases use OpenCV's own reader, which fails on rotated TIFFs.
+    """
+    from ultralytics.data import base  # takes a while, and registering does not need it
+
+    return hasattr(base, "imread") or cv2.imread(file) is not None
 
 
 def is_half(args: Any) -> bool:

@@ -22,7 +22,7 @@ from yolo_attn.coco.reading import cache
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.strings import Strings
-from yolo_attn.compat import open_image
+from yolo_attn.compat import loads, open_image
 from yolo_attn.environment import OUTSIDE_VARIABLE
 from yolo_attn.errors import one_line
 
@@ -240,7 +240,7 @@ def displayed_size(file: str | Path) -> tuple[int, int]:
         if settled:
             return size
         with _large if size[0] * size[1] > LARGE else contextlib.nullcontext():
-            pixels = imread(str(file))
+            pixels = imread(str(file)) if loads(str(file)) else None
     except NoImageError:
         raise
     except Exception as error:  # decoders may raise anything on a broken file
