@@ -153,10 +153,14 @@ def test_pages_are_finished():
         assert not re.search(r"\b(MEASURED|TODO|TBD|FIXME|XXX)\b|@@", page.read_text()), page
 
 
-def test_links_lead_to_files():
+def test_links_lead_to_files_and_headings():
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)(.*?)\)", page.read_text()):
-            assert (page.parent / target).is_file(), target
+            path, _, heading = target.partition("#")
+            file = page.parent / path if path else page
+            assert file.is_file(), target
+            headings = re.findall(r"^#+ (.*)", file.read_text(), re.MULTILINE) if heading else []
+            assert not heading or heading in {re.sub(r"[^\w-]", "", h.lower().replace(" ", "-")) for h in headings}
 
 
 def test_figures_of_the_study_are_those_measured():
