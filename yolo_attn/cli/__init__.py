@@ -23,6 +23,8 @@ from yolo_attn.errors import Terminated, UserError
 from yolo_attn.files import os_error_line
 from yolo_attn.kernels.switch import kernels_mode
 
+__all__ = ["COMMANDS", "main"]
+
 COMMANDS = {
     "train": train,
     "val": val,
