@@ -80,7 +80,10 @@ LEFT = {
     "CONTRIBUTING.md": [],
     "commands.md": ["runs/train/weights/best.pt", "runs/predict/*.jpg"],
     "compare.md": ["runs/compare/yolov8n/report.html"],
-    "data.md": ["suspects/data_report.json", *(f"runs/detect/train{n}/data_report.json" for n in ("2", "3", "4", "5"))],
+    "data.md": [
+        "suspects/data_report.json",
+        *(f"runs/detect/train-{n}/data_report.json" for n in ("2", "3", "4", "5")),
+    ],
     "editing.md": ["yolov8n-gam8.yaml", "yolov8n-plain.yaml", "yolo11s-mine.yaml", "yolov8n-ours.yaml"],
     "export.md": [f"runs/detect/train/weights/best.{suffix}" for suffix in ("onnx", "safetensors")],
     "maps.md": ["runs/attention-maps/index.html", "maps/gates.json"],

@@ -58,3 +58,9 @@ def test_a_missing_command_is_a_mistake(capsys):
     assert capsys.readouterr().err == (
         "yolo-attn: error: the following arguments are required: COMMAND; see yolo-attn --help\n"
     )
+
+
+def test_options_are_taken_by_their_whole_names_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--cfg", "yolov8n.yaml", "--epoch", "3"]) == 2
+    assert "'--epoch': expected an option or key=value; did you mean --epochs?" in capsys.readouterr().err

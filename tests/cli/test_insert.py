@@ -134,7 +134,7 @@ MISTAKES = {
         "--at blocks:neck: found no rows there; Classify, the head, follows the backbone directly"
     ),
     "yolov8n.yaml --layer SimAM --option e_lambda=1024": (
-        "the constant σ(0.5) = 0.62; write [15, 1, SimAM, []] or [15, 1, SimAM, [{e_lambda: 0.0001, gain: 1.0}]]"
+        "the constant σ(0.5) = 0.62; write [15, 1, SimAM, []] or [15, 1, SimAM, [{e_lambda: 0.0001}]]"
     ),
     "yolov8n.yaml extra": "'extra': unknown to insert",
     "yolov8n.yaml epochs=3": "'epochs=3': unknown to insert",

@@ -31,10 +31,12 @@ def write_weights(out: Path) -> None:
     torch.manual_seed(0)
     for task, file in TASK2MODEL.items():
         try:
-            YOLO(file.replace(".pt", ".yaml"), task=task).save(str(out / "weights" / file))
+            model = YOLO(file.replace(".pt", ".yaml"), task=task)
         except FileNotFoundError as error:  # a task without a model YAML
             print(task, file, error)
         else:
+            model.ckpt = model.ckpt or {}  # early 8.3 saves only what has one
+            model.save(str(out / "weights" / file))
             shutil.copy(out / "weights" / file, out / "weights/path with spaces" / file)
 
 

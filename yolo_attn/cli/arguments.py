@@ -38,7 +38,10 @@ TASKS = ("detect", "segment", "pose", "obb", "classify")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports mistakes as UserErrors."""
+    """A parser that reports mistakes as UserErrors, and that takes options by their whole names alone."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Raise a UserError."""

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from ultralytics.cfg import get_save_dir
 from ultralytics.utils import files as paths
@@ -131,8 +132,8 @@ def run_folder(args: SimpleNamespace) -> Path:
     """The folder that Ultralytics chooses for a run, not made: some releases make it as they choose it."""
     increment = paths.increment_path
 
-    def not_made(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
-        return increment(path, exist_ok, sep)
+    def not_made(*args: Any, **kwargs: Any) -> Path:
+        return increment(*args, **{**kwargs, "mkdir": False})
 
     with _choosing, replaced(paths, increment_path=not_made):
         return get_save_dir(args)

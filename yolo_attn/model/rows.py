@@ -23,6 +23,9 @@ class RowError(UserError, ValueError):
     """A row of a model YAML that cannot be built, reported with file, row index, what was given and the right form."""
 
 
+GAIN = "gain"
+"""The option that identity-init sets; a row that gives it keeps its own, so no message offers it."""
+
 LEAST_WIDTH = 16
 """Channels of the narrowest map inside Ultralytics' models."""
 
@@ -199,7 +202,8 @@ def is_earlier(source: int, index: int) -> bool:
 
 def right_form(layer: type[nn.Module], source: int = -1, block: str | None = None) -> str:
     """How a row of `layer`, or of its variant of `block`, is written, with its options and their defaults."""
-    options = ", ".join(f"{name}: {default}" for name, default in options_of(layer).items())
+    offered = {name: default for name, default in options_of(layer).items() if name != GAIN}
+    options = ", ".join(f"{name}: {default}" for name, default in offered.items())
     if block:
         return f"behind {block}'s own arguments write nothing or {{where: {' | '.join(WHERE)}, {options}}}"
     longer = f" or [{source}, 1, {layer.__name__}, [{{{options}}}]]" if options else ""

@@ -5,6 +5,7 @@ replaced: a global becomes a `Name`, an object a `Record` of what it would be ma
 place in a storage is checked, and their bytes are read when they are asked for.
 """
 
+import codecs
 import io
 import math
 import pickle
@@ -20,6 +21,8 @@ MOST_OPCODES = 3_000_000
 """Steps of a pickle; RT-DETR has 104,000."""
 
 MOST_DIMENSIONS = 16
+
+codecs.lookup("raw_unicode_escape")  # of an opcode for text: nothing is imported while a file is read
 
 DTYPES = {
     "DoubleStorage": torch.float64,

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from yolo_attn.model.blocks import WHERE
 from yolo_attn.model.registry import split_name
-from yolo_attn.model.rows import options_of
+from yolo_attn.model.rows import GAIN, options_of
 from yolo_attn.model.run_rows import run_rows
 from yolo_attn.yaml_edit.text import SECTIONS
 
-OPTION = "gain"
 DIGITS = 4
 """Significant digits of a gain; more would only fill the YAML."""
 
@@ -56,12 +55,12 @@ def set_gains(model: Any, gains: dict[int, float]) -> None:
         for layer in layers[index]:
             layer.gain = gain
         own, options = _arguments(rows[index])
-        rows[index][3] = [*own, {**options, OPTION: gain}]
+        rows[index][3] = [*own, {**options, GAIN: gain}]
 
 
 def own_gain(model: Any, index: int) -> float | None:
     """The gain that a row of a model gives, if it gives one."""
-    return _arguments(rows_of(model)[index])[1].get(OPTION)
+    return _arguments(rows_of(model)[index])[1].get(GAIN)
 
 
 def own_gains(model: Any) -> dict[int, float]:
@@ -78,10 +77,10 @@ def gains_line(model: Any, gains: dict[int, float], rows: Iterable[int]) -> str:
         if index in gains:
             lines.append(f"{index} {names[index]} {gains[index]:g}")
         elif not layers.get(index):
-            lines.append(f"{index} {names[index]} without, it has no option {OPTION}")
+            lines.append(f"{index} {names[index]} without, it has no option {GAIN}")
         else:
             lines.append(f"{index} {names[index]} left as it is")
-    return f"identity-init, {OPTION} of rows: {', '.join(lines)}"
+    return f"identity-init, {GAIN} of rows: {', '.join(lines)}"
 
 
 def rows_of(model: Any) -> list[list[Any]]:
@@ -117,11 +116,11 @@ def _layers(model: Any) -> dict[int, list[Any]]:
     for index, row in enumerate(rows_of(model)):
         kind = split_name(row[2])[1]
         if kind is not None:
-            has_gain = OPTION in options_of(kind)
+            has_gain = GAIN in options_of(kind)
             found[index] = [
                 m
                 for m in model.model[index].modules()
-                if has_gain and isinstance(m, kind) and isinstance(getattr(m, OPTION, None), int | float)
+                if has_gain and isinstance(m, kind) and isinstance(getattr(m, GAIN, None), int | float)
             ]
     return found
 

@@ -146,15 +146,18 @@ def test_mistakes(told, weights, monkeypatch):
     assert "Ultralytics cannot export so: " in mistake("--format", "openvino", "opset=17")
     assert "use --format" in mistake("--format", "onnx", "format=onnx")
     assert "no such device" in mistake("--format", "onnx", "--device", "foo")
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    assert "--format onnx needs the package onnx, which is not installed" in mistake("--format", "onnx")
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    assert "needs the package openvino" in mistake("--format", "openvino")
 
 
-def test_missing_runtime_is_named(told, monkeypatch):
+def test_missing_packages_are_named_together(told, monkeypatch):
+    def mistake(*arguments):
+        return told(2, "--weights", "best.pt", *arguments)
+
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "to verify it takes the package onnxruntime" in told(2, "--weights", "best.pt", "--format", "onnx")
+    assert "needs onnxruntime, not installed here: pip install onnxruntime" in mistake("--format", "onnx")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert mistake("--format", "onnx").endswith("not installed here: pip install onnx onnxruntime")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert "needs openvino, not installed here" in mistake("--format", "openvino")
 
 
 def test_what_else_is_in_the_place_is_kept(told, weights):

@@ -207,7 +207,7 @@ def test_unwritable_project(told, small_coco, tmp_path):
 def test_weights_of_other_classes(told, trained, make_coco):
     folder = make_coco([(1, "a.jpg")], [], [(1, "zebra")])
     line = told("val", "--weights", trained.folder / "weights/best.pt", "--data", folder)
-    assert "its 1 categories (zebra, …) are none of the 3 classes that the model knows" in line
+    assert "its 1 categories (zebra) are none of the 3 classes that the model knows" in line
 
 
 def test_validation_data_of_other_classes(told, make_coco):
@@ -216,7 +216,7 @@ def test_validation_data_of_other_classes(told, make_coco):
     )
     folder = make_coco([(1, "a.jpg")], [], [(7, "zebra")])
     line = told("train", "--cfg", "yolov8n-gam.yaml", "--data", folder, *QUICK)
-    assert "its 1 categories (zebra, …) are none of the 2 classes" in line
+    assert "its 1 categories (zebra) are none of the 2 classes" in line
 
 
 def test_names_beside_annotations_must_be_the_jsons(told, small_coco, tmp_path):

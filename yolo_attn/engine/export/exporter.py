@@ -31,6 +31,10 @@ TOLERANCE = 1e-3
 HALF_TOLERANCE = 5e-2
 
 
+NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
+"""Packages that write and verify a format."""
+
+
 def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None = None, trust: bool = False) -> Path:
     """Export a checkpoint, verify the file, and put it beside the checkpoint.
 
@@ -53,6 +57,10 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
         ExportError: If the export failed or the file does not do what the model does; it is gone then.
     """
     suffix = _suffix(fmt)
+    missing = [package for package in NEEDED.get(fmt, ()) if find_spec(package) is None]
+    if missing:
+        names = " and ".join(missing)
+        raise UserError(f"--format {fmt} needs {names}, not installed here: pip install {' '.join(missing)}")
     settings = _with_precision(fmt, dict(settings))
     model, _ = read_checkpoint(weights, trust=trust)
     defaults: dict[str, Any] = {"imgsz": model.args.get("imgsz") or 640, "batch": 1, "data": None}
@@ -115,7 +123,7 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
     with _quiet(), replaced(torch.jit.ScriptModule, save=_save_script):
         try:
             written = exporter(model=model)
-        except ImportError as error:
+        except ImportError as error:  # of a format that is not verified
             package = (error.name or str(error)).partition(".")[0]
             raise UserError(f"--format {fmt} needs the package {package}, which is not installed") from error
         except OSError:

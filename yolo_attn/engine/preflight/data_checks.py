@@ -79,9 +79,13 @@ def check_classes(args: SimpleNamespace, known: dict[int, str], data: dict[str, 
     ours, theirs = list(map(str, known.values())), index.category_names
     if not args.single_cls and not set(ours) & set(theirs):
         raise UserError(
-            f"{index.file}: its {len(theirs)} categories ({', '.join(theirs[:3])}, …) are none of the {len(ours)} "
-            f"classes that the model knows ({', '.join(ours[:3])}, …)"
+            f"{index.file}: its {len(theirs)} categories ({_first(theirs)}) are none of the {len(ours)} "
+            f"classes that the model knows ({_first(ours)})"
         )
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join([*names[:3], *["…"] * (len(names) > 3)])
 
 
 def check_keypoints(model: Any, data: dict[str, Any]) -> None:
