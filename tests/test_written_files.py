@@ -66,7 +66,7 @@ TOUCHED = {
     "engine/export/exporter export scratch_folder": SCRATCH,
     "engine/training/run_files RunFiles._undo_folder clear": "a run's files in the folder that this training made",
     "engine/training/run_files RunFiles._undo_folder remove_empty": EMPTY,
-    "engine/training/run_files RunFiles.check_resume remove_temporaries": "our names in the run folder and its weights/",
+    "engine/training/run_files RunFiles.check_resume remove_temporaries": "our names in the run and its weights/",
     "engine/training/run_files RunFiles.check_resume unlink": RUN,
     "engine/training/run_files RunFiles.final_eval.save_whole write_bytes": RUN,
     "engine/training/run_files RunFiles.resume_training write_text": RUN,

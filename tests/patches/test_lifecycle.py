@@ -18,7 +18,7 @@ from ultralytics.utils.torch_utils import ModelEMA
 
 import yolo_attn
 from yolo_attn import layers
-from yolo_attn.engine.export.verify import picture
+from yolo_attn.engine.export.verify import image
 from yolo_attn.engine.training.trainer import DetectionTrainer
 
 OPTIONS = {"NAM spatial": {"spatial": True, "grid": [6, 6]}, "GAM grouped": {"ratio": 2, "groups": 2}}
@@ -53,7 +53,7 @@ def close(found, expected, tolerance):
 def batch(size=8):
     boxes = torch.rand(size, 4, generator=torch.Generator().manual_seed(3)) * 0.4 + 0.3
     return {
-        "img": picture((size, 3, 64, 64)),
+        "img": image((size, 3, 64, 64)),
         "cls": torch.ones(size, 1),
         "batch_idx": torch.arange(float(size)),
         "bboxes": boxes,
@@ -84,14 +84,14 @@ def test_average_follows_the_training(name):
         torch.testing.assert_close(state[key], value, msg=key)
     moved = [key for key in expected if "attention" in key and not torch.equal(expected[key], model.state_dict()[key])]
     assert moved or name == "SimAM"
-    x = picture((1, 3, 64, 64))
+    x = image((1, 3, 64, 64))
     with torch.inference_mode():
         close(copy.deepcopy(ema.ema).half().float()(x)[0], ema.ema(x)[0], 0.02)
 
 
 @every_layer
 def test_dtypes_and_memory_formats_agree(name):
-    model, x = enliven(build(name)), picture((1, 3, 64, 64))
+    model, x = enliven(build(name)), image((1, 3, 64, 64))
     with torch.inference_mode():
         expected = model(x)[0]
         last = copy.deepcopy(model).to(memory_format=torch.channels_last)
@@ -124,7 +124,7 @@ def test_training_step_under_autocast(name):
 
 @every_layer
 def test_fuse_and_info(name):
-    model, x = enliven(build(name)), picture((1, 3, 64, 64))
+    model, x = enliven(build(name)), image((1, 3, 64, 64))
     kind = getattr(layers, name.split()[0])
     count = sum(isinstance(m, kind) for m in model.modules())
     _, parameters, _, flops = model.info(verbose=True, imgsz=64)
@@ -151,7 +151,7 @@ def test_compiled_training(name, small_coco, tmp_path):
     trainer = DetectionTrainer(overrides=overrides)
     trainer.train()
     assert hasattr(trainer.model, "_orig_mod")
-    x = picture((1, 3, 64, 64))
+    x = image((1, 3, 64, 64))
     with torch.inference_mode():
         found, expected = yolo_attn.load_safe(trainer.best)(x)[0], YOLO(trainer.best).model.eval()(x)[0]
     assert torch.equal(found, expected)

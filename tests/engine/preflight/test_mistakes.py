@@ -70,7 +70,7 @@ def test_train_mistakes(told, small_coco, tmp_path):
         "--cfg", "yolov8n-pose.yaml"
     )
     assert "obb takes a data YAML with labels in Ultralytics' own format" in train("--cfg", "yolov8n-obb.yaml")
-    assert "no folder 'train' in it; classifiers learn from" in train("--cfg", "yolov8n-cls.yaml")
+    assert "no folder 'train' in it; classifiers are trained on" in train("--cfg", "yolov8n-cls.yaml")
     assert "the demo set has no labels for pose; give --data" in told("train", "--cfg", "yolov8n-pose.yaml")
     assert "cache=disk would write" in train("cache=disk")
     assert "single_cls" in train("single_cls=True")

@@ -102,7 +102,7 @@ def test_plain_models_have_no_line(small_coco, tmp_path, caplog):
 
 
 def test_training_ends_well_though_its_gates_fail(small_coco, tmp_path, caplog, monkeypatch):
-    def fail(_):
+    def fail(*_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
     monkeypatch.setattr("yolo_attn.engine.training.trainer.trained_gates", fail)
