@@ -107,13 +107,13 @@ def test_attention_maps(on_oldest):
 
 
 def test_attention_is_inserted(on_oldest):
-    run_tests("tests/plugin/test_insertion.py", "-k", "every_place_of_yolov8 and (neck or blocks)")
+    run_tests("tests/model/test_insertion.py", "-k", "every_place_of_yolov8 and (neck or blocks)")
 
 
 @pytest.mark.slow
 def test_attention_is_inserted_into_its_own_models_and_by_name(on_oldest):
     deselected = "not 26m and not 26s and not 12n and not in_every_place"
-    run_tests("tests/plugin/test_insertion.py", "tests/plugin/test_names.py", "-m", "not slow", "-k", deselected)
+    run_tests("tests/model/test_insertion.py", "tests/model/test_names.py", "-m", "not slow", "-k", deselected)
 
 
 @pytest.mark.slow

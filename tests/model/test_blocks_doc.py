@@ -1,4 +1,4 @@
-"""docs/blocks.md says what the tables of plugin/blocks.py say, and what real builds do."""
+"""docs/blocks.md says what the tables of model/blocks.py say, and what real builds do."""
 
 import copy
 import functools

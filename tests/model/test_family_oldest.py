@@ -37,7 +37,7 @@ SLOW = {
 )
 def test_matrix_passes_on_the_oldest(oldest, marked, expected, tmp_path):
     report = tmp_path / "report.xml"
-    matrix = ROOT / "tests/plugin/test_family_matrix.py"
+    matrix = ROOT / "tests/model/test_family_matrix.py"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", matrix, "-m", marked, f"--junitxml={report}"]
     paths = {"PYTHONPATH": f"{oldest}{os.pathsep}{ROOT}", FOLDER_VARIABLE: str(FOLDER)}
     result = subprocess.run(command, cwd=ROOT, env={**os.environ, **paths}, capture_output=True, text=True)

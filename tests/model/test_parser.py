@@ -312,8 +312,8 @@ def test_import_is_silent_light_and_registers_whichever_comes_first(tmp_path):
         "import yolo_attn; from ultralytics.nn import tasks; tasks.DetectionModel('yolov8n-gam.yaml', verbose=False)",
         "from ultralytics.nn import tasks; import yolo_attn; tasks.DetectionModel('yolov8n-gam.yaml', verbose=False)",
         "import yolo_attn; yolo_attn.register(); from ultralytics import YOLO; YOLO('yolov8n-gam.yaml')",
-        "from yolo_attn.plugin import parser",
-        "from yolo_attn.plugin import patches; patches.register()",
+        "from yolo_attn.model import parser",
+        "from yolo_attn.patches import table; table.register()",
         "import yolo_attn; yolo_attn.unregister(); from ultralytics.nn import tasks; "
         "assert not hasattr(tasks.parse_model, '__wrapped__')",
     ):
