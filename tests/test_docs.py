@@ -82,7 +82,7 @@ LEFT = {
     "compare.md": ["runs/compare/yolov8n/report.html"],
     "data.md": [
         "suspects/data_report.json",
-        *(f"runs/detect/train-{n}/data_report.json" for n in ("2", "3", "4", "5")),
+        *(f"runs/detect/train*{n}/data_report.json" for n in ("2", "3", "4", "5")),
     ],
     "editing.md": ["yolov8n-gam8.yaml", "yolov8n-plain.yaml", "yolo11s-mine.yaml", "yolov8n-ours.yaml"],
     "export.md": [f"runs/detect/train/weights/best.{suffix}" for suffix in ("onnx", "safetensors")],
@@ -249,7 +249,7 @@ def _execute(folder, log, code):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     ultralytics.cfg.TESTS_RUNNING = False  # else Ultralytics puts runs elsewhere
-    dict.__setitem__(SETTINGS, "runs_dir", "runs")  # a user's; of a clone it is a folder of the clone
+    dict.__setitem__(SETTINGS, "runs_dir", "runs")  # a user's, not saved; of a clone it is a folder of the clone
     os.chdir(folder)
     sys.path.insert(0, folder)
     exec(code, {"__name__": "__main__"})

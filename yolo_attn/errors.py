@@ -1,5 +1,7 @@
 """The exceptions that the command line turns into a line of text and an exit code."""
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 LONGEST = 300
@@ -59,6 +61,12 @@ def quoted(value: Any, most: int = 80) -> str:
     """A value that a file holds as Python writes it, of at most `most` characters."""
     text = repr(value[: 2 * most] if isinstance(value, str) else value)
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Names with commas between them, the first `most` of them and a sign that there are more."""
+    first = list(itertools.islice(names, most + 1))
+    return ", ".join([*first[:most], *["…"] * (len(first) > most)])
 
 
 def like(error: Exception, ours: UserError) -> UserError:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import pickle
 import random
 import subprocess
 import sys
@@ -257,6 +258,14 @@ def test_random_programs_do_nothing(number, tmp_path):
     for seed in range(number):
         program = random_program(random.Random(seed))
         (tmp_path / f"random_{seed}.pt").write_bytes(archive(program, {"0": bytes(16)}))
+    check_nothing_happened(watch(tmp_path))
+
+
+def test_text_of_every_form_is_read_without_an_import(tmp_path):
+    texts = (b"V\\u00e9\n", b"S'\\xe9'\n", pickle.BINUNICODE + b"\2\0\0\0\xc3\xa9", pickle.BINSTRING + b"\1\0\0\0\xe9")
+    for number, each in enumerate(texts):
+        (tmp_path / f"text_{number}.pt").write_bytes(archive(whole(dictionary(model=each))))
+    write_checkpoints(tmp_path)
     check_nothing_happened(watch(tmp_path))
 
 

@@ -51,6 +51,7 @@ class Release:
             "YOLO_OFFLINE": "1",
             "YOLO_AUTOINSTALL": "false",
             "MPLBACKEND": "Agg",
+            "PYTHONHASHSEED": "0",  # early releases name cases by the order of a set
             **more,
         }
 

@@ -31,6 +31,7 @@ from yolo_attn.engine.preflight.data_checks import (
     check_strictly,
     choose_classes,
 )
+from yolo_attn.engine.run_folder import tidy
 from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
 from yolo_attn.engine.training.prepared import Prepared
@@ -167,7 +168,8 @@ def resume(
         last = str(Path(last, "weights", "last.pt"))
     model, checkpoint, kind = load_weights(last, "--resume", task, trust=True)
     if checkpoint.get("optimizer") is None or checkpoint["epoch"] + 1 >= checkpoint["train_args"]["epochs"]:
-        best = Path(last).with_name("best.pt")
+        best = Path(last).resolve().with_name("best.pt")
+        tidy(best.parents[1])  # one that was killed behind its last epoch has nothing else to go on with
         metrics = "" if (best.parents[1] / "metrics.json").exists() else f"; val --weights {best} gives its metrics"
         raise UserError(f"--resume {last}: that training is finished, there is nothing to go on with{metrics}")
     check_settings(settings)

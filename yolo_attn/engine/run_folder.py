@@ -91,13 +91,24 @@ def check_replaceable(folder: Path, last: Path | None = None, labels: bool = Fal
 
 def clear(folder: Path) -> None:
     """Remove what a training wrote into its run folder, and the folder if nothing else lies in it."""
-    weights = folder / "weights"
-    places = [folder] if weights.is_symlink() else [folder, weights]
+    places = _places(folder)
     for file in written(folder):
         if file.parent in places:
             file.unlink(missing_ok=True)
     remove_temporaries(*places)
     remove_empty(reversed(places))
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a killed training has left half written in its run folder."""
+    if is_run(folder):
+        remove_temporaries(*_places(folder))
+
+
+def _places(folder: Path) -> list[Path]:
+    """Where a run writes: its folder and, if that is no link, weights/."""
+    weights = folder / "weights"
+    return [folder] if weights.is_symlink() else [folder, weights]
 
 
 def claim(args: SimpleNamespace) -> Sequence[Path]:

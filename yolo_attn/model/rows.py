@@ -24,7 +24,7 @@ class RowError(UserError, ValueError):
 
 
 GAIN = "gain"
-"""The option that identity-init sets; a row that gives it keeps its own, so no message offers it."""
+"""The option that identity-init sets; a row that gives it keeps its own, so `right_form` leaves it out."""
 
 LEAST_WIDTH = 16
 """Channels of the narrowest map inside Ultralytics' models."""
@@ -201,12 +201,12 @@ def is_earlier(source: int, index: int) -> bool:
 
 
 def right_form(layer: type[nn.Module], source: int = -1, block: str | None = None) -> str:
-    """How a row of `layer`, or of its variant of `block`, is written, with its options and their defaults."""
-    offered = {name: default for name, default in options_of(layer).items() if name != GAIN}
-    options = ", ".join(f"{name}: {default}" for name, default in offered.items())
+    """How a row of `layer`, or of its variant of `block`, is written, with its options, `gain` apart."""
+    options = [f"{name}: {default}" for name, default in options_of(layer).items() if name != GAIN]
     if block:
-        return f"behind {block}'s own arguments write nothing or {{where: {' | '.join(WHERE)}, {options}}}"
-    longer = f" or [{source}, 1, {layer.__name__}, [{{{options}}}]]" if options else ""
+        mapping = ", ".join([f"where: {' | '.join(WHERE)}", *options])
+        return f"behind {block}'s own arguments write nothing or {{{mapping}}}"
+    longer = f" or [{source}, 1, {layer.__name__}, [{{{', '.join(options)}}}]]" if options else ""
     return f"write [{source}, 1, {layer.__name__}, []]{longer}"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from yolo_attn.errors import UserError, like
+from yolo_attn.errors import UserError, like, listed
 from yolo_attn.files import check_plain_file
 from yolo_attn.safe.archive import SavedFile
 from yolo_attn.safe.checkpoints import model_in
@@ -213,4 +213,4 @@ def _described(content: Any) -> str:
     if not isinstance(content, dict) or not content:
         return f"a {'Tensor' if isinstance(content, TensorRecord) else type(content).__name__}"
     kind = "tensors named" if all(isinstance(value, TENSORS) for value in content.values()) else "a dict of"
-    return f"{kind} {', '.join(map(str, list(content)[:3]))}{', …' if len(content) > 3 else ''}"
+    return f"{kind} {listed(map(str, content))}"

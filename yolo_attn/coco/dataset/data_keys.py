@@ -10,11 +10,14 @@ from yolo_attn.coco.dataset.subsets import only_classes
 from yolo_attn.coco.reading.index import CocoIndex, shortened
 from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.values import name_in, number_in
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, listed
 
 KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_names")
 USED = ("names", "nc", "channels", *KEYPOINT_KEYS)
 SPLITS = ("train", "val", "test")
+
+FEW = 5
+"""Names that a message lists."""
 PLACES = ("path", *SPLITS, "annotations")
 HARMLESS = ("download", "minival", "categories", "only")
 """Keys that are neither used nor reported: Ultralytics' downloads and other splits, and keys of a run's own YAML."""
@@ -49,12 +52,12 @@ class Keys:
             return index
         left = only_classes(index, self.names)
         if not left.category_names:
-            of_file = f"which {index.file} lacks; it has {_few(index.category_names)}"
-            raise UserError(f"{self.file}: names has {_few(self.names)}, {of_file}")
+            of_file = f"which {index.file} lacks; it has {listed(index.category_names, FEW)}"
+            raise UserError(f"{self.file}: names has {listed(self.names, FEW)}, {of_file}")
         others = [name for name in index.category_names if name not in self.names]
         if others:
             less = len(index.boxes) - len(left.boxes)
-            warn_once(f"{self.file}: names skips {less:,} annotations of {_few(others)} in {index.file}")
+            warn_once(f"{self.file}: names skips {less:,} annotations of {listed(others, FEW)} in {index.file}")
         return left
 
     def check_classes(self, categories: Mapping[str, Collection[str]]) -> str:
@@ -67,8 +70,8 @@ class Keys:
         missing = [name for name in self.names or () if name not in known]
         if missing:
             near = get_close_matches(missing[0], known, n=3)
-            hint = f"similar names: {_few(near)}" if near else f"expected some of {_few(known)}"
-            return f"names has {_few(missing)}, which no JSON has; {hint}"
+            hint = f"similar names: {listed(near, FEW)}" if near else f"expected some of {listed(known, FEW)}"
+            return f"names has {listed(missing, FEW)}, which no JSON has; {hint}"
         split, classes = next(iter(categories.items()))
         if self.names is None and self.number not in {None, len(classes)}:
             found = f"nc is {self.number:g}, and {split} has {len(classes)} categories"
@@ -110,7 +113,7 @@ def read_keys(file: Path, described: dict[str, Any]) -> Keys:
         raise UserError(f"{file}: nc is {_brief(number)}; expected the number of classes")
     number = number_in(number)
     if names is not None and number not in {None, len(names)}:
-        raise UserError(f"{file}: nc is {number:g}, and names has {len(names)}: {_few(names)}")
+        raise UserError(f"{file}: nc is {number:g}, and names has {len(names)}: {listed(names, FEW)}")
     channels = described.get("channels")
     if channels is not None and number_in(channels) != CHANNELS:
         raise UserError(f"{file}: channels is {_brief(channels)}; COCO-format data has {CHANNELS}")
@@ -123,7 +126,7 @@ def _names(file: Path, given: Any) -> tuple[str, ...]:
     if isinstance(given, dict):
         by_number = {number_in(key): value for key, value in given.items()}
         if set(by_number) != set(range(len(given))):
-            raise UserError(f"{file}: names has the keys {_few(list(map(str, given)))}; expected numbers from 0 on")
+            raise UserError(f"{file}: names has the keys {listed(map(str, given), FEW)}; expected numbers from 0 on")
         values = [by_number[n] for n in range(len(given))]
     names = tuple(shortened(name_in(v)) for v in values) if isinstance(values, list) else ()
     if not names or not all(names):
@@ -140,10 +143,6 @@ def _is_permutation(values: Any, number: int) -> bool:
 
 def _are_keypoint_names(names: Any, number: int) -> bool:
     return isinstance(names, dict) and all(isinstance(n, list) and len(n) == number for n in names.values())
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _brief(value: Any) -> str:

@@ -30,7 +30,6 @@ SAFETENSORS = "safetensors"
 TOLERANCE = 1e-3
 HALF_TOLERANCE = 5e-2
 
-
 NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
 """Packages that write and verify a format."""
 
@@ -123,7 +122,7 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
     with _quiet(), replaced(torch.jit.ScriptModule, save=_save_script):
         try:
             written = exporter(model=model)
-        except ImportError as error:  # of a format that is not verified
+        except ImportError as error:
             package = (error.name or str(error)).partition(".")[0]
             raise UserError(f"--format {fmt} needs the package {package}, which is not installed") from error
         except OSError:
@@ -144,8 +143,6 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
     try:
         with _quiet():
             largest = largest_difference(file, exporter, original, shapes)
-    except ImportError as error:
-        raise UserError(f"--format {fmt}: to verify it takes the package {error.name}, not installed here") from error
     except Exception as error:  # a runtime may raise anything of a file that it cannot run
         raise ExportError(f"--format {fmt}: the file was written, but does not run: {one_line(error)}") from error
     if largest is None:

@@ -12,7 +12,7 @@ from yolo_attn.coco.dataset.labels import TINY
 from yolo_attn.coco.dataset.locations import as_list
 from yolo_attn.engine.data import split_of
 from yolo_attn.engine.preflight.checks import one_line
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, listed
 
 
 def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
@@ -79,13 +79,9 @@ def check_classes(args: SimpleNamespace, known: dict[int, str], data: dict[str, 
     ours, theirs = list(map(str, known.values())), index.category_names
     if not args.single_cls and not set(ours) & set(theirs):
         raise UserError(
-            f"{index.file}: its {len(theirs)} categories ({_first(theirs)}) are none of the {len(ours)} "
-            f"classes that the model knows ({_first(ours)})"
+            f"{index.file}: its {len(theirs)} categories ({listed(theirs)}) are none of the {len(ours)} "
+            f"classes that the model knows ({listed(ours)})"
         )
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join([*names[:3], *["…"] * (len(names) > 3)])
 
 
 def check_keypoints(model: Any, data: dict[str, Any]) -> None:

@@ -15,10 +15,10 @@ import torch
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from yolo_attn.engine.run_folder import check_replaceable, claim, clear, is_run, run_folder
+from yolo_attn.engine.run_folder import check_replaceable, claim, clear, run_folder, tidy
 from yolo_attn.environment import replaced
 from yolo_attn.errors import RunError, like, one_line
-from yolo_attn.files import os_error_line, remove_empty, remove_temporaries, whole_files, write_bytes, write_text
+from yolo_attn.files import os_error_line, remove_empty, whole_files, write_bytes, write_text
 
 LOST_WORKER = "DataLoader worker"
 """How PyTorch begins when a process that reads images was killed, by want of memory for instance."""
@@ -54,8 +54,7 @@ class RunFiles(BaseTrainer):
             self.made = [] if last else claim(self.args)
             folder = run_folder(self.args)
             check_replaceable(folder, last)
-            if is_run(folder):
-                remove_temporaries(folder, folder / "weights")
+            tidy(folder)
             if not last:
                 (folder / "results.csv").unlink(missing_ok=True)  # early 8.3 would write on in it
         self.share_folder()
