@@ -1,8 +1,7 @@
-"""NAM's channel gate, x · σ(w · BN(x)), with backward passes of their own that keep x and a few numbers a channel.
+"""NAM's channel gate in training, x · σ(w · BN(x)), with a backward pass that keeps x and a few numbers a channel.
 
-w · BN(x) is a batch norm whose scale and shift are w·γ and w·β; with running statistics it is one scale and one shift a
-channel. The gate is formed again in the backward pass. Autograd goes on from the vectors to γ and β, and to w where w
-has a gradient.
+w · BN(x) is a batch norm whose scale and shift are w·γ and w·β. The gate is formed again in the backward pass. Autograd
+goes on from the vectors to γ and β, and to w where w has a gradient.
 
 A Triton gate waits for a GPU on which that of SimAM has shown its worth.
 """
@@ -13,19 +12,6 @@ import torch
 from torch import Tensor
 
 from yolo_attn.kernels.autograd import Grads, gradients
-
-
-def affine_gate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return x · σ(scale · x + shift), in the dtype of scale; x has elements.
-
-    Args:
-        x: (B, C, H, W), of scale's dtype or a narrower one.
-        scale: (C,), of float32 or float64.
-        shift: (C,), likewise.
-    """
-    if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad or shift.requires_grad):
-        return _AffineGate.apply(x, scale, shift)
-    return _affine_gate(x, scale, shift)
 
 
 def batch_norm_gate(
@@ -46,17 +32,6 @@ def batch_norm_gate(
     return _BatchNormGate.apply(x, w, gamma, beta, mean, var, momentum, eps)
 
 
-class _AffineGate(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        ctx.save_for_backward(x, scale, shift)
-        return _affine_gate(x, scale, shift)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Grads:
-        return gradients(_affine_backward, grad, *ctx.saved_tensors, ctx.needs_input_grad)
-
-
 class _BatchNormGate(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -72,15 +47,6 @@ class _BatchNormGate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Grads:
         return gradients(_batch_norm_backward, grad, *ctx.saved_tensors, ctx.eps, ctx.needs_input_grad[1])
-
-
-def _affine_backward(grad: Tensor, x: Tensor, scale: Tensor, shift: Tensor, needed: tuple[bool, ...]) -> Grads:
-    z = x.to(scale.dtype)
-    gs, q = _parts(grad, z, scale, shift)
-    dscale = (q * z).sum((0, 2, 3)) if needed[1] else None
-    dshift = q.sum((0, 2, 3)) if needed[2] else None
-    dx = q.mul_(_wide(scale)).add_(gs).to(x.dtype) if needed[0] else None
-    return dx, dscale, dshift
 
 
 def _batch_norm_backward(
@@ -125,11 +91,6 @@ def _batch_norm(
     factor = scale * inverse
     y = torch.mul(z, _wide(factor), out=y).add_(_wide(shift - factor * batch_mean))
     return y, batch_mean, inverse
-
-
-def _affine_gate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    z = x.to(scale.dtype)
-    return (z * _wide(scale)).add_(_wide(shift)).sigmoid_().mul_(z)
 
 
 def _parts(grad: Tensor, z: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.kernels.choice import runs_fast
-from yolo_attn.kernels.nam import affine_gate, batch_norm_gate
+from yolo_attn.kernels.nam import batch_norm_gate
 from yolo_attn.layers.common import AttentionLayer, at_least_float32, cast, check_positive_ints, scaled
 from yolo_attn.layers.norms import FoldedNorm, batch_norm, keep, may_be_bypassed, scale_and_shift
 from yolo_attn.layers.resize import resize
@@ -82,7 +82,7 @@ class NAMChannel(nn.Module):
                 f"NAM: batch statistics need more than one value per channel, got an input of shape {tuple(x.shape)} "
                 "in training mode; use a larger batch or map, or eval()"
             )
-        if runs_fast(x) and may_be_bypassed(bn):
+        if bn.training and not folded and runs_fast(x) and may_be_bypassed(bn):
             return self._fast(x, torch.promote_types(x.dtype, torch.float32))
         z = at_least_float32(x)
         y = bn(z) if folded else self.weights(z.dtype).reshape(1, -1, 1, 1) * batch_norm(bn, z)
@@ -90,11 +90,7 @@ class NAMChannel(nn.Module):
 
     def _fast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         bn = self.bn
-        if isinstance(bn, FoldedNorm):
-            return affine_gate(x, *bn.vectors(dtype))
         w = self.weights(dtype)
-        if not bn.training:
-            return affine_gate(x, *scale_and_shift(bn, w))
         mean, var = bn.running_mean.to(dtype), bn.running_var.to(dtype)
         out = batch_norm_gate(x, w, bn.weight.to(dtype), bn.bias.to(dtype), mean, var, bn.momentum, bn.eps)
         keep(bn, mean, var)

@@ -15,16 +15,14 @@ GLOBAL_HOOKS = ("forward", "forward_pre", "backward", "backward_pre")
 
 
 def may_be_bypassed(bn: Any) -> bool:
-    """Whether bn's own forward may be left out: nobody listens to it, and no other rank has a part in it."""
+    """Whether the forward of a bn in training may be left out: no hook listens, and no other rank has a part in it."""
     hooks = (bn._forward_hooks, bn._forward_pre_hooks, bn._backward_hooks, bn._backward_pre_hooks)
     everywhere = (getattr(module, f"_global_{hook}_hooks") for hook in GLOBAL_HOOKS)
     if any(hooks) or any(everywhere):
         return False
-    if isinstance(bn, FoldedNorm):
-        return True
     if bn.running_mean is None:  # torch.func.replace_all_batch_norm_modules_
         return False
-    return not bn.training or (isinstance(bn, nn.BatchNorm2d) and bn.momentum is not None)
+    return isinstance(bn, nn.BatchNorm2d) and bn.momentum is not None
 
 
 def batch_norm(bn: Any, z: Tensor) -> Tensor:
@@ -60,13 +58,9 @@ class FoldedNorm(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
 
-    def vectors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return scale and shift in a dtype."""
-        return cast(self.get_buffer("scale"), dtype), cast(self.get_buffer("shift"), dtype)
-
     def forward(self, x: Tensor) -> Tensor:
         """Return scale · x + shift in x's dtype."""
-        scale, shift = (v.reshape(1, -1, 1, 1) for v in self.vectors(x.dtype))
+        scale, shift = (cast(self.get_buffer(name), x.dtype).reshape(1, -1, 1, 1) for name in ("scale", "shift"))
         return x * scale + shift
 
     def extra_repr(self) -> str:
