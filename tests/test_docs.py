@@ -308,9 +308,9 @@ def edited(folder):
 
 def drawn(folder):
     """The files are those that docs/maps.md lists."""
-    told = set(re.findall(r"`(index.html|gates.\w+)`", (ROOT / "docs/maps.md").read_text()))
+    reported = set(re.findall(r"`(index.html|gates.\w+)`", (ROOT / "docs/maps.md").read_text()))
     for output in ("runs/attention-maps", "maps"):
-        assert told == {f.name for f in (folder / output).iterdir() if not f.name.startswith("001-")}
+        assert reported == {f.name for f in (folder / output).iterdir() if not f.name.startswith("001-")}
 
 
 SEEN = {"editing.md": edited, "maps.md": drawn}

@@ -73,12 +73,12 @@ LARGE = {
 
 @pytest.mark.parametrize("case", LARGE)
 def test_a_yaml_that_would_grow_without_end_is_refused(tmp_path, case):
-    text, told = LARGE[case]
+    text, reported = LARGE[case]
     start = time.process_time()
-    with pytest.raises((yaml.YAMLError, ValueError), match=told):
+    with pytest.raises((yaml.YAMLError, ValueError), match=reported):
         load_yaml(text)
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(UserError, match=rf"^{tmp_path}/x\.yaml: .*({told}|expected at most 4,194,304)") as error:
+    with pytest.raises(UserError, match=rf"^{tmp_path}/x\.yaml: .*({reported}|expected at most 4,194,304)") as error:
         read_yaml(tmp_path / "x.yaml")
     assert len(str(error.value)) < 600
     assert time.process_time() - start < 5

@@ -47,8 +47,8 @@ def copy_with_test_split(coco, folder):
 
 def test_places_on_the_editing_page_are_those_of_the_command():
     page = (ROOT / "docs/editing.md").read_text()
-    told = re.findall(r"`([\w:,]+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
-    assert told == list(PLACES)
+    reported = re.findall(r"`([\w:,]+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
+    assert reported == list(PLACES)
 
 
 def test_the_readme_is_short():
@@ -108,8 +108,8 @@ def test_layer_table_gives_the_signatures():
     for name in layers.__all__:
         parameters = inspect.signature(getattr(layers, name)).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        told = dict(yaml.safe_load(option).popitem() for option in re.findall(r"`(.*?)`", rows[name]))
-        assert {**{k: str(v) for k, v in told.items()}, "gain": "1.0"} == {k: str(v) for k, v in defaults.items()}
+        reported = dict(yaml.safe_load(option).popitem() for option in re.findall(r"`(.*?)`", rows[name]))
+        assert {**{k: str(v) for k, v in reported.items()}, "gain": "1.0"} == {k: str(v) for k, v in defaults.items()}
     assert "All ten also have `gain: 1.0`" in ROWS
 
 

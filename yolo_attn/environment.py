@@ -1,6 +1,6 @@
 """Values for a while: of environment variables, by which settings reach processes that are started, and of attributes.
 
-Whatever the package changes in Ultralytics, PyTorch or Python for the length of a call goes through `replaced` and
+All that the package changes in Ultralytics, PyTorch or Python for the length of a call goes through `replaced` and
 `filtered`; `TEMPORARY` in patches/table.py lists it.
 """
 

@@ -8,7 +8,7 @@ LONGEST = 300
 """Characters of an exception's text that a line may have."""
 
 LONGEST_LINE = 4000
-"""Characters that a line may have in all, whatever files say that it quotes."""
+"""Most characters of a line, what it quotes from files included."""
 
 OF_OSERROR = ("errno", "strerror", "filename", "filename2")
 

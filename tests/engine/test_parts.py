@@ -107,10 +107,10 @@ def test_several_sets_train_and_validate_as_one(trained, second_set, tmp_path, m
 
 
 WRONG = [
-    (["--classes", "cirle"], "classes cirle: no such class; near are circle"),
-    (["--classes", "STAR"], "classes STAR: no such class; near are star\n"),
-    (["--classes", "Cirkle,star"], "classes Cirkle: no such class; near are circle\n"),
-    (["--classes", "3"], "classes 3: no such class; near are"),
+    (["--classes", "cirle"], "classes cirle: no such class; similar names: circle"),
+    (["--classes", "STAR"], "classes STAR: no such class; similar names: star\n"),
+    (["--classes", "Cirkle,star"], "classes Cirkle: no such class; similar names: circle\n"),
+    (["--classes", "3"], "classes 3: no such class; similar names:"),
     (["--classes", "a,,b"], "expected names separated by commas"),
     (["--subset", "1.5"], "expected a share above 0, up to 1"),
     (["--subset", "0"], "expected a share above 0"),
@@ -120,7 +120,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[m for _, m in WRONG])
-def test_wrong_choices_are_told_in_one_line(small_coco, tmp_path, capsys, arguments, message):
+def test_wrong_choices_are_reported_in_one_line(small_coco, tmp_path, capsys, arguments, message):
     home = tmp_path / "runs"
     assert main(["train", "--cfg", "yolov8n.yaml", "--data", str(small_coco), "--project", str(home), *arguments]) == 2
     assert message in capsys.readouterr().err
@@ -134,8 +134,8 @@ def test_a_comma_in_the_path_of_one_of_several(small_coco, tmp_path, capsys):
     for data in ([small_coco, tmp_path / "x,y"], [small_coco, tmp_path / "gone,lost"]):
         arguments = ["--cfg", "yolov8n.yaml", "--data", *data, "--project", home]
         assert main(["train", *map(str, arguments)]) == 2
-        told = f"{data[1]}: commas separate data sets, so none of several may have one in its path"
-        assert told in capsys.readouterr().err
+        reported = f"{data[1]}: commas separate data sets, so none of several may have one in its path"
+        assert reported in capsys.readouterr().err
     assert not home.exists()
 
 
@@ -183,7 +183,7 @@ def test_some_classes_as_one(small_coco, tmp_path):
 
 @pytest.mark.parametrize("classes", [[9], ["circel"], 3])
 def test_classes_that_are_none_in_plain_python(small_coco, tmp_path, classes):
-    with pytest.raises(UserError, match="no such class; near are"):
+    with pytest.raises(UserError, match="no such class; similar names:"):
         YOLO("yolov8n-simam.yaml").train(data=str(small_coco), classes=classes, project=str(tmp_path))
 
 
@@ -202,9 +202,9 @@ def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):
     home = tmp_path / "runs"
     arguments = ["--cfg", "yolov8n.yaml", "--data", str(folder), "--project", str(home), "--strict"]
     assert main(["train", *arguments]) == 2
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "--strict" in told
-    assert "instances_val.json: 1 × box clipped to its image: annotation 2 of image 1 (a.jpg)" in told
+    reported = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "--strict" in reported
+    assert "instances_val.json: 1 × box clipped to its image: annotation 2 of image 1 (a.jpg)" in reported
     assert not home.exists()
 
 

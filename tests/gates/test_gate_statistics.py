@@ -392,7 +392,7 @@ def constant(value=0.5):
     return torch.full((2, 3, 4, 5), value)
 
 
-def test_what_varies_is_told_apart():
+def test_what_varies_is_reported_apart():
     """A gate that differs across channels alone, from picture to picture alone, from place to place alone."""
     for part, factor in {
         "channels": torch.rand(1, 3, 1, 1),

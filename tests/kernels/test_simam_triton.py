@@ -149,7 +149,7 @@ def test_on_a_gpu(dtype, monkeypatch):
         ("0", True, True, "plain formulas only (YOLO_ATTN_KERNELS=0)"),
     ],
 )
-def test_what_is_told(mode, triton, cuda, words, monkeypatch):
+def test_what_is_reported(mode, triton, cuda, words, monkeypatch):
     monkeypatch.setenv(VARIABLE, mode)
     monkeypatch.setattr(choice, "has_triton", lambda: triton)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)

@@ -79,7 +79,7 @@ def scales(name):
 
 
 def load(name, scale):
-    """The model dictionary; torchvision's pretrained weights, which would be downloaded, are left out."""
+    """The model dictionary; torchvision's pretrained weights, which would be downloaded, are skipped."""
     model = {**deepcopy(_content(name)), "scale": scale, "yaml_file": f"{name}.yaml"}
     for row in rows(model):
         row[3] = [None if argument == "DEFAULT" else argument for argument in row[3]]

@@ -181,14 +181,14 @@ def test_pixels_scales_in_torchvision_need_a_grid():
         ("C2f_NAM", [128, {"where": "out"}, True], "expected C2f's own arguments, then one mapping or none"),
     ],
 )
-def test_wrong_rows_are_told_in_one_line(name, arguments, message):
+def test_wrong_rows_are_reported_in_one_line(name, arguments, message):
     d = tasks.yaml_model_load("yolov8n.yaml")
     d["backbone"][2] = [-1, 3, name, arguments]
-    with pytest.raises(RowError) as told:
+    with pytest.raises(RowError) as raised:
         build(d)
-    assert str(told.value).startswith("yolov8n.yaml, row 2: ")
-    assert message in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(raised.value).startswith("yolov8n.yaml, row 2: ")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_layers_that_register_inside_the_parser_are_the_parsers_to_judge(monkeyp
 
 @pytest.mark.parametrize("at", [2, 8])
 @pytest.mark.parametrize("attention", [None, "GAM"])
-def test_an_unknown_name_is_told_with_its_row_around_attention_too(at, attention):
+def test_an_unknown_name_is_reported_with_its_row_around_attention_too(at, attention):
     d = tasks.yaml_model_load("yolov8n.yaml")
     d["backbone"][4] = [-1, 1, attention or "Conv", [] if attention else [64, 1]]
     d["backbone"][at] = [-1, 1, "Zebra", []]
@@ -158,15 +158,15 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("told", [UserError("what was found"), RunError("disk full", "go on so")], ids=["user", "run"])
+@pytest.mark.parametrize("ours", [UserError("what was found"), RunError("disk full", "go on so")], ids=["user", "run"])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_an_error_of_both_kinds(error, told):
-    both = like(error, told)
+def test_an_error_of_both_kinds(error, ours):
+    both = like(error, ours)
     for each in (both, pickle.loads(pickle.dumps(both))):
         assert isinstance(each, type(error))
-        assert isinstance(each, type(told))
-        assert str(each) == str(told)
-        assert each.exit_code == told.exit_code
-        assert getattr(each, "reason", None) == getattr(told, "reason", None)
+        assert isinstance(each, type(ours))
+        assert str(each) == str(ours)
+        assert each.exit_code == ours.exit_code
+        assert getattr(each, "reason", None) == getattr(ours, "reason", None)
         for name in ("errno", "strerror", "filename", "returncode"):
             assert getattr(each, name, None) == getattr(error, name, None)

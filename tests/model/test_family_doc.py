@@ -52,6 +52,6 @@ def test_exceptions_are_named():
     (large,) = re.findall(r"^These have over 15 million.*?:\s(.*?)\.$", TEXT, re.M | re.S)
     assert set(re.findall(r"`(\S+)`", large)) == LARGE
     for (name, layer), options in OPTIONS.items():
-        told = ", ".join(f"{key}: {value}" for key, value in options.items())
+        reported = ", ".join(f"{key}: {value}" for key, value in options.items())
         assert f"{layer} inside the blocks of `{name}`" in TEXT.replace("\n", " ")
-        assert f"`{{{told}}}`" in TEXT
+        assert f"`{{{reported}}}`" in TEXT

@@ -55,14 +55,14 @@ def count(*modules):
 
 
 def shapes(module):
-    """Keys and shapes of a module's own tensors, the attention's left out."""
+    """Keys and shapes of a module's own tensors, the attention apart."""
     return {key: tuple(tensor.shape) for key, tensor in module.state_dict().items() if "attention." not in key}
 
 
 def settings(module):
-    """What a module was told in numbers and words (classes, bins, end2end); its place in the model left out."""
-    told = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
-    return {key: value for key, value in told.items() if key not in ("i", "np", "type")}
+    """What a module was reported in numbers and words (classes, bins, end2end); its place in the model apart."""
+    reported = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
+    return {key: value for key, value in reported.items() if key not in ("i", "np", "type")}
 
 
 def check_layers(base, built, model):

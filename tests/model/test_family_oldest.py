@@ -47,8 +47,8 @@ def test_matrix_passes_on_the_oldest(oldest, marked, expected, tmp_path):
     outcomes = [int(suite.get(outcome)) for outcome in ("tests", "failures", "errors", "skipped")]
     assert outcomes == [len(expected), 0, 0, 0]
     if marked != "slow":
-        told = {p.get("name"): p.get("value") for p in suite.iter("property")}
-        assert told == {"ultralytics": OLDEST, "refused": " ".join(name for name in YAMLS if name not in OLD)}
+        reported = {p.get("name"): p.get("value") for p in suite.iter("property")}
+        assert reported == {"ultralytics": OLDEST, "refused": " ".join(name for name in YAMLS if name not in OLD)}
 
 
 def test_newest_builds_everything():

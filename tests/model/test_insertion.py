@@ -23,7 +23,7 @@ SMALL = [name for name in SMALL if name in ZOO]
 
 
 def text_of(name):
-    """The YAML; torchvision's pretrained weights, which would be downloaded, are left out."""
+    """The YAML; torchvision's pretrained weights, which would be downloaded, are skipped."""
     return families.YAMLS[name].read_bytes().decode().replace("DEFAULT", "null")
 
 
@@ -147,7 +147,7 @@ def test_gains_in_rows_stay_as_they_are(layer, place, options):
 
 
 @pytest.mark.parametrize(
-    ("layer", "place", "options", "told"),
+    ("layer", "place", "options", "reported"),
     [
         ("GEM", "neck", {}, "--layer GEM: no such layer; did you mean EMA or GAM?"),
         ("C2f", "neck", {}, "--layer C2f: no such layer; attention layers are"),
@@ -160,10 +160,10 @@ def test_gains_in_rows_stay_as_they_are(layer, place, options):
         ("GAM", "after:11", {"ratio": 0}, "row 12: "),
     ],
 )
-def test_refused(layer, place, options, told):
+def test_refused(layer, place, options, reported):
     with pytest.raises(UserError) as error:
         insert(text_of("yolov8"), "yolov8n.yaml", layer, place, options, "n")
-    assert told in str(error.value)
+    assert reported in str(error.value)
 
 
 def test_rows_without_one_map_take_none():
@@ -171,7 +171,7 @@ def test_rows_without_one_map_take_none():
         insert(text_of("yolov9e"), "yolov9e", "SE", "after:13")
 
 
-def test_model_that_does_not_build_is_told():
+def test_model_that_does_not_build_is_reported():
     with pytest.raises(UserError, match=r"^bad.yaml: not a model that Ultralytics can build: "):
         insert(text_of("yolov8").replace("SPPF, [1024, 5]", "SPPF, [x, 5]"), "bad.yaml", "SE", "neck", None, "n")
 

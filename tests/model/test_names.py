@@ -124,13 +124,13 @@ def test_a_name_with_a_layer_and_nothing_near_says_how_names_are_made():
         YOLO("yolov8n-gam.yml")
 
 
-def test_a_place_that_the_base_lacks_is_told():
+def test_a_place_that_the_base_lacks_is_reported():
     with pytest.raises(UserError, match=r"^yolov6n-se-blocks.yaml: \S+/yolov6.yaml: --at blocks: found Conv"):
         YOLO("yolov6n-se-blocks.yaml")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("- 1\n", "not a model YAML: expected a list of rows under backbone and head"),
         ("backbone: [", "not YAML: "),
@@ -139,10 +139,10 @@ def test_a_place_that_the_base_lacks_is_told():
     ],
 )
 @pytest.mark.parametrize("name", ["yolov9t-gam", "yolov9t-gam-stages", "yolov9t-gam-nam"])
-def test_a_broken_base_is_named(name, text, told, here):
+def test_a_broken_base_is_named(name, text, reported, here):
     (here / "yolov9t.yaml").write_text(text)
     for load in (tasks.yaml_model_load, read_model, check_cfg):
-        with pytest.raises(UserError, match=rf"^yolov9t-gam\S*.yaml: yolov9t.yaml.*{re.escape(told)}"):
+        with pytest.raises(UserError, match=rf"^yolov9t-gam\S*.yaml: yolov9t.yaml.*{re.escape(reported)}"):
             load(f"{name}.yaml")
 
 

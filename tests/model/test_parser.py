@@ -1,4 +1,4 @@
-"""Attention rows in model YAMLs: what they become, and what the user is told about wrong ones."""
+"""Attention rows in model YAMLs: what they become, and what the user is reported about wrong ones."""
 
 import copy
 import inspect
@@ -210,18 +210,18 @@ WRONG_OF_ULTRALYTICS = [
 
 
 @pytest.mark.parametrize(("row", "message"), WRONG_OF_ULTRALYTICS, ids=[str(row) for row, _ in WRONG_OF_ULTRALYTICS])
-def test_wrong_rows_of_ultralytics_own_layers_are_told_with_their_place(row, message):
-    with pytest.raises(RowError) as told:
+def test_wrong_rows_of_ultralytics_own_layers_are_reported_with_their_place(row, message):
+    with pytest.raises(RowError) as raised:
         build(row)
-    assert str(told.value).startswith("yolov8n.yaml, row 4: ")
-    assert message in str(told.value)
+    assert str(raised.value).startswith("yolov8n.yaml, row 4: ")
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize(("row", "message"), WRONG, ids=[str(row) for row, _ in WRONG])
-def test_wrong_rows_are_told_in_one_line(row, message):
-    with pytest.raises(RowError) as told:
+def test_wrong_rows_are_reported_in_one_line(row, message):
+    with pytest.raises(RowError) as raised:
         build(row)
-    text = str(told.value)
+    text = str(raised.value)
     assert "\n" not in text
     assert text.startswith("yolov8n.yaml, row 4: ")
     assert message in text

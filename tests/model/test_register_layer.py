@@ -77,9 +77,9 @@ def test_row_and_suffix(scale):
     ],
 )
 def test_the_same_checks(scale, row, message):
-    with pytest.raises(RowError) as told:
+    with pytest.raises(RowError) as raised:
         model((4, row))
-    assert message in str(told.value)
+    assert message in str(raised.value)
 
 
 def test_checkpoint_in_a_fresh_process(scale, tmp_path):
@@ -162,7 +162,7 @@ def raising(error):
         (raising(KeyError("k")), "Scale raised KeyError: 'k'"),
     ],
 )
-def test_forward_that_fails_is_told_with_its_row(scale, monkeypatch, forward, message):
+def test_forward_that_fails_is_reported_with_its_row(scale, monkeypatch, forward, message):
     monkeypatch.setattr(scale, "forward", forward)
     for row in ([-1, 1, "Scale", []], [-1, 6, "C2f_Scale", [256, True]]):
         with pytest.raises(RowError, match=f"row 4: {message}"):

@@ -157,9 +157,9 @@ def test_in_blocks_too():
     ],
 )
 def test_wrong_values_name_the_file(cfg, strength, message):
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as raised:
         build(strength, cfg)
-    assert str(told.value).startswith(cfg)
+    assert str(raised.value).startswith(cfg)
 
 
 @pytest.mark.parametrize("text", ["nam_sparsty: 1e-4", "nam-sparsity: 1e-4", "NAM_sparsity: 1e-4", "nam_sparse: 1e-4"])

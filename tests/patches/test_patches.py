@@ -108,14 +108,14 @@ def renamed(folder, file, old, new):
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "told"),
+    ("file", "old", "reported"),
     [
         ("nn/tasks.py", "parse_model", "it has no nn.tasks.parse_model; supported: 8.3.0 to 8.4"),
         ("utils/checks.py", "check_yaml", "cannot import name 'check_yaml'"),  # which is not wrapped, but used
         ("utils/dist.py", "generate_ddp_file", None),
     ],
 )
-def test_an_ultralytics_of_other_names_imports_and_works(tmp_path, file, old, told):
+def test_an_ultralytics_of_other_names_imports_and_works(tmp_path, file, old, reported):
     path = renamed(tmp_path, file, old, f"other_{old}")
     code = (
         "import yolo_attn, ultralytics; from ultralytics import YOLO; YOLO('yolov8n.yaml'); yolo_attn.register(); "
@@ -124,9 +124,9 @@ def test_an_ultralytics_of_other_names_imports_and_works(tmp_path, file, old, to
     result = run_python(code.replace("; \nimport", "\nimport"), tmp_path, PYTHONPATH=path)
     assert result.returncode == 0, result.stderr
     warned = [line for line in result.stdout.splitlines() if "stays without attention layers" in line]
-    assert len(warned) == (told is not None)
-    assert (told or "") in "".join(warned)
-    assert (result.stdout.splitlines()[-1] == "wrapped 0") == (told is not None)
+    assert len(warned) == (reported is not None)
+    assert (reported or "") in "".join(warned)
+    assert (result.stdout.splitlines()[-1] == "wrapped 0") == (reported is not None)
 
 
 @pytest.mark.parametrize(

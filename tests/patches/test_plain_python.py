@@ -196,21 +196,21 @@ def test_wrong_data_is_one_clear_error_and_leaves_nothing(mode, tmp_path, make_c
     monkeypatch.chdir(tmp_path)
     model, settings = YOLO("yolov8n-gam.yaml"), {**SMALL, "project": str(tmp_path / "runs")}
 
-    def told(data):
+    def reported(data):
         with pytest.raises(UserError) as error:
             getattr(model, mode)(data=data, **settings)
         return str(error.value)
 
-    assert told("gone") == "gone: no such folder or file; expected a COCO-format folder or a data YAML"
+    assert reported("gone") == "gone: no such folder or file; expected a COCO-format folder or a data YAML"
     (tmp_path / "empty").mkdir()
-    assert "empty: no annotations for" in told("empty")
+    assert "empty: no annotations for" in reported("empty")
     (tmp_path / "broken.yaml").write_text("annotations: [")
-    assert "broken.yaml: not a readable YAML file" in told("broken.yaml")
+    assert "broken.yaml: not a readable YAML file" in reported("broken.yaml")
     for split in ("train", "val"):
         folder = make_coco([(1, "a.jpg")], [], root=f"images/{split}", split=split)
-    assert {"train": "no box to train on", "val": "are none of the 80 classes"}[mode] in told(folder)
+    assert {"train": "no box to train on", "val": "are none of the 80 classes"}[mode] in reported(folder)
     make_coco([(1, "a.jpg")], [{"image_id": 1, "category_id": 7, "bbox": [90, 5, 9, 9]}], split="train")
-    assert {"train": "no box to train on", "val": "are none of the 80 classes"}[mode] in told(folder)
+    assert {"train": "no box to train on", "val": "are none of the 80 classes"}[mode] in reported(folder)
     assert not (tmp_path / "runs").exists()
 
 

@@ -18,7 +18,7 @@ LOADER = "load_checkpoint" if hasattr(tasks, "load_checkpoint") else "attempt_lo
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         ([1, 2, 3], "it holds a list"),
         ({}, "it holds a dict"),
@@ -29,24 +29,24 @@ LOADER = "load_checkpoint" if hasattr(tasks, "load_checkpoint") else "attempt_lo
     ],
 )
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
-def test_files_of_other_content(content, told, suffix, tmp_path):
+def test_files_of_other_content(content, reported, suffix, tmp_path):
     file = tmp_path / f"weights{suffix}"
     torch.save(content, file)
-    with pytest.raises(UserError, match=f"^{re.escape(f'{file}: {told}, {EXPECTED}')}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(f'{file}: {reported}, {EXPECTED}')}$"):
         getattr(tasks, LOADER)(file)
 
 
 def test_through_load(tmp_path):
-    """Files of other kinds, folders, and a broken safetensors file, told without any class's name."""
+    """Files of other kinds, folders, and a broken safetensors file, reported without any class's name."""
     model = YOLO("yolov8n-gam.yaml")
     (tmp_path / "my.yaml").write_text("nc: 1")
     (tmp_path / "broken.safetensors").write_bytes(b"no such thing")
-    for name, told in (
+    for name, reported in (
         ("my.yaml", "my.yaml: expected a checkpoint, a file ending with .pt, .pth or .safetensors"),
         ("", f"{tmp_path.name}: a folder, expected a file, such as the best.pt of a training"),
         ("broken.safetensors", "broken.safetensors: no whole safetensors file: "),
     ):
-        with pytest.raises(UserError, match=re.escape(told)) as refused:
+        with pytest.raises(UserError, match=re.escape(reported)) as refused:
             model.load(tmp_path / name)
         assert "Error" not in str(refused.value).replace("Error while", "")
 

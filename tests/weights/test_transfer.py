@@ -137,7 +137,7 @@ def test_attention_inside_blocks_stays_behind_where_the_target_has_other(name, t
     assert {key for key, place in taken.tensors.items() if place} == base
     assert taken.is_whole
     assert "355 of 355 tensors (100%) and 3,157,200 of 3,157,200 parameters (100%) transferred" in taken.line()
-    assert f"the checkpoint's attention in rows {', '.join(map(str, C2F))}, which the model has not" in taken.line()
+    assert f"the checkpoint's attention in rows {', '.join(map(str, C2F))}, which the model lacks" in taken.line()
     state = source.state_dict()
     for key, place in taken.tensors.items():
         assert place is None or torch.equal(model.state_dict()[place], state[key])
@@ -156,7 +156,7 @@ def elsewhere(where, gain=None):
 
 
 def test_the_same_layer_elsewhere_in_its_block_is_other_attention():
-    """The names are the same: the base's tensors are taken, attention starts anew, gain included, and it is told."""
+    """The names are the same: the base's tensors are taken, attention starts anew, gain included, a line says so."""
     source, model = randomised(elsewhere("end", gain=2.0)), elsewhere("pre_bn")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     assert before.keys() == source.state_dict().keys()
@@ -210,7 +210,7 @@ def test_attention_of_other_shapes_is_new_as_a_whole(name, rows, as_tensors):
 @pytest.mark.parametrize(
     ("name", "target"), [("yolo11m.yaml", "yolo11l-nam.yaml"), ("yolo11l.yaml", "yolo11m-nam.yaml")]
 )
-def test_scales_that_differ_in_depth_alone_are_told_apart(name, target):
+def test_scales_that_differ_in_depth_alone_are_reported_apart(name, target):
     source, model = (DetectionModel(each, verbose=False) for each in (name, target))
     with pytest.raises(UserError, match=f"scale {name[6]}, expected {target[6]}"):
         model.load(source, verbose=False)

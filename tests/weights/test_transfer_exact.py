@@ -80,7 +80,7 @@ def test_every_tensor_goes_to_its_row_and_to_no_other(name, put):
         assert torch.equal(after[key], before[key]), key
     report = transfer_of(target)
     assert report.tensors == places
-    assert (report.is_whole, report.left_out, report.missing) == (True, {}, [])
+    assert (report.is_whole, report.dropped, report.missing) == (True, {}, [])
     assert sum(report.parameters.values()) == sum(p.numel() for p in source.parameters())
     news = [i for i, row in enumerate(rows(described)) if row[2] in LAYERS or row[2].endswith("_NAM")]
     assert report.new_attention == news
@@ -162,7 +162,7 @@ def test_state_dict_of_the_attended_model_itself():
 
 
 @pytest.mark.parametrize("kind", ["module", "tensors"])
-def test_other_classes_rebuild_the_head_and_are_told(kind):
+def test_other_classes_rebuild_the_head_and_are_reported(kind):
     source, target = plain(80), attended(5)
     target.load(source if kind == "module" else source.state_dict(), verbose=False)
     report = transfer_of(target)
@@ -236,27 +236,27 @@ def test_models_without_attention_stay_ultralytics_own(source):
 
 
 def test_line_and_table():
-    """Parameters and tensors add up; a row that the target lacks is told."""
+    """Parameters and tensors add up; a row that the target lacks is reported."""
     target = attended(put=blocks)
     source = fill(attended(put=middle))
     target.load(source, verbose=False)
     report = transfer_of(target)
     assert "23 rows matched (8 with new attention inside), 0 inserted; 355 of 355 tensors (100%)" in report.line()
-    left_out = "; the checkpoint's attention in rows 6, 17, 18, which the model has not there, is left out"
-    assert report.line().endswith(left_out)
+    dropped = "; the checkpoint's attention in rows 6, 17, 18, which the model lacks there, is dropped"
+    assert report.line().endswith(dropped)
     table = report.as_rows()
     assert [row["row"] for row in table] == [*range(23), None, None, None]
     assert [row["layer"] for row in table[23:]] == ["GAM", "NAM", "SimAM"]
     assert sum(row["of_tensors"] for row in table) == len(source.state_dict())
     assert sum(row["of_parameters"] for row in table) == sum(p.numel() for p in source.parameters())
     assert len(report.table().splitlines()) == 1 + 26
-    told = report.as_json()
-    assert told["rows"] == {"matched": 23, "inserted": [], "missing": report.missing}
-    assert told["tensors"] == {"transferred": 355, "of": 355}
-    assert told["left_out"] == {"rows": report.missing, "tensors": len(source.state_dict()) - 355}
+    reported = report.as_json()
+    assert reported["rows"] == {"matched": 23, "inserted": [], "missing": report.missing}
+    assert reported["tensors"] == {"transferred": 355, "of": 355}
+    assert reported["dropped"] == {"rows": report.missing, "tensors": len(source.state_dict()) - 355}
 
 
-def test_two_transfers_are_told_as_one():
+def test_two_transfers_are_reported_as_one():
     """As `YOLO(yaml).load(...)` and the training behind it do, the second time with the data's classes."""
     first, second = attended(), attended(5)
     source = plain()

@@ -33,9 +33,9 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     """Ultralytics' data dictionary for the COCO-format data that `args.data` names.
 
     It has keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them; `categories`,
-    the names that there are whatever the model's classes; and `only`, where the user's data YAML has `names`, those
-    that are used of each JSON. Classes are in the order of that YAML's names, else they are the categories of the first
-    split given, ascending by id.
+    the names in the data, also those that are no classes of the model; and `only`, where the user's data YAML has
+    `names`, those that are used of each JSON. Classes are in the order of that YAML's names, else they are the
+    categories of the first split given, ascending by id.
 
     Returns:
         The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task is one that COCO has

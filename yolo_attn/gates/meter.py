@@ -1,4 +1,4 @@
-"""A model's gates on images as they are predicted, margins left out."""
+"""A model's gates on images as they are predicted, without their margins."""
 
 import functools
 import math
@@ -62,7 +62,7 @@ class Area:
 
 
 class GateMeter:
-    """Measures a model's gates on images, one at a time, each as Ultralytics' predict takes it, margins left out.
+    """Measures a model's gates on images, one at a time, each as Ultralytics' predict takes it, without margins.
 
     Args:
         model: The model, which Ultralytics fuses for inference, or its checkpoint.
@@ -112,7 +112,7 @@ class GateMeter:
         return result
 
     def _find_area(self, shape: tuple[int, ...]) -> Area:
-        """Where images of a shape come to lie, whatever the task does to them."""
+        """Where images of a shape come to lie in the task's input."""
         return Area.of(self._predictor.preprocess([np.full(shape, 255, np.uint8)]))
 
 

@@ -35,7 +35,7 @@ class GateStatistics:
 
     Attributes:
         pictures: How many were seen.
-        undefined: Values that were left out: NaN, as where the layer's input is 0, and infinite ones.
+        undefined: Values that were skipped: NaN, as where the layer's input is 0, and infinite ones.
         low: Smallest value, ∞ before the first.
         high: Largest value, −∞ before the first.
         counts: Histogram, (BINS,).

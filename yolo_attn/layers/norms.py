@@ -15,7 +15,7 @@ GLOBAL_HOOKS = ("forward", "forward_pre", "backward", "backward_pre")
 
 
 def may_be_bypassed(bn: Any) -> bool:
-    """Whether the forward of a bn in training may be left out: no hook listens, and no other rank has a part in it."""
+    """Whether the forward of a bn in training may be bypassed: no hook listens, and no other rank has a part in it."""
     hooks = (bn._forward_hooks, bn._forward_pre_hooks, bn._backward_hooks, bn._backward_pre_hooks)
     everywhere = (getattr(module, f"_global_{hook}_hooks") for hook in GLOBAL_HOOKS)
     if any(hooks) or any(everywhere):
@@ -26,7 +26,7 @@ def may_be_bypassed(bn: Any) -> bool:
 
 
 def batch_norm(bn: Any, z: Tensor) -> Tensor:
-    """Return bn(z) in z's dtype, whatever the dtype of bn's parameters (float16 after `model.half()`)."""
+    """Return bn(z) in z's dtype, also where bn's parameters have another (float16 after `model.half()`)."""
     if bn.weight.dtype == z.dtype:
         return bn(z)
     mean, var = bn.running_mean.to(z.dtype), bn.running_var.to(z.dtype)

@@ -22,7 +22,7 @@ SHORT = {"triplet": "TripletAttention"}
 
 
 def layer_named(text: str) -> str | None:
-    """The registered layer that a name means, whatever its case; None if there is none."""
+    """The registered layer that a name means, in any case of letters; None if there is none."""
     lower = {name.lower(): name for name in LAYERS} | SHORT
     return text if text in LAYERS else lower.get(text.lower())
 

@@ -30,7 +30,7 @@ from yolo_attn.yaml_edit.row_names import RowName
 SUPPORTED = "8.3.0 to 8.4"
 
 REFERENCE_SIZE = 640
-"""Image size, pixels, that layers with one parameter a pixel refer to, whatever the training size."""
+"""Image size, pixels, that layers with one parameter a pixel refer to at every training size."""
 
 Parser = Callable[..., tuple[nn.Sequential, list[int]]]
 
@@ -63,7 +63,7 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
             built = _parse(parse, d, ch, verbose, rows) if rows else parse(d, ch, verbose)
     except UserError:
         raise
-    except Exception as error:  # whatever wrong arguments make Ultralytics' blocks raise
+    except Exception as error:  # wrong arguments may make Ultralytics' blocks raise anything
         row_error = _explained(error, d, rows)
         if row_error is None:
             raise

@@ -34,7 +34,7 @@ def run_rows(model: Any, batches: Iterable[Tensor], last: int) -> None:
     """Run images through a model's first rows, as in evaluation and without gradients; hooks see what they do.
 
     Args:
-        model: A model of Ultralytics'; its modules have their modes back afterwards, whatever happens.
+        model: A model of Ultralytics'; its modules have their modes back afterwards, also if it raises.
         batches: Images (B, 3, H, W) between 0 and 1.
         last: The row to end behind, as Ultralytics' table counts them.
     """

@@ -43,7 +43,7 @@ class BuiltRow:
 def measure(described: dict[str, Any]) -> list[BuiltRow]:
     """Build a model on the meta device and run an image through its rows, the head apart.
 
-    Nothing that the dictionary names is run but layers: its activation, which Ultralytics evaluates, is left out, since
+    Nothing that the dictionary names is run but layers: its activation, which Ultralytics evaluates, is skipped, since
     maps do not depend on it, and so are pretrained weights of torchvision's, which are downloaded.
 
     Args:

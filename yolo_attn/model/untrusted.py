@@ -1,7 +1,7 @@
 """Model YAMLs, and settings that came inside a file: what using them may do.
 
-Ultralytics 8.3 evaluates an image size that is text as Python. The parser evaluates `activation`, and calls whatever
-its module has under a row's name (a function that unpickles or installs, a model class that fetches its YAML), and
+Ultralytics 8.3 evaluates an image size that is text as Python. The parser evaluates `activation`, and calls anything
+that its module has under a row's name (a function that unpickles or installs, a model class that fetches its YAML), and
 `TorchVision` downloads weights.
 """
 

@@ -1,4 +1,4 @@
-"""Which row of a model each row of a source of weights is, whatever attention stands between them."""
+"""Which row of a model each row of a source of weights is, with any attention between them."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def match(source: Any, model: Any) -> Match | None:
         The match; None where one of both was not built from rows.
 
     Raises:
-        UserError: If a state dict is of another model, whatever its attention.
+        UserError: If a state dict is of another model, attention apart.
     """
     asked = (copy.deepcopy(rows_of(model)), {key: value.shape for key, value in model.state_dict().items()})
     known = _latest.get(source)

@@ -153,7 +153,7 @@ def _difference(source: Sequence[str], target: Sequence[str]) -> str:
 
 
 def _renumbered(source: Any, places: dict[int, int]) -> Any:
-    """The source with its rows under other numbers; rows without a place are left out."""
+    """The source with its rows under other numbers; rows without a place are dropped."""
     shell = copy.copy(source)
     shell._modules = dict(source._modules)
     shell.model = nn.Sequential(

@@ -40,7 +40,7 @@ class Transfer:
 
     @property
     def is_whole(self) -> bool:
-        """Whether what could come did, nearly: attention that is left out could not, nor a head of other classes."""
+        """Whether what could come did, nearly: attention that is dropped could not, nor a head of other classes."""
         head = f"model.{len(self.source_rows) - 1}."
         expected = {key for key in self._wanted if self.tensors[key] or not (self._rebuilt and key.startswith(head))}
         return all(taken >= ENOUGH * number for taken, number in self._counts(expected))
@@ -93,14 +93,14 @@ class Transfer:
         )
         if self.left_out:
             rows = numbered(sorted(self.left_out))
-            text += f"; the checkpoint's attention in {rows}, which the model has not there, is left out"
+            text += f"; the checkpoint's attention in {rows}, which the model lacks there, is dropped"
         if self._rebuilt:
             text += f"; head rebuilt for {self.classes[1]} classes, the checkpoint has {self.classes[0]}"
         return text
 
     @property
     def _wanted(self) -> set[str]:
-        """The source's tensors without those of attention that is left out."""
+        """The source's tensors without those of attention that is dropped."""
         return set(self.tensors).difference(*self.left_out.values())
 
     @property

@@ -109,11 +109,11 @@ def test_safetensors_file_is_exported_and_validated(weights, trained, monkeypatc
 
 
 @pytest.fixture
-def told(weights, monkeypatch, capsys):
+def refusal(weights, monkeypatch, capsys):
     """Runs an export that must fail; returns its one line."""
     monkeypatch.chdir(weights.parent)
 
-    def told(code, *arguments):
+    def refusal(code, *arguments):
         before = listing(weights.parent)
         assert run(*arguments) == code
         lines = capsys.readouterr().err.splitlines()
@@ -122,21 +122,21 @@ def told(weights, monkeypatch, capsys):
         assert listing(weights.parent) == before
         return lines[0]
 
-    return told
+    return refusal
 
 
-def test_mistakes(told, weights, monkeypatch):
+def test_mistakes(refusal, weights, monkeypatch):
     def mistake(*arguments):
-        return told(2, "--weights", "best.pt", *arguments)
+        return refusal(2, "--weights", "best.pt", *arguments)
 
     (weights.parent / "text.pt").write_text("no checkpoint")
     assert "--format onxx: no such format; did you mean onnx?" in mistake("--format", "onxx")
     assert "did you mean safetensors" in mistake("--format", "safetensor")
     assert "formats are torchscript, onnx, openvino," in mistake("--format", "q")
     assert "required: --format" in mistake()
-    assert "--weights gone.pt: no such file" in told(2, "--weights", "gone.pt", "--format", "onnx")
-    assert "not an Ultralytics checkpoint" in told(2, "--weights", "text.pt", "--format", "onnx", "--trust")
-    assert "refused, no checkpoint that can be read" in told(2, "--weights", "text.pt", "--format", "onnx")
+    assert "--weights gone.pt: no such file" in refusal(2, "--weights", "gone.pt", "--format", "onnx")
+    assert "not an Ultralytics checkpoint" in refusal(2, "--weights", "text.pt", "--format", "onnx", "--trust")
+    assert "refused, no checkpoint that can be read" in refusal(2, "--weights", "text.pt", "--format", "onnx")
     assert "torchscript files of half precision are made on a GPU" in mistake("--format", "torchscript", "--half")
     assert "--dynamic: means nothing to safetensors" in mistake("--format", "safetensors", "--dynamic")
     assert "quantised files" in mistake("--format", "onnx", "int8=True")
@@ -148,9 +148,9 @@ def test_mistakes(told, weights, monkeypatch):
     assert "no such device" in mistake("--format", "onnx", "--device", "foo")
 
 
-def test_missing_packages_are_named_together(told, monkeypatch):
+def test_missing_packages_are_named_together(refusal, monkeypatch):
     def mistake(*arguments):
-        return told(2, "--weights", "best.pt", *arguments)
+        return refusal(2, "--weights", "best.pt", *arguments)
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert "needs onnxruntime, not installed here: pip install onnxruntime" in mistake("--format", "onnx")
@@ -160,12 +160,12 @@ def test_missing_packages_are_named_together(told, monkeypatch):
     assert "needs openvino, not installed here" in mistake("--format", "openvino")
 
 
-def test_what_else_is_in_the_place_is_kept(told, weights):
+def test_what_else_is_in_the_place_is_kept(refusal, weights):
     (weights.parent / "best.onnx").mkdir()
-    assert "best.onnx is there, and is a folder" in told(2, "--weights", weights, "--format", "onnx")
+    assert "best.onnx is there, and is a folder" in refusal(2, "--weights", weights, "--format", "onnx")
     (weights.parent / "best_openvino_model").mkdir()
     (weights.parent / "best_openvino_model/notes.txt").write_text("mine")
-    line = told(2, "--weights", weights, "--format", "openvino", "--imgsz", 64)
+    line = refusal(2, "--weights", weights, "--format", "openvino", "--imgsz", 64)
     assert "best_openvino_model is there, with other files: notes.txt" in line
 
 
@@ -181,7 +181,7 @@ class Cheat(nn.Module):
 
 
 @pytest.mark.parametrize("fmt", ["onnx", "torchscript", "openvino"])
-def test_file_that_disagrees_with_the_model_is_not_left(fmt, told, weights):
+def test_file_that_disagrees_with_the_model_is_not_left(fmt, refusal, weights):
     LAYERS["Cheat"] = Cheat
     try:
         model = YOLO("yolov8n.yaml")
@@ -191,27 +191,29 @@ def test_file_that_disagrees_with_the_model_is_not_left(fmt, told, weights):
         enliven(model.model)  # a fresh model's output hardly depends on its picture
         model.save(weights)
         weights.with_suffix(".onnx").write_text("an earlier file")
-        line = told(1, "--weights", weights, "--format", fmt, "--imgsz", 64)
+        line = refusal(1, "--weights", weights, "--format", fmt, "--imgsz", 64)
     finally:
         del LAYERS["Cheat"]
     assert f"--format {fmt}: the file does not do what the model does: largest difference " in line
     assert weights.with_suffix(".onnx").read_text() == "an earlier file"
 
 
-def test_model_that_cannot_be_traced_is_told(told, weights, monkeypatch):
+def test_model_that_cannot_be_traced_is_reported(refusal, weights, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("Unsupported: prim::Something\nmore")
 
     monkeypatch.setattr(torch.onnx, "export", fail)
-    line = told(1, "--weights", weights, "--format", "onnx")
+    line = refusal(1, "--weights", weights, "--format", "onnx")
     assert "--format onnx: the export failed: RuntimeError: Unsupported: prim::Something more" in line
 
 
-def test_fused_model_has_no_safetensors_file(told, weights):
+def test_fused_model_has_no_safetensors_file(refusal, weights):
     model = YOLO(weights)
     model.model = model.model.fuse(verbose=False)
     model.save(weights)
-    assert "such a model has no safetensors file" in told(2, "--weights", weights, "--format", "safetensors", "--trust")
+    assert "such a model has no safetensors file" in refusal(
+        2, "--weights", weights, "--format", "safetensors", "--trust"
+    )
 
 
 @pytest.mark.parametrize("name", ["yolo26n-eca.yaml", "yolov10n-gam.yaml"])

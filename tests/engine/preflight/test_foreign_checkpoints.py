@@ -31,7 +31,7 @@ def foreign(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "told"),
+    ("module", "name", "reported"),
     [
         ("models.yolo", "Model", "a checkpoint of the YOLOv5 or YOLOv7 repository (models"),
         ("models.common", "C3", "a checkpoint of the YOLOv5 or YOLOv7 repository (models"),
@@ -45,12 +45,12 @@ def foreign(tmp_path, monkeypatch):
         ("my_layers_of_yore", "Mine", "for layers of your own give --import my_layers_of_yore"),
     ],
 )
-def test_what_is_not_here_is_named_with_what_leads_on(foreign, module, name, told):
+def test_what_is_not_here_is_named_with_what_leads_on(foreign, module, name, reported):
     file = foreign(module, name)
     with pytest.raises(UserError) as error:
         read_checkpoint(file)
     assert str(error.value).startswith(f"--weights {file}: ")
-    assert told in str(error.value)
+    assert reported in str(error.value)
     assert ("not an Ultralytics checkpoint" in str(error.value)) == ("my_layers" in module)
 
 

@@ -15,7 +15,7 @@ from yolo_attn.cli import main
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch, capsys):
+def refusal(tmp_path, monkeypatch, capsys):
     """Runs a command that must fail; returns its one line."""
     work = tmp_path / "work"
     work.mkdir()
@@ -32,15 +32,15 @@ def told(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_train_mistakes(told, small_coco, tmp_path):
+def test_train_mistakes(refusal, small_coco, tmp_path):
     good = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
 
     def train(*more):
-        return told("train", *good, *more)
+        return refusal("train", *good, *more)
 
     assert "missing: no such folder or file" in train("--data", "missing")
     assert "yolov8n-gem.yaml: no such model; did you mean yolov8n-gam.yaml" in train("--cfg", "yolov8n-gem.yaml")
-    assert "no such model; near are" in train("--cfg", "yolov8ngem.yaml")
+    assert "no such model; similar names:" in train("--cfg", "yolov8ngem.yaml")
     assert "expected a model YAML" in train("--cfg", "yolov8n.pt")
     assert "Ultralytics has no such setting; did you mean" in train("mosiac=0")
     assert "'mosaic'" in train("mosaic=lots")
@@ -59,7 +59,7 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "use --cfg" in train("cfg=yolov8n-nam.yaml")
     assert "use --epochs" in train("epochs=5")
     assert "this command does not take it" in train("split=test")
-    assert "this command does not take it" in told("val", "--weights", "w.pt", "epochs=5")
+    assert "this command does not take it" in refusal("val", "--weights", "w.pt", "epochs=5")
     assert "its head is WorldDetect; heads of models that are trained are Detect, v10Detect, RTDETRDecoder" in train(
         "--cfg", "yolov8n-world.yaml"
     )
@@ -71,7 +71,7 @@ def test_train_mistakes(told, small_coco, tmp_path):
     )
     assert "obb takes a data YAML with labels in Ultralytics' own format" in train("--cfg", "yolov8n-obb.yaml")
     assert "no folder 'train' in it; classifiers are trained on" in train("--cfg", "yolov8n-cls.yaml")
-    assert "the demo set has no labels for pose; give --data" in told("train", "--cfg", "yolov8n-pose.yaml")
+    assert "the demo set has no labels for pose; give --data" in refusal("train", "--cfg", "yolov8n-pose.yaml")
     assert "cache=disk would write" in train("cache=disk")
     assert "single_cls" in train("single_cls=True")
     assert "imgsz=abc': use --imgsz" in train("imgsz=abc")
@@ -84,7 +84,7 @@ def test_train_mistakes(told, small_coco, tmp_path):
         told_of = f"argument --nam-sparsity: expected a number of at least 0, such as 1e-4, found '{penalty}'"
         assert told_of in train("--nam-sparsity", penalty)
     nothing = "--nam-sparsity 0.1: no row of yolov8n-gam.yaml names NAM"
-    assert nothing in told("train", "--cfg", "yolov8n-gam.yaml", "--nam-sparsity", "0.1")
+    assert nothing in refusal("train", "--cfg", "yolov8n-gam.yaml", "--nam-sparsity", "0.1")
     assert "from 0 to 2**32 - 1" in train("--seed", "-1")
     assert "from 0 to 2**32 - 1" in train("--seed", 2**40)
     for name in ("..", "../out", "/tmp/abs", ".", "n" * 300):
@@ -92,10 +92,10 @@ def test_train_mistakes(told, small_coco, tmp_path):
     assert "no such folder or file" in train("--data", "x" * 5000)
     assert "choose another --project" in train("--project", "x" * 5000)
     assert "yolov8-gam.yaml" in train("--cfg", "YOLOV8N-GEM.yaml")
-    assert "no last.pt under" in told("train", "--resume")
-    assert "--resume gone.pt: no such file; it is the last.pt of a" in told("train", "--resume", "gone.pt")
+    assert "no last.pt under" in refusal("train", "--resume")
+    assert "--resume gone.pt: no such file; it is the last.pt of a" in refusal("train", "--resume", "gone.pt")
     (tmp_path / "empty").mkdir()
-    assert "empty/weights/last.pt: no such file" in told("train", "--resume", tmp_path / "empty")
+    assert "empty/weights/last.pt: no such file" in refusal("train", "--resume", tmp_path / "empty")
     assert "'--imgz': expected an option or key=value; did you mean --imgsz?" in train("--imgz", "64")
     for fixed in (
         ["--epochs", "5"],
@@ -105,14 +105,14 @@ def test_train_mistakes(told, small_coco, tmp_path):
         ["lr0=1"],
         ["--cfg", "a"],
     ):
-        assert "cannot change with --resume" in told("train", "--resume", "gone.pt", *fixed)
-    assert "train needs --cfg" in told("train", "--data", small_coco)
-    assert "required: COMMAND" in told()
+        assert "cannot change with --resume" in refusal("train", "--resume", "gone.pt", *fixed)
+    assert "train needs --cfg" in refusal("train", "--data", small_coco)
+    assert "required: COMMAND" in refusal()
     if not torch.cuda.is_available():
         assert "no such device here" in train("--device", "0")
 
 
-def test_wrong_files(told, small_coco, tmp_path):
+def test_wrong_files(refusal, small_coco, tmp_path):
     (tmp_path / "wrong.pt").write_bytes(b"not a checkpoint")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "tensor.pt")
     (tmp_path / "list.yaml").write_text("- 1\n")
@@ -126,61 +126,63 @@ def test_wrong_files(told, small_coco, tmp_path):
         ("list.yaml", "list.yaml: expected a checkpoint, a file ending with .pt, .pth or .safetensors"),
     ):
         lines = (
-            told("train", *good, "--weights", tmp_path / name),
-            told("val", "--weights", tmp_path / name, "--data", small_coco),
-            told("train", "--resume", tmp_path / name),
+            refusal("train", *good, "--weights", tmp_path / name),
+            refusal("val", "--weights", tmp_path / name, "--data", small_coco),
+            refusal("train", "--resume", tmp_path / name),
         )
         for option, line in zip(("--weights", "--weights", "--resume"), lines, strict=True):
             if (name, option) == ("wrong.pt", "--resume"):
                 message = "wrong.pt: not an Ultralytics checkpoint"
             assert f"{option} {tmp_path}/{message}" in line
             assert "yolo26n" not in line
-    assert f"--weights {tmp_path}: a folder, expected a file" in told("train", *good, "--weights", tmp_path)
+    assert f"--weights {tmp_path}: a folder, expected a file" in refusal("train", *good, "--weights", tmp_path)
     os.mkfifo(tmp_path / "fifo.pt")
     for option in (["train", *good, "--weights"], ["val", "--weights"], ["train", "--resume"]):
-        assert f"{option[-1]} {tmp_path}/fifo.pt: a FIFO, expected a plain file" in told(*option, tmp_path / "fifo.pt")
+        assert f"{option[-1]} {tmp_path}/fifo.pt: a FIFO, expected a plain file" in refusal(
+            *option, tmp_path / "fifo.pt"
+        )
     for name in ("best.onnx", "best.torchscript"):
         (tmp_path / name).write_bytes(b"exported")
-        assert f"yolo-attn val model={tmp_path / name}" in told("val", "--weights", tmp_path / name)
+        assert f"yolo-attn val model={tmp_path / name}" in refusal("val", "--weights", tmp_path / name)
     (tmp_path / "yolov8n-typo.yaml").write_text("nc: 1\nbackbonee: []\nhead:\n  - [[0], 1, Detect, [nc]]\n")
-    line = told("train", *good, "--cfg", tmp_path / "yolov8n-typo.yaml")
+    line = refusal("train", *good, "--cfg", tmp_path / "yolov8n-typo.yaml")
     assert "found 'nc, backbonee, head, yaml_file', expected rows under backbone:" in line.replace(", scale", "")
     for name in ("list.yaml", "yolov8n-bad.yaml"):
-        assert "not a model that Ultralytics can build" in told("train", *good, "--cfg", tmp_path / name)
+        assert "not a model that Ultralytics can build" in refusal("train", *good, "--cfg", tmp_path / name)
 
 
-def test_missing_package_that_no_checkpoint_names(told, small_coco, monkeypatch):
+def test_missing_package_that_no_checkpoint_names(refusal, small_coco, monkeypatch):
     """It holds no layer of the user's."""
 
     def lacking(self):
         import_module("no_such_package")
 
     monkeypatch.setattr("yolo_attn.engine.training.trainer.DetectionTrainer._setup_train", lacking)
-    line = told("train", "--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK)
+    line = refusal("train", "--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK)
     assert line.endswith("ModuleNotFoundError: No module named 'no_such_package'")
 
 
-def test_wrong_row_names_its_file(told, small_coco, tmp_path):
+def test_wrong_row_names_its_file(refusal, small_coco, tmp_path):
     from yolo_attn.model.names import MODEL_YAMLS
 
     text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("[15, 1, GAM, []]", "[15, 1, GAM, [512, 512]]")
     (tmp_path / "yolov8n-own.yaml").write_text(text)
-    line = told("train", "--cfg", tmp_path / "yolov8n-own.yaml", "--data", small_coco, *QUICK)
+    line = refusal("train", "--cfg", tmp_path / "yolov8n-own.yaml", "--data", small_coco, *QUICK)
     assert "yolov8n-own.yaml, row 22: 512 looks like a channel count" in line
 
 
-def test_broken_data(told, small_coco, tmp_path):
+def test_broken_data(refusal, small_coco, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(small_coco, data)
     arguments = ["--cfg", "yolov8n-gam.yaml", "--data", data, *QUICK]
     for picture in (data / "images/val").iterdir():
         picture.write_bytes(b"")
-    assert "images under" in told("train", *arguments)
+    assert "images under" in refusal("train", *arguments)
     content = json.loads((data / "annotations/instances_train.json").read_text())
     for annotations, count in (([a for a in content["annotations"] if a["iscrowd"]], 2), ([], 0)):
         (data / "annotations/instances_train.json").write_text(json.dumps({**content, "annotations": annotations}))
         shutil.copytree(small_coco / "images/val", data / "images/val", dirs_exist_ok=True)
-        assert f"no box to train on in its 16 images, {count} annotations are crowds" in told("train", *arguments)
+        assert f"no box to train on in its 16 images, {count} annotations are crowds" in refusal("train", *arguments)
     for change, problem in (
         ({"bbox": [500, 500, 20, 20]}, "× box without area inside its image, skipped: annotation "),
         ({"bbox": [5, 5, 20, -1]}, "× box without area inside its image, skipped: annotation "),
@@ -188,42 +190,42 @@ def test_broken_data(told, small_coco, tmp_path):
     ):
         changed = {**content, "annotations": [{**a, **change} for a in content["annotations"]]}
         (data / "annotations/instances_train.json").write_text(json.dumps(changed))
-        line = told("train", *arguments)
+        line = refusal("train", *arguments)
         assert "instances_train.json: no box to train on in its 16 images" in line
         assert problem in line
     (data / "annotations/instances_train.json").write_text('{"images": [')
-    assert "instances_train.json: not valid JSON" in told("train", *arguments)
+    assert "instances_train.json: not valid JSON" in refusal("train", *arguments)
     (data / "annotations/instances_train.json").unlink()
-    assert "no annotations for 'train'" in told("train", *arguments)
+    assert "no annotations for 'train'" in refusal("train", *arguments)
 
 
-def test_unwritable_project(told, small_coco, tmp_path):
+def test_unwritable_project(refusal, small_coco, tmp_path):
     (tmp_path / "file").write_text("in the way")
     arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
-    assert "choose another --project" in told("train", *arguments, "--project", tmp_path / "file" / "runs")
-    assert "choose another --project" in told("train", *arguments, "--project", "/proc/runs")
+    assert "choose another --project" in refusal("train", *arguments, "--project", tmp_path / "file" / "runs")
+    assert "choose another --project" in refusal("train", *arguments, "--project", "/proc/runs")
 
 
-def test_weights_of_other_classes(told, trained, make_coco):
+def test_weights_of_other_classes(refusal, trained, make_coco):
     folder = make_coco([(1, "a.jpg")], [], [(1, "zebra")])
-    line = told("val", "--weights", trained.folder / "weights/best.pt", "--data", folder)
+    line = refusal("val", "--weights", trained.folder / "weights/best.pt", "--data", folder)
     assert "its 1 categories (zebra) are none of the 3 classes that the model knows" in line
 
 
-def test_validation_data_of_other_classes(told, make_coco):
+def test_validation_data_of_other_classes(refusal, make_coco):
     make_coco(
         [(1, "a.jpg")], [{"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9]}], split="train", root="images/train"
     )
     folder = make_coco([(1, "a.jpg")], [], [(7, "zebra")])
-    line = told("train", "--cfg", "yolov8n-gam.yaml", "--data", folder, *QUICK)
+    line = refusal("train", "--cfg", "yolov8n-gam.yaml", "--data", folder, *QUICK)
     assert "its 1 categories (zebra) are none of the 2 classes" in line
 
 
-def test_names_beside_annotations_must_be_the_jsons(told, small_coco, tmp_path):
+def test_names_beside_annotations_must_be_the_jsons(refusal, small_coco, tmp_path):
     described = {split: str(small_coco / "images" / split) for split in ("train", "val")}
     files = {split: str(small_coco / f"annotations/instances_{split}.json") for split in ("train", "val")}
     (tmp_path / "data.yaml").write_text(yaml.safe_dump({**described, "annotations": files, "names": ["circle", "dog"]}))
-    assert "names has dog, which" in told(
+    assert "names has dog, which" in refusal(
         "train", "--cfg", "yolov8n-gam.yaml", "--data", tmp_path / "data.yaml", *QUICK
     )
 
@@ -237,26 +239,28 @@ def test_interrupt_is_no_traceback(monkeypatch, capsys):
     assert "train --resume continues a training" in capsys.readouterr().err
 
 
-def test_plain_data_yaml(told, tmp_path):
+def test_plain_data_yaml(refusal, tmp_path):
     """What a data YAML would download or run stays undone."""
     for download in (f"open({str(tmp_path / 'ran')!r}, 'w')", "http://127.0.0.1:9/x.zip"):
         text = yaml.safe_dump({"path": str(tmp_path), "train": "a", "val": "b", "names": ["x"], "download": download})
         (tmp_path / "data.yaml").write_text(text)
         arguments = ["--cfg", "yolov8n-gam.yaml", "--data", tmp_path / "data.yaml", *QUICK]
-        assert "images not found" in told("train", *arguments)
+        assert "images not found" in refusal("train", *arguments)
     assert not (tmp_path / "ran").exists()
     (tmp_path / "data.yaml").write_text("train: a\nnames: [x]\n")
-    assert "'val:' key missing" in told("train", "--cfg", "yolov8n-gam.yaml", "--data", tmp_path / "data.yaml", *QUICK)
+    assert "'val:' key missing" in refusal(
+        "train", "--cfg", "yolov8n-gam.yaml", "--data", tmp_path / "data.yaml", *QUICK
+    )
 
 
-def test_checkpoints_of_no_task_or_another_one(told, small_coco, tmp_path):
+def test_checkpoints_of_no_task_or_another_one(refusal, small_coco, tmp_path):
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "linear.pt")
     YOLO("yolov8n-seg.yaml").save(tmp_path / "seg.pt")
     data = ["--data", small_coco]
-    assert "no model of a known task" in told("val", "--weights", tmp_path / "linear.pt", *data)
+    assert "no model of a known task" in refusal("val", "--weights", tmp_path / "linear.pt", *data)
     other = "its head, Segment, is of the task segment, expected detect"
-    assert other in told("val", "--weights", tmp_path / "seg.pt", *data, "--task", "detect")
-    assert other in told("train", "--cfg", "yolov8n.yaml", "--weights", tmp_path / "seg.pt", *data)
+    assert other in refusal("val", "--weights", tmp_path / "seg.pt", *data, "--task", "detect")
+    assert other in refusal("train", "--cfg", "yolov8n.yaml", "--weights", tmp_path / "seg.pt", *data)
 
 
 def test_earlier_run_survives_a_refusal(small_coco, tmp_path, capsys):

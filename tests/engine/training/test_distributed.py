@@ -76,7 +76,7 @@ def kill_mid_epoch(machines, worker, epochs, timeout=120):
         pytest.param("oldest", 1, 1, marks=pytest.mark.slow),
     ],
 )
-def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path, request, version, workers, lost):
+def test_lost_worker_is_reported_and_the_run_goes_on(torchrun, small_coco, tmp_path, request, version, workers, lost):
     """kill -9 in the middle of an epoch: the others end soon, and --resume goes on in as many processes, or in one."""
     if version == "oldest":
         request.getfixturevalue("on_oldest")
@@ -114,7 +114,7 @@ def test_lost_worker_is_told_and_the_run_goes_on(torchrun, small_coco, tmp_path,
         (["--weights", "best.pt"], "a validation runs in one process: start it without torchrun"),
     ],
 )
-def test_users_mistake_is_told_once(torchrun, small_coco, tmp_path, arguments, message):
+def test_users_mistake_is_reported_once(torchrun, small_coco, tmp_path, arguments, message):
     data = [] if "--data" in arguments else ["--data", small_coco]
     command = [ROOT / "scripts/val_det.py" if "--weights" in arguments else TRAIN, *arguments, *data]
     codes, output = torchrun(*command, "--imgsz", 64, "--device", "cpu", machines=1, workers=2).wait(120)
@@ -227,14 +227,14 @@ def test_workers_know_the_model_that_plain_python_has_loaded(version, torchrun, 
     assert launched.returncode == 0, launched.stderr
     codes, output = torchrun(launched.stdout.splitlines()[-1], machines=1, workers=2).wait(120)
     assert codes == [0], output
-    told = json.loads((tmp_path / "worker/transfer.json").read_text())
-    assert told["rows"]["inserted"] == told["new_attention"] == [22, 23, 24]
+    reported = json.loads((tmp_path / "worker/transfer.json").read_text())
+    assert reported["rows"]["inserted"] == reported["new_attention"] == [22, 23, 24]
     gains = own_gains(torch.load(tmp_path / "worker/weights/last.pt", weights_only=False)["model"])
     assert list(gains) == [22, 23, 24]
     assert all(3 < gain < 5 for gain in gains.values())
 
 
-def test_failed_workers_of_ultralytics_own_launch_are_told_in_a_line(small_coco, tmp_path, monkeypatch, capfd):
+def test_failed_workers_of_ultralytics_own_launch_are_reported_in_a_line(small_coco, tmp_path, monkeypatch, capfd):
     """Here with two processes on the CPU, which have one picture a batch between them."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     settings = {"model": "yolov8n-gam.yaml", "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 1}
@@ -275,7 +275,7 @@ try:
     distributed.enter(args)
     distributed.share_folder(args)
 except UserError as error:
-    print(f"told {distributed.RANK}: {error}")
+    print(f"reported {distributed.RANK}: {error}")
 """
 
 
@@ -284,7 +284,7 @@ def test_machines_without_a_shared_folder_are_refused_at_once(torchrun, tmp_path
     codes, output = torchrun(tmp_path / "blind.py").wait(120)
     assert codes == [0, 0], output
     for rank in (0, 1):
-        assert f"told {rank}: {tmp_path}/run-of-0: 1 of 2 processes do not see" in output
+        assert f"reported {rank}: {tmp_path}/run-of-0: 1 of 2 processes do not see" in output
     assert {f.suffix for f in tmp_path.iterdir()} == {".log", ".py"}
 
 

@@ -190,7 +190,7 @@ def test_no_room_for_an_export(finished, tmp_path, capsys, fmt, there):
     assert contents(tmp_path) == before
 
 
-def test_plot_that_cannot_be_written_is_told_of(caplog, monkeypatch):
+def test_plot_that_cannot_be_written_is_reported(caplog, monkeypatch):
     """Ultralytics draws in threads, whose exceptions would be tracebacks."""
     others = []
     monkeypatch.setattr(threading, "excepthook", lambda args: others.append(args.exc_type))
@@ -379,7 +379,7 @@ def test_what_may_not_be_read_or_written(data, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     annotations, pictures = data / "annotations/instances_val.json", data / "images/train"
-    for path, told in (
+    for path, reported in (
         (annotations, f"{annotations}: cannot read it: Permission denied"),
         (pictures, f"{pictures}: cannot read it: Permission denied"),
         (data, f"{data}: cannot read it: Permission denied"),
@@ -391,7 +391,7 @@ def test_what_may_not_be_read_or_written(data, tmp_path):
         finally:
             path.chmod(mode)
         assert code == 2
-        assert told in line
+        assert reported in line
         assert list(home.iterdir()) == []
     command = Command(tmp_path, *training(data, home, "plots=False", epochs=100), prepare=obey_permissions)
     weights = home / "train/weights"
@@ -432,10 +432,10 @@ def test_pictures_that_change_while_they_are_learnt_from(data, tmp_path, monkeyp
     arguments = [*training(data, tmp_path, "plots=False", *further, epochs=3), "--batch", 4, "--cfg", cfg]
     assert run(*arguments) == 0
     check_sound(tmp_path / "train", epochs=3)
-    told = [line for line in caplog.text.splitlines() if "has changed, skipped" in line]
+    reported = [line for line in caplog.text.splitlines() if "has changed, skipped" in line]
     if not further and not workers:
-        assert sum("images/val" in line for line in told) == 4
-        assert len(told) == len(set(told))
+        assert sum("images/val" in line for line in reported) == 4
+        assert len(reported) == len(set(reported))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

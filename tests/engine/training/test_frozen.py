@@ -31,7 +31,7 @@ def settings(small_coco, epochs, **more):
 
 def test_the_base_stays_bit_for_bit(base, small_coco, tmp_path, caplog):
     """Its parameters and statistics, in the model and in its moving average; the attention trains meanwhile."""
-    told = Training(
+    reported = Training(
         "yolov8n-gam.yaml",
         settings(small_coco, 2),
         str(tmp_path),
@@ -39,7 +39,7 @@ def test_the_base_stays_bit_for_bit(base, small_coco, tmp_path, caplog):
         freeze_base=2,
         identity_init=False,
     )
-    trainer = run.train(told)
+    trainer = run.train(reported)
     assert changed(base, trainer.model) == set()
     assert changed(base, trainer.ema.ema) == set()
     assert KEY in trainer.model.yaml

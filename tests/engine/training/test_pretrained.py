@@ -33,10 +33,10 @@ def train(base, data, project, *arguments, cfg="yolov8n-nam.yaml", epochs=1):
 
 def test_identity_init_is_the_default_and_lives_in_the_checkpoint(base, small_coco, tmp_path, capsys):
     assert train(base, small_coco, tmp_path) == 0
-    told = json.loads((tmp_path / "train/transfer.json").read_text())
-    assert told["rows"] == {"matched": 23, "inserted": [22, 23, 24], "missing": []}
-    assert told["tensors"] == {"transferred": number(base), "of": number(base)}
-    assert told["source"] == f"{base} (yolov8n.yaml)"
+    reported = json.loads((tmp_path / "train/transfer.json").read_text())
+    assert reported["rows"] == {"matched": 23, "inserted": [22, 23, 24], "missing": []}
+    assert reported["tensors"] == {"transferred": number(base), "of": number(base)}
+    assert reported["source"] == f"{base} (yolov8n.yaml)"
     network = YOLO(tmp_path / "train/weights/last.pt").model
     gains = [own_gain(network, row) for row in (22, 23, 24)]
     assert all(1.8 < gain < 2.1 for gain in gains)
@@ -102,9 +102,9 @@ def test_other_files_of_weights(suffix, base, small_coco, tmp_path, caplog):
     else:
         write_weights(network, file)
     assert train(file, small_coco, tmp_path, "--verbose", cfg="yolov8n-c2f-nam.yaml") == 0
-    told = json.loads((tmp_path / "train/transfer.json").read_text())
-    assert told["tensors"] == {"transferred": number(base), "of": number(base)}
-    assert told["new_attention"] == [2, 4, 6, 8, 12, 15, 18, 21]
+    reported = json.loads((tmp_path / "train/transfer.json").read_text())
+    assert reported["tensors"] == {"transferred": number(base), "of": number(base)}
+    assert reported["new_attention"] == [2, 4, 6, 8, 12, 15, 18, 21]
     output = "\n".join(caplog.messages)
     tensors = f"{number(base)} of {number(base)} tensors"
     assert f"23 rows matched (8 with new attention inside), 0 inserted; {tensors}" in output
@@ -144,8 +144,12 @@ def test_weights_that_do_not_fit_in_both_other_ways_to_train(base, small_coco, t
     with pytest.raises(UserError, match=re.escape(message)):
         YOLO("yolo11n-gam.yaml").train(**settings)
     (tmp_path / "garbage.pt").write_bytes(b"no checkpoint")
-    for name, told in (("gone.pt", "no such file"), ("garbage.pt", "not an Ultralytics checkpoint"), ("", "a folder")):
-        with pytest.raises(UserError, match=rf"^pretrained {re.escape(str(tmp_path / name))}: {told}"):
+    for name, reason in (
+        ("gone.pt", "no such file"),
+        ("garbage.pt", "not an Ultralytics checkpoint"),
+        ("", "a folder"),
+    ):
+        with pytest.raises(UserError, match=rf"^pretrained {re.escape(str(tmp_path / name))}: {reason}"):
             YOLO("yolov8n-gam.yaml").train(**{**settings, "pretrained": str(tmp_path / name)})
     attended = tmp_path / "attended.pt"
     network = YOLO("yolov8n-gam.yaml").model
@@ -161,13 +165,13 @@ def test_plain_python(base, small_coco, tmp_path):
     gains = yolo_attn.identity_init(model, small_coco / "images/train", 64)
     settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "val": False}
     model.train(data=str(small_coco), epochs=1, project=str(tmp_path), name="run", **settings)
-    told = json.loads((tmp_path / "run/transfer.json").read_text())
-    assert told["rows"]["inserted"] == [22, 23, 24]
+    reported = json.loads((tmp_path / "run/transfer.json").read_text())
+    assert reported["rows"]["inserted"] == [22, 23, 24]
     assert {row: own_gain(model.model, row) for row in gains} == gains
     assert [model.model.model[row].gain for row in gains] == list(gains.values())
-    assert told["classes"] == {"source": 3, "target": 3}
-    assert told["tensors"]["of"] == number(base)
-    assert told["tensors"]["transferred"] > 0.8 * number(base)  # of the 80 classes of the YAML in between
+    assert reported["classes"] == {"source": 3, "target": 3}
+    assert reported["tensors"]["of"] == number(base)
+    assert reported["tensors"]["transferred"] > 0.8 * number(base)  # of the 80 classes of the YAML in between
     with pytest.raises(UserError, match="scale n, expected s"):
         YOLO("yolov8s-gam.yaml").load(base)
 
@@ -184,7 +188,7 @@ def test_options_of_a_training_are_its_own(small_coco, base, tmp_path, monkeypat
     assert os.environ == before
 
 
-def test_a_worker_is_told_what_its_launcher_was_given(base, monkeypatch):
+def test_a_worker_gets_what_its_launcher_was_given(base, monkeypatch):
     launcher = Prepared(nam_sparsity=0.5, identity_init=True, freeze_base=3, weights=str(base), source=object())
     monkeypatch.setenv(WORKER_VARIABLE, launcher.message("yolov8n-gam.yaml"))
     worker = of_launcher()

@@ -135,7 +135,7 @@ def test_killed_training_of_a_model_without_a_file_goes_on_from_another_folder(b
     arguments = ["--cfg", "yolov8n-gam-stages.yaml", "--weights", base, "--data", small_coco, "--name", "cut", *QUICK]
     train_and_kill(*arguments, "--batch", 2, "plots=False", "val=False", epochs=4, cwd=tmp_path)
     run, elsewhere = tmp_path / "runs" / "detect" / "cut", tmp_path / "elsewhere"
-    cut, told = torch.load(run / "weights/last.pt", weights_only=False), (run / "transfer.json").read_text()
+    cut, reported = torch.load(run / "weights/last.pt", weights_only=False), (run / "transfer.json").read_text()
     rows = [row[2:] for row in cut["ema"].yaml["backbone"] if row[2] == "GAM"]
     assert len(rows) == 4
     assert all(row[1][0]["gain"] > 1 for row in rows)
@@ -147,7 +147,7 @@ def test_killed_training_of_a_model_without_a_file_goes_on_from_another_folder(b
     model = YOLO(run / "weights/last.pt").model
     assert [row[2:] for row in model.yaml["backbone"] if row[2] == "GAM"] == rows
     assert [m.gain for m in model.modules() if isinstance(m, GAM)] == [row[1][0]["gain"] for row in rows]
-    assert (run / "transfer.json").read_text() == told
+    assert (run / "transfer.json").read_text() == reported
 
 
 def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tmp_path):

@@ -72,7 +72,7 @@ def test_training_starts_from_weights_without_running_the_file(trained, small_co
     assert "the pickle was to be executed" in refused.stderr
 
 
-def test_what_is_no_safe_detector_is_told(trained, tmp_path, capsys):
+def test_what_is_no_safe_detector_is_reported(trained, tmp_path, capsys):
     class Wicked:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "ran"),)

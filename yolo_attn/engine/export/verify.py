@@ -139,7 +139,7 @@ def difference(found: np.ndarray, expected: np.ndarray, scores: slice | None = N
         expected: What it should be.
         scores: Columns of the scores, where it is (B, N, columns) of the N best detections. Their order may change
             where scores are nearly equal, so every row is compared with the one that is nearest in the other output,
-            and those that score hardly more than the worst are left out, since another may have taken their place;
+            and those that score hardly more than the worst are skipped, since another may have taken their place;
             where none scores more, the scores are compared alone.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What is made sure of before a run begins, so that a mistake costs one line and leaves nothing behind."""
+"""Checks before a run begins, so that a mistake costs one line and leaves nothing behind."""
 
 import contextlib
 from collections.abc import Iterator
@@ -121,7 +121,7 @@ def _building(cfg: str) -> Iterator[None]:
         ours = sorted(file.name for file in MODEL_YAMLS.glob("*.yaml"))
         near = get_close_matches(cfg.lower(), ours, n=3) or ours
         raise UserError(
-            f"--cfg {cfg}: no such model; near are {', '.join(near)} (a scale letter follows the number)"
+            f"--cfg {cfg}: no such model; similar names: {', '.join(near)} (a scale letter follows the number)"
         ) from error
     except Exception as error:  # a wrong row may make its layers raise anything
         raise UserError(f"--cfg {cfg}: not a model that Ultralytics can build: {one_line(error)}") from error

@@ -1,4 +1,4 @@
-"""What is made sure of about data before a run begins."""
+"""Checks of data before a run begins."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -38,7 +38,7 @@ def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
         else:
             folded = {name.casefold(): name for name in names}
             near = [folded[name] for name in get_close_matches(given.casefold(), folded, n=3)] or names[:5]
-            hint = f"near are {', '.join(near)}" if known else "data in Ultralytics' own format takes numbers"
+            hint = f"similar names: {', '.join(near)}" if known else "data in Ultralytics' own format takes numbers"
             raise UserError(f"classes {given}: no such class; {hint}")
     args.classes = sorted(set(numbers))
 

@@ -109,7 +109,7 @@ class CocoValidator(RunValidator):
         self._model = model or self.args.model
         described = self.save_dir / "data.yaml"
         if trainer is None and self.dataloader and described.exists():
-            self.args.data = str(described)  # the data that it has read, whatever has become of the user's files
+            self.args.data = str(described)  # the data that it has read, not the user's files as they are now
         elif trainer is None:
             splits = self.splits or [self.args.split or "val"]
             self.args.data = write_data_yaml(self.args, splits, self.save_dir, self.described)
