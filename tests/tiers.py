@@ -22,7 +22,7 @@ MARKS = ("smoke", "integration", "slow")
 WHOLE = {"trained", "whole", "torchrun", "oldest", "on_oldest"}
 """Fixtures that train, or start processes; who asks for one is of the second tier."""
 
-LONGEST_SMOKE = 25
+MOST_SMOKE = 25
 """How many tests may be marked `smoke`."""
 
 started: list[str] = []
@@ -48,10 +48,21 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if WHOLE & set(item.fixturenames) and not marks(item):
             item.add_marker(pytest.mark.integration)
+    smoke = sum("smoke" in marks(item) for item in items)
+    if smoke > MOST_SMOKE:
+        raise pytest.UsageError(f"{smoke} tests are marked smoke, expected at most {MOST_SMOKE}")
 
 
 def marks(item):
     return [name for name in MARKS if item.get_closest_marker(name)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    result = yield
+    if started and not marks(item):
+        pytest.fail(f"it starts {' and '.join(sorted(set(started)))}: mark it integration, or smoke", pytrace=False)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
