@@ -113,6 +113,7 @@ def test_scripts_only_call_the_command_line():
         assert set(imports(file)) == {"sys", "yolo_attn.cli"}, file
 
 
+@pytest.mark.integration
 def test_registering_adds_little_to_ultralytics_own_import(tmp_path):
     """Seconds of our modules after Ultralytics' parser is there, as a share of its own import, in one process."""
     code = """

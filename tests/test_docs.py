@@ -279,6 +279,7 @@ def to_run(page):
     return [command for command in found if not any(re.match(pattern, command) for pattern in NOT_RUN)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "page",
     [
@@ -323,6 +324,7 @@ SNIPPETS = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("page", "code"), SNIPPETS, ids=[page.stem for page, _ in SNIPPETS])
 def test_python_runs(page, code, folder):
     forked(with_weights(folder), code)

@@ -69,6 +69,7 @@ def test_the_numbers_depend_on_each_attention_layer(made, name, folder):
             layer.load_state_dict(state)
 
 
+@pytest.mark.integration
 def test_former_module_paths_load_without_this_package_imported(folder):
     file = folder / "yolo_attn-c68ed7a/C2f.pt"
     assert b"yolo_attn.plugin.blocks" in file.read_bytes()

@@ -8,6 +8,7 @@ import pytest
 from support import OLDEST, QUICK, ROOT, pycocotools_scores, run_python, run_worker, script, users_folder
 
 
+@pytest.mark.smoke
 def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 3, *QUICK]
     result = script("scripts/train_det.py", *arguments, "val=False", cwd=tmp_path)
@@ -69,12 +70,14 @@ YOLO("yolov8n.yaml").tune(data={data!r}, epochs=1, iterations=2, **settings)
 """
 
 
+@pytest.mark.integration
 def test_plain_python(on_oldest, small_coco, tmp_path):
     result = run_python(PLAIN.format(data=str(small_coco)), tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == f"{OLDEST} yolo_attn.engine.training.trainer"
 
 
+@pytest.mark.integration
 def test_worker_of_a_stock_trainer_knows_a_users_layer(on_oldest, tmp_path):
     result = run_worker(users_folder(tmp_path), "ultralytics.models.yolo.detect", "DetectionTrainer")
     assert result.returncode == 0, result.stderr
@@ -89,10 +92,12 @@ def run_tests(*arguments):
     assert "skipped" not in result.stdout
 
 
+@pytest.mark.integration
 def test_detections_come_back_to_the_pictures(on_oldest):
     run_tests("tests/engine/test_validator.py", "-k", "192 and False")
 
 
+@pytest.mark.integration
 def test_pictures_that_change_are_left_out(on_oldest):
     run_tests("tests/coco/test_dataset.py", "-k", "picture_that_changes or first_picture or data_that_is_gone")
 
@@ -102,10 +107,12 @@ def test_faults(on_oldest):
     run_tests("tests/engine/test_faults.py", "-m", "not slow")
 
 
+@pytest.mark.integration
 def test_attention_maps(on_oldest):
     run_tests("tests/maps/test_maps.py", "-k", "pictures_page or seg or cls or rtdetr")
 
 
+@pytest.mark.integration
 def test_attention_is_inserted(on_oldest):
     run_tests("tests/model/test_insertion.py", "-k", "every_place_of_yolov8 and (neck or blocks)")
 
@@ -147,6 +154,7 @@ print("all")
 """
 
 
+@pytest.mark.integration
 def test_models_of_every_kind_are_read_safely(on_oldest, tmp_path):
     result = run_python(FAMILIES, tmp_path)
     assert result.stdout.split()[-1:] == ["all"], result.stderr

@@ -63,6 +63,7 @@ def test_every_name_is_where_the_table_says():
         _ = yolo_attn.Gam
 
 
+@pytest.mark.smoke
 def test_a_name_loads_only_what_it_needs(tmp_path):
     code = """
 import sys
@@ -89,6 +90,7 @@ def test_modules_on_the_page_import():
         importlib.import_module(module)
 
 
+@pytest.mark.integration
 def test_type_checkers_see_the_face(tmp_path):
     names = ", ".join(name for name in yolo_attn.__all__ if name != "__version__")
     (tmp_path / "user.py").write_text(USER.format(names=names))

@@ -55,6 +55,7 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) <= 200
 
 
+@pytest.mark.smoke
 def test_plain_python_runs(small_coco, tmp_path):
     copy_with_test_split(small_coco, tmp_path / "path/to/bccd")
     first = """

@@ -199,6 +199,7 @@ def cut_off(trained, tmp_path):
 
 
 class TestResume:
+    @pytest.mark.integration
     def test_only_our_temporary_names_go_and_only_in_a_run_folder(self, cut_off, tmp_path):
         planted = {}
         for n, folder in enumerate((cut_off, cut_off / "weights", cut_off.parent)):
@@ -213,6 +214,7 @@ class TestResume:
         assert not (cut_off / "weights" / OURS).exists()
         assert (cut_off.parent / OURS).exists()
 
+    @pytest.mark.integration
     def test_a_home_folder_with_weights_in_it_is_no_run_folder(self, cut_off, tmp_path):
         home = tmp_path / "user"
         (home / "weights").mkdir(parents=True)
@@ -224,6 +226,7 @@ class TestResume:
         assert survive(planted)
         assert (home / OURS).exists()
 
+    @pytest.mark.integration
     @pytest.mark.parametrize("name", ["results.csv", "args.yaml", "data.yaml", "weights/best.pt", "weights/epoch1.pt"])
     def test_somebodys_work_is_not_replaced(self, cut_off, tmp_path, capsys, name):
         home = tmp_path / "user"
@@ -239,6 +242,7 @@ class TestResume:
 LINKS = ("args.yaml", "results.csv", "labels.jpg", "weights/best.pt")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("how", "name"), [*(("resume", name) for name in LINKS), *(("exist_ok", name) for name in (*LINKS, "weights"))]
 )
@@ -255,6 +259,7 @@ def test_nothing_is_written_through_a_link(cut_off, small_coco, tmp_path, capsys
 
 
 class TestRunsInAFolderThatIsThere:
+    @pytest.mark.integration
     @pytest.mark.parametrize("name", ["results.csv", "weights/best.pt", "data.yaml", "predictions.json"])
     def test_somebodys_work_is_not_replaced_by_a_training(self, small_coco, tmp_path, capsys, name):
         (tmp_path / "exp/weights").mkdir(parents=True)
@@ -264,6 +269,7 @@ class TestRunsInAFolderThatIsThere:
         assert f"error: {tmp_path / 'exp' / name}: a run would replace it" in capsys.readouterr().err
         assert (tmp_path / "exp" / name).read_text() == "mine"
 
+    @pytest.mark.integration
     @pytest.mark.parametrize("name", ["data.yaml", "metrics.json", "labels/a.txt"])
     def test_somebodys_work_is_not_replaced_by_a_validation(self, trained, small_coco, tmp_path, capsys, name):
         """Ultralytics deletes all of labels/*.txt before it writes there."""
@@ -275,6 +281,7 @@ class TestRunsInAFolderThatIsThere:
         assert f"error: {tmp_path / 'exp' / name}: a run would replace it" in capsys.readouterr().err
         assert (tmp_path / "exp" / name).read_text() == "mine"
 
+    @pytest.mark.integration
     def test_a_validation_leaves_what_it_finds(self, trained, small_coco, tmp_path):
         (tmp_path / "exp").mkdir()
         planted = plant(tmp_path / "exp", tmp_path / "outside")
@@ -283,6 +290,7 @@ class TestRunsInAFolderThatIsThere:
             assert run("val", "--weights", trained / "weights/last.pt", "--data", small_coco, *where) == 0
         assert survive(planted)
 
+    @pytest.mark.integration
     def test_a_training_that_did_not_begin_leaves_what_was_put_in_meanwhile(self, small_coco, tmp_path, monkeypatch):
         from yolo_attn.coco.dataset.dataset import CocoDataset
 
@@ -299,6 +307,7 @@ class TestRunsInAFolderThatIsThere:
         assert not {"args.yaml", "data.yaml", "weights"} & {f.name for f in (tmp_path / "runs/train").iterdir()}
 
 
+@pytest.mark.integration
 def test_exports_leave_what_they_find(trained, tmp_path, monkeypatch):
     planted = plant(tmp_path, tmp_path / "outside")
     shutil.copy(trained / "weights/last.pt", tmp_path / "last.pt")
@@ -310,6 +319,7 @@ def test_exports_leave_what_they_find(trained, tmp_path, monkeypatch):
     assert not [f for f in tmp_path.glob(".yolo_attn-*") if f not in planted]
 
 
+@pytest.mark.integration
 def test_a_file_put_into_an_exported_folder_is_not_lost(trained, tmp_path, capsys):
     shutil.copy(trained / "weights/last.pt", tmp_path / "last.pt")
     command = ["export", "--weights", tmp_path / "last.pt", "--format", "openvino", "--imgsz", 64]
@@ -343,6 +353,7 @@ def test_edits_of_model_yamls_leave_what_they_find(tmp_path, capsys, command):
     assert not (tmp_path / "outside/none.yaml").exists()
 
 
+@pytest.mark.integration
 def test_maps_and_check_data_leave_what_they_find(trained, small_coco, tmp_path):
     maps, check = tmp_path / "maps", tmp_path / "check"
     maps.mkdir()

@@ -9,6 +9,7 @@ from support import QUICK, save_noise, script
 from yolo_attn.model.names import MODEL_YAMLS
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("model", ["resnet50-nam", "mobilenetv2-simam"])
 def test_detectors_train(model, small_coco, tmp_path):
     arguments = ["--cfg", f"{model}.yaml", "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]

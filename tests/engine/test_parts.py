@@ -36,6 +36,7 @@ def assert_scores(metrics, truth, predictions, **params):
     np.testing.assert_allclose([metrics[m] for m in METRICS], stats, rtol=0, atol=1e-9)
 
 
+@pytest.mark.integration
 def test_some_classes_are_scored_alone(trained, tmp_path):
     metrics, run = validate(trained, tmp_path, "--classes", "star,circle", "--split", "train")
     assert_scores(metrics, truth(trained, "train"), run / "predictions.json", catIds=[7, 42])
@@ -44,12 +45,14 @@ def test_some_classes_are_scored_alone(trained, tmp_path):
     assert metrics["settings"]["classes"] == [1, 2]
 
 
+@pytest.mark.integration
 def test_all_classes_as_one(trained, tmp_path):
     metrics, run = validate(trained, tmp_path, "--single-cls", "--split", "train")
     assert_scores(metrics, truth(trained, "train"), run / "predictions.json", useCats=0)
     assert list(metrics["per_class"]) == ["item"]
 
 
+@pytest.mark.integration
 def test_a_subset_is_scored_on_its_images_alone(trained, tmp_path):
     metrics, run = validate(trained, tmp_path, "--subset", "0.5", "--split", "train", "--seed", "3")
     ids = subset(read_index(truth(trained, "train")), 0.5, 3).image_ids.tolist()
@@ -75,6 +78,7 @@ def second_set(small_coco, tmp_path):
     return folder
 
 
+@pytest.mark.integration
 def test_several_sets_train_and_validate_as_one(trained, second_set, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = listing(second_set)
@@ -208,6 +212,7 @@ def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):
     assert not home.exists()
 
 
+@pytest.mark.integration
 def test_a_split_is_looked_through_once(small_coco, tmp_path, monkeypatch):
     """By the check, strict or not, whose findings the training and the validation go on with."""
     seen = []

@@ -63,6 +63,7 @@ class TestClaim:
         assert claim(args) == []
         assert tree(tmp_path) == {"train", "train/mine.txt"}
 
+    @pytest.mark.integration
     def test_trainings_that_start_at_once_get_a_folder_each(self, tmp_path):
         given = [settings(tmp_path / "runs/new") for _ in range(24)]
         with ThreadPoolExecutor(12) as pool:

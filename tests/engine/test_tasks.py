@@ -71,6 +71,7 @@ def train_and_validate(task, data, tmp_path, *more):
     return run, tmp_path / "runs" / task / "val", lines[0]
 
 
+@pytest.mark.integration
 def test_segmentation(small_coco, tmp_path):
     _, val, header = train_and_validate("segment", small_coco, tmp_path)
     assert "metrics/COCO_AP" in header
@@ -87,6 +88,7 @@ def test_segmentation(small_coco, tmp_path):
     assert all(d["segmentation"]["size"] == [images[d["image_id"]][k] for k in ("height", "width")] for d in found)
 
 
+@pytest.mark.integration
 def test_pose(small_poses, tmp_path):
     run, val, header = train_and_validate("pose", small_poses, tmp_path)
     assert "metrics/COCO_AP" in header
@@ -102,6 +104,7 @@ def test_pose(small_poses, tmp_path):
     assert all(len(d["keypoints"]) == 15 for d in found)
 
 
+@pytest.mark.integration
 def test_oriented_boxes(tmp_path):
     data = tmp_path / "set"
     rng = np.random.default_rng(0)
@@ -122,6 +125,7 @@ def test_oriented_boxes(tmp_path):
     assert metrics["ultralytics"]["mAP50-95(B)"] >= 0
 
 
+@pytest.mark.integration
 def test_classification_resumes(tmp_path, caplog):
     data = tmp_path / "set"
     for split in ("train", "val"):
@@ -164,6 +168,7 @@ head:
 """
 
 
+@pytest.mark.integration
 def test_rtdetr(small_coco, tmp_path):
     """Stretched pictures: boxes come back to each picture's own pixels, held against pycocotools."""
     file = tmp_path / "rtdetr.yaml"
@@ -226,6 +231,7 @@ def test_real_pictures_with_polygons(task, shared_data, tmp_path):
     assert listing(data) == before
 
 
+@pytest.mark.integration
 def test_plain_ultralytics_reads_the_checkpoint(small_poses, tmp_path):
     """A checkpoint of each task predicts through YOLO(...) in a fresh process."""
     from ultralytics.nn import tasks

@@ -21,6 +21,7 @@ def test_every_example_is_here():
         assert f"python examples/{name}.py" in (ROOT / f"examples/{name}.py").read_text()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", PRINTED)
 def test_an_example_runs(name, small_coco, tmp_path):
     command = [sys.executable, ROOT / f"examples/{name}.py", f"data={small_coco}", "epochs=1", "plots=False"]

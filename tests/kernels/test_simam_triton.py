@@ -19,6 +19,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 TOLERANCES = {"float32": 3e-6, "float16": 7e-4, "bfloat16": 8e-3}  # the interpreter cuts bfloat16 off, unrounded
 
 
+@pytest.mark.integration
 def test_in_the_interpreter(tmp_path):
     env = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", VARIABLE: "1"}
     command = [sys.executable, Path(__file__).with_name("interpreted.py")]
@@ -30,6 +31,7 @@ def test_in_the_interpreter(tmp_path):
     assert not wrong
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("way", ["forward", "backward"])
 def test_compiled_for_sm_90_within_its_registers(way, tmp_path, monkeypatch):
     """No stack, no spills, no local memory; shared memory for sums alone."""

@@ -207,6 +207,7 @@ def test_wrong_from_and_repeats(source, repeats, message):
         build(d)
 
 
+@pytest.mark.integration
 def test_other_hooks_do_not_take_the_attentions_place(tmp_path):
     """In a fresh process PyTorch numbers hooks from 0 again; a hook put on and taken off must leave the attention."""
     yolo = YOLO("yolov8n.yaml")
@@ -228,6 +229,7 @@ torch.testing.assert_close(model(x)[0], expected, rtol=1e-3, atol=1e-2)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.integration
 def test_model_with_blocks_survives_pickling_and_safe_loading(tmp_path):
     model = YOLO("yolov8n.yaml")
     model.model = build(swapped("C2f", "NAM", {"where": "pre_bn"}))

@@ -31,6 +31,7 @@ SLOW = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("marked", "expected"),
     [pytest.param("not slow", QUICK, id="quick"), pytest.param("slow", SLOW, id="slow", marks=pytest.mark.slow)],
@@ -55,6 +56,7 @@ def test_newest_builds_everything():
     assert [name for name in YAMLS if not builds(name)] == []
 
 
+@pytest.mark.integration
 def test_yamls_of_the_oldest_are_those_of_the_newest(oldest):
     """Row for row, so that the newest one's stand for its own."""
     own = {file.stem: file for file in (oldest / "ultralytics/cfg/models").rglob("*.yaml")}

@@ -262,6 +262,7 @@ def test_own_names_keep_the_scale_that_ultralytics_reads(tmp_path):
     assert tasks.yaml_model_load(tmp_path / "my-yolov8s.yaml")["scale"] == "s"
 
 
+@pytest.mark.integration
 def test_wheel_and_sdist_carry_the_yamls(tmp_path):
     """Both built, the wheel of the sdist too; each installed elsewhere finds the files."""
     source = tmp_path / "source"

@@ -158,6 +158,7 @@ sys.exit(subprocess.run([sys.executable, file]).returncode)
 """
 
 
+@pytest.mark.integration
 def test_a_worker_of_a_multi_gpu_training_and_its_checkpoint_know_it(here):
     values = {"data": str(txt_data(here)), "home": str(here)}
     result = run_python(WORKER.format(**values), here)

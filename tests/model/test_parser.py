@@ -305,6 +305,7 @@ def test_register_is_idempotent_and_has_an_inverse():
     assert isinstance(build([-1, 1, "GAM", []]).model[4], GAM)
 
 
+@pytest.mark.smoke
 def test_import_is_silent_light_and_registers_whichever_comes_first(tmp_path):
     light = "import sys, yolo_attn; assert 'torch' not in sys.modules and 'ultralytics' not in sys.modules"
     for code in (
@@ -321,6 +322,7 @@ def test_import_is_silent_light_and_registers_whichever_comes_first(tmp_path):
         assert (result.returncode, result.stdout, result.stderr) == (0, "", ""), (code, result.stderr)
 
 
+@pytest.mark.integration
 @pytest.mark.trap(9)
 @pytest.mark.parametrize("layer", ["gam", "nam", "simam"])
 @pytest.mark.parametrize(("first", "safe"), [("", "0"), ("import yolo_attn; ", "1")])

@@ -82,6 +82,7 @@ def test_the_same_checks(scale, row, message):
     assert message in str(raised.value)
 
 
+@pytest.mark.integration
 def test_checkpoint_in_a_fresh_process(scale, tmp_path):
     yolo = YOLO("yolov8n.yaml")
     yolo.model = model((4, [-1, 1, "Scale", []]))
@@ -93,6 +94,7 @@ def test_checkpoint_in_a_fresh_process(scale, tmp_path):
         assert result.stdout.split()[-1] == "Scale", result.stderr
 
 
+@pytest.mark.smoke
 def test_training_by_the_script(tmp_path, small_coco):
     (tmp_path / "my_layers.py").write_text(MODULE)
     text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Scale, []")
@@ -115,6 +117,7 @@ def test_training_by_the_script(tmp_path, small_coco):
     assert "--import no_such_module: ModuleNotFoundError" in wrong.stderr.splitlines()[-1]
 
 
+@pytest.mark.integration
 def test_worker_of_a_multi_gpu_run_imports_the_layer(tmp_path, small_coco):
     """The file that Ultralytics generates for each worker, run in a process of its own."""
     (tmp_path / "my_layers.py").write_text(MODULE)

@@ -75,6 +75,7 @@ def rank_gradients(rank, folder, strength):
     dist.destroy_process_group()
 
 
+@pytest.mark.integration
 def test_gradient_is_the_same_on_two_ranks(tmp_path):
     for strength in (P, 0.0):
         mp.spawn(rank_gradients, (str(tmp_path), strength), nprocs=2)
@@ -184,6 +185,7 @@ def mean_scale(file):
     return torch.cat(scales(model)).abs().mean().item()
 
 
+@pytest.mark.integration
 @pytest.mark.trap(18)
 def test_training_shrinks_the_scales_logs_the_loss_and_resumes(small_coco, tmp_path, monkeypatch):
     """γ against a run without the penalty; results.csv and results.png show it; a resumed run keeps it."""

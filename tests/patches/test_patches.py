@@ -107,6 +107,7 @@ def renamed(folder, file, old, new):
     return str(folder)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("file", "old", "reported"),
     [
@@ -145,6 +146,7 @@ def test_doctor_reports_what_is_missing(patch, found, remove, capsys):
     assert "-> supported is Ultralytics 8.3.0 to 8.4" in advice
 
 
+@pytest.mark.smoke
 def test_everything_is_restored_and_nothing_stacks(tmp_path):
     code = f"""{STATE}
 import threading, ultralytics.engine.model, ultralytics.models
@@ -175,6 +177,7 @@ assert depths().keys() == {{k for k, v in first[0].items() if v is not before[0]
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.integration
 def test_reloads_are_survived(tmp_path):
     code = f"""{STATE}
 from importlib import reload
@@ -287,6 +290,7 @@ def test_layers_that_register_late_are_restored_too(unregistered):
         del LAYERS["Late"]
 
 
+@pytest.mark.integration
 def test_a_class_of_anothers_under_a_name_of_ours_is_reported(tmp_path):
     code = """
 import logging, sys
@@ -309,6 +313,7 @@ assert type(tasks.DetectionModel(d, verbose=False).model[22]).__module__ == "yol
     assert result.stdout.count("yolo_attn: rows named GAM are its own layer, not __main__.GAM") == 1
 
 
+@pytest.mark.integration
 def test_nothing_is_imported_under_the_lock(tmp_path):
     """A thread that imports may need the lock that registering holds."""
     code = """
@@ -349,6 +354,7 @@ assert "thop.profile" in sys.modules
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.integration
 def test_models_are_built_in_several_threads(tmp_path):
     """PyTorch's lists of hooks are every thread's, so none changes them while another one builds."""
     code = """
@@ -376,6 +382,7 @@ assert not wrong, wrong
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.integration
 def test_methods_of_the_engine_are_wrapped_once_it_is_imported(tmp_path):
     code = f"""{STATE}
 import yolo_attn

@@ -104,6 +104,7 @@ def test_class_that_the_caller_names_is_kept(small_coco, tmp_path):
     assert class_of_run(YOLO("yolov8n-gam.yaml"), "train", "on_pretrain_routine_start", **settings) is own
 
 
+@pytest.mark.smoke
 def test_attention_trains_on_txt_labels(txt_yaml, tmp_path):
     metrics = YOLO("yolov8n-simam.yaml").train(data=str(txt_yaml), epochs=1, project=str(tmp_path), **SMALL)
     assert not hasattr(metrics, "coco")
@@ -134,6 +135,7 @@ def labels_as_predictions(monkeypatch):
     monkeypatch.setattr(validator.DetectionValidator, "postprocess", postprocess)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("verbose", [True, False])
 def test_classes_are_printed_as_ultralytics_prints_its_own(verbose, trained, tmp_path, caplog):
     model = YOLO(trained.folder / "weights/best.pt")
@@ -144,6 +146,7 @@ def test_classes_are_printed_as_ultralytics_prints_its_own(verbose, trained, tmp
     assert [text for text in texts if text[:2] == ["COCO", "bbox"]]
 
 
+@pytest.mark.integration
 def test_metrics_hold_cocos_numbers_beside_ultralytics_own(trained, labels_as_predictions, tmp_path):
     model = YOLO(trained.folder / "weights/best.pt")
     for split, device in (("val", torch.device("cpu")), ("train", "cpu")):
@@ -165,6 +168,7 @@ def test_metrics_hold_cocos_numbers_beside_ultralytics_own(trained, labels_as_pr
         assert report["settings"]["device"] == "cpu"
 
 
+@pytest.mark.integration
 def test_training_returns_them_too(small_coco, labels_as_predictions, tmp_path, monkeypatch):
     """Of a relative path, in a run that another folder could go on with; callbacks fire."""
     monkeypatch.chdir(small_coco.parent)
@@ -183,6 +187,7 @@ def test_training_returns_them_too(small_coco, labels_as_predictions, tmp_path, 
     assert listing(small_coco) == before
 
 
+@pytest.mark.integration
 def test_several_sets_in_a_row(small_coco, tmp_path):
     results = YOLO("yolov8n-simam.yaml").train(
         data=[str(small_coco), str(small_coco)], epochs=1, project=str(tmp_path), **SMALL
@@ -223,6 +228,7 @@ def test_model_without_a_trainer_for_coco_format_data(small_coco, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.integration
 def test_data_of_a_checkpoint_that_is_gone(trained, tmp_path):
     model = YOLO(trained.folder / "weights/best.pt")
     model.overrides["data"] = str(tmp_path / "gone")
@@ -241,6 +247,7 @@ model.train(data="data", epochs=4, imgsz=64, batch=8, device="cpu", plots=False,
 """
 
 
+@pytest.mark.integration
 def test_cut_off_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     """With trainer, COCO's columns and the penalty of the YAML; the process need not import this package."""
     from yolo_attn.model.names import MODEL_YAMLS
@@ -326,6 +333,7 @@ YOLO({name!r}).tune(data="data", epochs=1, iterations=2, **settings)
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["yolov8n.yaml", pytest.param("yolov8n-simam.yaml", marks=pytest.mark.slow)])
 def test_tuning_compares_by_coco_ap(name, small_coco, tmp_path):
     (tmp_path / "data").symlink_to(small_coco)

@@ -23,6 +23,7 @@ def home(tmp_path):
     return users_folder(tmp_path)
 
 
+@pytest.mark.integration
 @pytest.mark.trap(3)
 @pytest.mark.parametrize(
     ("module", "name"),

@@ -39,6 +39,7 @@ def run(*arguments):
     return main(["export", *map(str, arguments)])
 
 
+@pytest.mark.smoke
 def test_onnx_file_of_the_script_runs_without_this_package(weights):
     before = listing(weights.parent)
     result = script(
@@ -61,6 +62,7 @@ def test_onnx_file_of_the_script_runs_without_this_package(weights):
     np.testing.assert_allclose(np.load(weights.with_name("found.npy")), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("fmt", "more", "written"),
     [
@@ -88,6 +90,7 @@ def test_formats(fmt, more, written, weights):
     torch.testing.assert_close(found / largest, expected / largest, rtol=0, atol=tolerance)
 
 
+@pytest.mark.integration
 def test_safetensors_file_is_exported_and_validated(weights, trained, monkeypatch):
     assert run("--weights", weights, "--format", "safetensors") == 0
     weights.unlink()
@@ -160,6 +163,7 @@ def test_missing_packages_are_named_together(refusal, monkeypatch):
     assert "needs openvino, not installed here" in mistake("--format", "openvino")
 
 
+@pytest.mark.integration
 def test_what_else_is_in_the_place_is_kept(refusal, weights):
     (weights.parent / "best.onnx").mkdir()
     assert "best.onnx is there, and is a folder" in refusal(2, "--weights", weights, "--format", "onnx")
@@ -180,6 +184,7 @@ class Cheat(nn.Module):
         return x if torch.jit.is_tracing() else x * self.scale.reshape(1, -1, 1, 1)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("fmt", ["onnx", "torchscript", "openvino"])
 def test_file_that_disagrees_with_the_model_is_not_left(fmt, refusal, weights):
     LAYERS["Cheat"] = Cheat
@@ -198,6 +203,7 @@ def test_file_that_disagrees_with_the_model_is_not_left(fmt, refusal, weights):
     assert weights.with_suffix(".onnx").read_text() == "an earlier file"
 
 
+@pytest.mark.integration
 def test_model_that_cannot_be_traced_is_reported(refusal, weights, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("Unsupported: prim::Something\nmore")
@@ -207,6 +213,7 @@ def test_model_that_cannot_be_traced_is_reported(refusal, weights, monkeypatch):
     assert "--format onnx: the export failed: RuntimeError: Unsupported: prim::Something more" in line
 
 
+@pytest.mark.integration
 def test_fused_model_has_no_safetensors_file(refusal, weights):
     model = YOLO(weights)
     model.model = model.model.fuse(verbose=False)
@@ -235,6 +242,7 @@ def test_heads_without_nms(name, tmp_path, capfd):
         assert head.get("end2end", True) is True
 
 
+@pytest.mark.integration
 def test_a_model_that_finds_nothing_is_not_called_verified(weights, caplog):
     """With NMS inside, its output is zeros whatever the layers do."""
     with caplog.at_level("INFO", logger="ultralytics"):

@@ -206,6 +206,7 @@ def test_unwritable_project(refusal, small_coco, tmp_path):
     assert "choose another --project" in refusal("train", *arguments, "--project", "/proc/runs")
 
 
+@pytest.mark.integration
 def test_weights_of_other_classes(refusal, trained, make_coco):
     folder = make_coco([(1, "a.jpg")], [], [(1, "zebra")])
     line = refusal("val", "--weights", trained.folder / "weights/best.pt", "--data", folder)

@@ -26,6 +26,7 @@ LOST = "a worker of this training was lost"
 TRAIN = ROOT / "scripts" / "train_det.py"
 
 
+@pytest.mark.smoke
 def test_two_machines_train_one_model(torchrun, small_coco, tmp_path):
     """One run folder, and the numbers of all pictures, whichever process saw them."""
     before = listing(small_coco)
@@ -67,6 +68,7 @@ def kill_mid_epoch(machines, worker, epochs, timeout=120):
     return epoch, workers
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("version", "workers", "lost"),
     [
@@ -104,6 +106,7 @@ def test_lost_worker_is_reported_and_the_run_goes_on(torchrun, small_coco, tmp_p
     assert [folder.name for folder in run.parent.iterdir()] == ["train"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -150,6 +153,7 @@ Recording(overrides={**settings, "project": ".", "plots": False}, prepared=Prepa
 """
 
 
+@pytest.mark.integration
 def test_gradients_are_those_of_both_shards(torchrun, small_coco, tmp_path, monkeypatch):
     """Our trainer's own first step in two processes, against each one's pictures in turn in this one."""
     (tmp_path / "record.py").write_text(RECORDING)
@@ -181,6 +185,7 @@ def combined_gradients(recorded, penalty):
     return {name: p.grad for name, p in model.named_parameters()}
 
 
+@pytest.mark.integration
 def test_workers_of_ultralytics_own_launch(torchrun, small_coco, tmp_path):
     """The file that Ultralytics generates for device=0,1, under its command, here with two processes on the CPU."""
     from ultralytics.utils.dist import generate_ddp_file
@@ -216,6 +221,7 @@ model.train(data=data, project=os.getcwd(), name="worker", **settings)
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("version", ["newest", pytest.param("oldest", marks=pytest.mark.slow)])
 def test_workers_know_the_model_that_plain_python_has_loaded(version, torchrun, base, small_coco, tmp_path, request):
     """Its gains and its transfer, where Ultralytics hands the model over and where it only names the files."""
@@ -234,6 +240,7 @@ def test_workers_know_the_model_that_plain_python_has_loaded(version, torchrun, 
     assert all(3 < gain < 5 for gain in gains.values())
 
 
+@pytest.mark.integration
 def test_failed_workers_of_ultralytics_own_launch_are_reported_in_a_line(small_coco, tmp_path, monkeypatch, capfd):
     """Here with two processes on the CPU, which have one picture a batch between them."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -279,6 +286,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.integration
 def test_machines_without_a_shared_folder_are_refused_at_once(torchrun, tmp_path):
     (tmp_path / "blind.py").write_text(BLIND)
     codes, output = torchrun(tmp_path / "blind.py").wait(120)
@@ -321,6 +329,7 @@ def test_too_few_gpus(device, local_size, count, message):
         own_gpu(device, None, 0, local_size, count)
 
 
+@pytest.mark.integration
 def test_process_that_has_met_no_other_tells_at_once(tmp_path, monkeypatch):
     """As Slurm starts one: rank 1 of a training whose rank 0 is not there."""
     place = {"RANK": 1, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 9}

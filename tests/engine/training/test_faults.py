@@ -107,6 +107,7 @@ def second_epoch(trainer, *_):
     return trainer.epoch == 1
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("owner", "method", "size", "file", "rows"),
     [
@@ -138,6 +139,7 @@ def test_no_room(small_coco, tmp_path, monkeypatch, capsys, owner, method, size,
         check_sound(folder, epochs=2)
 
 
+@pytest.mark.integration
 def test_no_room_for_what_a_training_begins_with(small_coco, tmp_path, monkeypatch, capsys):
     no_room_in(monkeypatch, DetectionTrainer, "get_dataset", 10)
     assert run(*training(small_coco, tmp_path / "runs")) == 1
@@ -153,6 +155,7 @@ def finished(small_coco, tmp_path_factory):
     return home / "train"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("owner", "method", "file", "grammar"),
     [(RunValidator, "get_stats", "metrics.json", "ours"), (Detections, "save", "predictions.json", "Ultralytics")],
@@ -171,6 +174,7 @@ def test_no_room_for_what_a_validation_leaves(
     assert {f.name for f in (tmp_path / "val").iterdir()} <= {"data.yaml", "data_report.json", "metrics.json"} - {file}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("there", ["", "of an earlier export"])
 @pytest.mark.parametrize("fmt", ["safetensors", "torchscript", "onnx", "openvino"])
 def test_no_room_for_an_export(finished, tmp_path, capsys, fmt, there):
@@ -210,6 +214,7 @@ def test_plot_that_cannot_be_written_is_reported(caplog, monkeypatch):
 FULL = "mount -t tmpfs -o size=40m none {runs} && {command}; code=$?; cp -a {runs} {kept}; exit $code"
 
 
+@pytest.mark.integration
 def test_full_file_system(small_coco, tmp_path):
     """Two checkpoints of 13 MB fit, four do not."""
     namespace = ["unshare", "--mount", "--map-root-user"]
@@ -234,6 +239,7 @@ def stop(sent):
     os.kill(os.getpid(), sent)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("owner", "name", "sent"),
     [(engine_run, "look_through", signal.SIGINT), (dataset.CocoDataset, "get_labels", signal.SIGTERM)],
@@ -246,6 +252,7 @@ def test_stop_before_the_first_epoch_leaves_nothing(small_coco, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "sent", "grammar"),
     [
@@ -281,6 +288,7 @@ def two_workers():
     DetectionTrainer.get_dataloader = get_dataloader
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_stop_reaches_every_process(small_coco, tmp_path, sent):
     """A terminal signals the processes that read pictures as well, Slurm all of a job: they keep silent."""
@@ -292,6 +300,7 @@ def test_stop_reaches_every_process(small_coco, tmp_path, sent):
     check_sound(tmp_path / "train")
 
 
+@pytest.mark.integration
 def test_a_training_into_a_folder_that_is_there_begins_its_results_anew(small_coco, tmp_path):
     for epochs in (2, 1):
         assert run(*training(small_coco, tmp_path, "--name", "exp", "exist_ok=True", "plots=False", epochs=epochs)) == 0
@@ -328,6 +337,7 @@ def kill_at_random(data, home, kills, epochs, longest, seed):
         assert torch.load(folder / "weights/last.pt", weights_only=False)["optimizer"] is None or code == 2
 
 
+@pytest.mark.integration
 def test_kill_at_random(data, tmp_path):
     before = contents(data)
     kill_at_random(data, tmp_path, kills=2, epochs=5, longest=4, seed=0)
@@ -341,6 +351,7 @@ def test_twenty_kills(data, tmp_path):
     assert contents(data) == before
 
 
+@pytest.mark.integration
 def test_json_that_goes_while_it_is_learnt_from(data, tmp_path, monkeypatch, capsys):
     """The training ends well from what it has read; it is a resumed one that reads again, and says what is wrong."""
     files = {split: data / f"annotations/instances_{split}.json" for split in ("train", "val")}
@@ -374,6 +385,7 @@ def test_json_that_goes_while_it_is_learnt_from(data, tmp_path, monkeypatch, cap
     check_sound(tmp_path / "cut", epochs=2)
 
 
+@pytest.mark.integration
 def test_what_may_not_be_read_or_written(data, tmp_path):
     """Permissions, also of a run folder that loses them."""
     home = tmp_path / "home"
@@ -414,6 +426,7 @@ def spoil_pictures(data):
         save_noise(other, (20, 90))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("cfg", "workers", "further"),
     [
@@ -438,6 +451,7 @@ def test_pictures_that_change_while_they_are_learnt_from(data, tmp_path, monkeyp
         assert len(reported) == len(set(reported))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [0, 2])
 def test_data_that_goes_stops_the_training(data, tmp_path, monkeypatch, capsys, workers):
     """Epochs on grey pictures would spoil what has been learnt."""
@@ -453,6 +467,7 @@ def test_data_that_goes_stops_the_training(data, tmp_path, monkeypatch, capsys, 
     check_sound(tmp_path / "train")
 
 
+@pytest.mark.integration
 def test_data_in_a_folder_whose_name_is_not_utf8(data, tmp_path, monkeypatch):
     """Its bytes are escapes in every file of a run, and are found again: resumed, validated, and as data of its own."""
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xe9sum\xff \xc3\xa9"))
@@ -473,6 +488,7 @@ def test_data_in_a_folder_whose_name_is_not_utf8(data, tmp_path, monkeypatch):
     assert split.folders == (odd.resolve() / "images/train",)
 
 
+@pytest.mark.integration
 def test_run_folder_whose_name_is_not_utf8_is_refused_in_one_line(data, tmp_path, capsys):
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     assert run(*training(data, odd)) == 2

@@ -29,6 +29,7 @@ def settings(small_coco, epochs, **more):
     return {**SETTINGS, "data": str(small_coco), "epochs": epochs, **more}
 
 
+@pytest.mark.integration
 def test_the_base_stays_bit_for_bit(base, small_coco, tmp_path, caplog):
     """Its parameters and statistics, in the model and in its moving average; the attention trains meanwhile."""
     reported = Training(
@@ -65,6 +66,7 @@ class Normed(nn.Module):
         return x * torch.sigmoid(self.norm(x) * self.scale)
 
 
+@pytest.mark.integration
 def test_statistics_of_a_new_layer_train_without_parameters_beside_them(base, small_coco, tmp_path, monkeypatch):
     monkeypatch.setitem(LAYERS, "Normed", Normed)
     cfg = tmp_path / "yolov8n-normed.yaml"
@@ -75,6 +77,7 @@ def test_statistics_of_a_new_layer_train_without_parameters_beside_them(base, sm
         assert all(model.model[row].norm.running_mean.abs().sum() > 0 for row in (22, 23, 24))  # they began at 0
 
 
+@pytest.mark.integration
 def test_then_everything_trains_and_own_freeze_holds(base, small_coco, tmp_path, caplog):
     more = settings(small_coco, 2, save_period=1, freeze=2)
     trainer = run.train(Training("yolov8n-gam.yaml", more, str(tmp_path), str(base), freeze_base=1))
@@ -95,6 +98,7 @@ class CutError(Exception):
     """Ends a training as a kill does, behind a checkpoint."""
 
 
+@pytest.mark.integration
 def test_a_cut_training_goes_on_frozen(base, small_coco, tmp_path, monkeypatch):
     """Cut behind the first of two frozen epochs: the second is frozen too, the third is not."""
     save = DetectionTrainer.save_model
@@ -121,6 +125,7 @@ def test_a_cut_training_goes_on_frozen(base, small_coco, tmp_path, monkeypatch):
     assert KEY not in third.yaml
 
 
+@pytest.mark.integration
 def test_a_new_training_from_a_frozen_checkpoint_is_not_frozen(base, small_coco, tmp_path):
     run.train(Training("yolov8n-nam.yaml", settings(small_coco, 1), str(tmp_path), str(base), freeze_base=1))
     model = YOLO(tmp_path / "train/weights/last.pt")

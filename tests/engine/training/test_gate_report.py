@@ -25,6 +25,7 @@ def train(cfg, data, folder, **more):
     return trainer
 
 
+@pytest.mark.integration
 def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_path, caplog):
     """Not of the last ones, which are others here; `attention-maps` has the same numbers of the same pictures."""
     trainer = train("yolov8n-nam.yaml", small_coco, tmp_path)
@@ -40,6 +41,7 @@ def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_p
     assert re.search(r"row 22 NAM (dead, gate|gate) 0.\d\d", line)
 
 
+@pytest.mark.integration
 def test_pictures_are_few_and_from_all_over_the_split(small_coco, tmp_path, monkeypatch):
     monkeypatch.setattr("yolo_attn.engine.training.gate_report.IMAGES", 3)
     trainer = train("yolov8n-simam.yaml", small_coco, tmp_path, split="train")
@@ -95,12 +97,14 @@ def test_cells_on_a_picture_have_their_centres_there(area, stride, rows, columns
     assert under.shape[2:] == tuple(stride * n for n in area.crop(gate).shape[2:])
 
 
+@pytest.mark.integration
 def test_plain_models_have_no_line(small_coco, tmp_path, caplog):
     trainer = train("yolov8n.yaml", small_coco, tmp_path)
     assert trained_gates(trainer, trainer.predictor_class) is None
     assert not [r.message for r in caplog.records if r.message.startswith("attention")]
 
 
+@pytest.mark.integration
 def test_training_ends_well_though_its_gates_fail(small_coco, tmp_path, caplog, monkeypatch):
     def fail(*_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")

@@ -31,6 +31,7 @@ def train(base, data, project, *arguments, cfg="yolov8n-nam.yaml", epochs=1):
     return main(["train", *given, "--project", str(project), *arguments, "plots=False", "val=False"])
 
 
+@pytest.mark.integration
 def test_identity_init_is_the_default_and_lives_in_the_checkpoint(base, small_coco, tmp_path, capsys):
     assert train(base, small_coco, tmp_path) == 0
     reported = json.loads((tmp_path / "train/transfer.json").read_text())
@@ -49,6 +50,7 @@ def test_identity_init_is_the_default_and_lives_in_the_checkpoint(base, small_co
     assert [own_gain(network, row) for row in (22, 23, 24)] == gains
 
 
+@pytest.mark.integration
 def test_identity_init_leaves_rows_that_give_their_own_gain(base, small_coco, tmp_path, caplog):
     """Also where that gain is 1; the others get theirs."""
     text = (MODEL_YAMLS / "yolov8-nam.yaml").read_text()
@@ -64,12 +66,14 @@ def test_identity_init_leaves_rows_that_give_their_own_gain(base, small_coco, tm
     assert "22 NAM left as it is, 23 NAM left as it is, 24 NAM" in line
 
 
+@pytest.mark.integration
 def test_identity_init_can_be_turned_off(base, small_coco, tmp_path):
     assert train(base, small_coco, tmp_path, "--no-identity-init") == 0
     network = YOLO(tmp_path / "train/weights/last.pt").model
     assert [own_gain(network, row) for row in (22, 23, 24)] == [None] * 3
 
 
+@pytest.mark.integration
 def test_identity_init_changes_nothing_of_what_the_training_sees(base, small_coco, tmp_path, monkeypatch):
     """The same pictures, augmented alike, in the same order, as without it."""
     seen = []
@@ -93,6 +97,7 @@ def test_identity_init_needs_weights(small_coco, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_other_files_of_weights(suffix, base, small_coco, tmp_path, caplog):
     """Into a model of the data's classes; --verbose shows where each row's weights come from."""
@@ -159,6 +164,7 @@ def test_weights_that_do_not_fit_in_both_other_ways_to_train(base, small_coco, t
     assert not runs.exists()
 
 
+@pytest.mark.integration
 def test_plain_python(base, small_coco, tmp_path):
     """`load` and then `train`: one report, from the checkpoint to the model of the data's classes, and its gains."""
     model = YOLO("yolov8n-gam.yaml").load(base)
@@ -176,6 +182,7 @@ def test_plain_python(base, small_coco, tmp_path):
         YOLO("yolov8s-gam.yaml").load(base)
 
 
+@pytest.mark.integration
 def test_options_of_a_training_are_its_own(small_coco, base, tmp_path, monkeypatch):
     """Not the process's, whose environment stays; the checkpoint and the data have been read."""
     seen, before = [], dict(os.environ)

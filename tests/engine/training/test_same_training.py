@@ -37,6 +37,7 @@ def compare(cfg, data, home, monkeypatch, imgsz, tolerance):
     assert fast == pytest.approx(plain, rel=tolerance)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("cfg", ["yolov8n-simam.yaml", "yolov8n-nam.yaml"])
 def test_drawn_set(cfg, small_coco, tmp_path, monkeypatch):
     compare(cfg, small_coco, tmp_path, monkeypatch, 64, 1e-4)

@@ -24,6 +24,7 @@ from yolo_attn.engine.validation import validator
 from yolo_attn.layers import GAM
 
 
+@pytest.mark.smoke
 def test_run_folder_is_complete(trained):
     files = {f.name for f in trained.folder.iterdir()}
     assert files >= {"results.csv", "results.png", "args.yaml", "metrics.json", "predictions.json", "weights"}
@@ -34,6 +35,7 @@ def test_run_folder_is_complete(trained):
     assert len(listed) == 9
 
 
+@pytest.mark.integration
 def test_data_yaml_of_the_run_names_both_splits(trained):
     described = yaml.safe_load((trained.folder / "data.yaml").read_text())
     assert set(described["annotations"]) == {"train", "val"}
@@ -43,6 +45,7 @@ def test_data_yaml_of_the_run_names_both_splits(trained):
     )
 
 
+@pytest.mark.integration
 def test_trained_model_exports(trained, tmp_path):
     shutil.copy(trained.folder / "weights/best.pt", tmp_path / "best.pt")
     model = YOLO(tmp_path / "best.pt")
@@ -54,17 +57,20 @@ def test_trained_model_exports(trained, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.integration
 @pytest.mark.trap(11)
 def test_users_folder_is_untouched(trained):
     assert listing(trained.data) == trained.before
 
 
+@pytest.mark.smoke
 def test_results_csv_holds_coco_each_epoch(trained):
     columns, rows = trained.rows()
     assert [len(row) for row in rows] == [len(columns)] * 2
     assert {"metrics/COCO_AP", "metrics/COCO_AP50", "metrics/mAP50(B)", "val/box_loss"} <= set(columns)
 
 
+@pytest.mark.smoke
 def test_closing_table_and_progress(trained):
     for text in (
         "COCO AP50",
@@ -80,6 +86,7 @@ def test_closing_table_and_progress(trained):
     assert re.search(r"attention, 8 images of val: row 22 GAM .*; row 23 GAM .*; row 24 GAM .*%", trained.output)
 
 
+@pytest.mark.integration
 @pytest.mark.trap(19)
 def test_validation_can_be_left_out_until_the_end(small_coco, tmp_path):
     """val=False: every row of results.csv still has the header's columns."""
@@ -108,6 +115,7 @@ def train_and_kill(*arguments, epochs, cwd):
     return epoch
 
 
+@pytest.mark.smoke
 @pytest.mark.trap(5)
 def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     """Trainer, penalty and COCO's numbers go on, each epoch has one row."""
@@ -150,6 +158,7 @@ def test_killed_training_of_a_model_without_a_file_goes_on_from_another_folder(b
     assert (run / "transfer.json").read_text() == reported
 
 
+@pytest.mark.integration
 def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tmp_path):
     """A run cut between its row and its checkpoint, with half a row behind, and then moved elsewhere."""
     overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
@@ -172,6 +181,7 @@ def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tm
     assert len({line.count(",") for line in lines}) == 1
 
 
+@pytest.mark.integration
 def test_results_that_a_full_disk_left_empty_are_begun_anew(small_coco, tmp_path):
     """With a header; what is written is the caller's own still."""
     overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
@@ -220,6 +230,7 @@ def test_resumed_epochs_take_the_pictures_in_another_order_than_the_first(small_
     assert sorted(sum((files for _, files in seen), ())) == sorted(sum(first, ()))
 
 
+@pytest.mark.integration
 def test_kill_while_saving_leaves_the_whole_checkpoint(small_coco, tmp_path, monkeypatch):
     from pathlib import Path
 
@@ -243,6 +254,7 @@ def test_kill_while_saving_leaves_the_whole_checkpoint(small_coco, tmp_path, mon
     assert torch.load(tmp_path / "cut/weights/best.pt", weights_only=False)["epoch"] == 0
 
 
+@pytest.mark.integration
 def test_data_of_a_resumed_training_has_the_same_classes(small_coco, tmp_path, capsys):
     overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 8}
 
@@ -264,6 +276,7 @@ def test_data_of_a_resumed_training_has_the_same_classes(small_coco, tmp_path, c
     assert "and " + str(tmp_path / "other") + " has" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_coco_ap_decides_best_against_ultralytics_fitness(small_coco, tmp_path, monkeypatch):
     """COCO AP falls from epoch to epoch while Ultralytics' own mAP is untouched: the first epoch stays best."""
     scores = iter([0.3, 0.2, 0.1, 0.0])
@@ -281,6 +294,7 @@ def test_coco_ap_decides_best_against_ultralytics_fitness(small_coco, tmp_path, 
     assert torch.load(trainer.last, weights_only=False)["train_metrics"]["fitness"] == pytest.approx(0.1)
 
 
+@pytest.mark.integration
 @pytest.mark.trap(13)
 def test_scales_escape_weight_decay_and_matrix_optimizers(small_coco, tmp_path):
     overrides = {"model": "yolov8n-nam.yaml", "data": str(small_coco), "device": "cpu", "project": str(tmp_path)}
@@ -295,6 +309,7 @@ def test_scales_escape_weight_decay_and_matrix_optimizers(small_coco, tmp_path):
             assert not group.get("use_muon", False)
 
 
+@pytest.mark.integration
 def test_txt_labels_of_an_ordinary_data_yaml(tmp_path):
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
@@ -321,6 +336,7 @@ def test_txt_labels_of_an_ordinary_data_yaml(tmp_path):
     assert metrics["ultralytics"]["evaluator"].startswith("Ultralytics")
 
 
+@pytest.mark.integration
 def test_own_weights_are_taken_and_others_refused(trained, small_coco, tmp_path, capsys):
     best = trained.folder / "weights" / "best.pt"
     arguments = ["--data", str(small_coco), "--weights", str(best), "--epochs", "1", *QUICK, "--project", str(tmp_path)]

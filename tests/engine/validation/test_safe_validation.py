@@ -30,6 +30,7 @@ sys.exit(main(["val", "--weights", "best.pt", "--device", "cpu", "--name", "safe
 """
 
 
+@pytest.mark.integration
 def test_safe_validation_gives_the_same_numbers(trained, tmp_path):
     best = trained.folder / "weights/best.pt"
     (tmp_path / "best.pt").write_bytes(best.read_bytes())
@@ -61,6 +62,7 @@ sys.exit(main(["train", *given, "--batch", "8", "--device", "cpu", "plots=False"
 """
 
 
+@pytest.mark.integration
 def test_training_starts_from_weights_without_running_the_file(trained, small_coco, tmp_path):
     """In the check before it and in the trainer, whatever trainer that is."""
     (tmp_path / "given.pt").write_bytes((trained.folder / "weights/best.pt").read_bytes())
@@ -72,6 +74,7 @@ def test_training_starts_from_weights_without_running_the_file(trained, small_co
     assert "the pickle was to be executed" in refused.stderr
 
 
+@pytest.mark.integration
 def test_what_is_no_safe_detector_is_reported(trained, tmp_path, capsys):
     class Wicked:
         def __reduce__(self):
@@ -119,6 +122,7 @@ assert kinds & {"GAM", "SimAM"}, kinds
 """
 
 
+@pytest.mark.integration
 def test_safe_loading_of_ultralytics_own(cut_off, tmp_path):
     both, mobilenet = cut_off
     assert torch.load(both, weights_only=False)["optimizer"]["state"]
@@ -131,6 +135,7 @@ def test_safe_loading_of_ultralytics_own(cut_off, tmp_path):
     assert run_python(code, tmp_path).returncode == 0
 
 
+@pytest.mark.integration
 def test_load_safe_takes_both(cut_off):
     for file in cut_off:
         assert {type(m).__name__ for m in yolo_attn.load_safe(file).modules()} & {"GAM", "SimAM"}

@@ -24,6 +24,7 @@ def check_against_pycocotools(run, truth):
     return metrics
 
 
+@pytest.mark.smoke
 def test_numbers_after_training_are_pycocotools(trained):
     metrics = check_against_pycocotools(trained.folder, trained.data / "annotations/instances_val.json")
     assert set(metrics["versions"]) == {"yolo_attn", "ultralytics", "torch", "python"}
@@ -32,6 +33,7 @@ def test_numbers_after_training_are_pycocotools(trained):
     assert {"mAP50(B)", "mAP50-95(B)", "evaluator"} <= set(metrics["ultralytics"])
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("split", ["val", "train"])
 def test_val_script_on_either_split(trained, tmp_path, split):
     before = listing(trained.data)
@@ -72,6 +74,7 @@ class Oracle(DetectionValidator):
         return found
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("imgsz", [64, 320])
 @pytest.mark.parametrize("rect", [True, False])
 def test_predictions_are_in_the_pictures_own_pixels(trained, tmp_path, imgsz, rect):
@@ -102,6 +105,7 @@ def run_oracle(oracle, trained, folder, **settings):
     return folder / "oracle"
 
 
+@pytest.mark.integration
 @pytest.mark.trap(7)
 def test_numbers_between_0_and_1_are_pycocotools_for_other_ids_and_order_too(trained, tmp_path):
     """Ultralytics' save_json must not replace our file; the validation JSON has other category ids than training."""
@@ -126,6 +130,7 @@ def test_numbers_between_0_and_1_are_pycocotools_for_other_ids_and_order_too(tra
     assert {k: again[k] for k in METRICS} == pytest.approx({k: metrics[k] for k in METRICS}, abs=1e-9)
 
 
+@pytest.mark.integration
 def test_confidence_that_hides_detections_is_said(trained, tmp_path, caplog):
     logging.getLogger("ultralytics").addHandler(caplog.handler)
     arguments = ["--weights", str(trained.folder / "weights/best.pt"), "--device", "cpu", "--project", str(tmp_path)]
@@ -136,6 +141,7 @@ def test_confidence_that_hides_detections_is_said(trained, tmp_path, caplog):
     assert "metrics.json" in caplog.text
 
 
+@pytest.mark.integration
 def test_pictures_that_cannot_be_read_stay_ground_truth(trained, make_coco, tmp_path):
     folder = make_coco(
         [(1, "a.jpg"), (2, "broken.jpg")],
@@ -150,6 +156,7 @@ def test_pictures_that_cannot_be_read_stay_ground_truth(trained, make_coco, tmp_
     assert metrics["AR100"] <= 0.5
 
 
+@pytest.mark.integration
 def test_rounds_of_validation_start_afresh(trained, tmp_path):
     settings = {
         "model": str(trained.folder / "weights/best.pt"),
