@@ -33,7 +33,7 @@ ENDS = {
     "compare/execution/worker main readline": "when the comparison has written the line, or has ended",
     "compare/execution/worker peak_memory read_text": "at the end of what the system says of this process",
     "yaml_edit/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
-    "yaml_edit/text _shared while": "each node is visited at most twice",
+    "yaml_edit/text _shared while": "what aliases stand for counts as often, and `load_yaml` has bounded it",
     "yaml_edit/text _span while": "a text in which a node contains itself has an alias, and is refused",
     "engine/training/run_files RunFiles.resume_training read_text": FILLED,
     "engine/training/run_files RunFiles.save_metrics read_text": FILLED,

@@ -1,13 +1,42 @@
 """Insert attention into a model YAML and remove it again, byte for byte."""
 
+import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.yaml_edit.header import HEADER, Record, read_header, write_header
 from yolo_attn.yaml_edit.places import Insertion, blocks_at, check_place, rows_at
-from yolo_attn.yaml_edit.text import BREAK, SECTIONS, ModelText, Row, Splice, flow, spliced
+from yolo_attn.yaml_edit.row_names import RowName
+from yolo_attn.yaml_edit.text import BREAK, SECTIONS, ModelText, Row, Splice, flow, newline_of, numbered, spliced
+
+HEADER = "# yolo-attn insert "
+"""How the header of an insertion begins; the rest of the command follows."""
+
+RECORD = re.compile(
+    rf"\ufeff?{HEADER}.*\n"
+    r"# Inserted (?P<layer>\w+) (?P<how>as|into the blocks? of) rows? (?P<rows>\d{1,9}(?:, \d{1,9})*)"
+    r"(?:, past the comments of rows? (?P<kept>\d{1,9}(?:, \d{1,9})*))?; yolo-attn remove .*\n"
+    r"# .*\n"
+    r"\n",
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an insertion did.
+
+    Attributes:
+        layer: Name of the layer.
+        rows: The rows that were added, or whose blocks contain the layer.
+        inside: Whether the layer is inside blocks.
+        kept: Rows whose comment begins with their new number, and began with it before they moved.
+    """
+
+    layer: str
+    rows: Sequence[int]
+    inside: bool
+    kept: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -61,10 +90,33 @@ def with_header(edited: Edited, made_by: str, train: str) -> str:
         made_by: Arguments of the `yolo-attn insert` command.
         train: The command that trains the model.
     """
-    newline = BREAK.search(edited.text)
-    mark = "\ufeff" if edited.text.startswith("\ufeff") else ""
-    header = write_header(edited.record, made_by, train, newline[0] if newline else "\n")
-    return mark + header + edited.text.removeprefix(mark)
+    record = edited.record
+    how = f"into the block{'s' * (len(record.rows) > 1)} of" if record.inside else "as"
+    kept = f", past the comments of {numbered(record.kept)}" if record.kept else ""
+    lines = (
+        f"{HEADER}{made_by}",
+        f"# Inserted {record.layer} {how} {numbered(record.rows)}{kept}; "
+        "yolo-attn remove undoes it and deletes these lines.",
+        f"# {train}",
+        "",
+    )
+    mark, text = _byte_order_mark(edited.text)
+    return mark + "".join(line + newline_of(text) for line in lines) + text
+
+
+def _read_header(text: str) -> tuple[Record | None, str]:
+    """Return the record that a text begins with, if any, and the text without its header."""
+    lines = BREAK.split(text, 4)
+    found = RECORD.match("\n".join(lines))
+    if not found:
+        return None, text
+    rows, kept = (tuple(map(int, re.findall(r"\d+", found[key] or ""))) for key in ("rows", "kept"))
+    return Record(found["layer"], rows, found["how"] != "as", kept), _byte_order_mark(text)[0] + lines[4]
+
+
+def _byte_order_mark(text: str) -> tuple[str, str]:
+    """Return a text's byte order mark, if any, and the rest."""
+    return ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
 
 
 def remove(text: str, name: str, layers: Container[str], blocks: Container[str]) -> Edited:
@@ -79,7 +131,7 @@ def remove(text: str, name: str, layers: Container[str], blocks: Container[str])
     Raises:
         UserError: If the text is not a model, has no attention, or its rows no longer match the header.
     """
-    record, text = read_header(text)
+    record, text = _read_header(text)
     model = ModelText(text, name)
     if record:
         _check_record(model, record)
@@ -87,7 +139,8 @@ def remove(text: str, name: str, layers: Container[str], blocks: Container[str])
         kept = record.kept
     else:
         rows = [row.index for row in model.rows if row.name in layers]
-        inside = [row.index for row in model.rows if _layer_inside(row, layers, blocks)]
+        names = [RowName.of(row.name) for row in model.rows]
+        inside = [index for index, name in enumerate(names) if name.block in blocks and name.layer in layers]
         kept = ()
         if HEADER in text:
             raise UserError(
@@ -110,10 +163,8 @@ def remove(text: str, name: str, layers: Container[str], blocks: Container[str])
     splices = list(model.rows_removed(rows))
     for index in inside:
         splices += _plain(model, model.rows[index])
-    kept_rows = [model.rows[index] for index in new]
-    splices += _renumbered(model, kept_rows, new, taken)
-    spans = model.comment_numbers(kept_rows)
-    for index, (start, end) in spans.items():
+    splices += _renumbered(model, [model.rows[index] for index in new], new, taken)
+    for index, (start, end) in model.comment_numbers(new).items():
         if index not in kept and model.text[start:end] == str(index):
             splices.append((start, end, str(new[index])))
     record = record or Record("attention", [*rows, *inside], bool(inside))
@@ -147,7 +198,7 @@ def _insert_rows(
                 rows.append((row, f" # {index}{_level(strides.get(insertion.source))}"))
         splices.append(model.rows_added(section, before, rows))
     kept = []
-    for index, (start, end) in model.comment_numbers(model.rows).items():
+    for index, (start, end) in model.comment_numbers(new).items():
         number = model.text[start:end]
         if number == str(index):
             splices.append((start, end, str(new[index])))
@@ -159,7 +210,7 @@ def _insert_rows(
 def _insert_inside(model: ModelText, layer: str, rows: Sequence[Row], options: Mapping[str, Any] | None) -> Edited:
     for row in rows:
         _check_own(model, row, row.args)
-    splices = [model.renamed(row, f"{row.name}_{layer}") for row in rows]
+    splices = [model.renamed(row, str(RowName(row.name, layer))) for row in rows]
     if options:
         splices += [model.argument_added(row, flow(dict(options))) for row in rows]
     record = Record(layer, [row.index for row in rows], True)
@@ -181,16 +232,11 @@ def _level(stride: int | None) -> str:
     return f", P{stride.bit_length() - 1}" if stride and not stride & (stride - 1) else ""
 
 
-def _layer_inside(row: Row, layers: Container[str], blocks: Container[str]) -> str:
-    block, _, layer = row.name.partition("_")
-    return layer if block in blocks and layer in layers else ""
-
-
 def _plain(model: ModelText, row: Row) -> Iterator[Splice]:
     """Yield changes that turn a block variant back into the block."""
     has_options = bool(row.args) and isinstance(row.args[-1], dict)
     _check_own(model, row, row.args[:-1] if has_options else row.args)
-    yield model.renamed(row, row.name.partition("_")[0])
+    yield model.renamed(row, RowName.of(row.name).block)
     if has_options:
         yield model.last_argument_removed(row)
 
@@ -198,14 +244,14 @@ def _plain(model: ModelText, row: Row) -> Iterator[Splice]:
 def _check_own(model: ModelText, row: Row, own: Sequence[Any]) -> None:
     """Raise unless a block has arguments of its own, none of which looks like the attention's options."""
     if not own or isinstance(own[-1], dict):
-        block = row.name.partition("_")[0]
-        raise UserError(f"{model.place(row.index)}: found {row.args}, expected {block}'s own arguments")
+        place, block = model.place(row.index), RowName.of(row.name).block
+        raise UserError(f"{place}: found {row.args}, expected {block}'s own arguments")
 
 
 def _check_record(model: ModelText, record: Record) -> None:
     for index in record.rows:
         found = model.rows[index].name if index < len(model.rows) else "nothing"
-        if (found.partition("_")[2] if record.inside else found) != record.layer:
+        if (RowName.of(found).layer if record.inside else found) != record.layer:
             raise UserError(
                 f"{model.place(index)}: found {found}, but the header says that {record.layer} was inserted there; "
                 "if rows were moved since, delete the header to remove every attention layer"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from yolo_attn.errors import UserError
+from yolo_attn.yaml_edit.row_names import RowName
 from yolo_attn.yaml_edit.text import ModelText, Row, numbered
 
 PLACES = {
@@ -56,10 +57,12 @@ def rows_at(model: ModelText, place: str, strides: Mapping[int, int]) -> list[In
     if place == "neck":
         head = model.rows[-1]
         return [Insertion(source, head.index, head.section, True) for source in dict.fromkeys(head.sources)]
+    backbone = [row for row in model.rows if row.section == "backbone"]
     if place == "backbone":
-        sources = [_before_pooling(_backbone(model))]
+        pooling = next((row for row in backbone if row.name in POOLING and row.sources != (-1,)), None)
+        sources = [pooling.sources[0] if pooling else backbone[-1].index]
     elif place == "stages":
-        sources = _stages(_backbone(model), strides)
+        sources = _stages(backbone, strides)
         if not sources:
             raise UserError(f"{model.name}: no row of the backbone makes a map of stride {FIRST_STAGE} or more")
     else:
@@ -68,7 +71,7 @@ def rows_at(model: ModelText, place: str, strides: Mapping[int, int]) -> list[In
 
 
 def blocks_at(model: ModelText, place: str, blocks: Container[str]) -> list[Row]:
-    """Return the rows whose blocks get attention inside.
+    """Return the rows whose blocks get attention inside; a ResNetLayer that is the stem has no residual unit for it.
 
     Args:
         model: The model.
@@ -80,10 +83,10 @@ def blocks_at(model: ModelText, place: str, blocks: Container[str]) -> list[Row]
     """
     section = {"backbone": "backbone", "neck": "head"}.get(place.partition(":")[2])
     rows = [row for row in model.rows[:-1] if section in (None, row.section)]
-    found = [row for row in rows if row.name in blocks and not _is_stem(row)]
+    found = [row for row in rows if row.name in blocks and not (row.name == "ResNetLayer" and row.args[3:4] == [True])]
     if not found:
         names = list(dict.fromkeys(row.name for row in rows))
-        attended = [row.index for row in rows if row.name not in blocks and row.name.partition("_")[0] in blocks]
+        attended = [row.index for row in rows if row.name not in blocks and RowName.of(row.name).block in blocks]
         reason = f"found {', '.join(names)} there; yolo-attn layers lists the blocks that take attention"
         if not rows:
             reason = f"found no rows there; {model.rows[-1].name}, the head, follows the backbone directly"
@@ -101,15 +104,6 @@ def check_place(place: str) -> None:
     """
     if place not in PLACES and not re.fullmatch(r"after: *\d{1,9}( *, *\d{1,9})*", place):
         raise UserError(f"--at {place}: expected one of {', '.join(PLACES)}")
-
-
-def _backbone(model: ModelText) -> list[Row]:
-    return [row for row in model.rows if row.section == "backbone"]
-
-
-def _before_pooling(backbone: Sequence[Row]) -> int:
-    pooling = next((row for row in backbone if row.name in POOLING and row.sources != (-1,)), None)
-    return pooling.sources[0] if pooling else backbone[-1].index
 
 
 def _stages(backbone: Sequence[Row], strides: Mapping[int, int]) -> list[int]:
@@ -131,8 +125,3 @@ def _numbers(model: ModelText, place: str) -> list[int]:
             what = "is the head" if number == last + 1 else "does not exist"
             raise UserError(f"{model.name}: --at {place}: row {number} {what}; expected rows from 0 to {last}")
     return numbers
-
-
-def _is_stem(row: Row) -> bool:
-    """Return whether a ResNetLayer is the stem, which has no residual unit."""
-    return row.name == "ResNetLayer" and len(row.args) > 3 and row.args[3] is True

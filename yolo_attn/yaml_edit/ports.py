@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from yolo_attn.yaml_edit.row_names import RowName
 from yolo_attn.yaml_edit.text import ModelText, Row, flow, spliced
 
 AFFIXES = re.compile(r"_|attention|attn|att(?![a-z])|module|block|layer")
@@ -114,8 +115,8 @@ def migrate(
             if name in layers and row.args and not isinstance(row.args[0], dict):
                 kept.append(row.index)
             continue
-        why = "; inside each unit, where: end" if name.partition("_")[2] and name not in layers else ""
-        why = "; heads have no anchors" if name == row.name and name in HEADS else why
+        why = "; inside each unit, where: end" if name not in layers and RowName.of(name).layer else ""
+        why = "; heads have no anchors" if name in HEADS else why
         changes.append(f"row {row.index}: {row.name}, {flow(row.args)} -> {name}, {flow(arguments)}{why}")
         notes += [f"row {row.index}: {note}"] * bool(note)
         splices += list(model.rewritten(row, name, flow(arguments) if arguments != row.args else None))
@@ -127,19 +128,15 @@ def without_attention(
 ) -> list[list[Any]]:
     """Return a model's rows as Ultralytics builds them: attention becomes an identity, which keeps its channels.
 
-    Args:
-        model: The model YAML.
-        layers: Names of this package's attention layers.
-        blocks: Names of the blocks that take attention inside.
-        known: Names that Ultralytics itself builds.
+    Args are those of `migrate`.
     """
     rows = []
     for row in model.rows:
         name, args = _name_here(row.name, layers, blocks, known) or row.name, _without_anchors(row)
-        block, layer = _inside(name, blocks)
+        block, layer = RowName.of(name)
         if name in layers:
             name, args = "nn.Identity", []
-        elif layer in layers:
+        elif block in blocks and layer in layers:
             name, args = block, args[:-1] if args and isinstance(args[-1], dict) else args
         rows.append([row.source, row.repeats, name, args])
     return rows
@@ -147,11 +144,11 @@ def without_attention(
 
 def port_of(name: str, blocks: Container[str]) -> str | None:
     """Return this package's name for a port's: GAM for GAM_Attention, C2f_NAM for C2f_NAMAttention; None if unknown."""
-    block, layer = _inside(name, blocks)
-    found = PORTS.get(_kind(layer or name))
-    if not found:
+    inside = _inside(name, blocks)
+    port = PORTS.get(_kind(inside.layer if inside else name))
+    if port is None:
         return None
-    return f"{block}_{found.layer}" if block else found.layer
+    return str(RowName(inside.block, port.layer)) if inside else port.layer
 
 
 def _unknown(row: Row, reason: str) -> str:
@@ -162,18 +159,17 @@ def _name_here(name: str, layers: Container[str], blocks: Container[str], known:
     """Return this package's name, or Ultralytics', for a row's layer; None if unknown."""
     if name in layers or name in known or name.startswith(("nn.", "torchvision.")):
         return name
-    block, layer = _inside(name, blocks)
-    if block and layer in layers:
-        return f"{block}_{layer}"
-    return port_of(name, blocks)
+    inside = _inside(name, blocks)
+    return str(inside) if inside and inside.layer in layers else port_of(name, blocks)
 
 
-def _inside(name: str, blocks: Container[str]) -> tuple[str, str]:
-    """Return block and layer of a block variant's name, with or without an underscore."""
+def _inside(name: str, blocks: Container[str]) -> RowName | None:
+    """Return a block variant's name in parts, also where ports write no underscore, as in C3SE."""
     for end in range(len(name) - 1, 1, -1):
-        if name[:end] in blocks and (name[end] == "_" or _kind(name[end:]) in PORTS):
-            return name[:end], name[end:].removeprefix("_")
-    return "", ""
+        block, layer = name[:end], name[end:]
+        if block in blocks and (layer[0] == "_" or _kind(layer) in PORTS):
+            return RowName(block, layer.removeprefix("_"))
+    return None
 
 
 def _kind(name: str) -> str:

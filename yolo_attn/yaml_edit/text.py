@@ -1,8 +1,10 @@
 """Read a model YAML's rows, and where each part of a row is in the text, by the marks of PyYAML's nodes."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import yaml
@@ -65,7 +67,6 @@ class ModelText:
         text: The text.
         name: What messages call it.
         rows: Its rows, backbone first.
-        newline: Its line break.
 
     Raises:
         UserError: If it is not a model YAML, or its rows cannot be edited one by one.
@@ -75,32 +76,29 @@ class ModelText:
         self.text, self.name = text, name
         try:
             content = load_yaml(text)
-            _check_rows(content, name)
-            root = yaml.compose(text, yaml.SafeLoader)
+            root: Any = yaml.compose(text, yaml.SafeLoader)
         except (yaml.YAMLError, ValueError) as error:  # a date out of range is a ValueError
             raise UserError(f"{name}: not YAML: {one_line(error)}") from error
-        sections = {key.value: value for key, value in root.value} if isinstance(root, MappingNode) else {}
-        for section in SECTIONS:
-            node = sections.get(section)
-            if not isinstance(node, SequenceNode) or not node.value:
-                raise UserError(f"{name}: not a model YAML: expected a list of rows under {' and '.join(SECTIONS)}")
-        assert root is not None
+        nodes = {key.value: value for key, value in root.value} if isinstance(root, MappingNode) else {}
+        if not all(isinstance(nodes.get(section), SequenceNode) and nodes[section].value for section in SECTIONS):
+            raise UserError(f"{name}: not a model YAML: expected a list of rows under {' and '.join(SECTIONS)}")
         self._shared = _shared(root)
-        self._sections = {section: sections[section] for section in SECTIONS}
-        listed = [(section, *pair) for section in SECTIONS for pair in self._listed(section, content)]
-        self.rows = [self._row(index, *item) for index, item in enumerate(listed)]
-        found = BREAK.search(text)
-        self.newline = found[0] if found else "\n"
-
-    def _listed(self, section: str, content: dict[str, Any]) -> Iterator[tuple[Node, Any]]:
-        self._refuse_shared(self._sections[section], f"{self.name}, {section}")
-        return zip(self._sections[section].value, content[section], strict=True)
+        self._sections: dict[str, SequenceNode] = {section: nodes[section] for section in SECTIONS}
+        rows: list[tuple[str, Node, Any]] = []
+        for section, node in self._sections.items():
+            self._refuse_shared(node, f"{name}, {section}")
+            rows += [(section, *pair) for pair in zip(node.value, content[section], strict=True)]
+        if len(rows) > MOST_ROWS:
+            raise UserError(f"{name}: {len(rows):,} rows, expected at most {MOST_ROWS:,}")
+        self.rows = [self._row(index, *row) for index, row in enumerate(rows)]
 
     def _row(self, index: int, section: str, node: Node, row: Any) -> Row:
         place = self.place(index)
         is_row = isinstance(row, list) and len(row) == 4 and isinstance(row[2], str)
         if not isinstance(node, SequenceNode) or not is_row:
             raise UserError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
+        if len(row[2]) > LONGEST_NAME:
+            raise UserError(f"{place}: found {quoted(row[2])}, expected the name of a layer")
         for part in (node, node.value[0], node.value[2]):
             self._refuse_shared(part, place)
         given = tuple(row[0]) if isinstance(row[0], list) else (row[0],)
@@ -119,10 +117,6 @@ class ModelText:
     def place(self, index: int) -> str:
         """Return how messages name a row."""
         return f"{self.name}, row {index}"
-
-    def first_of(self, section: str) -> int:
-        """Return the number of a section's first row."""
-        return next(row.index for row in self.rows if row.section == section)
 
     def sources_changed(self, row: Row, numbers: Sequence[int]) -> Iterator[Splice]:
         """Yield changes of a row's `from`, for each number that is new."""
@@ -152,26 +146,17 @@ class ModelText:
             self._refuse_shared(row.node.value[3], self.place(row.index))
             yield (*_span(row.node.value[3]), arguments)
 
-    def comment_numbers(self, rows: Iterable[Row]) -> dict[int, tuple[int, int]]:
-        """Return the span of the number that begins each row's comment; of rows that end on one line, the first's.
-
-        Args:
-            rows: The rows; all others are ignored.
-        """
+    def comment_numbers(self, rows: Container[int]) -> dict[int, tuple[int, int]]:
+        """Return where the number is that begins a row's comment, of each row that ends its line alone among `rows`."""
+        ending: dict[int, list[Row]] = {}
+        for row in self.rows:
+            ending.setdefault(self._line_end(_span(row.node)[1]), []).append(row)
         spans: dict[int, tuple[int, int]] = {}
-        lines: set[int] = set()
-        rows = sorted(rows, key=lambda row: _span(row.node)[0])
-        others = sorted(_span(row.node) for row in self.rows if row not in rows)
-        for row in rows:
-            end = _span(row.node)[1]
-            line = self._line_end(end)
-            for start, last in others:
-                if end <= start <= line and not self.text[end:start].strip(", "):
-                    end = last
-            found = INDEX_COMMENT.match(self.text, end)
-            if line not in lines and found:
-                spans[row.index] = found.span(1)
-            lines.add(line)
+        for together in ending.values():
+            own = [row.index for row in together if row.index in rows]
+            found = INDEX_COMMENT.match(self.text, max(_span(row.node)[1] for row in together))
+            if len(own) == 1 and found:
+                spans[own[0]] = found.span(1)
         return spans
 
     def rows_added(self, section: str, before: int, rows: Sequence[tuple[str, str]]) -> Splice:
@@ -182,8 +167,7 @@ class ModelText:
             before: A row's number.
             rows: Text and comment of each; comments are dropped where rows share a line.
         """
-        behind = max((row.index for row in self.rows if row.section == section and row.index < before), default=None)
-        position = 0 if behind is None else behind - self.first_of(section) + 1
+        position = sum(row.section == section and row.index < before for row in self.rows)
         return self._added(self._sections[section], position, rows, f"{self.name}, {section}")
 
     def argument_added(self, row: Row, text: str) -> Splice:
@@ -197,13 +181,13 @@ class ModelText:
     def last_argument_removed(self, row: Row) -> Splice:
         """Return the inverse of `argument_added`."""
         arguments = row.node.value[3]
-        return next(self._removed(arguments, [len(arguments.value) - 1]))
+        return next(self._removed(arguments, {len(arguments.value) - 1}))
 
-    def rows_removed(self, indices: Sequence[int]) -> Iterator[Splice]:
+    def rows_removed(self, indices: Container[int]) -> Iterator[Splice]:
         """Yield the inverse of `rows_added`."""
         for section, node in self._sections.items():
-            first = self.first_of(section)
-            yield from self._removed(node, [i - first for i in indices if self.rows[i].section == section])
+            own = [row.index for row in self.rows if row.section == section]
+            yield from self._removed(node, {position for position, index in enumerate(own) if index in indices})
 
     def _added(self, node: SequenceNode, position: int, items: Sequence[tuple[str, str]], place: str) -> Splice:
         neighbour = node.value[max(position - 1, 0)]
@@ -212,53 +196,36 @@ class ModelText:
             if position:
                 return end, end, "".join(f", {text}" for text, _ in items)
             return start, start, "".join(f"{text}, " for text, _ in items)
-        line = self._line_start(start)
+        line, newline = _line_start(neighbour), newline_of(self.text)
         dash = re.fullmatch(r"(\s*-)\s+", self.text[line:start])
         if not dash:
             raise UserError(f"{place}: no row can be added beside {self.text[line:end]!r}; begin its line with '- '")
         lines = [f"{dash[1]} {text}{comment}" for text, comment in items]
         if position:
             end = self._line_end(end)
-            return end, end, "".join(self.newline + line for line in lines)
-        return line, line, "".join(line + self.newline for line in lines)
+            return end, end, "".join(newline + line for line in lines)
+        return line, line, "".join(line + newline for line in lines)
 
-    def _removed(self, node: SequenceNode, positions: Sequence[int]) -> Iterator[Splice]:
-        """Yield changes that remove what `_added` adds; neighbours on neighbouring lines are one change."""
+    def _removed(self, node: SequenceNode, positions: Container[int]) -> Iterator[Splice]:
+        """Yield the inverse of `_added`: an item goes with what separates it from the one before, else behind it."""
         spans = [_span(item) for item in node.value]
-        runs: list[list[int]] = []
-        for position in positions:
-            if runs and runs[-1][-1] == position - 1 and self._adjoin(node, spans[position - 1], spans[position]):
-                runs[-1].append(position)
+        is_first = True
+        for position, (item, (start, end)) in enumerate(zip(node.value, spans, strict=True)):
+            if position not in positions:
+                is_first = False
+            elif node.flow_style:
+                yield (start, spans[position + 1][0], "") if is_first else (spans[position - 1][1], end, "")
             else:
-                runs.append([position])
-        for run in runs:
-            start, end = spans[run[0]][0], spans[run[-1]][1]
-            if node.flow_style:
-                if run[0]:
-                    yield spans[run[0] - 1][1], end, ""
-                else:
-                    yield start, spans[run[-1] + 1][0], ""
-                continue
-            start, end = self._line_start(start), self._line_end(end)
-            if run[0]:
-                yield self._break_before(start), end, ""
-            else:
+                line, end = _line_start(item), self._line_end(end)
                 following = BREAK.match(self.text, end)
-                yield start, following.end() if following else end, ""
-
-    def _adjoin(self, node: SequenceNode, one: tuple[int, int], other: tuple[int, int]) -> bool:
-        between = BREAK.match(self.text, self._line_end(one[1]))
-        return bool(node.flow_style or (between and between.end() == self._line_start(other[0])))
-
-    def _line_start(self, position: int) -> int:
-        return max(self.text.rfind(mark, 0, position) for mark in "\n\r\x85\u2028\u2029") + 1
+                if is_first and following:
+                    yield line, following.end(), ""
+                else:
+                    yield line - 1 - self.text.startswith("\r\n", line - 2), end, ""
 
     def _line_end(self, position: int) -> int:
         found = BREAK.search(self.text, position)
         return found.start() if found else len(self.text)
-
-    def _break_before(self, start: int) -> int:
-        return start - (2 if self.text[:start].endswith("\r\n") else 1)
 
 
 def spliced(text: str, splices: Iterable[Splice]) -> str:
@@ -268,6 +235,12 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
         parts += [text[position:start], new]
         position = end
     return "".join([*parts, text[position:]])
+
+
+def newline_of(text: str) -> str:
+    """Return a text's first line break."""
+    found = BREAK.search(text)
+    return found[0] if found else "\n"
 
 
 def numbered(rows: Sequence[int]) -> str:
@@ -288,32 +261,17 @@ def _span(node: Node) -> tuple[int, int]:
     return node.start_mark.index, last.end_mark.index
 
 
-def _check_rows(content: Any, name: str) -> None:
-    """Raise if there are more rows, or longer layer names, than any model has."""
-    parts = [content.get(section) for section in SECTIONS] if isinstance(content, dict) else []
-    rows = [row for part in parts if isinstance(part, list) for row in part]
-    if len(rows) > MOST_ROWS:
-        raise UserError(f"{name}: {len(rows):,} rows, expected at most {MOST_ROWS:,}")
-    for index, row in enumerate(rows):
-        if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str) and len(row[2]) > LONGEST_NAME:
-            raise UserError(f"{name}, row {index}: found {quoted(row[2])}, expected the name of a layer")
+def _line_start(node: Node) -> int:
+    return int(node.start_mark.index - node.start_mark.column)
 
 
 def _shared(root: Node) -> set[int]:
     """Return the ids of nodes that an alias repeats, and of all nodes in them."""
-    met: set[int] = set()
-    shared: set[int] = set()
-    waiting = [(root, False)]
+    met: Counter[int] = Counter()
+    waiting = [root]
     while waiting:
-        node, inside = waiting.pop()
-        inside = inside or id(node) in met
-        if inside and id(node) in shared:
-            continue
-        met.add(id(node))
-        if inside:
-            shared.add(id(node))
-        if isinstance(node, MappingNode):
-            waiting += [(part, inside) for pair in node.value for part in pair]
-        elif isinstance(node, SequenceNode):
-            waiting += [(part, inside) for part in node.value]
-    return shared
+        node = waiting.pop()
+        met[id(node)] += 1
+        if isinstance(node, CollectionNode):
+            waiting += chain.from_iterable(node.value) if isinstance(node, MappingNode) else node.value
+    return {number for number, count in met.items() if count > 1}
