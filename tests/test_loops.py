@@ -42,7 +42,7 @@ ENDS = {
     "reading chunks while": "at the end of a plain file",
     "reading read_plain while": "at the end of a plain file, or behind the most bytes that it may have",
     "reading repeated_key while": "each list and mapping is gone through once",
-    "safe/models modules_below while": "at MOST_MODULES modules",
+    "safe/checkpoints modules_below while": "at MOST_MODULES modules",
 }
 """Why each loop, wait and reading without a number ends."""
 

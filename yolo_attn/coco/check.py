@@ -15,11 +15,6 @@ WIDEST = 60
 def check(data: Data, task: str, output: Path | None = None) -> dict[str, Examined]:
     """Read and examine every split of COCO-format data as a training would: classes are the first split's.
 
-    Args:
-        data: What `load_source` takes.
-        task: "detect", "segment" or "pose".
-        output: A folder to write in.
-
     Raises:
         UserError: If the data cannot be used, or `output` is among it.
     """

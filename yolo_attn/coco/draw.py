@@ -44,10 +44,6 @@ OURS = re.compile(r"\w+-\d{3}-[\w.-]+\.jpg")
 def draw(examined: Mapping[str, Examined], folder: Path) -> int:
     """Draw suspect boxes, all of an image in one picture, write data_report.json beside them, and count the pictures.
 
-    Args:
-        examined: Splits by name; each gets the same share of `MOST_PICTURES`.
-        folder: Where to write.
-
     Raises:
         UserError: If the folder has files under the names of pictures, but no data_report.json.
     """

@@ -104,11 +104,7 @@ class Detections:
         return np.concatenate([np.empty((0, 7)), *self._of_image.values()])
 
     def rows(self, origin: Origin | None = None) -> Iterator[dict[str, Any]]:
-        """Yield each detection in COCO's results format.
-
-        Args:
-            origin: The JSON whose images are wanted, under its ids; None for all images under the index's ids.
-        """
+        """Yield each detection in COCO's results format: those of a JSON under its ids, else all under the index's."""
         for image_id, part in self._of_image.items():
             if origin and image_id not in origin.images:
                 continue
@@ -119,12 +115,7 @@ class Detections:
                 yield {"image_id": named, "category_id": category_id, "bbox": row[1:5], "score": row[5], **shape}
 
     def save(self, file: Path, index: CocoIndex | None = None) -> None:
-        """Write COCO's results format with the ids of the JSON.
-
-        Args:
-            file: The file; of several JSONs each gets its own, with a number before the suffix.
-            index: The index of the images; None keeps the ids.
-        """
+        """Write COCO's results format with the ids of the JSON; several JSONs get each a file, with a number more."""
         origins: tuple[Origin | None, ...] = (index.origins if index else ()) or (None,)
         countable = self.countable(index) if index else self
         for n, origin in enumerate(origins, 1):

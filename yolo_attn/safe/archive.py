@@ -12,8 +12,7 @@ from torch import Tensor
 
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.reading import open_plain
-from yolo_attn.safe.pickles import records_of
-from yolo_attn.safe.records import Storage, TensorRecord
+from yolo_attn.safe.pickles import Storage, TensorRecord, records_of
 
 LARGEST_PICKLE = 16 * 2**20
 """Bytes of a pickle, tensors apart; that of RT-DETR with its optimizer has less than one million."""
@@ -27,9 +26,6 @@ CHUNK = 4 * 2**20
 
 class SavedFile:
     """An open file of `torch.save`; to be used in a `with`.
-
-    Args:
-        file: The file.
 
     Attributes:
         content: What was saved: plain values, `Name`, `Record` and `TensorRecord`.

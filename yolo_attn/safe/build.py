@@ -73,13 +73,8 @@ class MismatchError(ValueError):
 class Described:
     """What a file says of its model, none of it checked.
 
-    Attributes:
-        kind: The name of Ultralytics' model class.
-        yaml: The model YAML as a dictionary.
-        names: Class names by their numbers; None leaves the numbers.
-        task: Ultralytics' name of its task; None asks its head.
-        settings: The training's settings.
-        source: What wrote it, for messages.
+    `kind` is the name of Ultralytics' model class; names of None are numbers, a task of None is asked of the head;
+    `source` says in messages what wrote it.
     """
 
     kind: str
@@ -97,14 +92,9 @@ def build(
     tensors: Iterable[tuple[str, Tensor]],
     complete: Callable[[Any], None] = lambda model: None,
 ) -> Any:
-    """Build the model that a file describes, and fill in its tensors.
+    """Build the model that a file describes, and fill in its tensors, read one after the other once it is there.
 
-    Args:
-        file: The file, to begin messages with.
-        described: What it says of its model.
-        shapes: The shape of each of its tensors.
-        tensors: The tensors by name, read one after the other once the model is there.
-        complete: Called with the model before it is filled; what it raises is a refusal.
+    `complete` is called with the model before it is filled; what it raises is a refusal.
 
     Returns:
         The model, float32, in eval mode, with `names`, `stride`, `yaml`, `task`, `args` and `pt_path`.

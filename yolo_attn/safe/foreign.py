@@ -12,13 +12,9 @@ STATE_DICT = "torch.save(model.state_dict(), 'weights.pt')"
 
 
 def origin_of(name: str) -> str | None:
-    """Where a checkpoint comes from that names a class which is not here, and what leads on.
+    """Where a checkpoint comes from that names a class which is not here, such as models.yolo.Model, and what leads on.
 
-    Args:
-        name: The class with its module, or the module alone, such as "models.yolo.Model".
-
-    Returns:
-        None where the class may be the user's own.
+    None where the class may be the user's own.
     """
     package = name.partition(".")[0]
     if package in REPOSITORIES:

@@ -16,7 +16,7 @@ from torch import Size, nn
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.files import write_bytes
 from yolo_attn.safe.build import Described, build
-from yolo_attn.safe.models import plain
+from yolo_attn.safe.checkpoints import plain
 from yolo_attn.version import __version__
 
 SUFFIX = ".safetensors"
@@ -30,12 +30,8 @@ LARGEST_JSON = 4 * 2**20
 def write_weights(model: Any, file: Path, half: bool = False) -> None:
     """Write a model's tensors, its YAML, class names, task and image size.
 
-    Tensors that share memory are written each on its own; building the model from its YAML ties them again.
-
-    Args:
-        model: A model of Ultralytics', not fused, with `names`, `yaml`, `task` and `args`.
-        file: The new file.
-        half: Whether floating-point tensors are stored in float16; otherwise they keep their dtype.
+    Tensors that share memory are written each on its own; building the model from its YAML ties them again. The model
+    is not fused; with `half`, floating-point tensors are stored in float16, otherwise they keep their dtype.
     """
     tensors = {}
     for name, value in model.state_dict().items():
@@ -96,12 +92,7 @@ def _described(file: Path, about: dict[str, str]) -> Described:
 
 
 def _json(text: str) -> Any:
-    """What JSON of the header holds.
-
-    Raises:
-        ValueError: If it is longer than `LARGEST_JSON`, or no JSON, or deeper than a model YAML is.
-        RecursionError: If it is deeper than Python goes.
-    """
+    """What JSON of the header holds; ValueError or RecursionError if it is none, too long or too deep."""
     if len(text) > LARGEST_JSON:
         raise ValueError(f"{len(text):,} characters, expected at most {LARGEST_JSON:,}")
     return plain(json.loads(text))

@@ -11,7 +11,7 @@ from yolo_attn.errors import UserError, like, listed
 from yolo_attn.files import check_plain_file
 from yolo_attn.safe.archive import SavedFile
 from yolo_attn.safe.checkpoints import model_in
-from yolo_attn.safe.records import Record, TensorRecord
+from yolo_attn.safe.pickles import Record, TensorRecord
 from yolo_attn.safe.safetensors_file import SUFFIX, read_weights
 
 PICKLED = (".pt", ".pth")

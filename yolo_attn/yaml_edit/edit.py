@@ -85,10 +85,7 @@ def insert(
 def with_header(edited: Edited, made_by: str, train: str) -> str:
     """Return an insertion's text with a header that says what was inserted and how to train the model.
 
-    Args:
-        edited: The insertion.
-        made_by: Arguments of the `yolo-attn insert` command.
-        train: The command that trains the model.
+    `made_by` has the arguments of the `yolo-attn insert` command, `train` is the command that trains the model.
     """
     record = edited.record
     how = f"into the block{'s' * (len(record.rows) > 1)} of" if record.inside else "as"
@@ -121,12 +118,6 @@ def _byte_order_mark(text: str) -> tuple[str, str]:
 
 def remove(text: str, name: str, layers: Container[str], blocks: Container[str]) -> Edited:
     """Remove what the last insertion added, by its header; without a header, all attention.
-
-    Args:
-        text: The model YAML.
-        name: What messages call it.
-        layers: Names of the attention layers.
-        blocks: Names of the blocks that take attention inside.
 
     Raises:
         UserError: If the text is not a model, has no attention, or its rows no longer match the header.

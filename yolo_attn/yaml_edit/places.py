@@ -28,14 +28,7 @@ FIRST_STAGE = 4
 
 @dataclass(frozen=True)
 class Insertion:
-    """An attention row to insert.
-
-    Attributes:
-        source: The row whose map it takes.
-        before: The row that it is inserted before.
-        section: "backbone" or "head".
-        only_head: Whether only the head takes the attended map; by default every consumer does.
-    """
+    """A row to insert: whose map it takes, the row that it comes before, and whether only the head takes its map."""
 
     source: int
     before: int
@@ -45,11 +38,6 @@ class Insertion:
 
 def rows_at(model: ModelText, place: str, strides: Mapping[int, int]) -> list[Insertion]:
     """Return the attention rows of a place, in order.
-
-    Args:
-        model: The model.
-        place: One of `PLACES` that adds rows.
-        strides: Stride of each row that makes a map; only "stages" needs it.
 
     Raises:
         UserError: If the model lacks the place.
@@ -72,11 +60,6 @@ def rows_at(model: ModelText, place: str, strides: Mapping[int, int]) -> list[In
 
 def blocks_at(model: ModelText, place: str, blocks: Container[str]) -> list[Row]:
     """Return the rows whose blocks get attention inside; a ResNetLayer that is the stem has no residual unit for it.
-
-    Args:
-        model: The model.
-        place: "blocks", "blocks:backbone" or "blocks:neck".
-        blocks: Names of the blocks that take attention.
 
     Raises:
         UserError: If there are none.

@@ -17,13 +17,7 @@ AFFIXES = re.compile(r"_|attention|attn|att(?![a-z])|module|block|layer")
 
 @dataclass(frozen=True)
 class Port:
-    """The arguments that ports of a layer take.
-
-    Attributes:
-        layer: The layer of this package.
-        options: Its options in the ports' order, after the channels.
-        has_out: Whether most ports take output channels after the input channels.
-    """
+    """A layer, its options in the order that ports of it take, and whether most take channels in and channels out."""
 
     layer: str
     options: tuple[str, ...] = ()
@@ -203,11 +197,8 @@ def _arguments(row: Row, name: str, layers: Container[str], channels: RealChanne
 def _behind_channels(args: list[Any], port: Port, real: Sequence[int], is_own: bool) -> tuple[list[Any], str]:
     """Return the arguments after the channels that a row gives by hand, and a note to the user or "".
 
-    Args:
-        args: The row's arguments.
-        port: The arguments that ports take.
-        real: Channels of the row's input map.
-        is_own: Whether the row has this package's name, which takes options by position.
+    `real` are the channels of the row's input map; `is_own` is a row with this package's name, which takes options by
+    position.
 
     Raises:
         ValueError: If input and output channels differ.

@@ -32,18 +32,7 @@ Splice = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a model YAML.
-
-    Attributes:
-        index: Its number, backbone first.
-        section: "backbone" or "head".
-        node: The YAML node of the row.
-        source: Its `from`, as written.
-        given: The numbers of `from`.
-        repeats: Its number of repeats.
-        name: The layer's name.
-        args: The layer's arguments.
-    """
+    """A row of a model YAML; `index` counts the backbone first, `source` is its `from`, `given` the numbers in that."""
 
     index: int
     section: str
@@ -61,12 +50,7 @@ class Row:
 
 
 class ModelText:
-    """A model YAML's text and its rows.
-
-    Attributes:
-        text: The text.
-        name: What messages call it.
-        rows: Its rows, backbone first.
+    """A model YAML's text and its rows, backbone first; `name` is what messages call it.
 
     Raises:
         UserError: If it is not a model YAML, or its rows cannot be edited one by one.
@@ -162,10 +146,7 @@ class ModelText:
     def rows_added(self, section: str, before: int, rows: Sequence[tuple[str, str]]) -> Splice:
         """Return the change that adds rows after the section's last row before row `before`, else before its first.
 
-        Args:
-            section: Their section.
-            before: A row's number.
-            rows: Text and comment of each; comments are dropped where rows share a line.
+        Each has a text and a comment, which is dropped where rows share a line.
         """
         position = sum(row.section == section and row.index < before for row in self.rows)
         return self._added(self._sections[section], position, rows, f"{self.name}, {section}")

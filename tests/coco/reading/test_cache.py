@@ -16,10 +16,9 @@ from support import QUICK, Command
 from yolo_attn.coco.dataset import image_files
 from yolo_attn.coco.reading import cache
 from yolo_attn.coco.reading import reader as read
-from yolo_attn.coco.reading.index import CocoIndex
+from yolo_attn.coco.reading.index import CocoIndex, Strings
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.reader import read_index
-from yolo_attn.coco.reading.strings import Strings
 
 
 @pytest.fixture

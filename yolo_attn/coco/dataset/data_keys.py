@@ -29,11 +29,8 @@ CHANNELS = 3
 class Keys:
     """What a data YAML says of classes and keypoints; the rest is the JSON's.
 
-    Attributes:
-        file: The YAML; None where there is none.
-        names: Names of the categories that are used, in the order of the classes; None takes all, by id.
-        number: How many classes there are.
-        further: Ultralytics' keys on keypoints.
+    `names` are the categories that are used, in the order of the classes; None takes all, by id. `number` is how many
+    classes there are, `further` has Ultralytics' keys on keypoints.
     """
 
     file: Path | None = None
@@ -61,11 +58,7 @@ class Keys:
         return left
 
     def check_classes(self, categories: Mapping[str, Collection[str]]) -> str:
-        """Return how names or nc contradict the categories; empty if they do not.
-
-        Args:
-            categories: The categories of each split; classes are the first split's.
-        """
+        """Return how names or nc contradict the categories of each split, classes the first's; empty if they do not."""
         known = list(dict.fromkeys(name for names in categories.values() for name in names))
         missing = [name for name in self.names or () if name not in known]
         if missing:
@@ -96,10 +89,6 @@ class Keys:
 
 def read_keys(file: Path, described: dict[str, Any]) -> Keys:
     """Read what a data YAML says of classes and keypoints; each unused key is reported once.
-
-    Args:
-        file: The YAML.
-        described: Its keys and values.
 
     Raises:
         UserError: If values are wrong, contradict each other, or do not fit COCO-format data.

@@ -13,6 +13,7 @@ from yolo_attn.coco.dataset.image_files import find_images
 from yolo_attn.coco.dataset.labels import Labels, make_labels
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.problems import LISTED, Problems
+from yolo_attn.errors import UserError
 from yolo_attn.files import write_json
 from yolo_attn.reading import LARGEST_RECORD, read_plain
 
@@ -58,13 +59,7 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Examined:
-    """One split, examined.
-
-    Attributes:
-        labels: Labels of its usable images.
-        suspect: Rows of the index's annotations that were skipped, clipped or suspicious, by the reason.
-        report: What was used and what was not.
-    """
+    """One split, examined; `suspect` has rows of annotations that were skipped, clipped or odd, by the reason."""
 
     labels: Labels
     suspect: dict[str, NDArray[np.int64]]
@@ -72,14 +67,15 @@ class Examined:
 
 
 def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> Examined:
-    """Find the image files of an index and make its labels.
+    """Find the image files of an index, each JSON's in a folder, and make labels of the model's classes.
 
-    Args:
-        index: The index.
-        folders: Folder of the file names of each of its JSONs.
-        names: Class names in the model's order; categories are matched to them by name.
+    Raises:
+        UserError: If none of the images can be read.
     """
     images = find_images(index, folders)
+    if not images.sizes.any():
+        found = f"none of its {len(images.sizes)} images under {' and '.join(map(str, folders))} can be read"
+        raise UserError(f"{index.file}: {found}")
     labels, suspect = make_labels(index, images, names)
     met = Problems()
     met.update(index.problems)

@@ -32,16 +32,8 @@ class CocoDataset(YOLODataset):
 
     Crowds carry no label; boxes are clipped to the image as it is displayed (EXIF rotation applied); images that
     cannot be read and boxes without area are skipped, counted and reported. An image's label is made from arrays
-    when it is asked for, so that data loader processes share the memory of all.
-
-    Args:
-        examined: The split, examined.
-        kwargs: Further arguments of Ultralytics' `YOLODataset`.
-
-    Attributes:
-        index: The JSON's content.
-        report: What was used and what was not.
-        stretch: Whether images are stretched to a square.
+    when it is asked for, so that data loader processes share the memory of all. `stretch` says whether images are
+    stretched to a square.
     """
 
     labels: Labels

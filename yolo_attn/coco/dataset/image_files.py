@@ -19,9 +19,8 @@ from ultralytics.utils import NUM_THREADS
 from ultralytics.utils.patches import imread
 
 from yolo_attn.coco.reading import cache
-from yolo_attn.coco.reading.index import CocoIndex
+from yolo_attn.coco.reading.index import CocoIndex, Strings
 from yolo_attn.coco.reading.problems import Problems
-from yolo_attn.coco.reading.strings import Strings
 from yolo_attn.compat import loads, open_image
 from yolo_attn.environment import OUTSIDE_VARIABLE
 from yolo_attn.errors import one_line
@@ -69,12 +68,9 @@ class NoImageError(Exception):
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The image files of an index.
+    """The image files of an index, (N, 2) width and height as displayed, and what is not as the JSON says.
 
-    Attributes:
-        paths: Of each image of the index; empty where there is no usable file.
-        sizes: (N, 2) width and height as displayed, pixels; 0 where there is no usable file.
-        problems: What was not found, not readable, or not as the JSON says.
+    Where there is no usable file, the path is empty and the size 0.
     """
 
     paths: Strings
@@ -87,11 +83,7 @@ def find_images(index: CocoIndex, folders: Sequence[Path]) -> ImageFiles:
 
     A file name is looked for as written, else with slashes for backslashes, percent-decoded, as the last part of a
     link, or in another Unicode form or case. One that leads out of its folder, by a symbolic link or otherwise, is
-    skipped unless YOLO_ATTN_ALLOW_OUTSIDE is 1.
-
-    Args:
-        index: The index.
-        folders: Folder of the file names of each of its JSONs.
+    skipped unless YOLO_ATTN_ALLOW_OUTSIDE is 1. Each of the index's JSONs has a folder of its own.
     """
     problems, paths = Problems(), [""] * len(index.image_ids)
     sizes = np.zeros((len(paths), 2))
@@ -137,11 +129,7 @@ def _examine(names: Strings, folder: Path) -> Iterator[tuple[str, tuple[int, int
 
 
 class Finder:
-    """Finds images under a folder, and only there.
-
-    Args:
-        folder: The folder.
-    """
+    """Finds images under a folder, and only there."""
 
     def __init__(self, folder: Path) -> None:
         self.root = os.path.realpath(folder)

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_attn.coco.dataset.image_files import ImageFiles
-from yolo_attn.coco.reading.index import CocoIndex
+from yolo_attn.coco.reading.index import CocoIndex, Strings
 from yolo_attn.coco.reading.masks_and_keypoints import outline, read_mask
-from yolo_attn.coco.reading.strings import Strings
 
 TINY = "box of at most a pixel, used; boxes must be in pixels, not in fractions of the image"
 
@@ -92,12 +91,7 @@ class Labels(Sequence[dict[str, Any]]):
 def make_labels(
     index: CocoIndex, found: ImageFiles, names: Sequence[str]
 ) -> tuple[Labels, dict[str, NDArray[np.int64]]]:
-    """Make the labels of the usable images.
-
-    Args:
-        index: The annotations.
-        found: Its image files.
-        names: Class names in the model's order; categories are matched to them by name.
+    """Make the labels of the usable images, with categories matched by name to the model's classes.
 
     Returns:
         The labels, and the rows of annotations that were skipped, clipped or suspicious, by the reason.

@@ -1,13 +1,13 @@
 """Where the annotation files and images of a COCO-format data set are."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
-from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoImageError, displayed_size
+from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoImageError
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
 from yolo_attn.coco.dataset.subsets import join, only_classes
 from yolo_attn.coco.reading.index import CocoIndex, shortened
@@ -76,15 +76,15 @@ def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict
     Raises:
         UserError: If a file or folder is missing or unreadable, or no image of a JSON can be found.
     """
-    parts = parts_of(data)
-    sets = [_load(part, splits, task) for part in parts]
-    known = [found for found in sets if found is not None]
-    if not known:
+    sets = [_DataSet(part, task) for part in parts_of(data)]
+    ordinary = [found for found in sets if not found.is_coco]
+    if len(ordinary) == len(sets):
         return None
-    if len(known) < len(sets):
-        ordinary = parts[sets.index(None)]
-        raise UserError(f"{ordinary}: only COCO-format data can be joined; this has labels in Ultralytics' own format")
-    return {split: _together([part for found in known for part in found[split]]) for split in splits}
+    if ordinary:
+        reason = "only COCO-format data can be joined; this has labels in Ultralytics' own format"
+        raise UserError(f"{ordinary[0].path}: {reason}")
+    loaded = [found.load(splits) for found in sets]
+    return {split: _together([part for found in loaded for part in found[split]]) for split in splits}
 
 
 def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
@@ -94,22 +94,14 @@ def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
         UserError: If a data set has none.
     """
     having: dict[str, list[Path]] = {split: [] for split in SPLITS}
-    for part in parts_of(data):
-        found = [split for split in SPLITS if _has(part, split, task)]
-        if not found:
-            _load(part, SPLITS[:1], task)  # reports what is wrong, unless labels are in another format
-            raise UserError(f"{part}: expected COCO-format data, found labels in Ultralytics' own format")
-        for split in found:
-            having[split].append(part)
+    for found in [_DataSet(part, task) for part in parts_of(data)]:
+        if not found.is_coco:
+            raise UserError(f"{found.path}: expected COCO-format data, found labels in Ultralytics' own format")
+        if not any(map(found.has, SPLITS)):
+            found.places(SPLITS[0])  # reports what is missing
+        for split in filter(found.has, SPLITS):
+            having[split].append(found.path)
     return {split: parts for split, parts in having.items() if parts}
-
-
-def _has(data: Path, split: str, task: str) -> bool:
-    if not is_there(data):
-        return False
-    if data.is_dir():
-        return any((data / "annotations" / name).is_file() for name in _names_of(split, task))
-    return data.suffix in YAML_SUFFIXES and data.is_file() and bool((_annotations_of(_parsed(data)) or {}).get(split))
 
 
 def load_split(
@@ -167,46 +159,78 @@ def _together(splits: list[Split]) -> Split:
     )
 
 
-def _load(data: Path, splits: Sequence[str], task: str) -> dict[str, list[Split]] | None:
-    if not is_there(data):
-        raise UserError(f"{data}: no such folder or file; expected a COCO-format folder or a data YAML")
-    loaded: dict[str, list[Split]] = {split: [] for split in splits}
-    if data.is_dir():
-        _check_readable(data)
-        keys = Keys()
-        sources = {
-            s: [(_annotations_in(data, s, task), [data / d for d in (f"images/{s}", s, f"{s}2017", "images", "")])]
-            for s in splits
-        }
-    elif data.suffix in YAML_SUFFIXES and data.is_file():
-        described = _parsed(data)
-        annotations = _annotations_of(described)
-        if annotations is None:
-            return None
-        twice = repeated_key(data)
-        if twice is not None:
-            raise UserError(f"{data}: it has the key {shortened(twice)!r} more than once in one place")
-        keys = read_keys(data, described)
-        sources = _places_in(data, described, annotations, splits)
-    else:
-        raise UserError(f"{data}: expected a COCO-format folder or a data YAML, found a {data.suffix or 'plain'} file")
-    categories: dict[str, dict[str, None]] = {split: {} for split in splits}
-    for split, places in sources.items():
-        for file, folders in places:
-            index = read_index(file, task)
-            categories[split] |= dict.fromkeys(index.category_names)
-            images = _find_images(index, folders)
-            further = {} if index.keypoints is None else keys.further
-            loaded[split].append(Split(keys.applied(index), (images,), (keys.names,), further))
-    if keys.check_classes(categories):
-        others = [split for split in SPLITS if split not in splits and _has(data, split, task)]
-        for split, places in _places_in(data, described, annotations or {}, others).items():
-            names = [name for file, _ in places for name in read_index(file, task).category_names]
-            categories[split] = dict.fromkeys(names)
-        contradiction = keys.check_classes({split: categories[split] for split in SPLITS if split in categories})
-        if contradiction:
-            raise UserError(f"{data}: {contradiction}")
-    return loaded
+class _DataSet:
+    """One data set as a user names it, a folder or a data YAML; of one that `is_coco` is not, nothing more is known."""
+
+    def __init__(self, path: Path, task: str) -> None:
+        self.path, self.task = path, task
+        self.described: dict[str, Any] = {}
+        expected = "expected a COCO-format folder or a data YAML"
+        if not is_there(path):
+            raise UserError(f"{path}: no such folder or file; {expected}")
+        self.is_folder = path.is_dir()
+        annotations: dict[str, Any] | None
+        if self.is_folder:
+            _check_readable(path)
+            found = {split: list(filter(Path.is_file, map(path.joinpath, _names(split, task)))) for split in SPLITS}
+            annotations = {split: files[:1] for split, files in found.items()}
+        elif path.suffix in YAML_SUFFIXES and path.is_file():
+            self.described = _parsed(path)
+            annotations = _annotations_of(self.described)
+        else:
+            raise UserError(f"{path}: {expected}, found a {path.suffix or 'plain'} file")
+        self.is_coco, self.annotations = annotations is not None, annotations or {}
+
+    def has(self, split: str) -> bool:
+        """Return whether it has annotations of a split."""
+        return bool(self.annotations.get(split))
+
+    def places(self, split: str) -> list[tuple[Path, list[Path]]]:
+        """Return the JSONs of a split, each with the folders in which its images may be."""
+        files = as_list(self.annotations.get(split))
+        if self.is_folder:
+            if not files:
+                expected = " or ".join(_names(split, self.task))
+                raise UserError(f"{self.path}: no annotations for {split!r}; expected {expected}")
+            return [(files[0], [self.path / d for d in (f"images/{split}", split, f"{split}2017", "images", "")])]
+        try:
+            root = self.path.parent / expanded(str(self.described.get("path") or ""))
+        except UserError as error:
+            raise UserError(f"{self.path}: path: {error}") from error
+        ours = self.described.get("folders")
+        folders = as_list((ours if isinstance(ours, dict) else self.described).get(split))
+        if files and folders and len(files) != len(folders):
+            found = f"{len(files)} annotation files and {len(folders)} image folders"
+            raise UserError(f"{self.path}: {found} for {split!r}; expected the same number of both")
+        if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
+            raise UserError(f"{self.path}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
+        return [(as_path(root / f), [as_path(root / d)]) for f, d in zip(files, folders, strict=True)]
+
+    def load(self, splits: Sequence[str]) -> dict[str, list[Split]]:
+        """Read splits; each is in parts, one for each JSON."""
+        keys, further = Keys(), {}
+        if not self.is_folder:
+            twice = repeated_key(self.path)
+            if twice is not None:
+                raise UserError(f"{self.path}: it has the key {shortened(twice)!r} more than once in one place")
+            keys = read_keys(self.path, self.described)
+            further = keys.further if self.task == "pose" else {}
+        loaded: dict[str, list[Split]] = {}
+        categories: dict[str, dict[str, None]] = {}
+        for split, places in [(split, self.places(split)) for split in splits]:
+            read = [(read_index(file, self.task), folders) for file, folders in places]
+            categories[split] = _names_in(index for index, _ in read)
+            loaded[split] = [
+                Split(keys.applied(index), (_find_images(index, folders),), (keys.names,), further)
+                for index, folders in read
+            ]
+        if keys.check_classes(categories):
+            for split in filter(self.has, set(SPLITS) - set(splits)):
+                categories[split] = _names_in(read_index(file, self.task) for file, _ in self.places(split))
+            contradiction = keys.check_classes({split: categories[split] for split in SPLITS if split in categories})
+            if contradiction:
+                raise UserError(f"{self.path}: {contradiction}")
+        return loaded
 
 
 def is_coco_format(data: object) -> bool:
@@ -228,21 +252,14 @@ def is_coco_format(data: object) -> bool:
     )
 
 
-def _names_of(split: str, task: str) -> list[str]:
-    return [name.format(split) for name in FILE_NAMES[task] + (WITHOUT_ANNOTATIONS if split == "test" else ())]
+def _names(split: str, task: str) -> list[str]:
+    """Return the names that a split's annotation file may have in a folder."""
+    names = FILE_NAMES[task] + (WITHOUT_ANNOTATIONS if split == "test" else ())
+    return [f"annotations/{name.format(split)}" for name in names]
 
 
-def _annotations_in(folder: Path, split: str, task: str) -> Path:
-    names = _names_of(split, task)
-    found = next(filter(Path.is_file, (folder / "annotations" / name for name in names)), None)
-    if found:
-        return found
-    expected = " or ".join(f"annotations/{name}" for name in names)
-    raise UserError(f"{folder}: no annotations for {split!r}; expected {expected}")
-
-
-Places = list[tuple[Path, list[Path]]]
-"""JSONs of a split, each with the folders in which its images may be."""
+def _names_in(indexes: Iterable[CocoIndex]) -> dict[str, None]:
+    return dict.fromkeys(name for index in indexes for name in index.category_names)
 
 
 def _parsed(file: Path) -> dict[str, Any]:
@@ -262,28 +279,6 @@ def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
     return annotations if isinstance(annotations, dict) else {}
 
 
-def _places_in(
-    file: Path, described: dict[str, Any], annotations: dict[str, Any], splits: Sequence[str]
-) -> dict[str, Places]:
-    """Return the annotation files and image folders of each split of a data YAML."""
-    try:
-        root = file.parent / expanded(str(described.get("path") or ""))
-    except UserError as error:
-        raise UserError(f"{file}: path: {error}") from error
-    ours = described.get("folders")
-    images = ours if isinstance(ours, dict) else described
-    places: dict[str, Places] = {}
-    for split in splits:
-        files, folders = as_list(annotations.get(split)), as_list(images.get(split))
-        if files and folders and len(files) != len(folders):
-            found = f"{len(files)} annotation files and {len(folders)} image folders"
-            raise UserError(f"{file}: {found} for {split!r}; expected the same number of both")
-        if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
-            raise UserError(f"{file}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
-        places[split] = [(as_path(root / f), [as_path(root / d)]) for f, d in zip(files, folders, strict=True)]
-    return places
-
-
 def as_list(value: Any) -> list[Any]:
     """Return several values as a list, one value as a list of it, None as an empty list."""
     return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
@@ -294,18 +289,13 @@ def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
     names = index.file_names[:: max(len(index.file_names) // 50, 1)]
     lacks = [[lack for name in names if (lack := _lack(finder, name))] for finder in map(Finder, folders)]
     fewest = min(lacks, key=len)
-    if len(fewest) == len(names):
-        for folder in folders:
-            _check_readable(folder)
-        odd = next((lack for found in lacks for lack in found if lack != MISSING), None)
-        tried = ", ".join(str(folder) for folder in folders) + (f"; found: {odd}" if odd else "")
-        example = repr(shortened(names[0]))
-        raise UserError(f"{index.file}: its images, such as {example}, are in none of these places: {tried}")
-    images = folders[lacks.index(fewest)].resolve()
-    finder = Finder(images)
-    if all(_lack(finder, name, displayed_size) for name in index.file_names):
-        raise UserError(f"{index.file}: none of its {len(index.file_names)} images under {images} can be read")
-    return images
+    if len(fewest) < len(names):
+        return folders[lacks.index(fewest)].resolve()
+    for folder in folders:
+        _check_readable(folder)
+    odd = next((lack for found in lacks for lack in found if lack != MISSING), None)
+    tried = ", ".join(map(str, folders)) + (f"; found: {odd}" if odd else "")
+    raise UserError(f"{index.file}: its images, such as {shortened(names[0])!r}, are in none of these places: {tried}")
 
 
 def _check_readable(folder: Path) -> None:
@@ -313,10 +303,10 @@ def _check_readable(folder: Path) -> None:
         raise UserError(f"{folder}: cannot read it: Permission denied")
 
 
-def _lack(finder: Finder, name: str, check: Callable[[str], Any] = str) -> str:
-    """Return why an image is not found or does not pass a check; empty if it does."""
+def _lack(finder: Finder, name: str) -> str:
+    """Return why an image is not found; empty if it is."""
     try:
-        check(finder.find(name)[0])
+        finder.find(name)
     except NoImageError as error:
         return str(error)
     return ""

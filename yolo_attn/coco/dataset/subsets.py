@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.coco.reading.index import PER_ANNOTATION, CocoIndex, Origin
+from yolo_attn.coco.reading.index import PER_ANNOTATION, CocoIndex, Origin, Strings
 from yolo_attn.coco.reading.problems import Problems
-from yolo_attn.coco.reading.strings import Strings
 from yolo_attn.errors import UserError
 
 SINGLE_CLASS = "item"
@@ -64,11 +63,7 @@ def join(indexes: Sequence[CocoIndex]) -> CocoIndex:
 
 
 def _check_keypoints(indexes: Sequence[CocoIndex]) -> None:
-    """Check that the keypoints of several JSONs are the same.
-
-    Raises:
-        UserError: With the first file whose keypoints differ from the first file's.
-    """
+    """Raise at the first file whose keypoints differ from the first file's."""
     first = indexes[0]
     if first.keypoints is None:
         return
@@ -125,15 +120,10 @@ def single_class(index: CocoIndex) -> CocoIndex:
 
 
 def subset(index: CocoIndex, fraction: float, seed: int) -> CocoIndex:
-    """Return a share of the images, drawn so that classes keep their shares as far as whole images allow.
+    """Return a share of the images, or, above 1, a number of them, drawn so that classes keep their shares.
 
     Images are grouped by the rarest category that they show, those without annotations in a group of their own; of
-    each group the same share is drawn.
-
-    Args:
-        index: The index.
-        fraction: Share between 0 and 1, or, above 1, a number of images; at least one image is drawn.
-        seed: The same seed draws the same images.
+    each group the same share is drawn. The same seed draws the same images, at least one.
     """
     images = len(index.image_ids)
     wanted = max(1, round(fraction if fraction > 1 else fraction * images))

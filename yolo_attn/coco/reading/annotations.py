@@ -67,14 +67,7 @@ LACKS = {
 def read_annotations(
     texts: Iterable[msgspec.Raw], image_ids: Sequence[Any], category_ids: Sequence[Any], task: str, problems: Problems
 ) -> tuple[dict[str, NDArray[Any]], list[Any]]:
-    """Read annotations.
-
-    Args:
-        texts: Each annotation, as JSON.
-        image_ids: Ids of the JSON's usable images.
-        category_ids: Ids of its usable categories.
-        task: One of `DECODERS`.
-        problems: Counts what is skipped or suspicious.
+    """Read annotations, each still JSON, of images and categories that are usable.
 
     Returns:
         Columns of the usable annotations under their names in `CocoIndex`, and the annotations themselves without

@@ -43,12 +43,7 @@ def folder() -> Path:
 
 
 def key_of(content: Path | bytes, kind: str) -> str:
-    """Return the name under which something made of a file's content is kept.
-
-    Args:
-        content: The file, or its bytes.
-        kind: What is made of it.
-    """
+    """Return the name under which something of a kind is kept that is made of a file's content."""
     digest = hashlib.blake2b(f"{VERSION} {kind} ".encode(), digest_size=20)
     for part in [content] if isinstance(content, bytes) else chunks(content):
         digest.update(part)

@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_attn.coco.reading.problems import Problems
-from yolo_attn.coco.reading.strings import Strings
 
 LONGEST_NAME = 100
 """Characters of a category's name; longer ones do not fit into tables and plots."""
@@ -31,15 +30,45 @@ UNPRINTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, line ends, and halves of characters."""
 
 
+SURROGATES = "surrogatepass"  # a JSON may name half of a character
+
+
+class Strings(Sequence[str]):
+    """An immutable sequence of strings in one buffer: forked processes share it, and the cache stores it whole.
+
+    An int gives a string, a slice a list of them, an array of rows the `Strings` of these rows. `text` has the bytes of
+    all strings, one after the other, `ends` where each ends in it.
+    """
+
+    def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+        self.text, self.ends = text, ends
+
+    @classmethod
+    def of(cls, strings: Iterable[str | bytes]) -> "Strings":
+        """Pack strings, or their bytes in UTF-8."""
+        encoded = [s if isinstance(s, bytes) else s.encode(errors=SURROGATES) for s in strings]
+        ends = np.cumsum([len(s) for s in encoded], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), ends)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, np.ndarray):
+            return Strings.of(map(self.raw, i.tolist()))
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        return self.raw(range(len(self))[i]).decode(errors=SURROGATES)
+
+    def raw(self, i: int) -> bytes:
+        """Return the bytes of one string."""
+        start = self.ends[i - 1] if i else 0
+        return self.text[start : self.ends[i]].tobytes()
+
+
 @dataclass(frozen=True)
 class Origin:
-    """The ids of a JSON where they are not the index's own.
-
-    Attributes:
-        file: The JSON.
-        images: The JSON's image id by the index's.
-        categories: The JSON's category id by the index's.
-    """
+    """The ids of a JSON where they are not the index's own: its image and category ids by the index's."""
 
     file: Path
     images: dict[int, Any]

@@ -77,10 +77,6 @@ def decode(file: Path, data: bytes) -> Content:
 
     What Python writes though JSON has no such values is read too: NaN and Infinity as text, half a character as U+FFFD.
 
-    Args:
-        file: What messages call it.
-        data: Its bytes.
-
     Raises:
         UserError: If it is not JSON, or lacks what a COCO detection file must have.
     """

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from ultralytics.data.converter import merge_multi_segment
 
+from yolo_attn.coco.reading.index import Strings
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.run_lengths import number_of_runs, pixels_of
-from yolo_attn.coco.reading.strings import Strings
 from yolo_attn.coco.reading.values import number_in
 from yolo_attn.errors import UserError
 
@@ -42,13 +42,7 @@ COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 
 
 def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems: Problems) -> Strings:
-    """Return polygons or run lengths of each annotation, as JSON; its box as a polygon where they are unusable.
-
-    Args:
-        annotations: With `segmentation`, still JSON.
-        boxes: (N, 4) left, top, width, height of each annotation, pixels.
-        problems: Counts the unusable ones.
-    """
+    """Return polygons or run lengths of each annotation, as JSON; its box as a polygon where they are unusable."""
     masks: list[bytes] = []
     for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
         mask, dropped, size = _usable_mask(annotation.segmentation)
@@ -72,11 +66,7 @@ def read_mask(mask: bytes) -> Any:
 def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, named: int = 0) -> NDArray[np.float64]:
     """Return (N, K, 3) keypoints of each annotation, zeros where it has none.
 
-    Args:
-        file: What messages call the JSON.
-        annotations: With `keypoints`, still JSON; where there are none at all, K is the number of names, or COCO's.
-        problems: Counts the annotations without usable keypoints.
-        named: How many keypoints have a name.
+    Where there are no annotations at all, K is how many keypoints are named, or COCO's.
 
     Raises:
         UserError: If no annotation has keypoints, numbers of keypoints differ, or their array would be far larger than
@@ -108,13 +98,7 @@ def read_keypoints(file: Path, annotations: Sequence[Any], problems: Problems, n
 def count_keypoints(
     annotations: Sequence[Any], keypoints: NDArray[np.float64], problems: Problems
 ) -> NDArray[np.int64]:
-    """Return (N,) how many keypoints of each annotation are labelled, by `num_keypoints`, else counted.
-
-    Args:
-        annotations: With `num_keypoints`.
-        keypoints: (N, K, 3) what `read_keypoints` made of them.
-        problems: Counts the annotations whose `num_keypoints` is another number.
-    """
+    """Return (N,) how many of the (N, K, 3) keypoints are labelled, by `num_keypoints`, else counted."""
     counts = (keypoints[..., 2] > 0).sum(1)
     for row, annotation in enumerate(annotations):
         given = annotation.num_keypoints

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from yolo_attn.coco.reading import cache
 from yolo_attn.coco.reading.annotations import read_annotations
-from yolo_attn.coco.reading.index import LONGEST_NAME, CocoIndex, Origin, brief, pack, shortened, unpack
+from yolo_attn.coco.reading.index import LONGEST_NAME, CocoIndex, Origin, Strings, brief, pack, shortened, unpack
 from yolo_attn.coco.reading.json_text import LARGEST_JSON, Category, Content, Image, decode, read_json
 from yolo_attn.coco.reading.masks_and_keypoints import count_keypoints, read_keypoints, read_masks
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.run_lengths import LARGEST_MASK
-from yolo_attn.coco.reading.strings import Strings
 from yolo_attn.coco.reading.values import LARGEST_ID, LARGEST_SIDE, id_in, name_in, number_in
 from yolo_attn.errors import UserError
 from yolo_attn.reading import open_plain
