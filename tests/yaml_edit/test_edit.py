@@ -12,8 +12,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.yaml_edit import ModelText, insert, remove, with_header
 
 BLOCKS, LAYERS = {"C2f", "C3k2", "ResNetLayer"}, {"GAM", "NAM"}
-FEW = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-MANY = settings(FEW, max_examples=2000)
+FEW = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 YOLO = """\
 # my model
@@ -137,49 +136,46 @@ def test_remove_undoes_the_last_insertion_first():
         assert removed(after) == before
 
 
-def test_header_below_other_lines_is_refused():
-    """Otherwise all attention would be removed and the header would stay."""
-    written = "# my note\n" + with_header(edit(YOLO, "neck"), "my.yaml", "train")
-    with pytest.raises(
-        UserError, match=r"my.yaml: the header of an insertion is below other lines; move it to the top"
-    ):
-        remove(written, "my.yaml", LAYERS, BLOCKS)
-
-
 def test_without_a_header_all_attention_is_removed():
     text = edit(edit(edit(YOLO, "neck").text, "after:1", "NAM").text, "blocks", options={"ratio": 2}).text
     assert removed(text) == YOLO
-    with pytest.raises(UserError, match=r"^my.yaml: found no attention layer in it$"):
-        remove(YOLO, "my.yaml", LAYERS, BLOCKS)
 
 
-def test_attention_that_cannot_be_removed_is_refused():
-    text = "backbone: [[-1, 1, GAM, []]]\nhead: [[-1, 1, Conv, [8]], [[-1], 1, Detect, []]]"
-    with pytest.raises(UserError, match=r"^my.yaml: backbone or head would be left without rows$"):
-        remove(text, "my.yaml", LAYERS, BLOCKS)
-    more = "backbone: [[-1, 1, GAM, []], [-1, 1, Conv, [8]], [0, 1, Conv, [8]]]\nhead: [[[-1], 1, Detect, []]]"
-    with pytest.raises(UserError, match=r"^my.yaml, row 2: it takes the image through attention"):
-        remove(more, "my.yaml", LAYERS, BLOCKS)
-    fewer = more.replace(", [0, 1, Conv, [8]]", "")
-    assert rows_of(removed(fewer))[0] == [-1, 1, "Conv", [8]]
+WRITTEN = with_header(edit(YOLO, "neck"), "my.yaml", "train")
+MOVED = WRITTEN.replace("  - [-1, 1, SPPF, [256, 5]] # 4\n", "").replace("[[8, 9], 1", "[[7, 4], 1")
+NO_ROWS = "backbone: [[-1, 1, GAM, []]]\nhead: [[-1, 1, Conv, [8]], [[-1], 1, Detect, []]]"
+IMAGE = "backbone: [[-1, 1, GAM, []], [-1, 1, Conv, [8]]]\nhead: [[[-1], 1, Detect, []]]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# my note\n" + WRITTEN, "my.yaml: the header of an insertion is below other lines; move it to the top"),
+        (YOLO, "my.yaml: found no attention layer in it"),
+        (NO_ROWS, "my.yaml: backbone or head would be left without rows"),
+        (
+            IMAGE.replace("Conv, [8]]]", "Conv, [8]], [0, 1, Conv, [8]]]"),
+            "my.yaml, row 2: it takes the image through attention",
+        ),
+        (MOVED, "my.yaml, row 9: found Detect, but the header says that GAM was inserted there"),
+    ],
+)
+def test_removal_that_is_refused(text, message):
+    """Under a header below other lines, all attention would be removed and the header would stay."""
+    with pytest.raises(UserError, match=f"^{message}"):
+        removed(text)
+
+
+def test_attention_on_the_image_is_removed_before_the_next_row():
+    assert rows_of(removed(IMAGE))[0] == [-1, 1, "Conv", [8]]
 
 
 @pytest.mark.parametrize("args", ["[]", "[{where: end}]", "[{where: end}, {where: end}]"])
 def test_blocks_without_arguments_of_their_own_are_refused(args):
     text = YOLO.replace("[128, True]", args)
-    with pytest.raises(UserError, match=r"my.yaml, row 1: found .*, expected C2f's own arguments"):
-        edit(text, "blocks")
-    with pytest.raises(UserError, match=r"my.yaml, row 1: found .*, expected C2f's own arguments"):
-        remove(text.replace("C2f", "C2f_GAM"), "my.yaml", LAYERS, BLOCKS)
-
-
-def test_rows_that_no_longer_match_the_header_are_refused():
-    written = with_header(edit(YOLO, "neck"), "my.yaml", "train")
-    moved = written.replace("  - [-1, 1, SPPF, [256, 5]] # 4\n", "")
-    with pytest.raises(
-        UserError, match=r"my.yaml, row 9: found Detect, but the header says that GAM was inserted there"
-    ):
-        remove(moved.replace("[[8, 9], 1", "[[7, 4], 1"), "my.yaml", LAYERS, BLOCKS)
+    for change in (lambda: edit(text, "blocks"), lambda: removed(text.replace("C2f", "C2f_GAM"))):
+        with pytest.raises(UserError, match=r"my.yaml, row 1: found .*, expected C2f's own arguments"):
+            change()
 
 
 def targets(rows):
@@ -237,10 +233,9 @@ def check_models(model, data):
     assert list(back.places) == list(edited.places)
 
 
-@FEW
-@given(models(), st.data())
-def test_insert_and_remove_restore_any_model(model, data):
-    check_models(model, data)
+@pytest.mark.parametrize("quantity", [150, pytest.param(2000, marks=pytest.mark.slow)])
+def test_insert_and_remove_restore_any_model(quantity):
+    settings(FEW, max_examples=quantity)(given(models(), st.data())(check_models))()
 
 
 def test_comments_behind_rows_on_one_line():
@@ -249,13 +244,6 @@ def test_comments_behind_rows_on_one_line():
     edited = edit(text, "after:0,1")
     assert "# 2\nhead" in edited.text
     assert removed(with_header(edited, "my.yaml", "train")) == text
-
-
-@pytest.mark.slow
-@MANY
-@given(models(), st.data())
-def test_insert_and_remove_restore_many_models(model, data):
-    check_models(model, data)
 
 
 @pytest.mark.parametrize(
@@ -301,23 +289,21 @@ def test_aliases_elsewhere_are_kept():
         edit(text, "blocks", options={"ratio": 8})
 
 
-@pytest.mark.parametrize("place", ["nek", "after:", "after:x", "after:1,", "after:-1", "blocks:head", ""])
-def test_unknown_place(place):
-    with pytest.raises(UserError, match=r"expected one of neck, backbone, stages, after:4,6,9, blocks"):
-        edit(YOLO, place)
+UNKNOWN = "expected one of neck, backbone, stages, after:4,6,9, blocks"
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "message"),
+    ("place", "message"),
     [
-        (YOLO, "after:8", "--at after:8: row 8 is the head; expected rows from 0 to 7"),
-        (YOLO, "after:1,99", "--at after:1,99: row 99 does not exist"),
-        (YOLO.replace("C2f", "Conv_"), "blocks", "--at blocks: found Conv, Conv_, .* there"),
+        *((place, UNKNOWN) for place in ("nek", "after:", "after:x", "after:1,", "after:-1", "blocks:head", "")),
+        ("after:8", "--at after:8: row 8 is the head; expected rows from 0 to 7"),
+        ("after:1,99", "--at after:1,99: row 99 does not exist"),
+        ("blocks", "--at blocks: found Conv, Conv_, .* there"),
     ],
 )
-def test_place_that_the_model_lacks(text, place, message):
+def test_place_that_is_none_or_that_the_model_lacks(place, message):
     with pytest.raises(UserError, match=message):
-        edit(text, place)
+        edit(YOLO.replace("C2f", "Conv_"), place)
 
 
 def test_json_is_yaml_too():

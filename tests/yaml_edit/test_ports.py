@@ -79,32 +79,30 @@ def test_rows_are_translated(row, wanted):
     assert " -> " in line
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        "[-1, 1, GAM, []]",
-        "[-1, 1, GAM, [8]]",
-        "[-1, 1, EMA, [32]]",
-        "[-1, 1, TripletAttention, [7]]",
-        "[-1, 1, TripletAttention, [2]]",
-        "[-1, 1, NAM, [True]]",
-        "[-1, 1, Detect, [nc]]",
-        "[-1, 1, SimAM, [{e_lambda: 0.1}]]",
-        "[-1, 1, SimAM, [1e-4]]",
-        "[-1, 1, SimAM, [nc]]",
-        "[-1, 1, CBAM, [16, 7]]",
-        "[-1, 1, NAM, [{spatial: true}]]",
-        "[-1, 3, C2f_NAM, [128, true, {where: end}]]",
-        "[-1, 3, C2fAttn, [256, 128, 4]]",
-        "[-1, 1, ChannelAttention, [512]]",
-        "[-1, 1, nn.Upsample, [None, 2, nearest]]",
-    ],
-)
+UNCHANGED = """\
+[-1, 1, GAM, []]
+[-1, 1, GAM, [8]]
+[-1, 1, EMA, [32]]
+[-1, 1, TripletAttention, [7]]
+[-1, 1, TripletAttention, [2]]
+[-1, 1, NAM, [True]]
+[-1, 1, Detect, [nc]]
+[-1, 1, SimAM, [{e_lambda: 0.1}]]
+[-1, 1, SimAM, [1e-4]]
+[-1, 1, SimAM, [nc]]
+[-1, 1, CBAM, [16, 7]]
+[-1, 1, NAM, [{spatial: true}]]
+[-1, 3, C2f_NAM, [128, true, {where: end}]]
+[-1, 3, C2fAttn, [256, 128, 4]]
+[-1, 1, ChannelAttention, [512]]
+[-1, 1, nn.Upsample, [None, 2, nearest]]
+"""
+
+
+@pytest.mark.parametrize("row", UNCHANGED.splitlines())
 def test_rows_that_stay_unchanged(row):
     found, migrated = translated(row)
-    assert found == row
-    assert not migrated.changes
-    assert not migrated.unknown
+    assert (found, migrated.changes, migrated.unknown) == (row, [], [])
 
 
 @pytest.mark.parametrize(
@@ -128,8 +126,7 @@ def test_rows_that_stay_unchanged(row):
 )
 def test_rows_that_cannot_be_translated_are_reported(row, message):
     found, migrated = translated(row)
-    assert found == row
-    assert not migrated.changes
+    assert (found, migrated.changes) == (row, [])
     assert message in migrated.unknown[0]
 
 
