@@ -98,6 +98,8 @@ def test_wrong_data(three, tmp_path):
     ordinary.write_text("train: a\nval: b\nnames: [x]\n")
     for data, message in (
         (tmp_path / "missing", "missing: no such folder or file"),
+        (tmp_path / "missing.yaml", "missing.yaml: no such folder or file"),
+        (three / "annotations/instances_val.json", r"found a \.json file"),
         (f"{three},{tmp_path / 'missing'}", "missing: no such folder or file"),
         ([three, tmp_path / "miss,ing"], "miss,ing: no such folder or file"),
         (f"{tmp_path}/miss,ing", "miss,ing: no such folder or file"),
@@ -145,30 +147,23 @@ def test_number_of_pictures_is_bounded_and_every_kind_is_among_them(make_coco, t
     assert [f.name for f in sorted((tmp_path / "out").glob("*.jpg"))] == ["val-001-8.jpg", "val-002-1.jpg"]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (20_000, 3), (3, 20_000)])
-def test_pictures_of_any_shape(make_coco, tmp_path, size):
-    folder = make_coco([("ü/..", "a.png")], [box("ü/..", 7, -5, -5, 40_000, 30), box("ü/..", 7, -9, -9, 1, 1)])
-    Image.new("RGB", size).save(folder / "images/val/a.png")
-    assert draw(check(folder, "detect"), tmp_path / "out") == 1
-    with Image.open(tmp_path / "out/val-001-a.jpg") as picture:
-        assert 500 < max(picture.size) < 2 * drawing.SIDES[1]
-
-
 EDGES = {
     "corners": ((64, 48), [(x, y, 9, 9) for x in (-5, 60, 1e6) for y in (-5, 45, 1e6)]),
     "one behind the other": ((64, 48), [(-n, -5, 30, 30) for n in range(1, 20)]),
     "all at one place": ((64, 48), [(1e6, 1e6, 5, 5)] * 40),
     "high": ((3, 2000), [(-5, -5, 1e5, 30), (-9, -9, 1, 1), (1, 500, 5, 9)]),
     "wide": ((2000, 3), [(-5, -5, 1e5, 30), (-9, -9, 1, 1), (1500, 1, 5, 9)]),
-    "a dot": ((1, 1), [(-5, -5, 40, 30), (-9, -9, 1, 1)]),
+    "very high": ((3, 20_000), [(-5, -5, 40_000, 30), (-9, -9, 1, 1)]),
+    "very wide": ((20_000, 3), [(-5, -5, 40_000, 30), (-9, -9, 1, 1)]),
+    "a dot": ((1, 1), [(-5, -5, 40_000, 30), (-9, -9, 1, 1)]),
 }
 
 
 @pytest.mark.parametrize("case", EDGES)
 def test_numbers_are_whole(make_coco, tmp_path, monkeypatch, case):
-    """Each lies inside its picture, hidden by no other and by no box."""
+    """Each lies inside its picture, which has a sensible size, hidden by no other and by no box."""
     size, boxes = EDGES[case]
-    folder = make_coco([(1, "a.png")], [box(1, 7, *b) for b in boxes])
+    folder = make_coco([("ü/..", "a.png")], [box("ü/..", 7, *b) for b in boxes])
     Image.new("RGB", size).save(folder / "images/val/a.png")
     rectangle, drawn = drawing.cv2.rectangle, []
 
@@ -178,6 +173,8 @@ def test_numbers_are_whole(make_coco, tmp_path, monkeypatch, case):
 
     monkeypatch.setattr(drawing.cv2, "rectangle", seen)
     assert draw(check(folder, "detect"), tmp_path / "out") == 1
+    with Image.open(tmp_path / "out/val-001-a.jpg") as picture:
+        assert 500 < max(picture.size) < 2 * drawing.SIDES[1]
     numbers = np.array([facts for facts in drawn if facts[0] == -1])
     assert len(numbers) == (len(boxes) if len(boxes) <= drawing.MOST_LINES else drawing.MOST_LINES - 1)
     assert [facts[0] for facts in drawn[-len(numbers) :]] == [-1] * len(numbers)

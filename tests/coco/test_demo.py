@@ -2,17 +2,15 @@
 
 import contextlib
 import io
-import os
 import re
 from collections import Counter
 from pathlib import Path
-from subprocess import PIPE, Popen
-from sys import executable
 
 import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
+from support import CONTEXT
 
 from yolo_attn.coco.demo import DEMO_CATEGORIES, DEMO_VERSION, demo_dataset
 from yolo_attn.errors import UserError
@@ -141,12 +139,14 @@ def test_nothing_is_left_of_a_failed_drawing(tmp_path, monkeypatch):
 
 
 def test_processes_that_start_together(tmp_path):
-    code = "from yolo_attn.coco.demo import demo_dataset; print(demo_dataset(train=60, val=4))"
-    environment = {**os.environ, "YOLO_ATTN_CACHE": str(tmp_path)}
-    processes = [Popen([executable, "-c", code], env=environment, stdout=PIPE, text=True) for _ in range(2)]
+    arguments = {"folder": tmp_path, "train": 60, "val": 4}
+    processes = [CONTEXT.Process(target=demo_dataset, kwargs=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
     root = tmp_path / f"{DEMO_VERSION}-60-4"
-    assert [process.communicate()[0].strip() for process in processes] == [str(root)] * 2
-    assert [process.returncode for process in processes] == [0, 0]
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
     assert list(tmp_path.iterdir()) == [root]
     assert len(contents(root)) == 66
 

@@ -152,10 +152,7 @@ def evil_yamls():
         "activation_loop": ({"activation": "nn.LSTM(1, 1, num_layers=10_000_000)"}, "far more layers"),
         "row_real": (row(-1, 60, "nn.Linear", [9_000, 9_000, True, "'cpu'"]), "those of any model"),
         "repeats": (row(-1, 10**8, "nn.Identity", []), "100,000,000 repeats"),
-        "repeats_by_depth": (
-            {**row(-1, 1_000, "nn.Identity", []), "depth_multiple": 1e6},
-            "repeats at depth 1e+06",
-        ),
+        "repeats_by_depth": ({**row(-1, 1_000, "nn.Identity", []), "depth_multiple": 1e6}, "repeats at depth 1e+06"),
         "repeats_as_text": (row(-1, "100000000", "nn.Identity", []), ""),
         "repeats_within": (row(-1, 1, "C2f", [16, True, 1, 900_000]), ""),
         "loop_in_a_layer": (row(-1, 1, "nn.LSTM", [8, 8, 1_000_000]), ""),

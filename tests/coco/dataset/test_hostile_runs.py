@@ -41,23 +41,20 @@ def validated(folder, tmp_path, names, *more, model="yolov8n.yaml"):
     return [json.loads((tmp_path / "run" / name).read_text()) for name in ("metrics.json", "predictions.json")]
 
 
-def odd_names(content):
+def odd(content):
+    """Shapes and boxes, then ids and names of all kinds."""
+    content["images"] += [{"id": 50 + n, "file_name": f"{n}.png"} for n in range(3)]
+    content["annotations"] += [annotation(image_id=50 + n, bbox=[0, 0, 1, 1]) for n in range(3)]
+    many(one_box(-1e300, 5, 1e308, 1e308), more("annotations", annotation(bbox=[5, 5, -9, 0])))(content)
     renamed(image=lambda i: f"image/{i}", category=lambda i: 2**60 + i)(content)
     names = ["$x^", "a\0b\n", "🐕 é", "%s {0} \\", "x" * 10**6, "  ", "", "$\\frac{$"]
-    content["categories"] += [{"id": n, "name": name} for n, name in enumerate(names)]
-    for n in range(len(names)):
+    for n, name in enumerate(names):
+        content["categories"].append({"id": n, "name": name})
         content["annotations"].append(annotation(image_id="image/1", category_id=n, bbox=[n, n, 30, 30]))
 
 
-def odd_shapes(content):
-    content["images"] += [{"id": 50 + n, "file_name": f"{n}.png"} for n in range(3)]
-    content["annotations"] += [annotation(image_id=50 + n, bbox=[0, 0, 1, 1]) for n in range(3)]
-
-
 WHOLE = {
-    "odd ids and names": odd_names,
-    "odd shapes": odd_shapes,
-    "odd boxes": many(one_box(-1e300, 5, 1e308, 1e308), more("annotations", annotation(bbox=[5, 5, -9, 0]))),
+    "odd": odd,
     "no annotation": lambda content: content["annotations"].clear(),
     "crowds alone": lambda content: [a.update(iscrowd=1) for a in content["annotations"]],
 }

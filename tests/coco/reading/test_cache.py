@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
-from support import QUICK, Command
 
 from yolo_attn.coco.dataset import image_files
 from yolo_attn.coco.reading import cache
@@ -136,8 +135,12 @@ def damages(whole, other, number):
     yield "another set's", other
 
 
-def assert_read_anew(kept, annotations, tmp_path, task, number):
-    """However the cache is damaged, the index stays the same, the cache is whole again, and no code has run."""
+@pytest.mark.parametrize("number", [60, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", ["detect", "segment", "pose"])
+def test_a_damaged_cache_is_read_anew(kept, annotations, small_poses, tmp_path, task, number):
+    """However it is damaged, the index stays the same, the cache is whole again, and no code has run."""
+    if task == "pose":
+        annotations = small_poses / "annotations/person_keypoints_train.json"
     two = tmp_path / "two.json"
     two.write_bytes(annotations.read_bytes().replace(b"circle", b"square"))
     read_afresh(two, task)
@@ -155,18 +158,6 @@ def assert_read_anew(kept, annotations, tmp_path, task, number):
             assert_same(read_afresh(annotations, task), first)
             assert file.read_bytes() == whole, damage
     assert not (tmp_path / "unpickled").exists()
-
-
-@pytest.mark.parametrize("task", ["detect", "segment"])
-def test_a_damaged_cache_is_read_anew(kept, annotations, tmp_path, task):
-    assert_read_anew(kept, annotations, tmp_path, task, 60)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task", ["detect", "segment", "pose"])
-def test_a_cache_damaged_anywhere_is_read_anew(kept, annotations, small_poses, tmp_path, task):
-    poses = small_poses / "annotations/person_keypoints_train.json"
-    assert_read_anew(kept, poses if task == "pose" else annotations, tmp_path, task, 500)
 
 
 CHANGES = {
@@ -265,23 +256,3 @@ def test_a_file_in_place_of_the_folder_is_reported_once(kept, annotations, tmp_p
     (line,) = [record.message for record in caplog.records]
     assert line.startswith(f"{tmp_path}/cache/data: cannot keep anything there: Not a directory; --cache-dir names ")
     assert (tmp_path / "cache").read_text() == "mine"
-
-
-def keep_everything():
-    cache.WORTHWHILE = image_files.WORTHWHILE = 0
-
-
-def test_two_trainings_at_once(small_coco, tmp_path):
-    """Both index the same new JSON; each has a run folder of its own, and the cache whole files only."""
-    arguments = ["train", "--cfg", "yolov8n-simam.yaml", "--data", small_coco, *QUICK, "plots=False"]
-    arguments += ["--epochs", 1, "--project", tmp_path / "runs", "--cache-dir", tmp_path / "cache"]
-    commands = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        commands.append(Command(tmp_path / name, *arguments, prepare=keep_everything))
-    assert [command.wait()[0] for command in commands] == [0, 0]
-    assert len(list((tmp_path / "runs").iterdir())) == 2
-    files = list((tmp_path / "cache/data").iterdir())
-    assert len(files) == 4  # index and sizes of images, of two splits
-    assert all(cache.safe_open(f, framework="numpy").keys() for f in files)
-    assert all(json.loads((f / "metrics.json").read_text()) for f in (tmp_path / "runs").iterdir())

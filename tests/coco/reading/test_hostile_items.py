@@ -133,11 +133,7 @@ AS_IF = {
         TWICE,
     ),
     "no iscrowd": (box(0, iscrowd=None), None, {}),
-    "iscrowd as text": (
-        many(box(0, iscrowd="0"), box(3, iscrowd="1")),
-        None,
-        {"iscrowd that is neither 0 nor 1": 2},
-    ),
+    "iscrowd as text": (many(box(0, iscrowd="0"), box(3, iscrowd="1")), None, {"iscrowd that is neither 0 nor 1": 2}),
     "annotation id 0": (box(0, id=0), None, {"annotation id 0": 1}),
     "annotation ids that are none": (
         many(box(0, id=True), box(1, id=[1]), box(2, id=0.5)),
@@ -157,11 +153,7 @@ AS_IF = {
         many(*(box(n, area=400) for n in range(3))),
         {"area that is not a number": 3},
     ),
-    "numbers as text": (
-        many(box(0, bbox=["5", "5.0", "2e1", " 20"], area="390"), image(0, width="64")),
-        None,
-        {},
-    ),
+    "numbers as text": (many(box(0, bbox=["5", "5.0", "2e1", " 20"], area="390"), image(0, width="64")), None, {}),
     "boxes that are none": (
         boxes(*(annotation(id=["x"], bbox=wrong) for wrong in WRONG_BOXES)),
         None,
@@ -177,11 +169,7 @@ AS_IF = {
         None,
         {"image without an int or text as id": 4},
     ),
-    "category without id": (
-        categories({"name": "nobody"}),
-        None,
-        {"category without an int or text as id": 1},
-    ),
+    "category without id": (categories({"name": "nobody"}), None, {"category without an int or text as id": 1}),
     "file_name that is a number": (images({"id": 9, "file_name": 9}), images({"id": 9, "file_name": "9"}), MISSING),
     "category without a name": (category(1, name=None), category(1, name="3"), UNNAMED),
     "category name that is a list": (category(1, name=["dog"]), category(1, name="3"), UNNAMED),
