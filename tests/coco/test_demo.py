@@ -138,6 +138,7 @@ def test_nothing_is_left_of_a_failed_drawing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.integration
 def test_processes_that_start_together(tmp_path):
     arguments = {"folder": tmp_path, "train": 60, "val": 4}
     processes = [CONTEXT.Process(target=demo_dataset, kwargs=arguments) for _ in range(2)]

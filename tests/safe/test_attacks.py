@@ -17,6 +17,8 @@ from ultralytics.nn import tasks
 
 from yolo_attn.model.limits import MOST_ROWS
 
+pytestmark = pytest.mark.integration
+
 TINY = {
     "nc": 1,
     "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "nn.Identity", []], [-1, 1, "Conv", [16, 3, 2]]],

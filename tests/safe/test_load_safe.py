@@ -267,6 +267,7 @@ def test_state_dicts_are_no_models(tmp_path):
         yolo_attn.load_safe(tmp_path / "tensors.pt")
 
 
+@pytest.mark.integration
 def test_layers_that_were_not_imported_are_named(tmp_path):
     (tmp_path / "my_layers.py").write_text(
         "import torch, yolo_attn\n@yolo_attn.register_layer\nclass Mine(torch.nn.Module):\n"

@@ -196,6 +196,7 @@ def test_nothing_is_downloaded_for_a_model_that_names_pretrained_weights(tmp_pat
     torch.testing.assert_close(read(x)[0], written(x)[0])
 
 
+@pytest.mark.integration
 def test_a_file_that_memory_has_no_room_for_is_refused_in_a_line(tmp_path):
     with (tmp_path / "huge.safetensors").open("wb") as stream:
         stream.truncate(2**40)

@@ -15,6 +15,8 @@ import pytest
 from hostile import BASE, annotation
 from support import CONTEXT, Command, cap_memory, save_noise
 
+pytestmark = pytest.mark.integration
+
 PNG = b"\x89PNG\r\n\x1a\n"
 SIDE = 16384
 

@@ -20,6 +20,8 @@ from yolo_attn.coco.reading import cache
 from yolo_attn.coco.reading.reader import _read, read_index
 from yolo_attn.errors import UserError
 
+pytestmark = pytest.mark.integration
+
 KINDS = {"detect": "bbox", "segment": "segm", "pose": "keypoints"}
 WIDTH, HEIGHT = 64, 48
 MEMORY = 6 * 2**30
