@@ -170,22 +170,6 @@ def test_no_detection_at_all_is_zero(tmp_path):
     assert scores.per_class["c90"]["AP"] == -1
 
 
-def test_missing_area_and_iscrowd_are_box_area_and_no_crowd(tmp_path):
-    truth = tmp_path / "truth.json"
-    content = random_truth(truth, np.random.default_rng(2))
-    for a in content["annotations"]:
-        a.update(area=a["bbox"][2] * a["bbox"][3], iscrowd=0)
-    truth.write_text(json.dumps(content))
-    detections = Detections()
-    for a in content["annotations"][::2]:
-        detections.add(a["image_id"], [a["bbox"]], [0.5], [a["category_id"]])
-    whole = evaluate(read_index(truth), detections)
-    for a in content["annotations"]:
-        del a["area"], a["iscrowd"]
-    truth.write_text(json.dumps(content))
-    assert evaluate(read_index(truth), detections) == whole
-
-
 def test_saved_detections_are_coco_results(tmp_path):
     detections = Detections()
     detections.add(2**40, np.float32([[1.23456, 2, 3, 4]]), np.float32([0.123456789]), [42])

@@ -209,22 +209,3 @@ def test_different_keypoints_are_not_joined(tmp_path, second, message):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
         joined(tmp_path, "pose")
-
-
-def test_ids_as_text_stay_text_in_the_predictions(tmp_path):
-    content = draw_set(tmp_path / "a.json", 0, CATEGORIES)
-    for image in content["images"]:
-        image["id"] = f"image {image['id']}"
-    for a in content["annotations"]:
-        a["image_id"] = f"image {a['image_id']}"
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    results = near(content, 3)
-    index = read_index(tmp_path / "a.json")
-    texts = [f"image {i}" for i in range(1, 11)]
-    categories = sorted(CATEGORIES)
-    detections = collect(results, lambda i: 1 + texts.index(i), lambda i: 1 + categories.index(i))
-    assert_scores(index, detections, tmp_path / "a.json", results)
-    detections.save(tmp_path / "predictions.json", index)
-    saved = json.loads((tmp_path / "predictions.json").read_text())
-    assert {d["image_id"] for d in saved} == {d["image_id"] for d in results}
-    assert {d["category_id"] for d in saved} <= set(CATEGORIES)

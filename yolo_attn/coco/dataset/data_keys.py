@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.coco.dataset.subsets import only_classes
-from yolo_attn.coco.reading.index import CocoIndex, shortened
+from yolo_attn.coco.reading.index import CocoIndex, brief, shortened
 from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.values import name_in, number_in
 from yolo_attn.errors import UserError, listed
@@ -78,13 +78,15 @@ class Keys:
         of_file = f"{index.file} has {number} keypoints"
         shape, flip, names = map(self.further.get, KEYPOINT_KEYS)
         if shape is not None and shape != [number, 3]:
-            raise UserError(f"{self.file}: kpt_shape is {_brief(shape)}; {of_file}, expected [{number}, 3]")
-        if flip not in (None, []) and not _is_permutation(flip, number):
+            raise UserError(f"{self.file}: kpt_shape is {brief(shape)}; {of_file}, expected [{number}, 3]")
+        is_order = isinstance(flip, list) and set(map(type, flip)) == {int} and sorted(flip) == list(range(number))
+        if flip not in (None, []) and not is_order:
             expected = f"each number from 0 to {number - 1} once"
-            raise UserError(f"{self.file}: flip_idx is {_brief(flip)}; {of_file}, expected {expected}")
-        if names is not None and not _are_keypoint_names(names, number):
+            raise UserError(f"{self.file}: flip_idx is {brief(flip)}; {of_file}, expected {expected}")
+        lists = list(names.values()) if isinstance(names, dict) else [None]
+        if names is not None and not all(isinstance(given, list) and len(given) == number for given in lists):
             expected = f"{number} names for each class number"
-            raise UserError(f"{self.file}: kpt_names is {_brief(names)}; {of_file}, expected {expected}")
+            raise UserError(f"{self.file}: kpt_names is {brief(names)}; {of_file}, expected {expected}")
 
 
 def read_keys(file: Path, described: dict[str, Any]) -> Keys:
@@ -99,13 +101,13 @@ def read_keys(file: Path, described: dict[str, Any]) -> Keys:
     names = None if described.get("names") is None else _names(file, described["names"])
     number = described.get("nc")
     if number is not None and number_in(number) is None:
-        raise UserError(f"{file}: nc is {_brief(number)}; expected the number of classes")
+        raise UserError(f"{file}: nc is {brief(number)}; expected the number of classes")
     number = number_in(number)
     if names is not None and number not in {None, len(names)}:
         raise UserError(f"{file}: nc is {number:g}, and names has {len(names)}: {listed(names, FEW)}")
     channels = described.get("channels")
     if channels is not None and number_in(channels) != CHANNELS:
-        raise UserError(f"{file}: channels is {_brief(channels)}; COCO-format data has {CHANNELS}")
+        raise UserError(f"{file}: channels is {brief(channels)}; COCO-format data has {CHANNELS}")
     further = {key: described[key] for key in KEYPOINT_KEYS if described.get(key) is not None}
     return Keys(file, names, number, further)
 
@@ -119,23 +121,11 @@ def _names(file: Path, given: Any) -> tuple[str, ...]:
         values = [by_number[n] for n in range(len(given))]
     names = tuple(shortened(name_in(v)) for v in values) if isinstance(values, list) else ()
     if not names or not all(names):
-        raise UserError(f"{file}: names is {_brief(given)}; expected a list of class names, or a mapping from 0 on")
+        raise UserError(f"{file}: names is {brief(given)}; expected a list of class names, or a mapping from 0 on")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{file}: names has {twice} more than once")
     return names
-
-
-def _is_permutation(values: Any, number: int) -> bool:
-    return isinstance(values, list) and all(type(v) is int for v in values) and sorted(values) == list(range(number))
-
-
-def _are_keypoint_names(names: Any, number: int) -> bool:
-    return isinstance(names, dict) and all(isinstance(n, list) and len(n) == number for n in names.values())
-
-
-def _brief(value: Any) -> str:
-    return shortened(repr(value))
 
 
 def _report_unknown(
