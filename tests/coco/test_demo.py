@@ -45,23 +45,16 @@ def test_layout(whole):
     assert {str(path.relative_to(whole)) for path in whole.glob("*/*")} == files
 
 
-def test_same_pixels_and_json_each_time(tmp_path):
-    first, second = (contents(demo_dataset(tmp_path / name, **SMALL)) for name in "ab")
-    assert len(first) == 14
-    assert first == second
-
-
-def test_an_image_does_not_depend_on_the_others(tmp_path, whole):
-    few = demo_dataset(tmp_path, **SMALL)
-    for file in few.glob("images/*/*"):
-        assert file.read_bytes() == (whole / file.relative_to(few)).read_bytes()
-
-
-def test_drawn_once(tmp_path):
-    root = demo_dataset(tmp_path, **SMALL)
-    (root / "mark").touch()
-    assert demo_dataset(tmp_path, **SMALL) == root
-    assert (root / "mark").exists()
+def test_same_pixels_and_json_each_time_and_drawn_once(tmp_path, whole):
+    """Nor does an image depend on the others."""
+    first, second = (demo_dataset(tmp_path / name, **SMALL) for name in "ab")
+    assert len(contents(first)) == 14
+    assert contents(first) == contents(second)
+    for file in first.glob("images/*/*"):
+        assert file.read_bytes() == (whole / file.relative_to(first)).read_bytes()
+    (first / "mark").touch()
+    assert demo_dataset(tmp_path / "a", **SMALL) == first
+    assert (first / "mark").exists()
 
 
 def test_images_match_the_json(whole, split):

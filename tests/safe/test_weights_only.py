@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from support import run_python
 from torch import nn
 from ultralytics.nn import tasks
-from ultralytics.nn.modules import Conv
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 import yolo_attn
@@ -41,19 +40,6 @@ def model(name="yolov8n-c2f-nam.yaml", change=None, **more):
             m.running_var.uniform_(0.5, 1.5)
             m.num_batches_tracked += 7
     return built.eval()
-
-
-def test_activation_of_one_file_is_not_that_of_later_models(tmp_path):
-    """Ultralytics 8.3 keeps the activation of the model that was built last."""
-    before = Conv.default_act
-    try:
-        write_weights(model(activation="nn.ReLU()"), tmp_path / "model.safetensors")
-        Conv.default_act = before
-        read = yolo_attn.load_safe(tmp_path / "model.safetensors")
-        assert isinstance(read.model[0].act, nn.ReLU)
-        assert Conv.default_act is before
-    finally:
-        Conv.default_act = before
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -155,12 +141,6 @@ def header(folder, **changes):
 def test_wrong_headers(changes, message, tmp_path):
     about, tensors = header(tmp_path, **changes)
     assert message in refused(tmp_path, about, tensors)
-
-
-def test_picture_size_that_is_text_is_left_out(tmp_path):
-    about, tensors = header(tmp_path, imgsz='"exit()"')
-    save_file(tensors, tmp_path / "model.safetensors", about)
-    assert yolo_attn.load_safe(tmp_path / "model.safetensors").args["imgsz"] == 640
 
 
 def test_tensors_that_do_not_fit(tmp_path):
