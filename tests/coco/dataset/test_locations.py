@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from yolo_attn.coco.check import check
 from yolo_attn.coco.dataset.locations import as_setting, is_coco_format, load_source, parts_of
 from yolo_attn.errors import UserError
 
@@ -48,7 +47,7 @@ def test_no_readable_image_is_an_error(make_coco):
     for name in ("a.jpg", "b.jpg"):
         (folder / "images/val" / name).write_bytes(b"not an image")
     with pytest.raises(UserError, match=r"none of its 2 images under .* can be read"):
-        check(folder, "detect")
+        load_val(folder)
 
 
 def test_yaml_names_files_relative_to_its_path(make_coco, tmp_path):

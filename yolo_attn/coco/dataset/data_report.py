@@ -13,7 +13,6 @@ from yolo_attn.coco.dataset.image_files import find_images
 from yolo_attn.coco.dataset.labels import Labels, make_labels
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.problems import LISTED, Problems
-from yolo_attn.errors import UserError
 from yolo_attn.files import write_json
 from yolo_attn.reading import LARGEST_RECORD, read_plain
 
@@ -67,15 +66,8 @@ class Examined:
 
 
 def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> Examined:
-    """Find the image files of an index, each JSON's in a folder, and make labels of the model's classes.
-
-    Raises:
-        UserError: If none of the images can be read.
-    """
+    """Find the image files of an index, each JSON's in a folder, and make labels of the model's classes."""
     images = find_images(index, folders)
-    if not images.sizes.any():
-        found = f"none of its {len(images.sizes)} images under {' and '.join(map(str, folders))} can be read"
-        raise UserError(f"{index.file}: {found}")
     labels, suspect = make_labels(index, images, names)
     met = Problems()
     met.update(index.problems)

@@ -1,13 +1,13 @@
 """Where the annotation files and images of a COCO-format data set are."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
-from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoImageError
+from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoImageError, displayed_size
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
 from yolo_attn.coco.dataset.subsets import join, only_classes
 from yolo_attn.coco.reading.index import CocoIndex, shortened
@@ -285,12 +285,16 @@ def as_list(value: Any) -> list[Any]:
 
 
 def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
-    """Return the first of the folders in which most file names of a sample are found."""
+    """Return the first of the folders in which most file names of a sample are found; one image there can be read."""
     names = index.file_names[:: max(len(index.file_names) // 50, 1)]
     lacks = [[lack for name in names if (lack := _lack(finder, name))] for finder in map(Finder, folders)]
     fewest = min(lacks, key=len)
     if len(fewest) < len(names):
-        return folders[lacks.index(fewest)].resolve()
+        images = folders[lacks.index(fewest)].resolve()
+        finder = Finder(images)
+        if all(_lack(finder, name, displayed_size) for name in index.file_names):
+            raise UserError(f"{index.file}: none of its {len(index.file_names)} images under {images} can be read")
+        return images
     for folder in folders:
         _check_readable(folder)
     odd = next((lack for found in lacks for lack in found if lack != MISSING), None)
@@ -303,10 +307,10 @@ def _check_readable(folder: Path) -> None:
         raise UserError(f"{folder}: cannot read it: Permission denied")
 
 
-def _lack(finder: Finder, name: str) -> str:
-    """Return why an image is not found; empty if it is."""
+def _lack(finder: Finder, name: str, check: Callable[[str], Any] = str) -> str:
+    """Return why an image is not found or does not pass a check; empty if it does."""
     try:
-        finder.find(name)
+        check(finder.find(name)[0])
     except NoImageError as error:
         return str(error)
     return ""
