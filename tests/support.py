@@ -25,6 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 OLDEST = "8.3.0"
 """The oldest Ultralytics that is supported."""
 
+TINY, TINY_GAM, TINY_NAM, TINY_SIMAM = (
+    str(ROOT / f"tests/models/tiny{layer}.yaml") for layer in ("", "-gam", "-nam", "-simam")
+)
+"""Detectors of five rows, for trainings whose model does not matter."""
+
 QUICK = ["--imgsz", "64", "--batch", "8", "--device", "cpu"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from source import functions
 from strangers import OURS, content_of, plant, survive
-from support import QUICK, Command
+from support import QUICK, TINY_SIMAM, Command
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn import files
@@ -185,7 +185,7 @@ def run(*arguments):
 def trained(small_coco, tmp_path_factory):
     """A run folder of two epochs, cut off after the first."""
     home = tmp_path_factory.mktemp("written")
-    arguments = ["train", "--cfg", "yolov8n-simam.yaml", "--data", small_coco, "--epochs", 2, "--project", home]
+    arguments = ["train", "--cfg", TINY_SIMAM, "--data", small_coco, "--epochs", 2, "--project", home]
     command = Command(home, *arguments, *QUICK, "plots=False")
     command.wait_for((home / "train/weights/last.pt").exists)
     command.process.kill()
@@ -252,7 +252,7 @@ def test_nothing_is_written_through_a_link(cut_off, small_coco, tmp_path, capsys
     (cut_off / name).symlink_to(precious)
     before = content_of(precious) if precious.is_file() else sorted(precious.iterdir())
     more = ["--project", cut_off.parent, "--name", "run", "exist_ok=True", "plots=False"]
-    new = ["--cfg", "yolov8n-simam.yaml", "--data", small_coco, "--epochs", 1, *QUICK, *more]
+    new = ["--cfg", TINY_SIMAM, "--data", small_coco, "--epochs", 1, *QUICK, *more]
     assert run("train", *(["--resume", cut_off / "weights/last.pt"] if how == "resume" else new)) == 2
     assert f"error: {cut_off / name}: it is a link" in capsys.readouterr().err
     assert (content_of(precious) if precious.is_file() else sorted(precious.iterdir())) == before
@@ -264,7 +264,7 @@ class TestRunsInAFolderThatIsThere:
     def test_somebodys_work_is_not_replaced_by_a_training(self, small_coco, tmp_path, capsys, name):
         (tmp_path / "exp/weights").mkdir(parents=True)
         (tmp_path / "exp" / name).write_text("mine")
-        arguments = ["--cfg", "yolov8n-simam.yaml", "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]
+        arguments = ["--cfg", TINY_SIMAM, "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]
         assert run("train", *arguments, "--project", tmp_path, "--name", "exp", "exist_ok=True") == 2
         assert f"error: {tmp_path / 'exp' / name}: a run would replace it" in capsys.readouterr().err
         assert (tmp_path / "exp" / name).read_text() == "mine"
@@ -301,7 +301,7 @@ class TestRunsInAFolderThatIsThere:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(CocoDataset, "get_labels", stop)
-        arguments = ["--cfg", "yolov8n-simam.yaml", "--data", small_coco, "--epochs", 1, *QUICK]
+        arguments = ["--cfg", TINY_SIMAM, "--data", small_coco, "--epochs", 1, *QUICK]
         assert run("train", *arguments, "--project", tmp_path / "runs") == 130
         assert survive(planted)
         assert not {"args.yaml", "data.yaml", "weights"} & {f.name for f in (tmp_path / "runs/train").iterdir()}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support import QUICK, listing, pycocotools_scores, results_rows
+from support import QUICK, TINY, TINY_SIMAM, listing, pycocotools_scores, results_rows
 from ultralytics import YOLO
 
 from yolo_attn.cli import main
@@ -85,7 +85,7 @@ def test_several_sets_train_and_validate_as_one(trained, second_set, tmp_path, m
     data = ["--data", str(trained.data), str(second_set)]
     options = ["--subset", "0.5", "--classes", "circle,moon", *QUICK, "plots=False", "workers=0"]
     project = ["--project", str(tmp_path / "runs"), "--name"]
-    arguments = ["--cfg", "yolov8n-simam.yaml", *data, "--epochs", "1", *project, "t", *options]
+    arguments = ["--cfg", TINY_SIMAM, *data, "--epochs", "1", *project, "t", *options]
     assert main(["train", *arguments]) == 0
     run = tmp_path / "runs/t"
     described = yaml.safe_load((run / "data.yaml").read_text())
@@ -126,7 +126,7 @@ WRONG = [
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[m for _, m in WRONG])
 def test_wrong_choices_are_reported_in_one_line(small_coco, tmp_path, capsys, arguments, message):
     home = tmp_path / "runs"
-    assert main(["train", "--cfg", "yolov8n.yaml", "--data", str(small_coco), "--project", str(home), *arguments]) == 2
+    assert main(["train", "--cfg", TINY, "--data", str(small_coco), "--project", str(home), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not home.exists()
 
@@ -136,7 +136,7 @@ def test_a_comma_in_the_path_of_one_of_several(small_coco, tmp_path, capsys):
     (tmp_path / "x,y").symlink_to(small_coco)
     home = tmp_path / "runs"
     for data in ([small_coco, tmp_path / "x,y"], [small_coco, tmp_path / "gone,lost"]):
-        arguments = ["--cfg", "yolov8n.yaml", "--data", *data, "--project", home]
+        arguments = ["--cfg", TINY, "--data", *data, "--project", home]
         assert main(["train", *map(str, arguments)]) == 2
         reported = f"{data[1]}: commas separate data sets, so none of several may have one in its path"
         assert reported in capsys.readouterr().err
@@ -147,7 +147,7 @@ def test_boxes_in_shares_of_the_image_are_nothing_to_learn(make_coco, tmp_path, 
     annotation = {"image_id": 1, "category_id": 7, "bbox": [0.1, 0.1, 0.5, 0.5], "area": 0.25, "iscrowd": 0}
     for split in ("train", "val"):
         folder = make_coco([(1, "a.jpg")], [annotation], root=f"images/{split}", split=split)
-    arguments = ["--cfg", "yolov8n.yaml", "--data", str(folder), "--project", str(tmp_path / "runs")]
+    arguments = ["--cfg", TINY, "--data", str(folder), "--project", str(tmp_path / "runs")]
     assert main(["train", *arguments]) == 2
     line = "instances_train.json: no box is larger than a pixel; 1 × box of at most a pixel, used; boxes must be"
     assert line in capsys.readouterr().err
@@ -160,7 +160,7 @@ def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
     make_coco([(1, "a.jpg")], [annotation])
     arguments = [
         "--cfg",
-        "yolov8n.yaml",
+        TINY,
         "--data",
         str(folder),
         "--classes",
@@ -174,7 +174,7 @@ def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
 
 def test_some_classes_as_one(small_coco, tmp_path):
     settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "workers": 0, "project": str(tmp_path)}
-    model = YOLO("yolov8n-simam.yaml")
+    model = YOLO(TINY_SIMAM)
     model.train(data=str(small_coco), epochs=1, single_cls=True, classes=[1, 2], name="t", **settings)
     content = json.loads((small_coco / "annotations/instances_train.json").read_text())
     boxes = sum(a["category_id"] in {7, 42} and not a["iscrowd"] for a in content["annotations"])
@@ -188,12 +188,12 @@ def test_some_classes_as_one(small_coco, tmp_path):
 @pytest.mark.parametrize("classes", [[9], ["circel"], 3])
 def test_classes_that_are_none_in_plain_python(small_coco, tmp_path, classes):
     with pytest.raises(UserError, match="no such class; similar names:"):
-        YOLO("yolov8n-simam.yaml").train(data=str(small_coco), classes=classes, project=str(tmp_path))
+        YOLO(TINY_SIMAM).train(data=str(small_coco), classes=classes, project=str(tmp_path))
 
 
 def test_single_class_in_plain_python(small_coco, tmp_path):
     settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "workers": 0, "project": str(tmp_path)}
-    model = YOLO("yolov8n-simam.yaml")
+    model = YOLO(TINY_SIMAM)
     model.train(data=str(small_coco), epochs=1, single_cls=True, name="t", **settings)
     metrics = YOLO(tmp_path / "t/weights/best.pt").val(name="v", **settings)
     assert list(metrics.coco.per_class) == ["item"]
@@ -204,7 +204,7 @@ def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):
     folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")
     make_coco([(1, "a.jpg")], [annotation, {**annotation, "bbox": [60, 1, 9, 9]}])
     home = tmp_path / "runs"
-    arguments = ["--cfg", "yolov8n.yaml", "--data", str(folder), "--project", str(home), "--strict"]
+    arguments = ["--cfg", TINY, "--data", str(folder), "--project", str(home), "--strict"]
     assert main(["train", *arguments]) == 2
     reported = capsys.readouterr().err.strip().splitlines()[-1]
     assert "--strict" in reported
@@ -223,7 +223,7 @@ def test_a_split_is_looked_through_once(small_coco, tmp_path, monkeypatch):
 
     monkeypatch.setattr(engine_data, "examine", counted)
     common = ["--project", str(tmp_path), "--strict", "--imgsz", "64", "--device", "cpu", "plots=False", "workers=0"]
-    assert main(["train", "--cfg", "yolov8n-simam.yaml", "--data", str(small_coco), "--epochs", "1", *common]) == 0
+    assert main(["train", "--cfg", TINY_SIMAM, "--data", str(small_coco), "--epochs", "1", *common]) == 0
     assert sorted(seen) == ["instances_train", "instances_val"]
     seen.clear()
     assert main(["val", "--weights", str(tmp_path / "train/weights/best.pt"), *common]) == 0

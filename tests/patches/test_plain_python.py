@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support import listing, pycocotools_scores, run_python, txt_data
+from support import TINY, TINY_SIMAM, listing, pycocotools_scores, run_python, txt_data
 from ultralytics import RTDETR, YOLO
 from ultralytics.models import rtdetr, yolo
 
@@ -106,7 +106,7 @@ def test_class_that_the_caller_names_is_kept(small_coco, tmp_path):
 
 @pytest.mark.smoke
 def test_attention_trains_on_txt_labels(txt_yaml, tmp_path):
-    metrics = YOLO("yolov8n-simam.yaml").train(data=str(txt_yaml), epochs=1, project=str(tmp_path), **SMALL)
+    metrics = YOLO(TINY_SIMAM).train(data=str(txt_yaml), epochs=1, project=str(tmp_path), **SMALL)
     assert not hasattr(metrics, "coco")
     assert "COCO" not in (tmp_path / "train/results.csv").read_text()
 
@@ -173,7 +173,7 @@ def test_training_returns_them_too(small_coco, labels_as_predictions, tmp_path, 
     """Of a relative path, in a run that another folder could go on with; callbacks fire."""
     monkeypatch.chdir(small_coco.parent)
     before, epochs = listing(small_coco), []
-    model = YOLO("yolov8n.yaml")
+    model = YOLO(TINY)
     model.add_callback("on_train_epoch_end", lambda run: epochs.append(run.epoch))
     metrics = model.train(data=small_coco.name, epochs=2, project=str(tmp_path), name="run", **SMALL)
     assert epochs == [0, 1]
@@ -189,9 +189,7 @@ def test_training_returns_them_too(small_coco, labels_as_predictions, tmp_path, 
 
 @pytest.mark.integration
 def test_several_sets_in_a_row(small_coco, tmp_path):
-    results = YOLO("yolov8n-simam.yaml").train(
-        data=[str(small_coco), str(small_coco)], epochs=1, project=str(tmp_path), **SMALL
-    )
+    results = YOLO(TINY_SIMAM).train(data=[str(small_coco), str(small_coco)], epochs=1, project=str(tmp_path), **SMALL)
     assert len(results) == 2
     assert all("metrics/COCO_AP" in metrics for metrics in results.values())
 

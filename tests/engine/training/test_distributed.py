@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 import torch
-from support import QUICK, ROOT, epoch_begun, listing, results_rows, script
+from support import QUICK, ROOT, TINY_GAM, TINY_NAM, epoch_begun, listing, results_rows, script
 from ultralytics.cfg import get_cfg
 from ultralytics.nn import tasks
 
@@ -30,7 +30,7 @@ TRAIN = ROOT / "scripts" / "train_det.py"
 def test_two_machines_train_one_model(torchrun, small_coco, tmp_path):
     """One run folder, and the numbers of all pictures, whichever process saw them."""
     before = listing(small_coco)
-    arguments = ["--cfg", "yolov8n-nam.yaml", "--data", small_coco, "--epochs", 2, "--nam-sparsity", "1e-3", *QUICK]
+    arguments = ["--cfg", TINY_NAM, "--data", small_coco, "--epochs", 2, "--nam-sparsity", "1e-3", *QUICK]
     codes, output = torchrun(TRAIN, *arguments, "lr0=0.01", "optimizer=SGD", "rect=True").wait(120)
     assert codes == [0, 0], output
     assert output.count("best weights") == output.count("going on with rect=False") == 1
@@ -82,7 +82,7 @@ def test_lost_worker_is_reported_and_the_run_goes_on(torchrun, small_coco, tmp_p
     """kill -9 in the middle of an epoch: the others end soon, and --resume goes on in as many processes, or in one."""
     if version == "oldest":
         request.getfixturevalue("on_oldest")
-    arguments = ["--cfg", "yolov8n-nam.yaml", "--data", small_coco, "--imgsz", 64, "--batch", 4, "--device", "cpu"]
+    arguments = ["--cfg", TINY_NAM, "--data", small_coco, "--imgsz", 64, "--batch", 4, "--device", "cpu"]
     arguments += ["--epochs", 5, "--nam-sparsity", "1e-3", "plots=False"]
     started = torchrun(TRAIN, *arguments, workers=workers)
     epoch, processes = kill_mid_epoch(started, lost, 5)
@@ -110,10 +110,10 @@ def test_lost_worker_is_reported_and_the_run_goes_on(torchrun, small_coco, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cfg", "yolov8n-nam.yaml", "--data", "nowhere"], "nowhere: no such folder or file"),
+        (["--cfg", TINY_NAM, "--data", "nowhere"], "nowhere: no such folder or file"),
         (["--epochs", "none"], "expected an int above 0, found 'none'"),
-        (["--cfg", "yolov8n-nam.yaml", "--batch", 1], "batch=1: a training in 2 processes needs at least one image"),
-        (["--cfg", "yolov8n-nam.yaml", "optimizer=Newton"], "Optimizer 'Newton' not found"),
+        (["--cfg", TINY_NAM, "--batch", 1], "batch=1: a training in 2 processes needs at least one image"),
+        (["--cfg", TINY_NAM, "optimizer=Newton"], "Optimizer 'Newton' not found"),
         (["--weights", "best.pt"], "a validation runs in one process: start it without torchrun"),
     ],
 )
@@ -190,7 +190,7 @@ def test_workers_of_ultralytics_own_launch(torchrun, small_coco, tmp_path):
     """The file that Ultralytics generates for device=0,1, under its command, here with two processes on the CPU."""
     from ultralytics.utils.dist import generate_ddp_file
 
-    settings = {"model": "yolov8n-gam.yaml", "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 8}
+    settings = {"model": TINY_GAM, "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 8}
     trainer = DetectionTrainer(
         overrides={**settings, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "worker", "val": True}
     )
@@ -244,7 +244,7 @@ def test_workers_know_the_model_that_plain_python_has_loaded(version, torchrun, 
 def test_failed_workers_of_ultralytics_own_launch_are_reported_in_a_line(small_coco, tmp_path, monkeypatch, capfd):
     """Here with two processes on the CPU, which have one picture a batch between them."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    settings = {"model": "yolov8n-gam.yaml", "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 1}
+    settings = {"model": TINY_GAM, "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 1}
     trainer = DetectionTrainer(overrides={**settings, "device": "cpu", "project": str(tmp_path), "name": "worker"})
     trainer.ddp, trainer.world_size = True, 2
     with pytest.raises(UserError, match=r"^the workers of this training have failed, as reported above; there is no"):

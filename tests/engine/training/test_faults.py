@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from support import QUICK, Command, contents, obey_permissions, results_rows, save_noise
+from support import QUICK, TINY_SIMAM, Command, contents, obey_permissions, results_rows, save_noise
 
 from yolo_attn.cli import main
 from yolo_attn.coco.dataset import dataset
@@ -27,7 +27,7 @@ from yolo_attn.engine.training.run_files import RunFiles
 from yolo_attn.engine.training.trainer import DetectionTrainer, RTDETRTrainer
 from yolo_attn.engine.validation.validator import RunValidator
 
-MODEL = "yolov8n-simam.yaml"
+MODEL = TINY_SIMAM
 
 
 @pytest.fixture

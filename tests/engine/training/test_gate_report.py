@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support import TINY, TINY_GAM, TINY_NAM, TINY_SIMAM
 from ultralytics.models import rtdetr, yolo
 from ultralytics.nn import tasks
 from ultralytics.utils.patches import imread
@@ -28,7 +29,7 @@ def train(cfg, data, folder, **more):
 @pytest.mark.integration
 def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_path, caplog):
     """Not of the last ones, which are others here; `attention-maps` has the same numbers of the same pictures."""
-    trainer = train("yolov8n-nam.yaml", small_coco, tmp_path)
+    trainer = train(TINY_NAM, small_coco, tmp_path)
     (line,) = [r.message for r in caplog.records if r.message.startswith("attention, ")]
     for parameter in trainer.model.parameters():
         parameter.data.zero_()
@@ -38,18 +39,18 @@ def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_p
     found = attention_maps(best, pictures, tmp_path / "maps", settings={"device": "cpu"}, drawn=1).found
     assert {gate.pictures for gate in found.values()} == {8}
     assert line == f"attention, 8 images of val: {gates_line(found)}"
-    assert re.search(r"row 22 NAM (dead, gate|gate) 0.\d\d", line)
+    assert re.search(r"row 4 NAM (dead, gate|gate) 0.\d\d", line)
 
 
 @pytest.mark.integration
 def test_pictures_are_few_and_from_all_over_the_split(small_coco, tmp_path, monkeypatch):
     monkeypatch.setattr("yolo_attn.engine.training.gate_report.IMAGES", 3)
-    trainer = train("yolov8n-simam.yaml", small_coco, tmp_path, split="train")
+    trainer = train(TINY_SIMAM, small_coco, tmp_path, split="train")
     files, read = sorted(trainer.validator.dataloader.dataset.im_files), []
     monkeypatch.setattr(
         "yolo_attn.engine.training.gate_report.imread", lambda file, flags: read.append(file) or imread(file, flags)
     )
-    assert trained_gates(trainer, trainer.predictor_class).startswith("attention, 3 images of train: row 22 SimAM ")
+    assert trained_gates(trainer, trainer.predictor_class).startswith("attention, 3 images of train: row 4 SimAM ")
     assert read == [files[i] for i in (0, 5, 10)]
 
 
@@ -99,7 +100,7 @@ def test_cells_on_a_picture_have_their_centres_there(area, stride, rows, columns
 
 @pytest.mark.integration
 def test_plain_models_have_no_line(small_coco, tmp_path, caplog):
-    trainer = train("yolov8n.yaml", small_coco, tmp_path)
+    trainer = train(TINY, small_coco, tmp_path)
     assert trained_gates(trainer, trainer.predictor_class) is None
     assert not [r.message for r in caplog.records if r.message.startswith("attention")]
 
@@ -110,7 +111,7 @@ def test_training_ends_well_though_its_gates_fail(small_coco, tmp_path, caplog, 
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
     monkeypatch.setattr("yolo_attn.engine.training.trainer.trained_gates", fail)
-    train("yolov8n-gam.yaml", small_coco, tmp_path)
+    train(TINY_GAM, small_coco, tmp_path)
     (line,) = [r for r in caplog.records if r.message.startswith("attention")]
     assert line.levelname == "WARNING"
     assert line.message.startswith("attention: its gates were not measured, OutOfMemoryError: CUDA out of memory.")

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 import yaml
-from support import QUICK, ROOT, epoch_begun, listing, results_rows, script
+from support import QUICK, ROOT, TINY_NAM, TINY_SIMAM, epoch_begun, listing, results_rows, script
 from ultralytics import YOLO
 
 from yolo_attn.cli import main
@@ -90,7 +90,7 @@ def test_closing_table_and_progress(trained):
 @pytest.mark.trap(19)
 def test_validation_can_be_left_out_until_the_end(small_coco, tmp_path):
     """val=False: every row of results.csv still has the header's columns."""
-    arguments = ["--cfg", "yolov8n-simam.yaml", "--data", str(small_coco), "--epochs", "2", *QUICK]
+    arguments = ["--cfg", TINY_SIMAM, "--data", str(small_coco), "--epochs", "2", *QUICK]
     assert main(["train", *arguments, "--project", str(tmp_path), "val=False", "plots=False"]) == 0
     lines = (tmp_path / "train" / "results.csv").read_text().splitlines()
     assert len({line.count(",") for line in lines}) == 1
@@ -119,7 +119,7 @@ def train_and_kill(*arguments, epochs, cwd):
 @pytest.mark.trap(5)
 def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     """Trainer, penalty and COCO's numbers go on, each epoch has one row."""
-    arguments = ["--cfg", "yolov8n-nam.yaml", "--data", small_coco, "--name", "cut", *QUICK, "--batch", 2]
+    arguments = ["--cfg", TINY_NAM, "--data", small_coco, "--name", "cut", *QUICK, "--batch", 2]
     epoch = train_and_kill(*arguments, "--nam-sparsity", "1e-3", "plots=False", epochs=6, cwd=tmp_path)
     run = tmp_path / "runs" / "detect" / "cut"
     before = (run / "results.csv").read_text().splitlines()
@@ -161,7 +161,7 @@ def test_killed_training_of_a_model_without_a_file_goes_on_from_another_folder(b
 @pytest.mark.integration
 def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tmp_path):
     """A run cut between its row and its checkpoint, with half a row behind, and then moved elsewhere."""
-    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
+    overrides = {"model": TINY_SIMAM, "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
 
     class Cut(DetectionTrainer):
         def save_metrics(self, metrics):
@@ -184,7 +184,7 @@ def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tm
 @pytest.mark.integration
 def test_results_that_a_full_disk_left_empty_are_begun_anew(small_coco, tmp_path):
     """With a header; what is written is the caller's own still."""
-    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
+    overrides = {"model": TINY_SIMAM, "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
     written = []
 
     class Cut(DetectionTrainer):
@@ -208,7 +208,7 @@ def test_results_that_a_full_disk_left_empty_are_begun_anew(small_coco, tmp_path
 
 def test_resumed_epochs_take_the_pictures_in_another_order_than_the_first(small_coco, tmp_path):
     """Ultralytics' loader begins again as in epoch 1; the losses of that epoch would be seen twice."""
-    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 4}
+    overrides = {"model": TINY_SIMAM, "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 4}
     overrides |= {"workers": 0, "mosaic": 0.0, "device": "cpu", "plots": False, "val": False}
     seen = []
 
@@ -234,7 +234,7 @@ def test_resumed_epochs_take_the_pictures_in_another_order_than_the_first(small_
 def test_kill_while_saving_leaves_the_whole_checkpoint(small_coco, tmp_path, monkeypatch):
     from pathlib import Path
 
-    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 8}
+    overrides = {"model": TINY_SIMAM, "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 8}
     trainer = DetectionTrainer(
         overrides={**overrides, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "cut"}
     )
@@ -256,7 +256,7 @@ def test_kill_while_saving_leaves_the_whole_checkpoint(small_coco, tmp_path, mon
 
 @pytest.mark.integration
 def test_data_of_a_resumed_training_has_the_same_classes(small_coco, tmp_path, capsys):
-    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 8}
+    overrides = {"model": TINY_SIMAM, "data": str(small_coco), "epochs": 2, "imgsz": 64, "batch": 8}
 
     class Cut(DetectionTrainer):
         def save_model(self):
@@ -285,7 +285,7 @@ def test_coco_ap_decides_best_against_ultralytics_fitness(small_coco, tmp_path, 
         return CocoScores("falling", {name: next(scores) if name == "AP" else 0.5 for name in METRICS}, {})
 
     monkeypatch.setattr(validator, "evaluate", falling)
-    overrides = {"model": "yolov8n-simam.yaml", "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
+    overrides = {"model": TINY_SIMAM, "data": str(small_coco), "epochs": 3, "imgsz": 64, "batch": 8}
     trainer = DetectionTrainer(
         overrides={**overrides, "device": "cpu", "plots": False, "project": str(tmp_path), "name": "best", "lr0": 0.01}
     )
@@ -324,7 +324,7 @@ def test_txt_labels_of_an_ordinary_data_yaml(tmp_path):
     data.write_text(
         yaml.safe_dump({"path": str(data.parent), "train": "images/train", "val": "images/val", "names": ["a"]})
     )
-    arguments = ["--cfg", "yolov8n-simam.yaml", "--data", data, "--epochs", 1, *QUICK]
+    arguments = ["--cfg", TINY_SIMAM, "--data", data, "--epochs", 1, *QUICK]
     result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Ultralytics mAP50-95" in result.stdout + result.stderr
