@@ -51,8 +51,8 @@ def test_strict(data, capsys):
     [
         ([], "arguments are required: DATA"),
         (["{data}/missing"], "missing: no such folder or file"),
-        (["~no-such-user/x"], "error: ~no-such-user/x: there is no home folder of that user here"),
-        (["{data}", "--pictures", "~no-such-user/x"], "error: ~no-such-user/x: there is no home folder of that user"),
+        (["~no-such-user/x"], "~no-such-user/x: there is no home folder of that user here"),
+        (["{data}", "--pictures", "~no-such-user/x"], "~no-such-user/x: there is no home folder of that user"),
         (["{data}", "--task", "pose"], "no annotations for 'train'; expected annotations/person_keypoints_train.json"),
         (["{data}", "--task", "obb"], "invalid choice: 'obb'"),
         (["{data}", "--epochs=3"], "'--epochs=3': unknown to check-data"),
@@ -60,9 +60,5 @@ def test_strict(data, capsys):
         (["{data}", "--pictures", "{data}/images/val/a.jpg"], "--pictures"),
     ],
 )
-def test_mistakes(data, capsys, arguments, message):
-    before = listing(data)
-    assert main(["check-data", *(a.format(data=data) for a in arguments)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-    assert listing(data) == before
+def test_mistakes(data, refused, arguments, message):
+    assert message in refused("check-data", *(a.format(data=data) for a in arguments))

@@ -8,8 +8,6 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-YOLO_ATTN = [sys.executable, "-m", "yolo_attn"]
-
 
 def shell(command, cwd, **env):
     """Run a line with `yolo-attn` in a shell; the exit code is the command's, not the pipe's."""

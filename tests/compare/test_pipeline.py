@@ -14,7 +14,7 @@ from support import ROOT, contents
 
 from yolo_attn.cli import main
 from yolo_attn.compare.execution.runner import Job, run_all
-from yolo_attn.compare.pipeline import Comparison, _check_ours, _checked
+from yolo_attn.compare.pipeline import _check_ours, _checked
 from yolo_attn.compare.study_folder import Variant
 from yolo_attn.engine.api import Training
 from yolo_attn.errors import RunError, UserError
@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_removed_is_reported(tmp_path, monkeypatch):
 
 def test_settings_are_as_the_manifest_is_read_again(easy_coco, tmp_path):
     shared = {"data": str(easy_coco), "epochs": 3, "freeze": (0, 1), "patience": 3}
-    _, settings = _checked(Comparison("yolov8n.yaml", [], [0], shared, tmp_path / "study"))
+    _, settings, _ = _checked(Training("yolov8n.yaml", shared, str(tmp_path / "study")))
     assert settings["freeze"] == [0, 1]
     assert json.loads(json.dumps(settings)) == settings
 

@@ -108,7 +108,9 @@ def _main(arguments: Sequence[str] | None) -> int:
             return 0
         args, further = _parser().parse_known_args(others)
         args.modules, args.typed = imports.modules, arguments
-        return args.run(args, further) or 0
+        if further and not hasattr(args, "takes_settings"):
+            raise UserError(f"{further[0]!r}: unknown to {args.command}; see yolo-attn {args.command} --help")
+        return COMMANDS[args.command].run(args, further) or 0
     except UserError as error:
         _tell(f"yolo-attn: error: {error}")
         return error.exit_code
@@ -184,7 +186,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="COMMAND", title="commands; COMMAND --help says more", prog="yolo-attn"
+        required=True, dest="command", metavar="COMMAND", title="commands; COMMAND --help says more", prog="yolo-attn"
     )
     for command in COMMANDS.values():
         command.add(commands)

@@ -4,7 +4,7 @@ import argparse
 import ast
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -49,12 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_data_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add the options that choose the data, or a part of it.
-
-    Args:
-        parser: The command's parser.
-        default: Help text for a call without `--data`.
-    """
+    """Add the options that choose the data, or a part of it; `default` says what is used without `--data`."""
     parser.add_argument(
         "--data",
         nargs="+",
@@ -92,13 +87,16 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, help="default: 0")
     parser.add_argument("--project", type=path, help="folder for run folders; default: runs/ and the task's name")
     parser.add_argument("--name", type=name, help="name of the run folder; default: train or val, numbered")
+    add_model_options(parser, "lr0=0.005 mosaic=0")
+
+
+def add_model_options(parser: argparse.ArgumentParser, example: str = "") -> None:
+    """Add `--trust` and `--import`, and let a command take key=value if it has an example of it."""
+    if example:
+        parser.set_defaults(takes_settings=True)
+        parser.usage = f"{parser.prog} [options] [key=value ...]"
+        parser.epilog = f"key=value: any further Ultralytics setting, such as {example}{parser.epilog or ''}"
     add_import_option(parser)
-    parser.usage = f"{parser.prog} [options] [key=value ...]"
-    parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
-
-
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--trust`."""
     parser.add_argument(
         "--trust",
         action="store_true",
@@ -126,15 +124,7 @@ def add_output_options(parser: argparse.ArgumentParser, required: bool = True) -
 
 
 def check_output(output: Path, force: bool) -> None:
-    """Check that a model YAML may be written.
-
-    Args:
-        output: The file to write.
-        force: Whether it may exist already.
-
-    Raises:
-        UserError: If it is not the name of a YAML, exists already, its folder does not exist, or it cannot be written.
-    """
+    """Check that a model YAML may be written: a new file, unless `force`, in a folder that exists."""
     if output.suffix not in {".yaml", ".yml"} or not output.name.isprintable():
         raise UserError(f"-o {str(output)!r}: expected the name of a YAML file, such as yolov8n-gam.yaml")
     if output.is_dir() or ((output.exists() or output.is_symlink()) and not force):
@@ -144,12 +134,6 @@ def check_output(output: Path, force: bool) -> None:
     if not output.absolute().parent.is_dir():
         raise UserError(f"-o {output}: there is no folder {output.parent}; create it first")
     check_writable(output.absolute().parent, "-o")
-
-
-def no_more(command: str, further: list[str]) -> None:
-    """Raise a UserError for the first argument that a command does not know, if any."""
-    if further:
-        raise UserError(f"{further[0]!r}: unknown to {command}; see yolo-attn {command} --help")
 
 
 def option(text: str) -> tuple[str, Any]:
@@ -166,41 +150,23 @@ def option(text: str) -> tuple[str, Any]:
     return name, parsed
 
 
-def positive(text: str) -> int:
-    """Return an int above 0."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected an int above 0, found {text!r}")
-    return int(text)
+def _number(fits: Callable[[Any], bool], expected: str, whole: bool = False) -> Callable[[str], Any]:
+    """Return the type of an option that takes numbers, ints if `whole`."""
+
+    def convert(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            number = int(text) if whole else float(text)
+            if fits(number) and (text.isdecimal() or not whole):
+                return number
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+
+    return convert
 
 
-def seed(text: str) -> int:
-    """Return an int that every random generator takes."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"expected an int from 0 to 2**32 - 1, found {text!r}")
-    return int(text)
-
-
-def strength(text: str) -> float:
-    """Return a finite number of at least 0."""
-    number = _float(text)
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, such as 1e-4, found {text!r}")
-    return number
-
-
-def share(text: str) -> float:
-    """Return a number above 0, at most 1."""
-    number = _float(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share above 0, up to 1, such as 0.1, found {text!r}")
-    return number
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+positive = _number(lambda number: number > 0, "an int above 0", whole=True)
+seed = _number(lambda number: number < 2**32, "an int from 0 to 2**32 - 1", whole=True)
+strength = _number(lambda number: 0 <= number < math.inf, "a number of at least 0, such as 1e-4")
+share = _number(lambda number: 0 < number <= 1, "a share above 0, up to 1, such as 0.1")
 
 
 def names(text: str) -> list[str]:
@@ -238,11 +204,7 @@ def data_sets(texts: Sequence[str]) -> list[Path]:
 
 
 def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
-    """Return the given options and key=value arguments as Ultralytics' settings.
-
-    Raises:
-        UserError: If an argument is not key=value, or has an option of its own.
-    """
+    """Return the given options and key=value arguments as Ultralytics' settings."""
     options = (*OPTIONS, *DATA_OPTIONS)
     given: dict[str, Any] = {option: getattr(args, option, None) for option in options if option != "project"}
     given = {DATA_OPTIONS.get(option, option): value for option, value in given.items() if value is not None}

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_reader_options, data_sets, no_more, not_empty, path, reader_options
+from yolo_attn.cli.arguments import add_reader_options, data_sets, not_empty, path, reader_options
 from yolo_attn.errors import UserError
 
 
@@ -15,7 +15,6 @@ def add(commands: Any) -> None:
         help="check COCO-format data and list what would be skipped or clipped, or is suspicious",
         description="Reads every split of the data and the size of every image; trains nothing.",
     )
-    parser.set_defaults(run=run)
     parser.add_argument(
         "data", nargs="+", type=not_empty, metavar="DATA", help="COCO-format folder or data YAML; several count as one"
     )
@@ -31,12 +30,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
-    """Print what of the data is used and what is not.
-
-    Raises:
-        UserError: If data or output cannot be used, or `--strict` is given and there is any problem.
-    """
-    no_more("check-data", further)
+    """Print what of the data is used and what is not."""
     from yolo_attn.coco.check import check, problem_count, tables
     from yolo_attn.coco.draw import draw
     from yolo_attn.files import check_output_folder

@@ -8,9 +8,7 @@ from typing import Any
 
 from yolo_attn.cli.arguments import (
     add_data_options,
-    add_import_option,
-    add_trust_option,
-    no_more,
+    add_model_options,
     not_empty,
     option,
     path,
@@ -23,6 +21,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.yaml_edit import PLACES
 
 EXAMPLE = """
+
 layers: LAYER, LAYER@PLACE, LAYER:option=value:option=value@PLACE, separated by commas
 
 examples:
@@ -43,8 +42,6 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=EXAMPLE,
     )
-    parser.set_defaults(run=run)
-    parser.usage = f"{parser.prog} [options] [key=value ...]"
     parser.add_argument("--base", type=not_empty, help="model YAML without attention, such as yolov8n.yaml")
     parser.add_argument(
         "--layers", type=layers, metavar="LAYER,...", help="attention to insert, each by itself; see below"
@@ -79,8 +76,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--report-only", action="store_true", help="only write the report again, from the folder --output"
     )
-    add_trust_option(parser)
-    add_import_option(parser)
+    add_model_options(parser, "lr0=0.005 mosaic=0")
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
@@ -89,13 +85,14 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     from yolo_attn.compare.planning.variants import Wanted
     from yolo_attn.compare.report.writer import write_report
     from yolo_attn.compare.study_folder import read_study
+    from yolo_attn.engine.api import Training
 
-    output = Path(args.output) if args.output else None
     if args.report_only:
-        if output is None:
+        if not args.output:
             raise UserError("--report-only needs --output, the folder of a comparison")
-        no_more("compare --report-only", further)
-        print(write_report(read_study(output)))
+        if further:
+            raise UserError(f"{further[0]!r}: unknown to compare --report-only; see yolo-attn compare --help")
+        print(write_report(read_study(Path(args.output))))
         return
     if not args.base or not args.layers:
         raise UserError(f"compare needs --{'layers' if args.base else 'base'}; see yolo-attn compare --help")
@@ -105,25 +102,23 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     if not all(device.strip() for device in devices):
         raise UserError(f"--device {args.device!r}: expected devices separated by commas, such as 0,1")
     wanted = [Wanted(name, at or args.at, options) for name, options, at in args.layers]
-    with reader_options(args):
-        report = compare(
-            Comparison(
-                base=args.base,
-                wanted=wanted,
-                seeds=args.seeds,
-                settings=shared,
-                output=output,
-                weights=args.weights,
-                devices=devices,
-                parallel=args.parallel,
-                strict=args.strict,
-                trust=args.trust,
-                equal_gflops=args.equal_gflops,
-                modules=args.modules,
-                command=shlex.join(["yolo-attn", *args.typed]),
-            )
-        )
-    print(report)
+    output = args.output or str(Path("runs", "compare", Path(args.base).stem).absolute())
+    comparison = Comparison(
+        Training(args.base, shared, output, args.weights, strict=args.strict, trust=args.trust),
+        wanted,
+        args.seeds,
+        devices,
+        args.parallel,
+        args.equal_gflops,
+        modules=args.modules,
+        command=shlex.join(["yolo-attn", *args.typed]),
+    )
+    try:
+        with reader_options(args):
+            print(compare(comparison))
+    except KeyboardInterrupt as stop:
+        stop.args = ("the same command completes the comparison",)
+        raise
 
 
 def layers(text: str) -> list[tuple[str, dict[str, Any], str | None]]:

@@ -3,13 +3,12 @@
 import argparse
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_trust_option, not_empty, path, positive, settings
+from yolo_attn.cli.arguments import add_model_options, not_empty, path, positive, settings
 
 
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser("export", help="export a checkpoint and verify the file")
-    parser.set_defaults(run=run)
     parser.add_argument("--weights", required=True, type=not_empty, help="checkpoint to export, .pt or .safetensors")
     parser.add_argument("--format", required=True, help="onnx, torchscript, openvino, safetensors, engine, ...")
     parser.add_argument("--dynamic", action="store_true", help="allow any batch and image size")
@@ -18,10 +17,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--imgsz", type=positive, help="image size, pixels; default: the checkpoint's")
     parser.add_argument("--batch", type=positive, help="images in a batch; default: 1")
     parser.add_argument("--device", help="0, cpu; default: cpu")
-    add_trust_option(parser)
-    add_import_option(parser)
-    parser.usage = f"{parser.prog} [options] [key=value ...]"
-    parser.epilog = "key=value: any further Ultralytics setting, such as opset=17 nms=False"
+    add_model_options(parser, "opset=17 nms=False")
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:

@@ -15,14 +15,7 @@ FILES = ("model", "cfg", "data", "pretrained", "resume")
 
 
 def forward(arguments: list[str]) -> None:
-    """Run what `yolo` would run.
-
-    Args:
-        arguments: As `yolo` takes them, such as `["train", "model=yolov8n-gam.yaml", "data=path/to/coco"]`.
-
-    Raises:
-        UserError: On any error before a training's first epoch; later errors keep their type.
-    """
+    """Run what `yolo` would run; any error before a training's first epoch becomes a UserError."""
     _check_files(arguments)
     from ultralytics import cfg
     from ultralytics.utils import ARGV, LOGGER

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, no_more, not_empty, option
+from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, not_empty, option
 from yolo_attn.errors import UserError
 from yolo_attn.yaml_edit import PLACES
 
@@ -24,7 +24,6 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"places:\n{places}\n\nexamples:{EXAMPLE}",
     )
-    parser.set_defaults(run=run)
     parser.add_argument("file", type=not_empty, help="model YAML: a file, or a name such as yolov8n.yaml")
     parser.add_argument(
         "--layer",
@@ -48,7 +47,6 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Write the edited YAML."""
-    no_more("insert", further)
     layer, place = _once("--layer", args.layer), _once("--at", args.at)
     options = {name: _once(f"--option {name}", [v for key, v in args.option if key == name]) for name, _ in args.option}
     output = Path(args.output)

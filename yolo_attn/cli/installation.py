@@ -59,12 +59,7 @@ def described(error: BaseException) -> str:
 
 
 def advice(error: BaseException, name: str) -> str:
-    """Return what to do about an error.
-
-    Args:
-        error: What the import raised.
-        name: The package that was imported.
-    """
+    """Return what to do about an error that the import of a package raised."""
     text = str(error)
     if found := SHARED_LIBRARY.search(text):
         known = next((how for library, how in LIBRARIES.items() if found[1].startswith(library)), None)

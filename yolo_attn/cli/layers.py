@@ -7,7 +7,6 @@ import textwrap
 from typing import Any
 
 from yolo_attn.cli.arguments import add_import_option
-from yolo_attn.errors import UserError
 
 CHANNELS, SIZE = 256, 40
 """Channels, and height and width in pixels, of the map on which a layer's cost is measured."""
@@ -25,18 +24,11 @@ In a model YAML:
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser("layers", help="list the layers: papers, options, parameters, FLOPs, blocks")
-    parser.set_defaults(run=run)
     add_import_option(parser)
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
-    """Print the table.
-
-    Raises:
-        UserError: If there are arguments besides --import.
-    """
-    if further:
-        raise UserError(f"{further[0]!r}: layers takes no arguments but --import")
+    """Print the table."""
     from yolo_attn.model.blocks import UNITS, WHERE
     from yolo_attn.model.registry import LAYERS
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_trust_option, no_more, not_empty, path, positive, share
+from yolo_attn.cli.arguments import add_model_options, not_empty, path, positive, share
 
 
 def add(commands: Any) -> None:
@@ -14,7 +14,6 @@ def add(commands: Any) -> None:
         help="draw what each attention layer does to images, and how far its gate is from a constant",
         description="Writes PNGs, a page that shows them (index.html), and gate statistics (gates.json).",
     )
-    parser.set_defaults(run=run)
     parser.add_argument("--weights", required=True, type=not_empty, help="checkpoint with attention")
     parser.add_argument("--source", required=True, nargs="+", type=path, help="images, patterns, and folders of images")
     parser.add_argument("--base", type=not_empty, help="checkpoint whose detections are drawn beside them")
@@ -33,17 +32,11 @@ def add(commands: Any) -> None:
     parser.add_argument("--imgsz", type=positive, help="image size, pixels; default: the checkpoint's")
     parser.add_argument("--conf", type=share, help="least confidence of drawn detections; default: 0.25")
     parser.add_argument("--device", help="0, cpu; default: the GPU if there is one")
-    add_trust_option(parser)
-    add_import_option(parser)
+    add_model_options(parser)
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
-    """Draw and measure, and print the statistics.
-
-    Raises:
-        UserError: If anything given cannot be used.
-    """
-    no_more("attention-maps", further)
+    """Draw and measure, and print the statistics."""
     from yolo_attn.maps.attention_maps import PAGE, attention_maps
 
     given = {name: getattr(args, name) for name in ("imgsz", "conf", "device")}

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, no_more, not_empty
+from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, not_empty
 
 
 def add(commands: Any) -> None:
@@ -14,7 +14,6 @@ def add(commands: Any) -> None:
         help="translate a model YAML that was written for another port of the layers",
         description="Lists each row that it changes, such as names like GAM_Attention and channels given by hand.",
     )
-    parser.set_defaults(run=run)
     parser.add_argument("file", type=not_empty, help="model YAML")
     add_output_options(parser, required=False)
     add_import_option(parser)
@@ -22,7 +21,6 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """List the changes, and write the result if an output is given."""
-    no_more("migrate", further)
     output = Path(args.output) if args.output else None
     if output:
         check_output(output, args.force)

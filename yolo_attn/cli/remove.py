@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, no_more, not_empty
+from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, not_empty
 
 
 def add(commands: Any) -> None:
@@ -15,7 +15,6 @@ def add(commands: Any) -> None:
         description="Removes what the last insert added, byte for byte, by the header that it wrote; without such a "
         "header, every attention layer.",
     )
-    parser.set_defaults(run=run)
     parser.add_argument("file", type=not_empty, help="model YAML: a file, or a name such as yolov8n-gam.yaml")
     add_output_options(parser)
     add_import_option(parser)
@@ -23,7 +22,6 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Write the YAML without the attention."""
-    no_more("remove", further)
     output = Path(args.output)
     check_output(output, args.force)
     from yolo_attn.files import write_text

@@ -8,7 +8,6 @@ from yolo_attn.cli.arguments import (
     OPTIONS,
     add_data_options,
     add_run_options,
-    add_trust_option,
     not_empty,
     positive,
     reader_options,
@@ -24,7 +23,6 @@ RESUMABLE = ("imgsz", "batch", "device", "workers", "cache", "patience", "plots"
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser("train", help="train a detector and report COCO's AP")
-    parser.set_defaults(run=run)
     parser.add_argument("--cfg", type=not_empty, help="model YAML, such as yolov8n-gam.yaml")
     add_data_options(parser, "default: a demo set, drawn on first use")
     parser.add_argument("--epochs", type=positive, help="default: 100; the demo set: its own")
@@ -58,7 +56,6 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="with --weights: list the weights that each row takes from it"
     )
-    add_trust_option(parser)
     add_run_options(parser)
 
 

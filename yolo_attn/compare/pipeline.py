@@ -1,9 +1,7 @@
 """Run a whole comparison: plan, train, measure, report. The same call again does only what is left."""
 
-import contextlib
-import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,7 +17,7 @@ from yolo_attn.compare.execution.devices import chosen, machines, one_gpu, visib
 from yolo_attn.compare.execution.processes import ask
 from yolo_attn.compare.execution.progress import Progress
 from yolo_attn.compare.execution.runner import LOCK, Job, locked, run_all
-from yolo_attn.compare.planning.validation_data import read_data
+from yolo_attn.compare.planning.validation_data import DataRead, digest_of, read_data
 from yolo_attn.compare.planning.variants import Model, Wanted, plan
 from yolo_attn.compare.report.writer import write_report
 from yolo_attn.compare.study_folder import (
@@ -27,6 +25,7 @@ from yolo_attn.compare.study_folder import (
     Call,
     Data,
     Manifest,
+    Study,
     Variant,
     Weights,
     read_study,
@@ -44,62 +43,34 @@ UNSET = "unset"
 BUDGET = ("base", "weights", "epochs", "data", "settings")
 """What all trainings of a comparison share; later calls cannot change it."""
 
-UNEQUAL = {"patience": 0}
-"""Ultralytics' settings that could give some trainings fewer epochs, and the value that prevents it."""
-
 
 @dataclass(frozen=True)
 class Comparison:
     """The request for a comparison.
 
     Attributes:
-        base: Model YAML or name without attention, with its scale letter.
-        wanted: The attention to insert into it, each by itself.
+        training: What all trainings share: the base, with its scale letter, as `cfg`, the comparison's folder as
+            `project`, settings, checkpoint, and how data and checkpoint are read.
+        wanted: The attention to insert into the base, each by itself.
         seeds: Each model is trained once with each seed.
-        settings: Ultralytics' settings of all trainings. Without `data` the demo set is used, at its own size and
-            length.
-        output: The comparison's folder; None for runs/compare/ and the base's name.
-        weights: Checkpoint that all models start from; None to train from scratch.
         devices: Devices that share the trainings; empty for all GPUs, or the CPU if there is none.
         parallel: Trainings at once on each device.
-        strict: Whether data with any skipped, clipped or suspicious item is refused.
-        trust: Whether Ultralytics reads the checkpoint, which runs code that the file names.
         equal_gflops: Whether each variant that needs more operations than the base is also compared with a wider base
             that needs as many.
         modules: Modules that register the user's own layers.
         command: The command line, for the report.
     """
 
-    base: str
+    training: Training
     wanted: Sequence[Wanted]
     seeds: Sequence[int]
-    settings: dict[str, Any]
-    output: Path | None = None
-    weights: str | None = None
     devices: Sequence[str] = ()
     parallel: int = 1
-    strict: bool = False
-    trust: bool = False
     equal_gflops: bool = False
     modules: Sequence[str] = ()
     command: str = ""
 
-    @property
-    def folder(self) -> Path:
-        """The comparison's folder."""
-        return self.output or Path("runs", "compare", Path(self.base).stem).absolute()
 
-
-@contextlib.contextmanager
-def _hint_when_stopped() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        stop.args = ("the same command completes the comparison",)
-        raise
-
-
-@_hint_when_stopped()
 def compare(comparison: Comparison) -> Path:
     """Train what is not trained yet, and report.
 
@@ -110,27 +81,27 @@ def compare(comparison: Comparison) -> Path:
         UserError: If an argument cannot be used, or the folder holds other files or a comparison on another budget.
         RunError: If trainings failed; all others are finished and reported by then.
     """
-    folder = comparison.folder
+    training = comparison.training
+    folder = Path(training.project or "")
     check_writable(folder, "--output")
     _check_ours(folder)
     devices = chosen(comparison.devices)
     device_machines = machines(devices)
-    read_model(comparison.base)  # here, since the check of a training would call it --cfg
-    args, settings = _checked(comparison)
-    examined = read_data(args)
-    check_apart(folder, "--output", examined.folders)
-    classes = len(examined.index.category_names) if examined.index else None
-    models = plan(comparison.base, comparison.wanted, args.imgsz if comparison.equal_gflops else None, classes)
+    read_model(training.cfg)  # here, since the check of a training would call it --cfg
+    args, settings, (data, folders, index) = _checked(training)
+    check_apart(folder, "--output", folders)
+    classes = len(index.category_names) if index else None
+    models = plan(training.cfg, comparison.wanted, args.imgsz if comparison.equal_gflops else None, classes)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     seeds = tuple(comparison.seeds)
     manifest = Manifest(
-        base=comparison.base,
+        base=training.cfg,
         variants=tuple(model.variant for model in models),
         seeds=seeds,
         epochs=args.epochs,
-        data=examined.data,
+        data=data,
         settings=settings,
-        weights=_weights(comparison.weights),
+        weights=_weights(training.weights),
         modules=tuple(comparison.modules),
         calls=(Call(comparison.command, now, seeds, device_machines, comparison.parallel, versions()),),
     )
@@ -140,17 +111,13 @@ def compare(comparison: Comparison) -> Path:
         runs = [run_folder(folder, each.name, seed) for each in manifest.variants for seed in manifest.seeds]
         remove_temporaries(folder, folder / "models", *runs, *(run / "weights" for run in runs))
         for model in models:
-            write_text(_model_file(folder, comparison.base, model.variant), model.text)
-        if examined.index:
-            write_truth(folder / "ground_truth.json", examined.index)
-        jobs = [
-            Job(folder, variant, seed, _training(comparison, manifest, variant, seed), manifest.modules)
-            for seed in manifest.seeds
-            for variant in manifest.variants
-        ]
+            write_text(_model_file(folder, training.cfg, model.variant), model.text)
+        if index:
+            write_truth(folder / "ground_truth.json", index)
+        jobs = [_job(training, manifest, variant, seed) for seed in manifest.seeds for variant in manifest.variants]
         with Progress(jobs, len(devices) * comparison.parallel) as progress:
             failed = run_all(jobs, devices, comparison.parallel, progress)
-        _measure(jobs, args.imgsz, devices[0], manifest)
+        _measure(read_study(folder), args.imgsz, devices[0], training.trust)
         report = write_report(read_study(folder))
     if failed:
         raise RunError(
@@ -170,55 +137,44 @@ def _check_ours(folder: Path) -> None:
         raise UserError(f"--output {folder}: it holds files, but no {MANIFEST} of a comparison; choose another")
 
 
-def _checked(comparison: Comparison) -> tuple[SimpleNamespace, dict[str, Any]]:
-    """Check that a training could begin; return all of its settings, and those that the comparison sets itself."""
-    if "time" in comparison.settings:
-        raise UserError(f"time={comparison.settings['time']}: the budget of a comparison is in epochs; give --epochs")
-    given = {**UNEQUAL, **comparison.settings, "device": "cpu"}
-    training = Training(
-        comparison.base,
-        given,
-        str(comparison.folder),
-        comparison.weights,
-        strict=comparison.strict,
-        trust=comparison.trust,
-    )
+def _checked(training: Training) -> tuple[SimpleNamespace, dict[str, Any], DataRead]:
+    """Check that a training could begin.
+
+    Returns:
+        All of its settings, those that the comparison sets itself, and the data as `read_data` describes it.
+    """
+    given = training.settings
+    if "time" in given:
+        raise UserError(f"time={given['time']}: the budget of a comparison is in epochs; give --epochs")
     with visible_kept():
-        _, args, _ = check_training(training)
+        _, args, prepared = check_training(replace(training, settings={"patience": 0, **given, "device": "cpu"}))
     if args.patience and args.patience < args.epochs:
         raise UserError(
             f"patience={args.patience}: some trainings could stop before the others' {args.epochs} epochs; leave it out"
         )
-    kept = {"imgsz", "batch", *UNEQUAL, *comparison.settings, *(() if "data" in comparison.settings else DEMO_TRAINING)}
+    kept = {"imgsz", "batch", "patience", *given, *(() if "data" in given else DEMO_TRAINING)}
     settings = {key: getattr(args, key) for key in sorted(kept - {"data", "epochs", "device"})}
-    return args, json.loads(json.dumps(settings))  # as the manifest is read again
+    settings = json.loads(json.dumps(settings))  # as the manifest is read again
+    return args, settings, read_data(args, prepared.data)
 
 
 def _weights(given: str | None) -> Weights | None:
-    if given is None:
-        return None
-    file, digest = Path(given).absolute(), hashlib.sha256()
-    for part in chunks(file):
-        digest.update(part)
-    return Weights(str(file), digest.hexdigest())
+    file = Path(given).absolute() if given is not None else None
+    return Weights(str(file), digest_of(chunks(file))) if file else None
 
 
-def _training(comparison: Comparison, manifest: Manifest, variant: Variant, seed: int) -> Training:
-    own = {
-        "data": manifest.data.path,
-        "epochs": manifest.epochs,
-        "seed": seed,
-        "name": f"seed-{seed}",
-        "exist_ok": True,
-    }
-    return Training(
-        str(_model_file(comparison.folder, manifest.base, variant)),
-        {**manifest.settings, **own},
-        project=str(run_folder(comparison.folder, variant.name, seed).parent),
+def _job(shared: Training, manifest: Manifest, variant: Variant, seed: int) -> Job:
+    study = Path(shared.project or "")
+    folder = run_folder(study, variant.name, seed)
+    own = {"data": manifest.data.path, "epochs": manifest.epochs, "seed": seed, "name": folder.name, "exist_ok": True}
+    training = replace(
+        shared,
+        cfg=str(_model_file(study, manifest.base, variant)),
+        settings={**manifest.settings, **own},
+        project=str(folder.parent),
         weights=manifest.weights.path if manifest.weights else None,
-        strict=comparison.strict,
-        trust=comparison.trust,
     )
+    return Job(study, variant, seed, training, manifest.modules)
 
 
 def _model_file(folder: Path, base: str, variant: Variant) -> Path:
@@ -228,11 +184,7 @@ def _model_file(folder: Path, base: str, variant: Variant) -> Path:
 
 
 def _joined(folder: Path, manifest: Manifest, models: Sequence[Model]) -> Manifest:
-    """Return the manifest with the variants, seeds, modules and calls that the folder has already.
-
-    Raises:
-        UserError: If the folder's budget is another.
-    """
+    """Return the manifest with the variants, seeds, modules and calls of the folder, whose budget must be the same."""
     file = folder / MANIFEST
     if not file.exists():
         return manifest
@@ -267,24 +219,22 @@ def _called(value: Any) -> str:
     return f"{value.path} ({(value.sha256 or 'unknown')[:12]})" if isinstance(value, (Data, Weights)) else str(value)
 
 
-def _measure(jobs: Sequence[Job], size: int, device: str, manifest: Manifest) -> None:
+def _measure(study: Study, size: int, device: str, trust: bool) -> None:
     """Measure all models in one run, if any of them is not measured yet."""
-    folder = jobs[0].study
     best: dict[str, str] = {}
-    for job in jobs:
-        file = job.folder / "weights" / "best.pt"
-        if file.exists() and job.finished:
-            best.setdefault(job.variant.name, str(file))
-    known = read_study(folder).costs
-    if not best.keys() - known.variants.keys():
+    for run in study.runs:
+        file = run.folder / "weights" / "best.pt"
+        if file.exists() and run.done:
+            best.setdefault(run.variant, str(file))
+    if not best.keys() - study.costs.variants.keys():
         return
     LOGGER.info(f"timing {len(best)} models, one image at a time")
     environment, name = one_gpu(device)
-    arguments = {"checkpoints": best, "size": size, "device": name, "modules": manifest.modules}
-    arguments["trust"] = jobs[0].training.trust
+    modules = study.manifest.modules
+    arguments = {"checkpoints": best, "size": size, "device": name, "modules": modules, "trust": trust}
     try:
-        costs: Mapping[str, Any] = ask(measure, arguments, environment, manifest.modules)
+        costs: Mapping[str, Any] = ask(measure, arguments, environment, modules)
     except RunError as error:
         LOGGER.warning(f"the models could not be timed: {error}")
-        costs = asdict(replace(known, error=str(error)))
-    write_json(folder / "costs.json", costs)
+        costs = asdict(replace(study.costs, error=str(error)))
+    write_json(study.folder / "costs.json", costs)

@@ -1,5 +1,6 @@
 """Read a comparison's folder: the plan, and what each training left there."""
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -247,6 +248,20 @@ def read_run(study: Path, variant: str, seed: int) -> Run:
         return Run(variant, seed, folder, error=str(error))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Run(variant, seed, folder, error=f"its files cannot be read: {one_line(error)}")
+
+
+def read_epochs(run: Path) -> dict[int, dict[str, float]]:
+    """Return the whole rows of a training's results.csv by epoch; none if it cannot be read."""
+    try:
+        header, *lines = read_plain(run / "results.csv", LARGEST_RECORD).decode().splitlines()
+    except (UserError, OSError, ValueError):
+        return {}
+    names, found = [name.strip() for name in header.split(",")], {}
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, OverflowError):
+            row = dict(zip(names, map(float, line.split(",")), strict=True))
+            found[int(row.pop("epoch"))] = row
+    return found
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:

@@ -7,11 +7,17 @@ import pytest
 from support import save_noise, txt_data
 
 from yolo_attn.compare.planning.validation_data import read_data
+from yolo_attn.engine.data import describe
 from yolo_attn.engine.preflight.checks import check_settings
 
 
+def read(data, task="detect"):
+    args = check_settings({"data": str(data), "task": task})
+    return read_data(args, describe(args, ("train", "val")))
+
+
 def digest(data, task):
-    return read_data(check_settings({"data": str(data), "task": task})).data.sha256
+    return read(data, task)[0].sha256
 
 
 def classes_of_images(home):
@@ -73,8 +79,6 @@ def test_lists_of_images_are_followed(tmp_path):
 
 def test_the_folders_of_the_data_are_known(small_coco, tmp_path):
     plain = txt_data(tmp_path / "plain")
-    of_plain, of_coco = (
-        read_data(check_settings({"data": str(data), "task": "detect"})).folders for data in (plain, small_coco)
-    )
+    of_plain, of_coco = (read(data)[1] for data in (plain, small_coco))
     assert set(of_plain) == {tmp_path / "plain/images/train", tmp_path / "plain/images/val"}
     assert small_coco in of_coco

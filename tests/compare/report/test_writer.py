@@ -118,6 +118,7 @@ def test_a_line_of_results_for_each_training(tmp_path):
         ("gam", "0", "", "it broke"),
         ("gam", "1", "0.4", ""),
     ]
+    assert list(rows[0])[:7] == ["variant", "label", "layer", "at", "options", "control_for", "seed"]
     assert rows[2]["label"] == HOSTILE
     assert rows[0]["torch"] == VERSIONS["torch"]
     assert [row["evaluator"] for row in rows] == ["hotcoco", "", "", "hotcoco"]

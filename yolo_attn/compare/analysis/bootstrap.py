@@ -31,11 +31,7 @@ def resamples(images: int) -> int:
 
 
 def draw(images: int, number: int) -> NDArray[np.int32]:
-    """Draw resamples, the same ones every time.
-
-    Returns:
-        (1 + number, images) how often each resample has each image; the first is the set itself.
-    """
+    """Draw resamples, the same ones every time: (1 + number, images) how often each has each image, first the set."""
     drawn = np.random.default_rng(SEED).multinomial(images, np.full(images, 1 / images), size=number)
     return np.concatenate([np.ones((1, images)), drawn]).astype(np.int32)
 
@@ -64,7 +60,7 @@ def _of_block(matches: Matches, counts: NDArray[np.int32]) -> dict[str, NDArray[
     undefined = np.full((1, 1, counts.shape[1]), np.nan)
     chosen = {metric.name: (found.get(metric.area, undefined), metric.threshold) for metric in matches.metrics}
     return {
-        name: _mean_defined(values if threshold is None else values[:, [threshold]])
+        name: np.ma.masked_invalid(values if threshold is None else values[:, [threshold]]).mean((0, 1)).filled(np.nan)
         for name, (values, threshold) in chosen.items()
     }
 
@@ -114,11 +110,3 @@ def _interpolated(
     first -= (np.arange(len(truths)) * len(hits))[:, None]
     reached = np.concatenate([highest, np.zeros((1, len(truths)))])[first, np.arange(len(truths))[:, None]]
     return reached.mean(1)
-
-
-def _mean_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (B,) the mean over (K, T, B) without NaN; NaN if all are."""
-    defined = ~np.isnan(values)
-    total = np.where(defined, values, 0).sum((0, 1))
-    number = defined.sum((0, 1))
-    return np.where(number, total / np.maximum(number, 1), np.nan)

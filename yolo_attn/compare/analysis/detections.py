@@ -1,6 +1,5 @@
 """Match a run's detections with the ground truth, image by image, and count their kinds of errors."""
 
-import contextlib
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,13 +75,7 @@ class Matches:
 def match(truth: Path, predictions: Path, kind: str) -> Matches:
     """Match a run's detections with the ground truth as COCO does, for each image, class, area range and IoU.
 
-    Args:
-        truth: COCO JSON.
-        predictions: COCO results with its ids.
-        kind: "bbox", "segm" or "keypoints".
-
-    Raises:
-        UserError: If a file cannot be read or is invalid.
+    The files are a COCO JSON and COCO results with its ids; the kind is "bbox", "segm" or "keypoints".
     """
     try:
         known = hotcoco.COCO(str(truth))
@@ -99,23 +92,14 @@ def match(truth: Path, predictions: Path, kind: str) -> Matches:
         for d in whole.metric_defs()
         if d["ap"]
     )
-    with _uncollected():
+    gc.disable()  # with millions of small lists, looking for cyclic garbage takes longer than all else
+    try:
         groups = _groups(known, found, lambda near: new_evaluation(known, near, kind, keypoints))
+    finally:
+        gc.enable()
     number = {i: len(group.truth_image) for i, group in groups["all"].items()}
     objects = {category["name"]: number.get(category["id"], 0) for category in categories}
     return Matches(len(known.getImgIds()), metrics, groups, objects, {name: errors[name] for name in ERRORS})
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Pause the collection of cyclic garbage, which with millions of small lists takes longer than all else."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _groups(

@@ -10,7 +10,7 @@ from scipy import stats
 from yolo_attn.compare.analysis.bootstrap import average_precisions, draw, resamples
 from yolo_attn.compare.analysis.detections import match
 from yolo_attn.compare.analysis.seeds import LEVEL
-from yolo_attn.compare.study_folder import Run, Study
+from yolo_attn.compare.study_folder import Study
 from yolo_attn.errors import UserError
 
 NORMAL = float(stats.norm.ppf(1 - LEVEL / 2))
@@ -46,16 +46,7 @@ class Images:
         """Return half of the 95 % interval that the choice of images leaves open for a difference, averaged over seeds.
 
         It is 1.96 standard deviations of the mean difference over the resamples, both models on the same ones, without
-        those on which the metric is undefined.
-
-        Args:
-            metric: Name of the metric.
-            variant: Name of the variant.
-            against: Name of the variant that it is compared with.
-            seeds: Seeds that both have.
-
-        Returns:
-            None if it is unknown.
+        those on which the metric is undefined; None if it is unknown. Both models have all of the seeds.
         """
         pairs = [(self.drawn.get((variant, seed)), self.drawn.get((against, seed))) for seed in seeds]
         both = [(v[metric], b[metric]) for v, b in pairs if v and b and metric in v and metric in b]
@@ -85,21 +76,13 @@ def examine_images(study: Study) -> Images:
             images = Images(matches.images, resamples(matches.images), objects=matches.objects)
             counts = draw(images.number, images.resamples)
         found = average_precisions(matches, counts)
-        problem = _unlike(run, found)
-        if problem:
-            problems.append(problem)
+        unlike = next((n for n, s in run.scores.items() if n in found and not abs(found[n][0] - s) < CLOSE), None)
+        if unlike is not None:
+            problems.append(
+                f"{run.folder / 'predictions.json'}: {unlike} is {100 * found[unlike][0]:.2f} by it, but "
+                f"{100 * run.scores[unlike]:.2f} by metrics.json; skipped in the analysis of images and kinds of errors"
+            )
             continue
         drawn[run.variant, run.seed] = {name: values[1:] for name, values in found.items()}
         errors[run.variant, run.seed] = matches.errors
     return Images(images.number, images.resamples, drawn, errors, images.objects, tuple(problems))
-
-
-def _unlike(run: Run, found: Mapping[str, NDArray[np.float64]]) -> str | None:
-    """Return the problem with predictions that give other numbers than the run's; None without one."""
-    for name, score in run.scores.items():
-        if name in found and not abs(found[name][0] - score) < CLOSE:
-            return (
-                f"{run.folder / 'predictions.json'}: {name} is {100 * found[name][0]:.2f} by it, but {100 * score:.2f} "
-                "by metrics.json; skipped in the analysis of images and kinds of errors"
-            )
-    return None

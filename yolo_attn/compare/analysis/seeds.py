@@ -5,6 +5,7 @@ test procedure, 1979.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -33,7 +34,6 @@ class Spread:
 
     mean: float
     deviation: float | None
-    seeds: int
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,15 @@ class Difference:
 
 def spread(values: Sequence[float]) -> Spread:
     """Return the mean and standard deviation of at least one number."""
-    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+    return Spread(fmean(values), stdev(values) if len(values) > 1 else None)
 
 
 def difference(base: Mapping[int, float], variant: Mapping[int, float]) -> Difference | None:
-    """Compare a variant's numbers with the base's, paired by seed.
+    """Compare a variant's numbers with the base's, paired by seed; None without a common seed.
 
     The interval is mean ± t(0.975, n - 1) · s / √n, the p-value 2 · P(T > |mean| √n / s), with s the standard deviation
     of the n differences. One seed has no spread, nor have seeds with exactly the same difference: they give only the
     mean, except for 0 throughout, which is no difference at p = 1.
-
-    Returns:
-        None without a common seed.
     """
     by_seed = {seed: variant[seed] - base[seed] for seed in base if seed in variant}
     if not by_seed:
@@ -97,30 +94,16 @@ def seeds_needed(gain: float, deviation: float, verdicts: int = 1) -> int | None
     """Return the least number of seeds that shows a gain with a probability of POWER.
 
     It is the least n with P(T > t(1 - LEVEL / (2 verdicts), n - 1)) ≥ POWER, T of n - 1 degrees of freedom and
-    non-centrality gain · √n / deviation: the paired t-test at the strictest level that Holm's correction has.
-
-    Args:
-        gain: The true difference, above 0.
-        deviation: Standard deviation of the paired differences, above 0.
-        verdicts: The number of verdicts that are corrected.
-
-    Returns:
-        At least 2; None if MOST_SEEDS do not suffice.
+    non-centrality gain · √n / deviation: the paired t-test at the strictest level that Holm's correction of so many
+    verdicts has. It is at least 2, and None if MOST_SEEDS do not suffice.
     """
 
     def power(n: int) -> float:
         shift = gain * math.sqrt(n) / deviation
         return float(stats.nct.sf(stats.t.ppf(1 - LEVEL / (2 * verdicts), n - 1), n - 1, shift))
 
-    if power(MOST_SEEDS) < POWER:
-        return None
-    few, enough = 1, 2
-    while power(enough) < POWER:
-        few, enough = enough, min(2 * enough, MOST_SEEDS)
-    while enough - few > 1:
-        middle = (few + enough) // 2
-        few, enough = (few, middle) if power(middle) >= POWER else (middle, enough)
-    return enough
+    enough = bisect_left(range(MOST_SEEDS + 1), POWER, lo=2, key=power)
+    return enough if enough <= MOST_SEEDS else None
 
 
 def largest_deviation(deviation: float, seeds: int, level: float = 0.8) -> float:

@@ -1,7 +1,5 @@
 """Each variant's scores over its seeds, its differences to the base, and the verdict on each difference."""
 
-import contextlib
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -17,7 +15,7 @@ from yolo_attn.compare.analysis.seeds import (
     seeds_needed,
     spread,
 )
-from yolo_attn.compare.study_folder import Cost, Run, Study, Variant
+from yolo_attn.compare.study_folder import Cost, Run, Study, Variant, read_epochs
 
 SOUGHT = 0.005
 """The gain, a fraction of 1, for which the number of seeds is computed: 0.5 AP."""
@@ -55,14 +53,6 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Needed:
-    """Seeds that show SOUGHT at the measured spread and at the largest plausible one; None above MOST_SEEDS."""
-
-    measured: int | None
-    at_most: int | None
-
-
-@dataclass(frozen=True)
 class Contrast:
     """The difference between one variant and another.
 
@@ -95,12 +85,15 @@ class Contrast:
             return NO_EVIDENCE
         return GAIN if self.main.mean > 0 else LOSS
 
-    def needed(self) -> Needed | None:
-        """Return the seeds that it takes to show SOUGHT; None without a spread."""
+    def needed(self) -> list[int | None] | None:
+        """Return the seeds that show SOUGHT at the measured spread and at the largest plausible one; None without one.
+
+        Each is None above MOST_SEEDS.
+        """
         if self.main is None or not self.main.deviation:
             return None
         largest = largest_deviation(self.main.deviation, len(self.main.by_seed))
-        return Needed(*(seeds_needed(SOUGHT, each, self.verdicts) for each in (self.main.deviation, largest)))
+        return [seeds_needed(SOUGHT, each, self.verdicts) for each in (self.main.deviation, largest)]
 
 
 @dataclass(frozen=True)
@@ -125,9 +118,10 @@ class Results:
     contrasts: tuple[Contrast, ...]
     images: Images
 
-    def against_base(self, variant: Variant) -> Contrast | None:
-        """Return a variant's contrast with the base; None for the base."""
-        return next((c for c in self.contrasts if c.variant == variant and c.against == self.study.base), None)
+    @property
+    def to_base(self) -> tuple[Contrast, ...]:
+        """The contrast of each variant with the base."""
+        return self.contrasts[: len(self.variants) - 1]
 
 
 def results_of(study: Study) -> Results:
@@ -159,13 +153,15 @@ def _result(study: Study, variant: Variant, main: str, images: Images) -> Result
     runs = study.done(variant.name)
     records = [run.record for run in runs.values() if run.record]
     errors = [images.errors[variant.name, seed] for seed in runs if (variant.name, seed) in images.errors]
+    column = "metrics/COCO_AP" if main == "AP" else f"metrics/{main}"
     values: dict[str, list[float]] = {}
     curve: dict[int, list[float]] = {}
     for run in runs.values():
         for name, score in run.scores.items():
             values.setdefault(name, []).append(score)
-        for epoch, score in _curve(run, main).items():
-            curve.setdefault(epoch, []).append(score)
+        for epoch, row in read_epochs(run.folder).items():
+            if column in row:
+                curve.setdefault(epoch, []).append(row[column])
     return Result(
         variant,
         runs,
@@ -178,24 +174,18 @@ def _result(study: Study, variant: Variant, main: str, images: Images) -> Result
     )
 
 
-def _curve(run: Run, main: str) -> dict[int, float]:
-    """Return the main metric by epoch, as far as results.csv has it."""
-    wanted = "metrics/COCO_AP" if main == "AP" else f"metrics/{main}"
-    curve: dict[int, float] = {}
-    with contextlib.suppress(OSError, UnicodeDecodeError), (run.folder / "results.csv").open(newline="") as stream:
-        for row in csv.DictReader(stream, skipinitialspace=True):
-            with contextlib.suppress(KeyError, TypeError, ValueError):
-                curve[int(row["epoch"])] = float(row[wanted])
-    return curve
-
-
 def _contrasts(study: Study, main: str, images: Images, pairs: Sequence[tuple[Variant, Variant]]) -> list[Contrast]:
-    differences = [_paired(*({s: r.scores for s, r in study.done(v.name).items()} for v in pair)) for pair in pairs]
+    runs = [[study.done(variant.name) for variant in pair] for pair in pairs]
+    differences = [_paired(*({s: r.scores for s, r in each.items()} for each in both)) for both in runs]
     p = [found[main].p if main in found else None for found in differences]
     tested = [each for each in p if each is not None]
     corrected = iter(holm(tested))
     contrasts = []
-    for (variant, against), found, own_p in zip(pairs, differences, p, strict=True):
+    for (variant, against), both, found, own_p in zip(pairs, runs, differences, p, strict=True):
+        classes = (
+            {s: {name: of[main] for name, of in r.per_class.items() if main in of} for s, r in each.items()}
+            for each in both
+        )
         halves = {name: images.half(name, variant.name, against.name, d.by_seed) for name, d in found.items()}
         contrasts.append(
             Contrast(
@@ -203,7 +193,7 @@ def _contrasts(study: Study, main: str, images: Images, pairs: Sequence[tuple[Va
                 against,
                 found.get(main),
                 found,
-                _paired(*(_of_classes(study.done(v.name), main) for v in (variant, against))),
+                _paired(*classes),
                 {name: half for name, half in halves.items() if half is not None},
                 None if own_p is None else next(corrected),
                 len(tested),
@@ -212,19 +202,13 @@ def _contrasts(study: Study, main: str, images: Images, pairs: Sequence[tuple[Va
     return contrasts
 
 
-def _of_classes(runs: Mapping[int, Run], metric: str) -> dict[int, dict[str, float]]:
-    return {s: {name: of[metric] for name, of in r.per_class.items() if metric in of} for s, r in runs.items()}
-
-
 def _paired(
     ours: Mapping[int, Mapping[str, float]], theirs: Mapping[int, Mapping[str, float]]
 ) -> dict[str, Difference]:
     """Return the difference of each name that both have under a common seed."""
     names = dict.fromkeys(name for numbers in ours.values() for name in numbers)
-    found = {}
-    for name in names:
-        base, variant = ({s: n[name] for s, n in each.items() if name in n} for each in (theirs, ours))
-        each = difference(base, variant)
-        if each:
-            found[name] = each
-    return found
+    found = {
+        name: difference(*({s: n[name] for s, n in each.items() if name in n} for each in (theirs, ours)))
+        for name in names
+    }
+    return {name: each for name, each in found.items() if each}

@@ -2,13 +2,12 @@
 
 import os
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
+from ultralytics.utils.ops import Profile
 from ultralytics.utils.torch_utils import get_cpu_info, select_device
 
 from yolo_attn.compare.study_folder import Cost, Costs
@@ -32,19 +31,10 @@ def hardware(device: torch.device) -> dict[str, str]:
 def measure(
     checkpoints: Mapping[str, str], size: int, device: str, modules: Sequence[str], trust: bool = False
 ) -> dict[str, Any]:
-    """Measure trained models, fused as they are deployed, one image at a time.
+    """Measure trained models by variant, fused as they are deployed, on one image of size × size pixels at a time.
 
-    All are timed in turn in one process, so that other load on the machine affects them equally.
-
-    Args:
-        checkpoints: By variant name, the file of a trained model.
-        size: Height and width of the image, pixels.
-        device: Ultralytics' name of the device.
-        modules: Modules that register the user's own layers.
-        trust: Whether Ultralytics reads the checkpoints, which runs code that they name.
-
-    Returns:
-        The content of costs.json.
+    All are timed in turn in one process, so that other load on the machine affects them equally. With `trust`
+    Ultralytics reads the checkpoints, which runs code that they name. Returns the content of costs.json.
     """
     import_modules(modules)
     place = select_device(device, verbose=False)
@@ -58,20 +48,12 @@ def measure(
     with torch.inference_mode():
         for _ in range(WARM_UP + ROUNDS):
             for name, model in models.items():
-                times[name].append(_milliseconds(partial(model, image), place))
+                with Profile(device=place) as call:
+                    model(image)
+                times[name].append(1e3 * call.dt)
     costs = {}
     for name, taken in times.items():
         low, middle, high = statistics.quantiles(taken[WARM_UP:], n=4)
         parameters, gflops = sizes[name]
         costs[name] = Cost(parameters, round(gflops, 3), round(middle, 3), (round(low, 3), round(high, 3)))
     return asdict(Costs(**hardware(place), imgsz=size, variants=costs))
-
-
-def _milliseconds(call: Callable[[], Any], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    begun = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (time.perf_counter() - begun) * 1e3

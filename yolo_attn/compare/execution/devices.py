@@ -23,11 +23,7 @@ def chosen(named: Sequence[str]) -> tuple[str, ...]:
 
 
 def machines(devices: Sequence[str]) -> dict[str, str]:
-    """Return each device's machine in words; this process uses no GPU for it.
-
-    Raises:
-        UserError: If a device does not exist.
-    """
+    """Return each device's machine in words; this process uses no GPU for it."""
     count = torch.cuda.device_count()
     for device in devices:
         if device.isdecimal() and int(device) >= count:

@@ -17,11 +17,8 @@ LONGEST = 6 * 3600.0
 def python(statement: str, modules: Sequence[str] = ()) -> list[str]:
     """Return the command of a process that runs a statement.
 
-    `python -m` would search the current folder first, where a user's queue.py hides Python's own.
-
-    Args:
-        statement: The statement.
-        modules: Modules that were imported with the current folder first on the path; the process does that itself.
+    `python -m` would search the current folder first, where a user's queue.py hides Python's own. The user's modules
+    were imported with that folder first on the path; the process does that itself.
     """
     path = [*sys.path, str(Path(__file__).parents[2])]
     if modules and path[0] == str(Path.cwd()):
@@ -35,16 +32,9 @@ def ask(
     environment: Mapping[str, str],
     modules: Sequence[str] = (),
 ) -> Any:
-    """Call a function in its own process, which frees the GPU at its end.
+    """Call a function of a module in its own process, which frees the GPU at its end; raise a RunError if it fails.
 
-    Args:
-        function: A function of a module.
-        arguments: Its arguments; these and the result are JSON values.
-        environment: Environment variables of the process beside ours.
-        modules: See `python`.
-
-    Raises:
-        RunError: If it fails, with its reason, or takes longer than LONGEST.
+    Arguments and result are JSON values; the process has further environment variables.
     """
     name = function.__name__
     statement = f"from {__name__} import answer; from {function.__module__} import {name}; sys.exit(answer({name}))"

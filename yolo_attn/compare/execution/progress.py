@@ -1,7 +1,7 @@
 """Show the running trainings: a live table on a terminal, a line for each start and end elsewhere."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,21 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from yolo_attn.compare.execution.runner import Job
-from yolo_attn.errors import UserError
-from yolo_attn.reading import LARGEST_RECORD, read_plain
+from yolo_attn.compare.study_folder import read_epochs
 
 SCORES = ("metrics/COCO_AP", "metrics/mAP50-95(B)", "metrics/accuracy_top1")
 """Columns of results.csv; the first that exists is shown."""
 
 
 class Progress:
-    """The display that `run_all` updates.
-
-    Args:
-        jobs: All trainings.
-        slots: How many run at once.
-        console: Where to show them; default: standard output.
-    """
+    """The display of all trainings, `slots` of them at once, that `run_all` updates."""
 
     def __init__(self, jobs: Sequence[Job], slots: int, console: Console | None = None) -> None:
         self.jobs, self.slots = jobs, slots
@@ -97,14 +90,14 @@ class Progress:
         Epochs of an earlier try of a waiting training do not count: it starts over.
         """
         seen = {job.folder: progress_of(job.folder) for job in self.jobs if job not in waiting}
-        of_all = _mean([(seconds, epoch) for epoch, seconds, _ in seen.values()])
-        left = 0.0
-        for job in (*running, *waiting):
-            own = [seen[o.folder][1::-1] for o in self.jobs if o.variant == job.variant and o.folder in seen]
-            done = seen[job.folder][0] if job.folder in seen else 0
-            left += (job.training.settings["epochs"] - done) * (_mean(own) or of_all or 0.0)
+        of_all = _epoch_time(seen.values())
         if of_all is None:
             return ""
+        left = 0.0
+        for job in (*running, *waiting):
+            own = [seen[o.folder] for o in self.jobs if o.variant == job.variant and o.folder in seen]
+            done = seen[job.folder][0] if job.folder in seen else 0
+            left += (job.training.settings["epochs"] - done) * (_epoch_time(own) or of_all)
         left /= max(min(self.slots, len(running) + len(waiting)), 1)
         end = time.strftime("%a %H:%M", time.localtime(time.time() + left))
         return f", about {left / 3600:.1f} h left, until {end}" if left > 3600 else f", about {left / 60:.0f} min left"
@@ -112,15 +105,13 @@ class Progress:
 
 def progress_of(run: Path) -> tuple[int, float, float | None]:
     """Return the finished epochs of a training, their seconds, and the last score."""
-    try:
-        header, *rows = read_plain(run / "results.csv", LARGEST_RECORD).decode().splitlines()
-        last = dict(zip((name.strip() for name in header.split(",")), map(float, rows[-1].split(",")), strict=True))
-        return int(last["epoch"]), last["time"], next((last[name] for name in SCORES if name in last), None)
-    except (UserError, OSError, ValueError, IndexError, KeyError):
-        return 0, 0.0, None
+    rows = read_epochs(run)
+    epoch = max(rows, default=0)
+    last = rows.get(epoch, {})
+    return epoch, last.get("time", 0.0), next((last[name] for name in SCORES if name in last), None)
 
 
-def _mean(taken: Sequence[tuple[float, int]]) -> float | None:
+def _epoch_time(trainings: Collection[tuple[int, float, float | None]]) -> float | None:
     """Return the seconds of one epoch."""
-    epochs = sum(epoch for _, epoch in taken)
-    return sum(seconds for seconds, _ in taken) / epochs if epochs else None
+    epochs = sum(epoch for epoch, *_ in trainings)
+    return sum(seconds for _, seconds, _ in trainings) / epochs if epochs else None

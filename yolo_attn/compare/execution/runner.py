@@ -7,10 +7,10 @@ same numbers however often it was interrupted.
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,9 +30,6 @@ LOCK = ".lock"
 
 PAUSE = 0.5
 """Seconds between two checks of the trainings."""
-
-END_OF_LOG = 2**16
-"""Last bytes of a log that are searched for the reason of a failure."""
 
 PATIENCE = 10.0
 """Seconds that a training has to end in, once it is stopped."""
@@ -71,11 +68,7 @@ class Job:
 
 @contextlib.contextmanager
 def locked(study: Path) -> Iterator[None]:
-    """Lock a comparison's folder.
-
-    Raises:
-        UserError: If another process works on it.
-    """
+    """Lock a comparison's folder, on which only one process works."""
     study.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(study / LOCK, timeout=0):
@@ -90,24 +83,13 @@ def run_all(
     parallel: int,
     watch: Callable[[Sequence[Job], Sequence[Job]], None],
 ) -> list[Job]:
-    """Run all trainings that are not finished.
+    """Run all trainings that are not finished, so many at once on each device, and return those that failed.
 
-    Args:
-        jobs: All trainings, in order.
-        devices: Devices that share them.
-        parallel: Trainings at once on each device.
-        watch: Called every half second with the running and the waiting trainings.
-
-    Returns:
-        The trainings that failed.
-
-    Raises:
-        RunError: If files of an earlier training cannot be removed.
+    `watch` is called every half second with the running and the waiting ones.
     """
     waiting = [job for job in jobs if not job.finished]
     places = tuple(devices) * parallel
     running: dict[int, tuple[Job, subprocess.Popen[str]]] = {}
-    failed = []
     try:
         while waiting or running:
             for place, device in enumerate(places):
@@ -119,14 +101,12 @@ def run_all(
             for place, (job, process) in list(running.items()):
                 if process.poll() is not None:
                     _settle(job, process)
-                    if job.failed:
-                        failed.append(job)
                     del running[place]
         watch([], [])
     finally:
         for _, process in running.values():
             _end(process)
-    return [job for job in jobs if job in failed]
+    return [job for job in jobs if not job.finished]
 
 
 def _start(job: Job, device: str, parallel: int) -> "subprocess.Popen[str]":
@@ -154,12 +134,7 @@ def _start(job: Job, device: str, parallel: int) -> "subprocess.Popen[str]":
 
 
 def _clear(job: Job) -> None:
-    """Remove what an earlier training left.
-
-    Raises:
-        UserError: If it may be the user's work, or is a link.
-        RunError: If it cannot be removed.
-    """
+    """Remove what an earlier training left; raise if it may be the user's work, or is a link."""
     for place in (job.folder, job.log):
         if place.is_symlink():
             raise UserError(f"{place}: it is a link that a training would write through; move it away")
@@ -179,13 +154,12 @@ def _clear(job: Job) -> None:
 
 def _settle(job: Job, process: "subprocess.Popen[str]") -> None:
     """Write failed.json for a training that ended without finishing and without writing it itself."""
-    assert process.stdin
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.close()
+    _end(process)
     if job.failed or job.finished:
         return
-    printed = re.split("[\r\n]+", _end_of(job.log).strip())
-    reason = printed[-1].strip() or "it printed nothing"
+    with job.log.open("rb") as log:
+        printed = deque(filter(bytes.strip, log), maxlen=1)
+    reason = printed[0].decode(errors="replace").strip().splitlines()[-1] if printed else "it printed nothing"
     if process.returncode < 0:
         memory = ", as the system does when memory is short" if process.returncode == -signal.SIGKILL else ""
         reason = f"it was ended by signal {-process.returncode}{memory}; {reason}"
@@ -194,19 +168,11 @@ def _settle(job: Job, process: "subprocess.Popen[str]") -> None:
     write_json(job.folder / "failed.json", {"error": reason})
 
 
-def _end_of(log: Path) -> str:
-    with log.open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - END_OF_LOG))
-        return stream.read().decode(errors="replace")
-
-
 def _end(process: "subprocess.Popen[str]") -> None:
-    assert process.stdin
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.close()
+    """Close the input of a process, with which it ends, or kill it."""
     try:
-        process.wait(PATIENCE)
+        process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
+            process.communicate(timeout=PATIENCE)

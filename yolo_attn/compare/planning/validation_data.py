@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,64 +14,61 @@ from yolo_attn.coco.dataset.image_files import Finder, NoImageError
 from yolo_attn.coco.dataset.locations import as_list, parts_of
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.compare.study_folder import Data
-from yolo_attn.engine.data import chosen, describe, fraction_of
+from yolo_attn.engine.data import Description, chosen, fraction_of
 from yolo_attn.engine.tasks import TASKS
 from yolo_attn.reading import chunks, open_plain
 
-NOT_FOUND = -1
-"""Stands for the size of a missing file."""
+DataRead = tuple[Data, list[Path], CocoIndex | None]
 
 
-@dataclass(frozen=True)
-class Examined:
-    """A data set that was read.
+def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
+    """Describe the data set of a comparison.
 
-    Attributes:
-        data: Its description. The digest covers the annotations (COCO JSONs, or label files and their YAML), and the
-            names and sizes of the images.
-        folders: Its folders.
-        index: The validation split; None for data that is not in COCO format.
+    Args:
+        args: Ultralytics' settings.
+        described: COCO-format data, as it was read; None for data in Ultralytics' own format.
+
+    Returns:
+        The data with a digest of the annotations (COCO JSONs, or label files and their YAML) and of the names and
+        sizes of the images; its folders; the validation split, None for data that is not in COCO format.
     """
-
-    data: Data
-    folders: tuple[Path, ...]
-    index: CocoIndex | None = None
-
-
-def read_data(args: SimpleNamespace) -> Examined:
-    """Describe the data set that Ultralytics' settings `args` name."""
     splits = ("train", args.split or "val")
-    described = describe(args, splits)
-    digest = hashlib.sha256()
-    whole = tuple(part for part in parts_of(args.data) if part.is_dir())
+    places = [part for part in parts_of(args.data) if part.is_dir()]
     if described is None:
-        places = _plain_splits(args, splits)
-        for part in _plain_content(args, places):
-            digest.update(part)
-        return Examined(Data(str(args.data), digest.hexdigest()), (*whole, *filter(Path.is_dir, places)))
-    places = []
-    stated = {key: described[key] for key in ("only", "flip_idx") if described.get(key)}
-    if stated:
-        digest.update(json.dumps(stated).encode())
+        images = _plain_splits(args, splits)
+        places += filter(Path.is_dir, images)
+        return Data(str(args.data), digest_of(_plain_content(args, images))), places, None
+    used: list[tuple[CocoIndex, list[Finder]]] = []
     for split in splits:
         index, _, folders = chosen(args, described, split, described["categories"], fraction_of(args, split))
-        for file in index.files:
-            for part in chunks(file):
-                digest.update(part)
-        finders = [Finder(folder) for folder in folders]
-        for name, row in zip(index.file_names, index.file_of.tolist(), strict=True):
-            digest.update(f"{name}\0{_size_of(finders[row], name)}\0".encode(errors="surrogatepass"))
+        used.append((index, list(map(Finder, folders))))
         places += folders
     kind: Any = next(task.validator for task in TASKS if task.name == args.task)
-    data = Data(str(args.data), digest.hexdigest(), len(index.image_ids), kind.kind)
-    return Examined(data, (*whole, *places), index)
+    digest = digest_of(_coco_content(described, used))
+    return Data(str(args.data), digest, len(index.image_ids), kind.kind), places, index
 
 
-def _size_of(finder: Finder, name: str) -> int:
-    try:
-        return finder.find(name)[1].st_size
-    except NoImageError:
-        return NOT_FOUND
+def digest_of(parts: Iterable[bytes]) -> str:
+    """Return the SHA-256 of bytes that come in parts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _coco_content(described: Description, splits: Iterable[tuple[CocoIndex, list[Finder]]]) -> Iterator[bytes]:
+    stated = {key: described[key] for key in ("only", "flip_idx") if described.get(key)}
+    if stated:
+        yield json.dumps(stated).encode()
+    for index, finders in splits:
+        for file in index.files:
+            yield from chunks(file)
+        for name, row in zip(index.file_names, index.file_of.tolist(), strict=True):
+            try:
+                size = finders[row].find(name)[1].st_size
+            except NoImageError:
+                size = -1
+            yield f"{name}\0{size}\0".encode(errors="surrogatepass")
 
 
 def _plain_splits(args: SimpleNamespace, splits: Iterable[str]) -> list[Path]:
@@ -84,13 +80,12 @@ def _plain_splits(args: SimpleNamespace, splits: Iterable[str]) -> list[Path]:
 
 
 def _plain_content(args: SimpleNamespace, places: Iterable[Path]) -> Iterator[bytes]:
-    """Yield the bytes to digest of data in Ultralytics' own format."""
     if Path(args.data).is_file():
         yield from chunks(args.data)
     for place in places:
         images = list(_images(place))
         for file in images:
-            size = file.stat().st_size if file.is_file() else NOT_FOUND
+            size = file.stat().st_size if file.is_file() else -1
             yield f"{file}\0{size}\0".encode(errors="surrogateescape")
         for label in map(Path, img2label_paths(list(map(str, images))) if args.task != "classify" else ()):
             yield from chunks(label) if label.is_file() else ()

@@ -3,8 +3,8 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,9 @@ def plan(
     stem = Path(base).stem
     check_yaml(f"--base {base}", describe(text, stem, scale))
     models = [Model(Variant("base", stem), text)]
-    for each in map(_plain, wanted):
-        edited = insert(text, Path(base).name, each.layer, each.at, each.options, scale)
-        variant = Variant(_slug(each), _label(each), each.layer, each.at, dict(each.options))
+    for each in wanted:
+        variant = _variant(each)
+        edited = insert(text, Path(base).name, each.layer, each.at, variant.options, scale)
         for model in models[1:]:
             if model.variant.name == variant.name:
                 raise UserError(f"--layers: {variant.label} is given twice")
@@ -79,37 +79,26 @@ def plan(
                 raise UserError(f"--layers: {variant.label} is the same model as {model.variant.label}")
         models.append(Model(variant, edited.text))
     if equal_gflops:
-        models += _controls(models, partial(_gflops, name=stem, scale=scale, size=equal_gflops, classes=classes), scale)
+        size, data = equal_gflops, {"nc": classes} if classes else {}
+        models += _controls(models, lambda text: cost_of(describe(text, stem, scale) | data, size)[1], scale)
     return models
 
 
-def _plain(wanted: Wanted) -> Wanted:
-    """Return it with the layer's own name, its options in the signature's order, without those that are defaults."""
-    name = layer_named(wanted.layer)
-    if name is None:
-        return wanted
-    defaults = {"where": WHERE[0], **options_of(LAYERS[name])}
-    given = {option: literal(value) for option, value in wanted.options.items()}
-    known = {option: given.pop(option) for option in defaults if option in given}
-    others = {o: v for o, v in known.items() if (type(v), v) != (type(defaults[o]), defaults[o])}
-    return replace(wanted, layer=name, options={**others, **given})
+def _variant(wanted: Wanted) -> Variant:
+    """Return a variant with the layer's own name, options in the signature's order, and none that are defaults.
 
-
-def _label(wanted: Wanted) -> str:
-    """Return a variant's label: GAM (ratio=8) at neck."""
-    options = ", ".join(f"{name}={value}" for name, value in wanted.options.items())
-    return f"{wanted.layer}{f' ({options})' if options else ''} at {wanted.at}"
-
-
-def _slug(wanted: Wanted) -> str:
-    """Return a variant's file name: gam-neck-ratio8."""
-    parts = [wanted.layer, wanted.at, *(f"{name}{value}" for name, value in wanted.options.items())]
-    return "-".join(re.sub(r"[^a-z0-9.]+", "_", part.lower()).strip("_") for part in parts)
-
-
-def _gflops(text: str, name: str, scale: str, size: int, classes: int | None) -> float:
-    described = describe(text, name, scale)
-    return cost_of(described | ({"nc": classes} if classes else {}), size)[1]
+    Its file name is such as gam-neck-ratio8, its label GAM (ratio=8) at neck.
+    """
+    layer = layer_named(wanted.layer) or wanted.layer
+    options = {option: literal(value) for option, value in wanted.options.items()}
+    defaults = {"where": WHERE[0], **options_of(LAYERS[layer])} if layer in LAYERS else {}
+    known = {option: options.pop(option) for option in defaults if option in options}
+    options = {o: v for o, v in known.items() if (type(v), v) != (type(defaults[o]), defaults[o])} | options
+    parts = [layer, wanted.at, *(f"{name}{value}" for name, value in options.items())]
+    slug = "-".join(re.sub(r"[^a-z0-9.]+", "_", part.lower()).strip("_") for part in parts)
+    shown = ", ".join(f"{name}={value}" for name, value in options.items())
+    label = f"{layer}{f' ({shown})' if shown else ''} at {wanted.at}"
+    return Variant(slug, label, layer, wanted.at, options)
 
 
 def _controls(models: list[Model], cost: Callable[[str], float], scale: str) -> list[Model]:
@@ -144,9 +133,6 @@ def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str],
 
     Returns:
         The wider YAML and its operations, more than the model's; None if it builds at no such width.
-
-    Raises:
-        UserError: If it has no width to change.
     """
     scales = load_yaml(text).get("scales")
     letter = (scale or next(iter(scales))) if scales else ""

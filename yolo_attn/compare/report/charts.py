@@ -17,7 +17,8 @@ from matplotlib.ticker import MaxNLocator
 
 from yolo_attn.compare.analysis.detections import ERRORS
 from yolo_attn.compare.analysis.seeds import Difference
-from yolo_attn.compare.analysis.verdicts import Contrast, Result, Results
+from yolo_attn.compare.analysis.verdicts import Contrast, Results
+from yolo_attn.compare.study_folder import Cost, Variant
 from yolo_attn.engine.validation.validator import plain_text
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -33,23 +34,55 @@ MOST_CLASSES = 24
 LONGEST = 48
 """Characters of a name in a chart."""
 
-Series = tuple[int, str, Sequence[tuple[float, float] | None]]
-"""A model's number, which chooses its colour and mark, its name, and a value and its half interval for each row."""
+Series = tuple[int, Variant, Sequence[tuple[float, float] | None]]
+"""A model's number, which chooses its colour and mark, the model, and a value and its half interval for each row."""
 
 
 @plain_text()
-def cost_chart(results: Results, axis: str, cost: Callable[[Result], Sequence[float] | None]) -> str | None:
-    """Draw AP against a cost, with the spread of both and the Pareto front.
+def draw_charts(results: Results) -> list[tuple[str, str]]:
+    """Return caption and SVG of each chart that has something to show."""
+    main, spread = results.main, "bars are standard deviation over seeds"
+    sizes = [name for name in SIZES if name in results.shown]
+    classes = list(dict.fromkeys(name for each in results.contrasts for name in each.per_class))
+    classes.sort(key=lambda name: -results.images.objects.get(name, 0))
+    errors: list[Series] = [
+        (n, each.variant, [(each.errors[kind], 0.0) for kind in ERRORS])
+        for n, each in enumerate(results.variants)
+        if each.errors
+    ]
+
+    def latency(cost: Cost) -> Sequence[float]:
+        return () if cost.latency_ms is None else (cost.latency_ms, *(cost.latency_quartiles_ms or ()))
+
+    def parameters(cost: Cost) -> Sequence[float]:
+        return () if cost.parameters is None else (cost.parameters / 1e6,)
+
+    drawn = {
+        f"{main} against latency: {spread} and quartiles": _costs(results, "latency, ms", latency),
+        f"{main} against parameters: {spread}": _costs(results, "parameters, millions", parameters),
+        "Learning curves: mean over seeds, and a band from the lowest to the highest": _curves(results),
+        "Differences by object size, with 95 % t-intervals over seeds": (
+            _differences(results, sizes, lambda each: each.metrics) if len(sizes) > 1 else None
+        ),
+        "Differences by class, with 95 % t-intervals over seeds; of many classes those with the most objects": (
+            _differences(results, classes[:MOST_CLASSES], lambda each: each.per_class)
+        ),
+        "Kinds of errors: AP50 that would be gained without them, mean over seeds": (
+            _dots(list(ERRORS), errors, "AP50 lost by errors of this kind (0–100)")
+        ),
+    }
+    return [(caption, svg) for caption, svg in drawn.items() if svg]
+
+
+def _costs(results: Results, axis: str, cost: Callable[[Cost], Sequence[float]]) -> str | None:
+    """Draw the main metric against a cost, with the spread of both and the Pareto front.
 
     Args:
         results: The comparison's results.
         axis: Name of the cost.
-        cost: Returns a model's cost and, if it has a spread, its lower and upper quartile.
-
-    Returns:
-        None if no cost is known.
+        cost: Returns a model's cost and, if it has a spread, its lower and upper quartile; nothing if it is unknown.
     """
-    found = [(n, each, cost(each)) for n, each in enumerate(results.variants) if results.main in each.scores]
+    found = [(n, each, cost(each.cost)) for n, each in enumerate(results.variants) if results.main in each.scores]
     points = [(n, each, values) for n, each, values in found if values]
     if not points:
         return None
@@ -58,9 +91,7 @@ def cost_chart(results: Results, axis: str, cost: Callable[[Result], Sequence[fl
         score = each.scores[results.main]
         across = [[abs(value - end)] for end in quartiles] or None
         upright = None if score.deviation is None else 100 * score.deviation
-        axes.errorbar(
-            value, 100 * score.mean, upright, across, **_style(n), linestyle="", capsize=3, label=_short(each)
-        )
+        axes.errorbar(value, 100 * score.mean, upright, across, **_style(n, each.variant), linestyle="", capsize=3)
     front: list[tuple[float, float]] = []
     for value, below in sorted((values[0], -100 * each.scores[results.main].mean) for _, each, values in points):
         if not front or -below > front[-1][1]:
@@ -69,59 +100,30 @@ def cost_chart(results: Results, axis: str, cost: Callable[[Result], Sequence[fl
     return _finish(figure, axes, axis, f"{results.main} (0–100)")
 
 
-@plain_text()
-def curve_chart(results: Results) -> str | None:
+def _curves(results: Results) -> str | None:
     """Draw the main metric by epoch: mean over the seeds, and a band from the lowest to the highest."""
-    if not any(each.curve for each in results.variants):
+    known = [(n, each) for n, each in enumerate(results.variants) if each.curve]
+    if not known:
         return None
     figure, axes = _figure(6.4, 4.0 + 0.2 * len(results.variants))
-    for n, each in enumerate(results.variants):
-        if not each.curve:
-            continue
+    for n, each in known:
         epochs = sorted(each.curve)
         values = [[100 * v for v in each.curve[epoch]] for epoch in epochs]
-        style = {**_style(n), "linestyle": LINES[n % len(LINES)], "markevery": max(1, len(epochs) // 8)}
-        axes.plot(epochs, [sum(v) / len(v) for v in values], **style, label=_short(each))
+        style = _style(n, each.variant) | {"linestyle": LINES[n % len(LINES)], "markevery": max(1, len(epochs) // 8)}
+        axes.plot(epochs, [sum(v) / len(v) for v in values], **style)
         axes.fill_between(epochs, list(map(min, values)), list(map(max, values)), color=style["color"], alpha=0.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return _finish(figure, axes, "epoch", f"{results.main} (0–100)")
 
 
-@plain_text()
-def size_chart(results: Results) -> str | None:
-    """Draw differences to the base over all objects and by object size."""
-    rows = [name for name in SIZES if name in results.shown]
-    return _differences(results, rows, lambda each: each.metrics) if len(rows) > 1 else None
-
-
-@plain_text()
-def class_chart(results: Results) -> str | None:
-    """Draw differences to the base by class, of the classes with the most objects."""
-    names = list(dict.fromkeys(name for each in results.contrasts for name in each.per_class))
-    names.sort(key=lambda name: -results.images.objects.get(name, 0))
-    return _differences(results, names[:MOST_CLASSES], lambda each: each.per_class)
-
-
-@plain_text()
-def error_chart(results: Results) -> str | None:
-    """Draw what each of TIDE's kinds of errors costs each model."""
-    series: list[Series] = [
-        (n, _short(each), [(each.errors[kind], 0.0) for kind in ERRORS])
-        for n, each in enumerate(results.variants)
-        if each.errors
-    ]
-    return _dots(list(ERRORS), series, "AP50 lost by errors of this kind (0–100)")
-
-
 def _differences(
     results: Results, rows: Sequence[str], of: Callable[[Contrast], Mapping[str, Difference]]
 ) -> str | None:
+    """Draw differences to the base."""
     series: list[Series] = []
-    for n, each in enumerate(results.variants):
-        compared = results.against_base(each.variant)
-        if compared:
-            found = [of(compared).get(row) for row in rows]
-            series.append((n, _short(each), [(d.mean, d.half or 0.0) if d else None for d in found]))
+    for n, each in enumerate(results.to_base, 1):
+        found = map(of(each).get, rows)
+        series.append((n, each.variant, [(d.mean, d.half or 0.0) if d else None for d in found]))
     return _dots([_cut(row) for row in rows], series, f"difference of {results.main} to the base (0–100)", centred=True)
 
 
@@ -131,11 +133,11 @@ def _dots(rows: Sequence[str], series: Sequence[Series], axis: str, centred: boo
         return None
     apart = 0.8 / len(series)
     figure, axes = _figure(6.4, 1.4 + 0.2 * len(series) + len(rows) * max(0.3, 0.16 * len(series)))
-    for place, (n, name, values) in enumerate(series):
+    for place, (n, each, values) in enumerate(series):
         known = [(y - 0.4 + (place + 0.5) * apart, *value) for y, value in enumerate(values) if value]
         if known:
             y, value, half = ([100 * v for v in column] for column in zip(*known, strict=True))
-            axes.errorbar(value, [v / 100 for v in y], xerr=half, **_style(n), linestyle="", capsize=3, label=name)
+            axes.errorbar(value, [v / 100 for v in y], xerr=half, **_style(n, each), linestyle="", capsize=3)
     if centred:
         axes.axvline(0, color="#999999", linewidth=1)
     for between in range(len(rows) - 1):
@@ -155,8 +157,9 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _style(n: int) -> dict[str, Any]:
-    return {"color": COLOURS[n % len(COLOURS)], "marker": MARKS[n % len(MARKS)], "markersize": 6}
+def _style(n: int, variant: Variant) -> dict[str, Any]:
+    mark = {"color": COLOURS[n % len(COLOURS)], "marker": MARKS[n % len(MARKS)], "markersize": 6}
+    return {**mark, "label": _cut(variant.label)}
 
 
 def _finish(figure: Figure, axes: Axes, across: str, upright: str) -> str:
@@ -171,10 +174,6 @@ def _finish(figure: Figure, axes: Axes, across: str, upright: str) -> str:
     svg = stream.getvalue()
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg[svg.index("<svg") :])  # ids that several charts of a page would share
     return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-
-
-def _short(each: Result) -> str:
-    return _cut(each.variant.label)
 
 
 def _cut(text: str) -> str:

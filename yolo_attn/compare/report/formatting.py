@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from yolo_attn.compare.analysis.seeds import MOST_SEEDS, Difference, Spread
-from yolo_attn.compare.analysis.verdicts import Needed
 from yolo_attn.compare.study_folder import Cost, Variant
 
 NONE = "–"
@@ -25,9 +23,9 @@ def fixed(value: float | None, digits: int = 0) -> str:
     return NONE if value is None else f"{value:,.{digits}f}"
 
 
-def p_value(p: float | None) -> str:
+def p(value: float | None) -> str:
     """Return a p-value with three decimals, or < 0.001."""
-    return NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return NONE if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def interval(difference: Difference | None) -> str:
@@ -45,17 +43,22 @@ def spread(found: Spread | None, write: Callable[[float], str] = points) -> str:
     return write(found.mean) + ("" if found.deviation is None else f" ± {write(found.deviation)}")
 
 
+def seconds(found: Spread | None) -> str:
+    """Return a mean time and its standard deviation."""
+    return spread(found, fixed)
+
+
 def latency(cost: Cost) -> str:
     """Return a median latency and its quartiles, ms."""
     quartiles = [fixed(each, 2) for each in cost.latency_quartiles_ms or ()]
     return fixed(cost.latency_ms, 2) + (f" ({' – '.join(quartiles)})" if quartiles else "")
 
 
-def seeds_needed(needed: Needed | None) -> str:
+def seeds(needed: Sequence[int | None] | None) -> str:
     """Return how many seeds it takes to show the gain that is sought."""
     if needed is None:
         return NONE
-    least, most = (f"more than {MOST_SEEDS}" if n is None else str(n) for n in (needed.measured, needed.at_most))
+    least, most = (f"more than {MOST_SEEDS}" if n is None else str(n) for n in needed)
     return least if least == most else f"{least} (at most {most})"
 
 
@@ -80,18 +83,4 @@ def cell(value: object) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", " ".join(str(value).split()))
 
 
-FILTERS = {
-    "points": points,
-    "fixed": fixed,
-    "p": p_value,
-    "interval": interval,
-    "spread": spread,
-    "seconds": partial(spread, write=fixed),
-    "latency": latency,
-    "seeds": seeds_needed,
-    "counted": counted,
-    "labels": labels,
-    "paragraphs": paragraphs,
-    "cell": cell,
-}
-"""The filters by the names that templates use."""
+FILTERS = (points, fixed, p, interval, spread, seconds, latency, seeds, counted, labels, paragraphs, cell)

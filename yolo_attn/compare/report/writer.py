@@ -4,29 +4,20 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from yolo_attn.compare.analysis.detections import ERRORS
 from yolo_attn.compare.analysis.seeds import LEVEL, POWER
-from yolo_attn.compare.analysis.verdicts import (
-    GAIN,
-    LOSS,
-    NO_EVIDENCE,
-    NO_VERDICT,
-    SOUGHT,
-    Result,
-    Results,
-    results_of,
-)
+from yolo_attn.compare.analysis.verdicts import GAIN, LOSS, NO_EVIDENCE, NO_VERDICT, SOUGHT, Results, results_of
 from yolo_attn.compare.execution.costs import ROUNDS
-from yolo_attn.compare.report import charts
+from yolo_attn.compare.report.charts import draw_charts
 from yolo_attn.compare.report.formatting import FILTERS
-from yolo_attn.compare.study_folder import Cost, Study
+from yolo_attn.compare.study_folder import Study
 from yolo_attn.files import write_bytes
 
 MARKS = {GAIN: "▲", LOSS: "▼", NO_EVIDENCE: "●", NO_VERDICT: "○"}
@@ -39,8 +30,7 @@ MISS = 0.02
 def write_report(study: Study) -> Path:
     """Report a comparison as far as its trainings have come, in its folder; the same files give the same report.
 
-    Returns:
-        report.html, beside which are report.md and results.csv.
+    Returns report.html, beside which are report.md and results.csv.
     """
     results = results_of(study)
     environment = Environment(
@@ -51,7 +41,7 @@ def write_report(study: Study) -> Path:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= FILTERS
+    environment.filters |= {function.__name__: function for function in FILTERS}
     content = _content(results)
     one_line = environment.overlay(finalize=lambda value: " ".join(str(value).splitlines()))  # a name is no paragraph
     content["prose"] = one_line.get_template("prose.txt").make_module(content)
@@ -67,8 +57,9 @@ def write_report(study: Study) -> Path:
 def _content(results: Results) -> dict[str, Any]:
     """Return the variables of the templates."""
     study = results.study
-    to_base = [each for each in results.contrasts if each.against == study.base]
     names = dict.fromkeys(name for each in results.variants for run in each.runs.values() for name in run.per_class)
+    of_base = [run.per_class for run in study.done(study.base.name).values()]
+    classes = {name: [of[name][results.main] for of in of_base if results.main in of.get(name, ())] for name in names}
     scores = [each.scores[results.main].mean for each in results.variants if results.main in each.scores]
     seeds = [len(each.main.by_seed) for each in results.contrasts if each.p is not None and each.main]
     planned = next((call.seeds for call in study.manifest.calls), ())
@@ -80,13 +71,13 @@ def _content(results: Results) -> dict[str, Any]:
         "base": study.base,
         "main": results.main,
         "images": results.images,
-        "to_base": to_base,
+        "to_base": results.to_base,
         "labels": {variant.name: variant.label for variant in study.manifest.variants},
         "marks": MARKS,
         "errors": ERRORS,
-        "classes": {name: _of_class(results.variants[0], name, results.main) for name in names},
+        "classes": {name: fmean(values) if values else None for name, values in classes.items()},
         "evaluators": sorted({run.evaluator for run in study.runs if run.evaluator}),
-        "charts": _charts(results),
+        "charts": draw_charts(results),
         **_judged(results),
         "all_zero": bool(scores) and not any(scores),
         "tested": len(seeds),
@@ -102,7 +93,7 @@ def _content(results: Results) -> dict[str, Any]:
 
 def _judged(results: Results) -> dict[str, Any]:
     """Return variants by their verdict against the base; those that gained, by that against their control, too."""
-    tried = [c for c in results.contrasts if c.against == results.study.base and not c.variant.control_for]
+    tried = [c for c in results.to_base if not c.variant.control_for]
     of = {kind: [c.variant for c in tried if c.verdict == kind] for kind in MARKS}
     control = {c.variant.name: c.verdict for c in results.contrasts if c.against.control_for}
     gained = {
@@ -138,52 +129,21 @@ def _unequal(results: Results) -> list[tuple[Any, float, float]]:
     return [(of, own, wanted) for of, own, wanted in pairs if own and wanted and abs(own / wanted - 1) > MISS]
 
 
-def _charts(results: Results) -> list[tuple[str, str]]:
-    """Return each chart that has something to show, with its caption."""
-    spread = "bars are standard deviation over seeds"
-
-    def latency(each: Result) -> Sequence[float] | None:
-        cost = each.cost
-        return None if cost.latency_ms is None else (cost.latency_ms, *(cost.latency_quartiles_ms or ()))
-
-    def parameters(each: Result) -> Sequence[float] | None:
-        return None if each.cost.parameters is None else (each.cost.parameters / 1e6,)
-
-    drawn = {
-        f"{results.main} against latency: {spread} and quartiles": charts.cost_chart(results, "latency, ms", latency),
-        f"{results.main} against parameters: {spread}": charts.cost_chart(results, "parameters, millions", parameters),
-        "Learning curves: mean over seeds, and a band from the lowest to the highest": charts.curve_chart(results),
-        "Differences by object size, with 95 % t-intervals over seeds": charts.size_chart(results),
-        "Differences by class, with 95 % t-intervals over seeds; of many classes those with the most objects": (
-            charts.class_chart(results)
-        ),
-        "Kinds of errors: AP50 that would be gained without them, mean over seeds": charts.error_chart(results),
-    }
-    return [(caption, svg) for caption, svg in drawn.items() if svg]
-
-
-def _of_class(result: Result, name: str, metric: str) -> float | None:
-    values = [run.per_class[name][metric] for run in result.runs.values() if metric in run.per_class.get(name, {})]
-    return sum(values) / len(values) if values else None
-
-
 def _table(results: Results) -> str:
     """Return results.csv: a line for each training, scores as fractions of 1."""
-    study = results.study
-    variants = {variant.name: variant for variant in study.manifest.variants}
+    variants = {each.variant.name: each for each in results.variants}
     rows = []
-    for run in study.runs:
-        variant, cost = variants[run.variant], study.costs.variants.get(run.variant, Cost())
-        row: dict[str, Any] = {"variant": variant.name, **asdict(variant)}
+    for run in results.study.runs:
+        variant, cost = variants[run.variant].variant, variants[run.variant].cost
+        row = {"variant": run.variant, **asdict(variant)}
+        del row["name"]
         row["options"] = json.dumps(variant.options) if variant.options else None
         row |= {"seed": run.seed, "error": run.error, **{name: run.scores.get(name) for name in results.metrics}}
         row |= {"evaluator": run.evaluator or None}
         row |= {name: getattr(cost, name) for name in ("parameters", "gflops", "latency_ms")}
         names = ("epochs", "seconds", "memory_mb", "device", "machine", "finished")
         row |= {name: getattr(run.record, name, None) for name in names}
-        row |= run.record.versions if run.record else {}
-        del row["name"]
-        rows.append(row)
+        rows.append(row | (run.record.versions if run.record else {}))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, dict.fromkeys(name for row in rows for name in row), lineterminator="\n")
     writer.writeheader()

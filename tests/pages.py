@@ -1,8 +1,8 @@
-"""Parse a report's page."""
+"""Parse a page that a command writes."""
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "link", "br"}
+VOID = {"meta", "link", "br", "img"}
 
 
 class Page(HTMLParser):
