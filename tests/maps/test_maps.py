@@ -3,18 +3,19 @@
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
+from pages import Page
 from PIL import Image
 from support import contents, enliven, randomise, save_noise
 from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
 from yolo_attn.gates.watch import attention_layers, measure_gates, watching
+from yolo_attn.maps import attention_maps
 from yolo_attn.maps.views import GateView
 
 NAMES = {0: "triangle", 1: "$круг$", 2: "star"}
@@ -60,6 +61,13 @@ def source(tmp_path):
     return folder
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Has empty files in place of figures, which take most of a run's time."""
+    for name in ("draw_gate", "draw_statistics"):
+        monkeypatch.setattr(attention_maps, name, lambda *given: given[-1].touch())
+
+
 def run(weights, source, out, *more):
     given = ["--weights", weights, "--source", str(source), "--output", str(out), "--device", "cpu"]
     return main(["attention-maps", *given, *more])
@@ -75,21 +83,10 @@ def as_input(file):
         return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1) / 255
 
 
-class Page(HTMLParser):
-    """What a page shows."""
-
-    def __init__(self, file):
-        super().__init__()
-        self.images, self.cells, self.text, self.tags = [], [], [], []
-        self.feed(file.read_text())
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        if tag == "img":
-            self.images.append(unquote(dict(attributes)["src"]))
-
-    def handle_data(self, data):
-        self.text.append(data)
+def page_of(out):
+    """A run's page, and the images that it shows."""
+    page = Page((out / "index.html").read_text())
+    return page, [unquote(link) for link in page.links]
 
 
 def test_images_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
@@ -102,23 +99,22 @@ def test_images_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
     numbers = json.loads((out / "gates.json").read_text())
     labels = [layer["layer"] for layer in numbers["layers"]]
     assert labels == ["row 2 C2f_NAM m.0.cv2", "row 4 CBAM"]
-    page = Page(out / "index.html")
+    page, images = page_of(out)
     stems = ["001-a_b_c_20", "002-gr_e"]
-    assert sorted(page.images) == sorted(
+    assert sorted(images) == sorted(
         ["gates.png"]
         + [f"{stem}-{kind}.png" for stem in stems for kind in ("detections", "base")]
         + [f"{stem}-{label.replace(' ', '-')}.png" for stem in stems for label in labels]
     )
-    assert {f.name for f in out.iterdir()} == {*page.images, "index.html", "gates.json"}
-    for name in page.images:
+    assert {f.name for f in out.iterdir()} == {*images, "index.html", "gates.json"}
+    for name in images:
         with Image.open(out / name) as image:
             assert image.format == "PNG"
             assert np.asarray(image.convert("RGB")).std() > 1
     with Image.open(out / f"{stems[0]}-detections.png") as image:
         assert image.size == (80, 48)
-    text = " ".join(page.text)
-    assert str(source / 'a <b> & "c" %20.png') in text
-    assert f"base: {base}" in text
+    assert str(source / 'a <b> & "c" %20.png') in page.text
+    assert f"base: {base}" in page.text
     assert not {"script", "link", "iframe", "b"} & set(page.tags)
     assert "http" not in (out / "index.html").read_text()
     assert all(gate["pictures"] == 2 and gate["gain"] == 1 for gate in numbers["layers"])
@@ -127,6 +123,7 @@ def test_images_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
         assert re.search(rf"^{re.escape(gate['layer'])} +{gate['mean']:.3f} ", printed.out, re.MULTILINE)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_numbers_are_those_of_the_model_on_its_input(checkpoint, tmp_path):
     """An image that is already as the model takes it; fused or not, the gates are the same."""
     save_noise(tmp_path / "p/a.png", (64, 64))
@@ -138,6 +135,7 @@ def test_numbers_are_those_of_the_model_on_its_input(checkpoint, tmp_path):
         assert sum(ours["histogram"]["counts"]) == ours["values"] == gate.values
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_margins_do_not_count(checkpoint, tmp_path):
     """Numbers and drawings are of the cells on the image, which lies between twelve grey rows at both ends."""
     save_noise(tmp_path / "p/a.png", (64, 40))
@@ -177,6 +175,7 @@ def test_every_task_and_family(cfg, tmp_path):
     assert all(layer["values"] for layer in layers)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_gain_is_listed_and_not_part_of_the_gate(tmp_path):
     save_noise(tmp_path / "p/a.png")
     means = []
@@ -206,9 +205,10 @@ def test_unreadable_images_are_reported_and_skipped(checkpoint, source, tmp_path
     assert [r.message for r in caplog.records if "000.png" in r.message] == [line]
     assert [f.name for f in out.glob("*detections.png")] == ["001-a_b_c_20-detections.png"]
     assert json.loads((out / "gates.json").read_text())["pictures"] == 2
-    assert f"skipped, not readable: {source / '000.png'}" in Page(out / "index.html").text
+    assert f"skipped, not readable: {source / '000.png'}" in page_of(out)[0].text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_patterns_and_the_size_of_images(checkpoint, source, tmp_path):
     """A pattern that no shell has expanded; sizes are multiples of the model's stride."""
     save_noise(source / "b[1].png")
@@ -227,11 +227,12 @@ def test_names_that_are_not_utf8(checkpoint, tmp_path):
     (tmp_path / "p/b.png").rename(tmp_path / "p/a\udcff.png")
     out = tmp_path / "out"
     assert run(checkpoint, tmp_path / "p", out) == 0
-    page = Page(out / "index.html")
+    page, images = page_of(out)
     assert f"{tmp_path}/p/a\\udcff.png" in page.text
-    assert {f.name for f in out.iterdir()} == {*page.images, "index.html", "gates.json"}
+    assert {f.name for f in out.iterdir()} == {*images, "index.html", "gates.json"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_limits(checkpoint, tmp_path):
     for i in range(9):
         save_noise(tmp_path / f"p/{i}.png", (32 + 8 * i, 48))
@@ -241,6 +242,7 @@ def test_limits(checkpoint, tmp_path):
     assert drawn == {"001-0-detections.png", "002-4-detections.png"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_folders(checkpoint, source, tmp_path, capsys, monkeypatch):
     """A folder is numbered unless it is given; one that holds files is used only by force."""
     monkeypatch.chdir(tmp_path)
@@ -258,6 +260,7 @@ def test_folders(checkpoint, source, tmp_path, capsys, monkeypatch):
     assert (kept / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_folder_beside_an_image(checkpoint, tmp_path, monkeypatch):
     """Images and results in one working folder, which a list of files may name."""
     monkeypatch.chdir(tmp_path)
@@ -283,6 +286,7 @@ def test_force_overwrites_no_other_files(name, checkpoint, source, tmp_path, cap
     assert contents(tmp_path) == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_force_overwrites_files_of_all_earlier_runs(checkpoint, source, tmp_path):
     out = tmp_path / "out"
     for number in ("2", "1", "2"):
@@ -342,12 +346,11 @@ def test_mistakes(arguments, message, checkpoint, others, source, tmp_path, caps
 
 def test_a_stopped_run_leaves_no_file(checkpoint, source, tmp_path, monkeypatch):
     """Ctrl-C in the middle of drawing."""
-    import yolo_attn.maps.attention_maps as module
 
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "draw_statistics", stop)
+    monkeypatch.setattr(attention_maps, "draw_statistics", stop)
     assert run(checkpoint, source, tmp_path / "out") == 130
     assert list((tmp_path / "out").iterdir()) == []
 

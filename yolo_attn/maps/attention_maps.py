@@ -36,15 +36,7 @@ PAGE, NUMBERS, PLOT = "index.html", "gates.json", "gates.png"
 OURS = re.compile(rf"\d{{3,}}-.*\.png|{'|'.join(map(re.escape, (PAGE, NUMBERS, PLOT)))}", re.IGNORECASE)
 """Names of files that a run writes."""
 
-HEADING = ("layer", "mean", "min", "max", "deviation", "across channels", "pictures", "positions", "verdict")
-
-TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+HEADING = ["layer", "mean", "min", "max", "deviation", "across channels", "pictures", "positions", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -66,21 +58,6 @@ class Maps:
     def lines(self) -> list[str]:
         """Return the statistics as lines of a table."""
         return aligned(_table(self.found))
-
-
-@dataclass(frozen=True)
-class Section:
-    """What the page shows of one image.
-
-    Attributes:
-        title: The image's path.
-        detections: Files beside each other, each with its caption.
-        gates: Files of the layers.
-    """
-
-    title: str
-    detections: Sequence[tuple[str, str]]
-    gates: Sequence[str]
 
 
 def attention_maps(
@@ -126,7 +103,7 @@ def attention_maps(
         raise UserError(f"--source: none of {len(chosen):,} images can be read, the first is {chosen[0]}")
     viewer, due = viewers[weights], spread(len(chosen), drawn)
     measured: list[Path] = []
-    sections: list[Section] = []
+    sections: list[dict[str, Any]] = []
     with whole_files(folder) as scratch:
         for number, file, pixels in chain([first], readable):
             measured.append(file)
@@ -135,34 +112,30 @@ def attention_maps(
             else:
                 views = {name: each.view(pixels) for name, each in viewers.items()}
                 stem = f"{len(sections) + 1:03d}-{plain_stem(file.name)}"
-                sections.append(_draw(stem, str(file), views, scratch))
+                sections.append({"title": str(file), **_draw(stem, views, scratch)})
         draw_statistics(viewer.found, scratch / PLOT)
-        facts = {"weights": weights, "base": base, "source": [*map(str, sources)], "imgsz": viewer.size}
-        facts["pictures"] = len(measured)
+        facts: dict[str, Any] = {"weights": weights, "base": base, "source": [*map(str, sources)]}
+        facts |= {"imgsz": viewer.size, "pictures": len(measured)}
         layers = [{"layer": label, "gain": viewer.gains[label], **g.as_json()} for label, g in viewer.found.items()]
         written = sorted({PAGE, NUMBERS, *earlier, *(file.name for file in scratch.iterdir())})
         numbers = {**facts, "dead_below": DEAD, "layers": layers, "versions": versions(), "files": written}
         write_json(scratch / NUMBERS, numbers)
-        page = TEMPLATES.get_template(PAGE).render(
-            **facts,
-            name=Path(weights).name,
-            found=len(files),
-            skipped=[*map(str, dict.fromkeys(chosen).keys() - measured)],
-            dead=percent(DEAD),
-            table=_table(viewer.found),
-            plot=PLOT,
-            sections=sections,
+        facts |= {"name": Path(weights).name, "found": len(files), "dead": percent(DEAD), "plot": PLOT}
+        facts |= {"table": _table(viewer.found), "sections": sections}
+        facts["skipped"] = [*map(str, dict.fromkeys(chosen).keys() - measured)]
+        templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
-        write_text(scratch / PAGE, page)
+        write_text(scratch / PAGE, templates.get_template(PAGE).render(facts))
     return Maps(folder, len(measured), len(sections), viewer.found)
 
 
 def _written(folder: Path) -> set[str]:
-    """Return the names of files that earlier runs wrote into a folder, from its gates.json.
-
-    Raises:
-        UserError: If the folder has another file under a name of this command's.
-    """
+    """Return the names of files that earlier runs wrote into a folder, which has no others under such names."""
     try:
         names = {*map(str, json.loads(read_plain(folder / NUMBERS, LARGEST_RECORD))["files"])}
     except (UserError, OSError, ValueError, TypeError, KeyError):  # there is none, or it is not ours
@@ -188,8 +161,7 @@ def _viewers(weights: str, base: str | None, given: dict[str, Any], trust: bool)
         if channels != 3:
             raise UserError(f"{name}: it takes images of {channels} channels, expected 3")
     trained = (checkpoint.get("train_args") or {}).get("imgsz")
-    settings = {"imgsz": trained or 640, **given, "model": weights, "task": task.name}
-    args = vars(check_settings(settings))
+    args = vars(check_settings({"imgsz": trained or 640, **given, "model": weights, "task": task.name}))
     return {name: Viewer(network, kind.predictor, args) for name, (network, kind) in models.items()}
 
 
@@ -201,26 +173,26 @@ def _readable(files: Sequence[Path]) -> Iterator[tuple[int, Path, NDArray[np.uin
             yield number, file, pixels
 
 
-def _draw(stem: str, title: str, views: Mapping[str, ImageView], folder: Path) -> Section:
-    """Write an image's PNGs, and return what the page shows of it; the first view's gates are drawn."""
+def _draw(stem: str, views: Mapping[str, ImageView], folder: Path) -> dict[str, Any]:
+    """Write an image's PNGs, and return those of detections, with captions, and of the first view's gates."""
     detections, gates = [], []
-    for kind, (name, view) in zip(("detections", "base"), views.items(), strict=False):
+    for kind, (name, (pixels, _)) in zip(("detections", "base"), views.items(), strict=False):
         detections.append((f"{stem}-{kind}.png", f"{kind}: {name}"))
-        save_image(view.detections, folder / detections[-1][0])
-    for label, (grey, gate) in next(iter(views.values())).gates.items():
+        save_image(pixels, folder / detections[-1][0])
+    for label, (grey, gate) in next(iter(views.values()))[1].items():
         gates.append(f"{stem}-{label.replace(' ', '-')}.png")
         draw_gate(grey, gate, label, folder / gates[-1])
-    return Section(title, detections, gates)
+    return {"detections": detections, "gates": gates}
 
 
 def _table(found: Mapping[str, GateStatistics]) -> list[list[str]]:
     """Return statistics as cells, the heading first."""
-    return [list(HEADING), *(_row(label, gate) for label, gate in found.items())]
-
-
-def _row(label: str, gate: GateStatistics) -> list[str]:
-    if not gate.values:
-        return [label, *["-"] * (len(HEADING) - 2), "no finite gate"]
-    numbers = [f"{value:.3f}" for value in (gate.mean, gate.low, gate.high)]
-    parts = [f"{100 * share:.0f} %" if math.isfinite(share) else "-" for share in gate.shares.values()]
-    return [label, *numbers, percent(gate.deviation), *parts, "dead" if gate.dead else "alive"]
+    rows = [HEADING]
+    for label, gate in found.items():
+        cells = ["-"] * (len(HEADING) - 2) + ["no finite gate"]
+        if gate.values:
+            numbers = [f"{value:.3f}" for value in (gate.mean, gate.low, gate.high)]
+            parts = [f"{100 * share:.0f} %" if math.isfinite(share) else "-" for share in gate.shares.values()]
+            cells = [*numbers, percent(gate.deviation), *parts, "dead" if gate.dead else "alive"]
+        rows.append([label, *cells])
+    return rows

@@ -28,14 +28,8 @@ OPACITY = 0.55
 def draw_gate(grey: NDArray[np.float32], view: GateView, title: str, file: Path) -> None:
     """Draw a layer's gate over an image.
 
-    From left to right: the mean over the channels, over what the model sees; the strongest channels; the mean of each
-    channel; the histogram of all values.
-
-    Args:
-        grey: Grey values in 0 … 1, (H, W), of what lies under the gate.
-        view: The gate.
-        title: The figure's title.
-        file: The PNG to write.
+    From left to right: the mean over the channels, over the grey values (H, W), 0 … 1, of what the model sees; the
+    strongest channels; the mean of each channel; the histogram of all values.
     """
     figure = Figure(figsize=(13, 2.9), layout="constrained")
     figure.suptitle(title, x=0.005, ha="left", fontsize=11)
@@ -64,12 +58,7 @@ def draw_gate(grey: NDArray[np.float32], view: GateView, title: str, file: Path)
 
 
 def draw_statistics(found: Mapping[str, GateStatistics], file: Path) -> None:
-    """Draw how far each gate is from a constant, what it varies across, and its histogram.
-
-    Args:
-        found: Statistics by layer.
-        file: The PNG to write.
-    """
+    """Draw how far each gate is from a constant, what it varies across, and its histogram."""
     gates, rows = list(found.values()), np.arange(len(found))
     figure = Figure(figsize=(13, 1.6 + 0.36 * len(found)), layout="constrained")
     axes: Any = figure.subplots(1, 3, sharey=True)

@@ -17,11 +17,7 @@ from yolo_attn.reading import open_plain
 
 
 def find_images(sources: Sequence[Path]) -> list[Path]:
-    """Return the image files among and below files, folders and patterns, sorted, in the order of the sources.
-
-    Raises:
-        UserError: If a source does not exist, is not an image, or has no image below it.
-    """
+    """Return the image files among and below files, folders and patterns, sorted, in the order of the sources."""
     found: dict[Path, None] = {}
     for source in sources:
         places = [source]

@@ -17,8 +17,6 @@ STRONGEST = 3
 BARS = 60
 """Bars of the histogram."""
 
-Range = tuple[float, float]
-
 
 @dataclass(frozen=True)
 class GateView:
@@ -40,7 +38,7 @@ class GateView:
     strongest: list[int]
     maps: NDArray[np.float32]
     counts: NDArray[np.int64]
-    range: Range
+    range: tuple[float, float]
 
     @classmethod
     def of(cls, gate: Tensor) -> "GateView":
@@ -56,7 +54,7 @@ class GateView:
         return cls(gate.nanmean(0).numpy(), channels.numpy(), strongest, gate[strongest].numpy(), counts, (low, high))
 
 
-def widened(values: NDArray[np.float32]) -> Range:
+def widened(values: NDArray[np.float32]) -> tuple[float, float]:
     """Return the range of values without NaN, at least as wide as a dead gate's, which would look alive otherwise."""
     values = values[~np.isnan(values)]
     if not values.size:
@@ -66,17 +64,8 @@ def widened(values: NDArray[np.float32]) -> Range:
     return min(low, middle - reach), max(high, middle + reach)
 
 
-@dataclass(frozen=True)
-class ImageView:
-    """What is drawn of one image.
-
-    Attributes:
-        detections: The image with its detections, as Ultralytics draws them, (H, W, 3), BGR.
-        gates: By layer, grey values in 0 … 1 of what lies under the gate, (H, W), and the gate's view.
-    """
-
-    detections: NDArray[np.uint8]
-    gates: dict[str, tuple[NDArray[np.float32], GateView]]
+ImageView = tuple[NDArray[np.uint8], dict[str, tuple[NDArray[np.float32], GateView]]]
+"""Pixels of an image with its detections, BGR; by layer, grey values in 0 … 1 under the gate, and the gate's view."""
 
 
 class Viewer(GateMeter):
@@ -97,4 +86,4 @@ class Viewer(GateMeter):
                 result = self.measure(pixels, see)
         finally:
             hook.remove()
-        return ImageView(result.plot(), gates)
+        return result.plot(), gates
