@@ -3,7 +3,7 @@
     python benchmarks/generate.py path/to/folder --images 118287 --boxes 860001
 
 FOLDER/coco has annotations/ and pictures as COCO 2017 has them, of the size of COCO's own where nothing else is asked;
-FOLDER/txt has the same as Ultralytics' data YAML and txt labels, crowds left out. A few hundred distinct pictures of
+FOLDER/txt has the same as Ultralytics' data YAML and txt labels, without crowds. A few hundred distinct pictures of
 textured noise are hard-linked to all the names. JSONs are written as a stream: memory grows with the images alone.
 """
 

@@ -12,7 +12,7 @@ exports   time of a picture in onnxruntime and OpenVINO, and nodes of the ONNX f
 What is compared is timed in turn, in every round, and ratios are those of a round: median and quartiles. On a CUDA
 device times are the device's, by replays of graphs; without one, a CPU's on one thread. The CUDA half is untried.
 
-A form that fails or computes something else is left out and told, the rest is measured on, and the exit code is 1.
+A form that fails or computes something else is skipped and listed, the others are measured, and the exit code is 1.
 
 --out gets performance.json, which has a case's rows as soon as it is measured, performance.md and performance.png.
 """
@@ -32,8 +32,9 @@ os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="fals
 import torch
 from machine import machine
 from speed import exports, layers, models, report
-from speed.timing import steady, told
+from speed.timing import steady
 
+from yolo_attn.errors import one_line
 from yolo_attn.files import write_text
 
 SECTIONS = {"layers": layers.measure, "models": models.measure, "exports": exports.measure}
@@ -49,10 +50,10 @@ def measured(args: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
             for rows in SECTIONS[section](device, args.smoke, args.rounds):
                 yield rows
                 if time.monotonic() > end:
-                    print(f"{args.minutes:g} minutes are over: what remains is left out", flush=True)
+                    print(f"{args.minutes:g} minutes are over: the rest is skipped", flush=True)
                     return
-        except Exception as error:  # whatever keeps a section from its cases
-            yield [{"section": section, "failure": told(error)}]
+        except Exception as error:  # a section may fail before its first case
+            yield [{"section": section, "failure": one_line(error)}]
 
 
 def line(row: dict[str, Any]) -> str:

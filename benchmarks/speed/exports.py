@@ -49,7 +49,7 @@ def measure(device: str, smoke: bool, rounds: int) -> Iterator[list[dict[str, An
         checkpoints = {name: _checkpoint(model, Path(folder, f"{name}.pt")) for name, model in attended("n", names)}
         for runtime, (fmt, call) in RUNTIMES.items():
             if not find_spec(runtime):
-                print(f"{runtime} is not installed: its rows are left out")
+                print(f"{runtime} is not installed: its rows are skipped")
                 continue
             forms, nodes = Forms(), {}
             for name, checkpoint in checkpoints.items():

@@ -8,7 +8,8 @@ import torch
 
 from speed.forms import Pass, check, convolutions, layer_forms
 from speed.memory import peak, saved
-from speed.timing import CallClock, CudaClock, Form, Forms, compared, interleaved, ratio, spread, told
+from speed.timing import CallClock, CudaClock, Form, Forms, compared, interleaved, ratio, spread
+from yolo_attn.errors import one_line
 from yolo_attn.layers import GAM, NAM, SimAM
 
 LAYERS: dict[str, Callable[[int], SimAM | NAM | GAM]] = {"SimAM": SimAM, "NAM": NAM, "GAM": GAM}
@@ -89,7 +90,7 @@ def measure(device: str, smoke: bool, rounds: int) -> Iterator[list[dict[str, An
         try:
             yield _rows(case, device, few)
         except Exception as error:  # of what comes before the forms, or of the naive one
-            yield [case.described() | {"form": "naive", "failure": told(error)}]
+            yield [case.described() | {"form": "naive", "failure": one_line(error)}]
         if device == "cuda":
             torch.cuda.empty_cache()
 

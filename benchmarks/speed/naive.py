@@ -1,4 +1,4 @@
-"""SimAM, NAM and GAM as papers and blogs write them: what ours are held against."""
+"""SimAM, NAM and GAM as papers and blogs write them: what ours are compared with."""
 
 import torch
 from torch import Tensor, nn

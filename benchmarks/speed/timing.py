@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 import yolo_attn
+from yolo_attn.errors import one_line
 
 BLOCK = 0.02
 """Seconds that a block of equal calls takes at least, so that what is timed is warm and the clock fine enough."""
@@ -29,7 +30,7 @@ class Form(NamedTuple):
 
 
 class Forms(dict[str, Form]):
-    """Forms by name. One that fails, in whatever way, is taken out, and what it failed of is kept."""
+    """Forms by name. One that fails is taken out, and the reason is kept."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,20 +42,15 @@ class Forms(dict[str, Form]):
         yolo_attn.set_kernels(self[name].mode if name in self else "auto")
         try:
             yield
-        except Exception as error:  # whatever compilers, devices and full memories raise
+        except Exception as error:  # compilers, devices and full memories raise anything
             self.pop(name, None)
-            self.failures[name] = told(error)
+            self.failures[name] = one_line(error)
         finally:
             yolo_attn.set_kernels("auto")
 
     def failed(self, about: dict[str, Any]) -> list[dict[str, Any]]:
         """A row for each form that failed."""
         return [about | {"form": name, "failure": failure} for name, failure in self.failures.items()]
-
-
-def told(error: Exception) -> str:
-    """An error in one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class Times(NamedTuple):

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,6 @@ class Row:
     def failures(self) -> dict[str, str]:
         """The steps that failed."""
         return {step: outcome for step, outcome in self.outcomes.items() if outcome.startswith("failed")}
-
-    def as_json(self) -> dict[str, Any]:
-        """As it is kept."""
-        return asdict(self)
 
 
 def run(environment: Release | End, names: Sequence[str] = NAMES) -> Row:

@@ -283,7 +283,7 @@ def unregistering(home: Path) -> None:
     yolo_attn.unregister()
     try:
         YOLO("yolov8n.yaml")
-        with contextlib.suppress(Exception):  # whatever Ultralytics raises for a name that it does not know
+        with contextlib.suppress(Exception):  # Ultralytics raises anything for a name that it does not know
             YOLO("yolov8n-gam.yaml")
             raise SystemExit("yolov8n-gam.yaml builds without the package")
     finally:
@@ -407,7 +407,7 @@ def python(source: str, home: Path, *arguments: str, code: int = 0) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter; those that are absent are left out."""
+    """Versions of Python and of the packages that matter; without those that are absent."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -437,7 +437,7 @@ def attempt(step: Callable[[Path], None], home: Path) -> str | None:
     print(f"\n=== {step.__name__}", flush=True)
     try:
         step(home)
-    except (Exception, SystemExit) as error:  # whatever a release raises is what the table reports
+    except (Exception, SystemExit) as error:  # the table reports what a release raises
         import traceback
 
         traceback.print_exc(file=sys.stdout)
