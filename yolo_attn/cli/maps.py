@@ -39,13 +39,13 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     """Draw and measure, and print the statistics."""
     from yolo_attn.maps.attention_maps import PAGE, attention_maps
 
-    given = {name: getattr(args, name) for name in ("imgsz", "conf", "device")}
+    given = {name: getattr(args, name) for name in ("imgsz", "conf", "device") if getattr(args, name) is not None}
     found = attention_maps(
         args.weights,
-        [Path(source) for source in args.source],
+        list(map(Path, args.source)),
         Path(args.output) if args.output else None,
         args.base,
-        {name: value for name, value in given.items() if value is not None},
+        given,
         args.pictures,
         args.limit,
         args.trust,

@@ -38,8 +38,6 @@ from yolo_attn.files import TEMPORARY, check_apart, check_writable, remove_tempo
 from yolo_attn.model.names import read_model
 from yolo_attn.reading import LARGEST_YAML, chunks, read_plain
 
-UNSET = "unset"
-
 BUDGET = ("base", "weights", "epochs", "data", "settings")
 """What all trainings of a comparison share; later calls cannot change it."""
 
@@ -211,7 +209,7 @@ def _differences(name: str, old: Any, new: Any) -> str:
     """Return a part of the budget, or each setting in it, as it was and is."""
     if not isinstance(new, Mapping):
         return f"{name} was {_called(old)} and is {_called(new)}"
-    pairs = [(key, old.get(key, UNSET), new.get(key, UNSET)) for key in sorted({*old, *new})]
+    pairs = [(key, old.get(key, "unset"), new.get(key, "unset")) for key in sorted({*old, *new})]
     return ", ".join(f"{key} was {was} and is {now}" for key, was, now in pairs if was != now)
 
 

@@ -60,11 +60,6 @@ class Job:
         """Whether it finished and its metrics can be read."""
         return read_run(self.study, self.variant.name, self.seed).done
 
-    @property
-    def failed(self) -> bool:
-        """Whether its last try failed."""
-        return (self.folder / "failed.json").exists()
-
 
 @contextlib.contextmanager
 def locked(study: Path) -> Iterator[None]:
@@ -155,7 +150,7 @@ def _clear(job: Job) -> None:
 def _settle(job: Job, process: "subprocess.Popen[str]") -> None:
     """Write failed.json for a training that ended without finishing and without writing it itself."""
     _end(process)
-    if job.failed or job.finished:
+    if (job.folder / "failed.json").exists() or job.finished:
         return
     with job.log.open("rb") as log:
         printed = deque(filter(bytes.strip, log), maxlen=1)

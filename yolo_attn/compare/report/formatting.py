@@ -1,7 +1,7 @@
 """How a report writes numbers and names: the filters of its templates."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from yolo_attn.compare.analysis.seeds import MOST_SEEDS, Difference, Spread
 from yolo_attn.compare.study_folder import Cost, Variant
@@ -36,16 +36,10 @@ def interval(difference: Difference | None) -> str:
     return mean if difference.half is None else f"{mean} ± {points(difference.half)}"
 
 
-def spread(found: Spread | None, write: Callable[[float], str] = points) -> str:
-    """Return a mean and its standard deviation, each as `write` does."""
-    if found is None:
-        return NONE
-    return write(found.mean) + ("" if found.deviation is None else f" ± {write(found.deviation)}")
-
-
-def seconds(found: Spread | None) -> str:
-    """Return a mean time and its standard deviation."""
-    return spread(found, fixed)
+def spread(found: Spread | None, score: bool = True) -> str:
+    """Return a mean and its standard deviation, of a score or of another number."""
+    known = [each for each in (found.mean, found.deviation) if each is not None] if found else []
+    return " ± ".join(map(points if score else fixed, known)) or NONE
 
 
 def latency(cost: Cost) -> str:
@@ -83,4 +77,4 @@ def cell(value: object) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", " ".join(str(value).split()))
 
 
-FILTERS = (points, fixed, p, interval, spread, seconds, latency, seeds, counted, labels, paragraphs, cell)
+FILTERS = (points, fixed, p, interval, spread, latency, seeds, counted, labels, paragraphs, cell)
