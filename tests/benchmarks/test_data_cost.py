@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 
+import pytest
 from support import ROOT
+
+pytestmark = pytest.mark.integration
 
 MEASURES = {"index", "dataset", "workers", "throughput", "growth", "evaluation"}
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from support import ROOT
 
+pytestmark = pytest.mark.integration
+
 COMPILED = {"compiled naive", "compiled ours", "compiled closed form"}
 FORMS = {
     "SimAM": {"naive", "formula", "ours", "copy", *COMPILED, *["Triton"] * torch.cuda.is_available()},

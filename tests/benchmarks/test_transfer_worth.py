@@ -25,6 +25,7 @@ def measured(folder):
         return [tuple(row[column] for column in columns) for row in csv.DictReader(file)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("start", STARTS[2:])
 def test_a_start_is_validated_and_trained(start, base, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")

@@ -12,6 +12,8 @@ from support import OLDEST, ROOT, run_python
 USED = Path(ultralytics.__file__).parent
 DOCTOR = "import sys; from yolo_attn.cli import main; sys.exit(main(['doctor']))"
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def doctor(tmp_path):

@@ -84,6 +84,7 @@ def test_arguments_are_read_after_sys_argv_was_replaced(refused, monkeypatch):
     assert "'nope.pt'" in refused("predict", "model=nope.pt")
 
 
+@pytest.mark.integration
 def test_an_error_in_a_training_keeps_its_traceback(monkeypatch, tmp_path, small_coco):
     from ultralytics.engine.trainer import BaseTrainer
 
@@ -104,6 +105,7 @@ def test_help_and_special_commands_are_ultralytics(word, text, capsys, caplog):
     assert text in caplog.text + capsys.readouterr().out
 
 
+@pytest.mark.integration
 def test_every_mode_takes_the_users_own_layer(small_coco, tmp_path):
     """Each command in its own process, on COCO-format data."""
     (tmp_path / "my_layers.py").write_text(

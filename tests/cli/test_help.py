@@ -32,6 +32,7 @@ def test_help_names_every_command_and_both_grammars(shown):
     assert max(map(len, text.splitlines())) <= 120
 
 
+@pytest.mark.integration
 def test_the_installed_command_shows_it_without_loading_ultralytics(shown, tmp_path):
     command = [sys.executable, "-X", "importtime", Path(sys.executable).with_name("yolo-attn"), "--help"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -57,6 +57,7 @@ def test_one_row_is_a_row(here, capsys):
     assert (here / "yolov8n-d.yaml").read_bytes() == BASE.read_bytes()
 
 
+@pytest.mark.integration
 def test_script_is_the_same(here):
     arguments = ["yolo11n.yaml", "--layer", "NAM", "--at", "stages", "-o"]
     assert run("insert", *arguments, "yolo11n-a.yaml") == 0

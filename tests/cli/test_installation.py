@@ -84,6 +84,7 @@ for command in sys.argv[1:]:
 """
 
 
+@pytest.mark.integration
 def test_every_command_reports_a_missing_library(tmp_path):
     """In one process: a module that fails to import is imported anew each time."""
     assert GIVEN.keys() == {*COMMANDS, "predict"} - {"doctor"}

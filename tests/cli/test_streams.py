@@ -8,6 +8,8 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
+pytestmark = pytest.mark.integration
+
 
 def shell(command, cwd, **env):
     """Run a line with `yolo-attn` in a shell; the exit code is the command's, not the pipe's."""

@@ -18,6 +18,7 @@ from tools.versions.limits import Limit
 VERSIONS = {"python": "3.11.7", "ultralytics": "8.3.0", "torch": "2.1.0+cpu", "numpy": "1.23.0"}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("release", [OLDEST, "8.4.0", "newest"])
 def test_every_step_passes_or_is_listed_as_impossible(release):
     row = runs.run(Release(release))
@@ -63,6 +64,7 @@ with open(report, "a") as stream:
 """
 
 
+@pytest.mark.integration
 def test_step_that_crashes_or_hangs_is_reported_and_the_others_run(tmp_path, monkeypatch):
     script = tmp_path / "python"
     (tmp_path / "steps.py").write_text(FAKE)
@@ -118,6 +120,7 @@ def test_every_row_of_the_page_has_passed():
     assert {name: found.failures for name, found in rows.items() if found.failures} == {}
 
 
+@pytest.mark.integration
 def test_environments_are_named_once_and_have_the_declared_ends():
     names = [each.name for each in environments()]
     assert len(set(names)) == len(names)
@@ -147,6 +150,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.integration
 def test_sigterm_ends_the_process_of_the_step_too(tmp_path):
     script, started = tmp_path / "python", tmp_path / "pid"
     script.write_text(f"#!/bin/sh\necho $$ > {started}.part\nmv {started}.part {started}\nexec sleep 100\n")

@@ -45,6 +45,7 @@ def test_all_gpus_are_used_unless_devices_are_named(named, count, expected, gpus
     assert chosen(named) == expected
 
 
+@pytest.mark.integration
 def test_every_device_is_checked(gpus):
     gpus(2)
     with pytest.raises(UserError, match="--device 7: no such device here, PyTorch sees 2 GPU; try --device cpu"):
@@ -91,6 +92,7 @@ place = {"visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "device": job["train
 """
 
 
+@pytest.mark.integration
 def test_trainings_are_shared_by_devices(gpus, tmp_path, monkeypatch):
     gpus(2, "4,6")
     monkeypatch.setattr(runner, "python", lambda *_: [sys.executable, "-c", STANDS_IN.replace('job["seed"]', "0")])
@@ -112,6 +114,7 @@ print(ask(describe, {"devices": ["cpu"]}, {}))
 """
 
 
+@pytest.mark.integration
 def test_a_process_imports_what_this_one_does(tmp_path):
     """A user's file with a standard module's name is where `python -m` would search first."""
     (tmp_path / "here").mkdir()
@@ -134,6 +137,7 @@ def refuse(word):
     raise ValueError(f"{word}\nand more")
 
 
+@pytest.mark.integration
 def test_an_error_in_a_process_is_reported_in_one_line(monkeypatch):
     monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
     with pytest.raises(RunError, match=r"^ValueError: no and more$"):

@@ -46,6 +46,7 @@ print(json.dumps([peak_memory(torch.device("cpu")), resource.getrusage(resource.
 """
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="on other systems a process starts with its own peak")
 def test_peak_memory_is_the_process_own_and_not_its_parents():
     assert peak_memory(torch.device("cpu")) > 100
