@@ -28,11 +28,11 @@ def easy_coco(small_coco, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole(easy_coco, tmp_path_factory):
-    """yolov8n with and without SimAM, two seeds, one epoch each, not interrupted."""
+    """yolov8n with and without SimAM, two seeds, one epoch each, two at once, not interrupted."""
     from yolo_attn.cli import main
 
     output = tmp_path_factory.mktemp("whole") / "study"
-    assert main(arguments(easy_coco, output)) == 0
+    assert main(arguments(easy_coco, output, "--parallel", "2")) == 0
     metrics, found = (list(output.glob(f"runs/*/*/{name}.json")) for name in ("metrics", "predictions"))
     assert min(json.loads(file.read_text())["AP"] for file in metrics) > 0, "zeros are all alike"
     assert len({file.read_bytes() for file in found}) == 4
