@@ -153,6 +153,7 @@ def test_an_edit_of_a_text_that_goes_round_is_refused(text):
 
 
 @pytest.mark.integration
+@pytest.mark.integration
 def test_a_question_to_a_process_ends(monkeypatch):
     monkeypatch.setattr(processes, "LONGEST", 0.5)
     monkeypatch.setattr(processes, "python", lambda *_: [sys.executable, "-c", "import time; time.sleep(600)"])

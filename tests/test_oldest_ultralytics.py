@@ -94,17 +94,17 @@ def run_tests(*arguments):
 
 @pytest.mark.integration
 def test_detections_come_back_to_the_pictures(on_oldest):
-    run_tests("tests/engine/test_validator.py", "-k", "192 and False")
+    run_tests("tests/engine/validation/test_validator.py", "-k", "192 and False")
 
 
 @pytest.mark.integration
 def test_pictures_that_change_are_left_out(on_oldest):
-    run_tests("tests/coco/test_dataset.py", "-k", "picture_that_changes or first_picture or data_that_is_gone")
+    run_tests("tests/coco/dataset/test_dataset.py", "-k", "image_that_changes or first_image or data_that_is_gone")
 
 
 @pytest.mark.slow
 def test_faults(on_oldest):
-    run_tests("tests/engine/test_faults.py", "-m", "not slow")
+    run_tests("tests/engine/training/test_faults.py", "-m", "not slow")
 
 
 @pytest.mark.integration

@@ -72,6 +72,7 @@ LARGE = {
 
 
 @pytest.mark.parametrize("case", LARGE)
+@pytest.mark.integration
 def test_a_yaml_that_would_grow_without_end_is_refused(tmp_path, case):
     text, reported = LARGE[case]
     start = time.process_time()

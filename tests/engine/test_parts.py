@@ -172,6 +172,7 @@ def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
     assert "instances_train.json: no box to train on" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_some_classes_as_one(small_coco, tmp_path):
     settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "workers": 0, "project": str(tmp_path)}
     model = YOLO(TINY_SIMAM)
@@ -191,6 +192,7 @@ def test_classes_that_are_none_in_plain_python(small_coco, tmp_path, classes):
         YOLO(TINY_SIMAM).train(data=str(small_coco), classes=classes, project=str(tmp_path))
 
 
+@pytest.mark.integration
 def test_single_class_in_plain_python(small_coco, tmp_path):
     settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "workers": 0, "project": str(tmp_path)}
     model = YOLO(TINY_SIMAM)

@@ -51,6 +51,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("case", TEXTS)
 @pytest.mark.parametrize("task", ["detect", "segment"])
+@pytest.mark.integration
 def test_text(written, tmp_path, case, task):
     text, message = TEXTS[case]
     folder, start = written(text), time.process_time()

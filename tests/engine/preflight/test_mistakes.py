@@ -32,6 +32,7 @@ def refusal(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.integration
 def test_train_mistakes(refusal, small_coco, tmp_path):
     good = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, *QUICK]
 
@@ -151,6 +152,7 @@ def test_wrong_files(refusal, small_coco, tmp_path):
         assert "not a model that Ultralytics can build" in refusal("train", *good, "--cfg", tmp_path / name)
 
 
+@pytest.mark.integration
 def test_missing_package_that_no_checkpoint_names(refusal, small_coco, monkeypatch):
     """It holds no layer of the user's."""
 
