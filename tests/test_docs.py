@@ -61,7 +61,7 @@ NOT_RUN = {
     r"make ": "sets up an environment, or runs these tests; its targets are looked up",
     r"pip install": "the tests run in what it sets up",
     r".* --device 0": "needs a GPU",
-    r"torchrun ": "needs GPUs; with gloo in tests/engine/test_distributed.py",
+    r"torchrun ": "needs GPUs; with gloo in tests/engine/training/test_distributed.py",
     r"python -m pytest": "runs these tests",
     r"python -m tools\.golden_checkpoints": "adds to the repository's archive",
     r"python -m tools\.versions": "hours, and installs releases; three of them in tests/tools/test_versions.py",
