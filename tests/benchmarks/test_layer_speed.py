@@ -135,7 +135,7 @@ def test_time_that_is_up(tmp_path):
 
 
 def test_cases_that_are_missing_leave_their_places_in_the_plot_empty(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from speed import report
 
     shown = []
