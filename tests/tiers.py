@@ -1,7 +1,7 @@
 """The tiers of the tests: a test that starts a process or a training says so, and nobody waits for it unasked.
 
 - `make test`: tests without a mark, and those marked `smoke`, a few whole runs of what users do first.
-- `make test-integration`: those marked `integration`.
+- `make test-integration`: those marked `integration`, the models of every family among them.
 - `make test-all`: those marked `slow`, too.
 
 With YOLO_ATTN_TEST_LOG=FILE, a line of JSON for each test says what it started and how long it took.

@@ -1,6 +1,7 @@
 """Attention inside blocks: the base's keys, the head, fusing, exporting, and what means nothing."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -47,6 +48,11 @@ def build(d):
     return (tasks.RTDETRDetectionModel if detr else tasks.DetectionModel)(d, verbose=False)
 
 
+@functools.cache
+def plain(block):
+    return build(tasks.yaml_model_load(MODELS[block]))
+
+
 def feature(model, x):
     """The map behind the last attention: what the head sees, without its thresholds and sorting."""
     y = []
@@ -60,31 +66,31 @@ def feature(model, x):
 
 @pytest.mark.parametrize(("block", "where"), PLACES)
 def test_variant_has_the_blocks_keys_plus_the_attentions(block, where):
-    plain, model = build(tasks.yaml_model_load(MODELS[block])), build(swapped(block, "NAM", {"where": where}))
-    base, ours = plain.state_dict(), model.state_dict()
+    stock, model = plain(block), build(swapped(block, "NAM", {"where": where}))
+    base, ours = stock.state_dict(), model.state_dict()
     assert {k: v.shape for k, v in base.items()} == {k: v.shape for k, v in ours.items() if ".attention." not in k}
     attention = [m for m in model.modules() if isinstance(m, NAM)]
-    added = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in plain.parameters())
+    added = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in stock.parameters())
     assert added == sum(p.numel() for m in attention for p in m.parameters()) > 0
-    assert [type(m) for m in model.model] == [type(m) for m in plain.model]
-    assert getattr(model.model[-1], "legacy", None) == getattr(plain.model[-1], "legacy", None)
+    assert [type(m) for m in model.model] == [type(m) for m in stock.model]
+    assert getattr(model.model[-1], "legacy", None) == getattr(stock.model[-1], "legacy", None)
 
 
 @pytest.mark.parametrize(("block", "where"), PLACES)
 def test_attention_acts_survives_fusing_and_is_all_that_differs(block, where):
-    plain = randomise(build(tasks.yaml_model_load(MODELS[block])))
+    stock = randomise(copy.deepcopy(plain(block)))
     model = build(swapped(block, "NAM", {"where": where}))
-    randomise(model).load_state_dict(plain.state_dict(), strict=False)
+    randomise(model).load_state_dict(stock.state_dict(), strict=False)
     x = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         ours = feature(model, x)
         fused = feature(copy.deepcopy(model).fuse(verbose=False), x)
         torch.testing.assert_close(fused, ours, rtol=1e-3, atol=1e-3 * ours.abs().max().item())
-        assert not torch.allclose(ours, feature(plain, x), rtol=1e-2)
+        assert not torch.allclose(ours, feature(stock, x), rtol=1e-2)
         for m in model.modules():
             if isinstance(m, NAM):
                 m.forward = lambda z: z
-        torch.testing.assert_close(feature(model, x), feature(plain, x), rtol=0, atol=0)
+        torch.testing.assert_close(feature(model, x), feature(stock, x), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

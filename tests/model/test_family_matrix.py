@@ -126,6 +126,7 @@ FEW = [(name, rotated(scales(name)[1:] or scales(name), name)) for name in NAMES
 MORE = [(name, scale) for name in NAMES for scale in scales(name) if (name, scale) not in FEW]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("name", "scale"), [*FEW, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)])
 def test_scales(name, scale):
     model = everywhere(name, scale)
@@ -134,6 +135,7 @@ def test_scales(name, scale):
     check_layers(parse(load(name, scale)), built, model)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in NAMES]
 )
