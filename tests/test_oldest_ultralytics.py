@@ -152,4 +152,5 @@ def test_models_of_every_kind_are_read_safely(on_oldest, tmp_path):
 
 @pytest.mark.slow
 def test_every_model_is_read_safely_and_nothing_runs(on_oldest):
-    run_tests("tests/safe/test_load_safe.py", "-k", "ultralytics_comes or broken or older or yaml or outputs")
+    chosen = "ultralytics_comes or broken or older or no_attack"
+    run_tests("tests/safe/test_load_safe.py", "tests/safe/test_attacks.py", "-k", chosen)
