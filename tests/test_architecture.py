@@ -9,7 +9,7 @@ MAY_IMPORT = {
     "kernels": {"kernels"},
     "layers": {"layers", "kernels"},
     "editing": {"editing", "errors", "reading"},
-    "plugin": {"plugin", "safe", "editing", "layers", "errors", "files", "reading", "telemetry"},
+    "plugin": {"plugin", "safe", "editing", "layers", "compat", "errors", "files", "reading", "telemetry"},
     "safe": {"safe", "plugin", "errors", "reading"},
     "coco": {"coco", "errors", "files", "tables", "reading"},
     "engine": {"compat", "engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files", "reading"},

@@ -1,8 +1,12 @@
 """Differences between Ultralytics' releases."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from ultralytics.utils import ops
@@ -29,3 +33,20 @@ def is_settable(owner: Any, name: str) -> bool:
     """Return whether an attribute can be set: from 8.4.0 to 8.4.7 a head derives `end2end` from its layers."""
     found = getattr(type(owner), name, None)
     return not isinstance(found, property) or found.fset is not None
+
+
+def imread(read: Callable[..., Any], filename: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+    """Read an image by `read`, OpenCV's, which kills the process where the name's bytes are not UTF-8.
+
+    Before 8.3.118 Ultralytics reads a detector's images by it, and in some later releases a classifier's.
+
+    Returns:
+        The image; None where there is none, as OpenCV's.
+    """
+    try:
+        os.fspath(filename).encode()
+    except UnicodeEncodeError:
+        data = np.fromfile(filename, np.uint8) if Path(filename).is_file() else np.empty(0, np.uint8)
+        flags = kwargs.get("flags", args[0] if args else cv2.IMREAD_COLOR)
+        return cv2.imdecode(data, flags) if len(data) else None
+    return read(filename, *args, **kwargs)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import ultralytics.data.utils
 import ultralytics.engine.model
 from support import run_python
 from torch import nn
