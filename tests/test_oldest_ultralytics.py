@@ -104,7 +104,8 @@ def test_pictures_that_change_are_left_out(on_oldest):
 
 @pytest.mark.slow
 def test_faults(on_oldest):
-    run_tests("tests/engine/training/test_faults.py", "-m", "not slow")
+    its_own = "not (no_room_for_an_export and onnx)"  # it asks current PyTorch for a package more
+    run_tests("tests/engine/training/test_faults.py", "-m", "not slow", "-k", its_own)
 
 
 @pytest.mark.integration
@@ -162,5 +163,6 @@ def test_models_of_every_kind_are_read_safely(on_oldest, tmp_path):
 
 @pytest.mark.slow
 def test_every_model_is_read_safely_and_nothing_runs(on_oldest):
-    chosen = "ultralytics_comes or broken or older or no_attack"
+    absent = "mobilenetv2 or yolo12 or yolo26 or heads_of_other_releases"
+    chosen = f"(ultralytics_comes or broken or older or yaml or outputs or no_attack) and not ({absent})"
     run_tests("tests/safe/test_load_safe.py", "tests/safe/test_attacks.py", "-k", chosen)

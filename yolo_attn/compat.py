@@ -1,9 +1,12 @@
 """Differences between Ultralytics' releases; what is wrapped under another name in some stands in patches/table.py."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -76,3 +79,20 @@ def gives_queries(head: nn.Module) -> bool:
     from ultralytics.nn.modules import RTDETRDecoder
 
     return isinstance(head, RTDETRDecoder) and not hasattr(head, "postprocess")
+
+
+def imread(read: Callable[..., Any], filename: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+    """Read an image by `read`, OpenCV's, which kills the process where the name's bytes are not UTF-8.
+
+    Before 8.3.118 Ultralytics reads a detector's images by it, and in some later releases a classifier's.
+
+    Returns:
+        The image; None where there is none, as OpenCV's.
+    """
+    try:
+        os.fspath(filename).encode()
+    except UnicodeEncodeError:
+        data = np.fromfile(filename, np.uint8) if Path(filename).is_file() else np.empty(0, np.uint8)
+        flags = kwargs.get("flags", args[0] if args else cv2.IMREAD_COLOR)
+        return cv2.imdecode(data, flags) if len(data) else None
+    return read(filename, *args, **kwargs)

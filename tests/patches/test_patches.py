@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import ultralytics.data.utils
 import ultralytics.engine.model
 from support import ROOT, run_python
 from torch import nn

@@ -44,14 +44,14 @@ def late(*_):
     raise Late
 
 
-def state():
+def state(counting):
+    """Attributes of classes, but for the counts of parameters where Ultralytics' own parser keeps them there."""
     found = [torch.Tensor, nn.Module, nn.Parameter, *(v for m in (nn, modules, tasks) for v in vars(m).values())]
     classes = {kind for kind in found if isinstance(kind, type)}
     lists = getattr(serialization, "get_safe_globals", list)()
-    own = {(c, name): id(value) for c in classes for name, value in vars(c).items()}
-    for kind in classes:
-        own.pop((kind, "np"), None)  # early 8.3's parser counts a row's parameters on its class
-    return [own, *map(str, lists)]
+    own = ((c, name, value) for c in classes for name, value in vars(c).items())
+    kept = {(c, name): id(value) for c, name, value in own if not (counting and name == "np" and type(value) is int)}
+    return [kept, *map(str, lists)]
 
 
 def attempt(file):
@@ -82,12 +82,13 @@ def main():
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, resource.RLIM_INFINITY))
     sys.addaudithook(heed)
-    before, there = state(), {file.name for file in Path().iterdir()}
+    counting = "np" in vars(modules.Conv)  # early 8.3 does, once it has built a good file's model
+    before, there = state(counting), {file.name for file in Path().iterdir()}
     told = {}
     for file in files:
         told[file.name] = [attempt(file), list(happened)]
         happened.clear()
-    changed = [] if state() == before else ["attributes of classes, or PyTorch's list"]
+    changed = [] if state(counting) == before else ["attributes of classes, or PyTorch's list"]
     print(
         json.dumps({"files": told, "changed": changed, "new": sorted({file.name for file in Path().iterdir()} - there)})
     )

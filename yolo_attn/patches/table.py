@@ -18,6 +18,7 @@ from torch import Tensor, nn, serialization
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
+from yolo_attn.compat import imread
 from yolo_attn.errors import UserError
 from yolo_attn.layers.attended import AttendedConv, attend
 from yolo_attn.model.limits import watch_building
@@ -132,6 +133,7 @@ PATCHES = (
     Patch(DOWNLOADS, "safe_download", safe_download, "YOLO_OFFLINE for all files"),
     Patch(DATA_MODULE, "check_det_dataset", check_det_dataset, "YOLO_OFFLINE for data sets"),
     Patch(DATA_MODULE, "check_cls_dataset", check_cls_dataset, "YOLO_OFFLINE for data sets of classifiers"),
+    Patch("cv2", "imread", imread, "images under names that are not UTF-8, of which OpenCV dies"),
 )
 """All that is wrapped. A class that has no `loss` of its own has that of the class above it, wrapped there."""
 
