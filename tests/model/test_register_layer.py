@@ -301,6 +301,7 @@ make()
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("way", ["python", "yolo", "script"])
 @pytest.mark.parametrize("layer", [USERS_LAYER, LOCAL], ids=["main", "local"])
 def test_training_a_layer_that_nothing_else_can_import_is_refused(tmp_path, layer, way):

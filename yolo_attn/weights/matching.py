@@ -68,6 +68,8 @@ def match(source: Any, model: Any) -> Match | None:
     Raises:
         UserError: If a state dict is of another model, attention apart.
     """
+    if not isinstance(source, nn.Module):  # Ultralytics' own to refuse
+        return None
     asked = (copy.deepcopy(rows_of(model)), {key: value.shape for key, value in model.state_dict().items()})
     known = _latest.get(source)
     if known is None or known[0] != asked:
