@@ -80,7 +80,7 @@ def test_every_tensor_goes_to_its_row_and_to_no_other(name, put):
         assert torch.equal(after[key], before[key]), key
     report = transfer_of(target)
     assert report.tensors == places
-    assert (report.is_whole, report.dropped, report.missing) == (True, {}, [])
+    assert (report.is_whole, report.left_out, report.missing) == (True, {}, [])
     assert sum(report.parameters.values()) == sum(p.numel() for p in source.parameters())
     news = [i for i, row in enumerate(rows(described)) if row[2] in LAYERS or row[2].endswith("_NAM")]
     assert report.new_attention == news
@@ -253,7 +253,7 @@ def test_line_and_table():
     reported = report.as_json()
     assert reported["rows"] == {"matched": 23, "inserted": [], "missing": report.missing}
     assert reported["tensors"] == {"transferred": 355, "of": 355}
-    assert reported["dropped"] == {"rows": report.missing, "tensors": len(source.state_dict()) - 355}
+    assert reported["left_out"] == {"rows": report.missing, "tensors": len(source.state_dict()) - 355}
 
 
 def test_two_transfers_are_reported_as_one():
