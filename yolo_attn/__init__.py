@@ -61,7 +61,7 @@ _HOMES = {
     "yolo_attn.layers": ("BAM", "CBAM", "ECA", "EMA", "GAM", "NAM", "SE", "CoordAtt", "SimAM", "TripletAttention"),
     "yolo_attn.model.registry": ("register_layer",),
     "yolo_attn.weights.identity_init": ("identity_init",),
-    "yolo_attn.weights.load_safe": ("load_safe",),
+    "yolo_attn.weights.checkpoint_files": ("load_safe",),
 }
 """Which module holds which public name; a name's first use imports it."""
 
@@ -126,8 +126,8 @@ if TYPE_CHECKING:
     from yolo_attn.kernels.switch import set_kernels
     from yolo_attn.layers import BAM, CBAM, ECA, EMA, GAM, NAM, SE, CoordAtt, SimAM, TripletAttention
     from yolo_attn.model.registry import register_layer
+    from yolo_attn.weights.checkpoint_files import load_safe
     from yolo_attn.weights.identity_init import identity_init
-    from yolo_attn.weights.load_safe import load_safe
 else:
 
     def __getattr__(name: str) -> Any:

@@ -13,8 +13,8 @@ from yolo_attn.errors import UserError
 from yolo_attn.layers import CBAM, GAM, NAM, SimAM
 from yolo_attn.model import registry
 from yolo_attn.safe.safetensors_file import write_weights
+from yolo_attn.weights.checkpoint_files import load_safe
 from yolo_attn.weights.gains import calibrate, gains_line, own_gain
-from yolo_attn.weights.load_safe import load_safe
 from yolo_attn.weights.transfer import transfer_of
 
 ATTENTION = (CBAM, GAM, NAM, SimAM)

@@ -1,4 +1,4 @@
-"""Files of weights that Ultralytics' own loader does not take: safetensors files of ours, and bare state dicts."""
+"""Files of weights: checkpoints read without running anything, safetensors files of ours, and bare state dicts."""
 
 import re
 from collections.abc import Callable
@@ -161,6 +161,28 @@ def load_inert(file: Path) -> Any:
         return read_weights(file)
     with SavedFile(file) as saved:
         return _state_dict(saved) or model_in(saved)
+
+
+def load_safe(path: str | Path) -> nn.Module:
+    """A checkpoint's model, built anew from the checkpoint's model YAML; nothing that the file names is run.
+
+    Takes Ultralytics' checkpoints of every family and task and ours, cut-off trainings' included, and `.safetensors`
+    files of `yolo-attn export`. Layers of your own are known after the module that registers them was imported.
+
+    Args:
+        path: The `.pt` or `.safetensors` file.
+
+    Returns:
+        The model (the averaged one where there is one) as Ultralytics' loader gives it: float32, in eval mode, with
+        `names`, `stride`, `yaml`, `task`, and the training's settings in `args`.
+
+    Raises:
+        UserError: In one line, if the file is missing, broken, or its model is not what its model YAML builds.
+    """
+    model = load_inert(Path(path))
+    if isinstance(model, StateDict):
+        raise UserError(f"{path}: a state dict, without its model YAML; load it into a model of a YAML")
+    return model
 
 
 def source_of(weights: Any) -> Any:

@@ -24,7 +24,7 @@ from yolo_attn.environment import filtered, replaced
 from yolo_attn.errors import ExportError, UserError
 from yolo_attn.files import check_writable, scratch_folder, write_bytes
 from yolo_attn.safe.safetensors_file import SUFFIX, write_weights
-from yolo_attn.weights.load_safe import load_safe
+from yolo_attn.weights.checkpoint_files import load_safe
 
 SAFETENSORS = "safetensors"
 TOLERANCE = 1e-3
