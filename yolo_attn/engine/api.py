@@ -7,29 +7,25 @@ from typing import Any, Literal
 
 from ultralytics.utils import LOGGER, RANK
 
-from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.locations import parts_of
 from yolo_attn.coco.dataset.paths import as_text
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
-from yolo_attn.engine.data import Description, describe, fraction_of, look_through
-from yolo_attn.engine.preflight.checks import (
+from yolo_attn.engine.data import fraction_of, look_through
+from yolo_attn.engine.preflight import (
     check_cfg,
     check_frozen,
     check_importable,
+    check_keypoints,
     check_model,
     check_settings,
+    check_strictly,
     check_transfer,
+    describe_training,
+    describe_validation,
+    examine_training,
     load_source,
     load_weights,
     one_line,
-)
-from yolo_attn.engine.preflight.data_checks import (
-    check_boxes,
-    check_classes,
-    check_keypoints,
-    check_plain_data,
-    check_strictly,
-    choose_classes,
 )
 from yolo_attn.engine.run_folder import tidy
 from yolo_attn.engine.summary import print_validation
@@ -117,7 +113,7 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]
     settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(folder)}
     args = check_settings({**settings, "pretrained": weights or False})
     check_writable(folder / (args.name or ""))
-    data, classes = _describe(args)
+    data, classes = describe_training(args)
     model = check_model(cfg, kind, classes)
     check_importable(model)
     if training.nam_sparsity and not scales_of(model):
@@ -139,7 +135,7 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]
         weights=None if training.trust else weights,
         source=source,
         data=data,
-        examined=_examine(args, data, training.strict) if data else {},
+        examined=examine_training(args, data, training.strict) if data else {},
     )
     return kind, args, prepared
 
@@ -176,8 +172,8 @@ def resume(
     settings = {"data": checkpoint["train_args"]["data"], **settings}
     check_writable(Path(last).resolve().parent)
     args = SimpleNamespace(**{**checkpoint["train_args"], **settings})
-    data, _ = _describe(args)
-    examined = _examine(args, data) if data else {}
+    data, _ = describe_training(args)
+    examined = examine_training(args, data) if data else {}
     if data and data["names"] != model.names and not args.single_cls:
         raise UserError(
             f"--resume {last}: it learns {list(model.names.values())[:5]}, and {settings['data']} has "
@@ -224,14 +220,7 @@ def validate(
     folder = _project(project, kind)
     args = check_settings({**settings, "project": str(folder)})
     check_writable(folder / (args.name or ""))
-    data = describe(args, [args.split])
-    names = dict(enumerate(data["categories"])) if data and args.single_cls else model.names
-    choose_classes(args, names if data else None)
-    if data:
-        check_classes(args, model.names, data, args.split)
-        check_keypoints(model, data)
-    else:
-        check_plain_data(args.data, args.split, args.task)
+    data = describe_validation(args, model, model.names)
     examined = None
     if data and strict:
         examined = look_through(args, data, args.split, model.names, fraction_of(args, args.split, alone=True))
@@ -251,37 +240,6 @@ def _project(project: str | None, task: Task) -> Path:
     if as_text(folder) != str(folder):
         raise UserError(f"--project {folder}: Ultralytics cannot write a path that is not UTF-8; choose another folder")
     return folder
-
-
-def _describe(args: SimpleNamespace) -> tuple[Description | None, int]:
-    """Describe the data of a training, and put numbers for chosen class names into the settings.
-
-    Returns:
-        COCO-format data's description, if it is that, and the number of classes.
-    """
-    split = args.split or "val"
-    data = describe(args, ["train", split])
-    choose_classes(args, data["names"] if data else None)
-    return (data, data["nc"]) if data else (None, check_plain_data(args.data, split, args.task))
-
-
-def _examine(args: SimpleNamespace, data: Description, strict: bool = False) -> dict[str, Examined]:
-    """Check that COCO-format data can be trained on.
-
-    Returns:
-        The splits that were looked through: all that are used if `strict`, else the train split.
-    """
-    split = args.split or "val"
-    examined = {
-        name: look_through(args, data, name, data["names"], fraction_of(args, name))
-        for name in dict.fromkeys(["train", split] if strict else ["train"])
-    }
-    check_boxes(examined["train"].report)
-    check_classes(args, data["names"], data, split)
-    if strict:
-        for found in examined.values():
-            check_strictly(found.report)
-    return examined
 
 
 def _run(task: Task, args: SimpleNamespace, prepared: Prepared) -> RunTrainer:

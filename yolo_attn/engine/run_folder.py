@@ -150,6 +150,11 @@ def run_folder(args: SimpleNamespace) -> Path:
         return get_save_dir(args)
 
 
+def way_on(last: Path | None) -> str:
+    """How a training that was stopped goes on, given its last.pt, which need not be there."""
+    return f"go on with train --resume {last}" if last and last.exists() else "there is no checkpoint yet"
+
+
 def _make(folder: Path, shared: bool, made: list[Path]) -> None:
     """Make a folder, which may be there already if it is `shared`, and what is missing above it.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from yolo_attn.gates.statistics import GateStatistics
 from yolo_attn.layers.common import AttentionLayer
 from yolo_attn.model.blocks import ATTRIBUTE
-from yolo_attn.model.registry import LAYERS
+from yolo_attn.model.registry import is_attention
 from yolo_attn.model.run_rows import run_rows
 from yolo_attn.yaml_edit.row_names import RowName
 
@@ -25,10 +25,9 @@ TOO_SMALL = 16
 
 def attention_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The attention layers of a model by their module names, in rows and in blocks; parts of layers are none."""
-    kinds: tuple[Any, ...] = tuple(LAYERS.values())
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        if isinstance(module, kinds) and not any(name.startswith(f"{outer}.") for outer in found):
+        if is_attention(module) and not any(name.startswith(f"{outer}.") for outer in found):
             found[name] = module
     return found
 

@@ -126,6 +126,11 @@ def users_modules() -> list[str]:
     return sorted(name for name in modules if name in sys.modules and not name.startswith("yolo_attn."))
 
 
+def is_attention(module: object) -> bool:
+    """Whether a module is a registered layer."""
+    return isinstance(module, tuple(LAYERS.values()))
+
+
 def split_name(name: str) -> tuple[str | None, type[nn.Module] | None]:
     """The block and the attention layer in a row's name: ("C2f", NAM) of C2f_NAM, (None, NAM), ("Conv", None)."""
     if name in LAYERS:

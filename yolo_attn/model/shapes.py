@@ -9,7 +9,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.model.parser import REFERENCE_SIZE
-from yolo_attn.model.registry import LAYERS
+from yolo_attn.model.registry import is_attention
 from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.untrusted import check_yaml, without_downloads
 
@@ -91,9 +91,8 @@ def _built(module: Any, output: Any) -> BuiltRow:
 
 def _silence(module: Any) -> None:
     """Leave out layers of the user's own, which may run on a GPU alone; their row has been checked."""
-    layers: tuple[Any, ...] = tuple(LAYERS.values())
     for part in module.modules():
-        if isinstance(part, layers) and not type(part).__module__.startswith("yolo_attn."):
+        if is_attention(part) and not type(part).__module__.startswith("yolo_attn."):
             part.forward = lambda x: x
 
 

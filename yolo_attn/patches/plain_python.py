@@ -4,7 +4,7 @@ There our trainers and validators take the place of Ultralytics' own. A class th
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +15,18 @@ from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from yolo_attn.coco.dataset.locations import FILE_NAMES, as_setting, is_coco_format, parts_of
-from yolo_attn.engine.data import Description, describe, fraction_of, look_through
-from yolo_attn.engine.preflight.checks import check_importable, check_task, read_checkpoint
-from yolo_attn.engine.preflight.data_checks import check_boxes, check_classes, check_keypoints, choose_classes
+from yolo_attn.engine.preflight import (
+    check_importable,
+    check_task,
+    describe_training,
+    describe_validation,
+    examine_training,
+    read_checkpoint,
+)
 from yolo_attn.engine.tasks import ours
 from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.errors import UserError
-from yolo_attn.model.registry import LAYERS
+from yolo_attn.model.registry import is_attention
 from yolo_attn.weights.transfer import check_load
 
 
@@ -53,13 +58,10 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
     sets = data if isinstance(data, (list, tuple)) else [data]
     on_coco = [named for named in sets if _is_coco(named, model)]
     for named in on_coco:
-        split = kwargs.get("split") or "val"
         args = _settings(model, kwargs, named)
-        described = _described(args, ["train", split])
-        choose_classes(args, described["names"])
-        examined = look_through(args, described, "train", described["names"], fraction_of(args, "train"))
-        check_boxes(examined.report)
-        check_classes(args, described["names"], described, split)
+        described, _ = describe_training(args)
+        assert described is not None  # it is COCO-format
+        examined = examine_training(args, described)
     if on_coco:
         given = [_absolute(named) if named in on_coco else named for named in sets]
         kwargs["data"] = given if isinstance(data, (list, tuple)) else given[0]
@@ -67,7 +69,7 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
     if trainer is None and (on_coco or _has_attention(network)):
         trainer = _our("trainer", model, bool(on_coco))
         if on_coco and not isinstance(data, (list, tuple)) and not kwargs.get("resume"):
-            prepared = Prepared(data=described, examined={"train": examined})
+            prepared = Prepared(data=described, examined=examined)
             trainer = functools.partial(trainer, prepared=prepared)
     return run(model, trainer, **kwargs)
 
@@ -90,14 +92,9 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
     data = _named_data(model, kwargs)
     on_coco = _is_coco(data, model)
     if on_coco:
-        split = kwargs.get("split") or "val"
         args = _settings(model, kwargs, data)
-        described = _described(args, [split])
-        choose_classes(args, dict(enumerate(described["categories"])) if args.single_cls else model.names)
+        described = describe_validation(args, model.model, model.names)
         kwargs |= {"classes": args.classes} if args.classes is not None else {}
-        if isinstance(model.model, nn.Module):  # asking an exported file for its names would load it once more
-            check_classes(args, model.names, described, split)
-        check_keypoints(model.model, described)
         kwargs["data"] = _absolute(data)
     if validator is None and (on_coco or _has_attention(model.model)):
         validator = _our("validator", model, on_coco)
@@ -135,17 +132,10 @@ def _settings(model: Any, settings: dict[str, Any], data: str) -> SimpleNamespac
     return SimpleNamespace(**{**DEFAULT_CFG_DICT, **of_file, **settings, "data": data, "task": model.task})
 
 
-def _described(args: SimpleNamespace, splits: Sequence[str]) -> Description:
-    described = describe(args, splits)
-    assert described is not None  # it is COCO-format
-    return described
-
-
 def _absolute(data: str | Path) -> str:
     """A path that still leads there when a run goes on from another folder."""
     return as_setting([part.absolute() for part in parts_of(data)])
 
 
 def _has_attention(network: Any) -> bool:
-    layers = tuple(LAYERS.values())
-    return isinstance(network, nn.Module) and any(isinstance(module, layers) for module in network.modules())
+    return isinstance(network, nn.Module) and any(map(is_attention, network.modules()))

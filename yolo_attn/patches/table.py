@@ -24,7 +24,7 @@ from yolo_attn.layers.attended import AttendedConv, attend
 from yolo_attn.model.limits import watch_building
 from yolo_attn.model.names import yaml_model_load
 from yolo_attn.model.parser import SUPPORTED, parse_model
-from yolo_attn.model.registry import LAYERS, listeners, parts_of
+from yolo_attn.model.registry import LAYERS, is_attention, listeners, parts_of
 from yolo_attn.model.sparsity import add_penalty
 from yolo_attn.patches import wrapping
 from yolo_attn.patches.offline import (
@@ -90,10 +90,9 @@ class Patch:
 
 def fuse(fuse_model: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
     """Fold what attention layers can fold for inference, then let Ultralytics fuse the rest."""
-    layers: tuple[Any, ...] = tuple(LAYERS.values())
     for module in model.modules():
-        if isinstance(module, layers) and hasattr(module, "fuse"):
-            module.fuse()
+        if is_attention(module) and hasattr(module, "fuse"):
+            module.fuse()  # type: ignore[operator]
     return fuse_model(model, *args, **kwargs)
 
 

@@ -22,7 +22,7 @@ from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError, like, quoted
 from yolo_attn.files import check_plain_file
 from yolo_attn.model.names import MODEL_YAMLS
-from yolo_attn.model.registry import LAYERS, is_importable
+from yolo_attn.model.registry import is_attention, is_importable
 from yolo_attn.model.untrusted import check_yaml
 from yolo_attn.safe.foreign import missing_class, origin_of
 from yolo_attn.safe.safetensors_file import SUFFIX
@@ -133,8 +133,7 @@ def check_importable(model: nn.Module) -> None:
     Raises:
         UserError: If another process could not import such a layer, or a part of it.
     """
-    registered = tuple(LAYERS.values())
-    kinds = {type(part) for m in model.modules() if isinstance(m, registered) for part in m.modules()}
+    kinds = {type(part) for m in model.modules() if is_attention(m) for part in m.modules()}
     for kind in sorted(kinds, key=str):
         if not is_importable(kind):
             raise UserError(

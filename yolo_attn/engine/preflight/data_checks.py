@@ -5,17 +5,70 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from torch import nn
 from ultralytics.data.utils import check_det_dataset
 
-from yolo_attn.coco.dataset.data_report import SplitReport
+from yolo_attn.coco.dataset.data_report import Examined, SplitReport
 from yolo_attn.coco.dataset.labels import TINY
 from yolo_attn.coco.dataset.locations import as_list
-from yolo_attn.engine.data import split_of
+from yolo_attn.engine.data import Description, describe, fraction_of, look_through, split_of
 from yolo_attn.engine.preflight.checks import one_line
 from yolo_attn.errors import UserError, listed
 
 
-def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
+def describe_training(args: SimpleNamespace) -> tuple[Description | None, int]:
+    """Describe the data of a training, and put numbers for chosen class names into the settings.
+
+    Returns:
+        COCO-format data's description, if it is that, and the number of classes.
+    """
+    split = args.split or "val"
+    data = describe(args, ["train", split])
+    _choose_classes(args, data["names"] if data else None)
+    return (data, data["nc"]) if data else (None, _check_plain_data(args.data, split, args.task))
+
+
+def examine_training(args: SimpleNamespace, data: Description, strict: bool = False) -> dict[str, Examined]:
+    """Check that COCO-format data can be trained on.
+
+    Returns:
+        The splits that were looked through: all that are used if `strict`, else the train split.
+    """
+    split = args.split or "val"
+    examined = {
+        name: look_through(args, data, name, data["names"], fraction_of(args, name))
+        for name in dict.fromkeys(["train", split] if strict else ["train"])
+    }
+    _check_boxes(examined["train"].report)
+    _check_classes(args, data["names"], data, split)
+    if strict:
+        for found in examined.values():
+            check_strictly(found.report)
+    return examined
+
+
+def describe_validation(args: SimpleNamespace, model: Any, names: dict[int, str]) -> Description | None:
+    """Describe the data of a validation, as for a training, and check that the model can be validated on it.
+
+    Args:
+        args: Ultralytics' settings.
+        model: The model; of an exported file its path.
+        names: The classes that it knows.
+    """
+    split = args.split or "val"
+    data = describe(args, [split])
+    if data is None:
+        _choose_classes(args, None)
+        _check_plain_data(args.data, split, args.task)
+        return None
+    _choose_classes(args, dict(enumerate(data["categories"])) if args.single_cls else names)
+    if isinstance(model, nn.Module):
+        _check_classes(args, names, data, split)
+    check_keypoints(model, data)
+    return data
+
+
+def _choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
     """Put the numbers of the classes that were chosen, some of them by name, into the settings.
 
     Args:
@@ -43,7 +96,7 @@ def choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
     args.classes = sorted(set(numbers))
 
 
-def check_boxes(report: SplitReport) -> None:
+def _check_boxes(report: SplitReport) -> None:
     """Check that there is something to train on.
 
     Args:
@@ -69,7 +122,7 @@ def check_strictly(report: SplitReport) -> None:
         raise UserError(f"--strict: {report.file}: {'; '.join(report.problems.lines())}")
 
 
-def check_classes(args: SimpleNamespace, known: dict[int, str], data: dict[str, Any], split: str) -> None:
+def _check_classes(args: SimpleNamespace, known: dict[int, str], data: dict[str, Any], split: str) -> None:
     """Check that a model that knows these classes knows at least one category of a split.
 
     Raises:
@@ -96,7 +149,7 @@ def check_keypoints(model: Any, data: dict[str, Any]) -> None:
         raise UserError(f"{file}: its annotations have {found[0]} keypoints, and the model knows {known[0]}")
 
 
-def check_plain_data(data: str, split: str, task: str) -> int:
+def _check_plain_data(data: str, split: str, task: str) -> int:
     """Check that data in Ultralytics' own format can be used as it is; what it would download stays undone.
 
     Returns:

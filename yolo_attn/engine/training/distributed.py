@@ -23,8 +23,7 @@ from torch import nn
 from ultralytics.engine import validator
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 
-from yolo_attn.engine.run_folder import run_folder
-from yolo_attn.engine.training.run_files import way_on
+from yolo_attn.engine.run_folder import run_folder, way_on
 from yolo_attn.environment import replaced
 from yolo_attn.errors import UserError, like
 

@@ -15,7 +15,8 @@ import torch
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from yolo_attn.engine.run_folder import check_replaceable, claim, clear, run_folder, tidy
+from yolo_attn.engine.run_folder import check_replaceable, claim, clear, run_folder, tidy, way_on
+from yolo_attn.engine.training import distributed
 from yolo_attn.environment import replaced
 from yolo_attn.errors import RunError, like, one_line
 from yolo_attn.files import os_error_line, remove_empty, whole_files, write_bytes, write_text
@@ -49,7 +50,7 @@ class RunFiles(BaseTrainer):
         last = Path(self.args.model).resolve() if self.resume else None
         if last and last.parent.name == "weights":
             self.args.save_dir = str(last.parents[1])
-        self.join()
+        distributed.enter(self.args)
         if RANK in {-1, 0}:
             self.made = [] if last else claim(self.args)
             folder = run_folder(self.args)
@@ -57,13 +58,7 @@ class RunFiles(BaseTrainer):
             tidy(folder)
             if not last:
                 (folder / "results.csv").unlink(missing_ok=True)  # early 8.3 would write on in it
-        self.share_folder()
-
-    def join(self) -> None:
-        """Meet the other processes of this training, before the run folder is made."""
-
-    def share_folder(self) -> None:
-        """Give the other processes of this training the run folder of the first."""
+        distributed.share_folder(self.args)
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
@@ -144,15 +139,6 @@ class RunFiles(BaseTrainer):
 
         with replaced(torch, save=save_whole):
             super().final_eval()
-
-
-def way_on(last: Path | None) -> str:
-    """How a training that was stopped goes on.
-
-    Args:
-        last: Its last.pt, which need not be there.
-    """
-    return f"go on with train --resume {last}" if last and last.exists() else "there is no checkpoint yet"
 
 
 @contextlib.contextmanager

@@ -68,12 +68,6 @@ class RunTrainer(RunFiles):
         super().__init__(*args, **kwargs)
         self.add_callback("on_train_end", RunTrainer._tell)
 
-    def join(self) -> None:
-        distributed.enter(self.args)
-
-    def share_folder(self) -> None:
-        distributed.share_folder(self.args)
-
     def train(self) -> Any:
         """Train; in several processes, report one that is lost in one line."""
         with distributed.lost_workers_reported(self.last):
@@ -184,14 +178,9 @@ class RunTrainer(RunFiles):
 
 
 class CocoTrainer(RunTrainer):
-    """Mixin for a trainer of a task that COCO has. On other data than COCO-format data it adds nothing.
-
-    Attributes:
-        stretch: Whether the model takes images stretched to a square.
-    """
+    """Mixin for a trainer of a task that COCO has. On other data than COCO-format data it adds nothing."""
 
     validator_class: type[CocoValidator]
-    stretch = False
 
     def get_dataset(self) -> Any:
         named = self.args.data
@@ -217,7 +206,7 @@ class CocoTrainer(RunTrainer):
             batch=batch or 1,
             rect=not train,
             stride=max(int(unwrapped(self.model).stride.max()), 32),
-            stretch=self.stretch,
+            stretch=self.validator_class.stretch,
             folder=self.save_dir,
         )
 
@@ -250,7 +239,6 @@ class RTDETRTrainer(CocoTrainer, rtdetr.train.RTDETRTrainer):
 
     validator_class = RTDETRValidator
     predictor_class = rtdetr.RTDETRPredictor
-    stretch = True
 
 
 class SegmentationTrainer(CocoTrainer, yolo.segment.SegmentationTrainer):
