@@ -78,13 +78,7 @@ def put(
 ) -> tuple[Edited, list[BuiltRow]]:
     """Put attention into a model that is measured first; the result is not.
 
-    Args:
-        text: The model YAML.
-        name: What messages call it.
-        layer: A registered layer's own name.
-        place: One of `yaml_edit.places.PLACES`.
-        options: The layer's, and `where` inside blocks.
-        scale: Scale letter that the model is built at.
+    Args are those of `insert`, but for `layer`, a registered layer's own name.
 
     Returns:
         The edit, and what each row made before.
@@ -100,12 +94,7 @@ def put(
 
 
 def remove(text: str, name: str, scale: str = "") -> Edited:
-    """Take out what the last insertion put into a model; without its header, all attention.
-
-    Args:
-        text: The model YAML.
-        name: What messages call it.
-        scale: Scale letter that the model is built at.
+    """Take out what the last insertion put into a model, given as to `insert`; without its header, all attention.
 
     Raises:
         UserError: If there is nothing to take out, or anything of the model would change beside the attention.
@@ -117,12 +106,7 @@ def remove(text: str, name: str, scale: str = "") -> Edited:
 
 
 def migrate(text: str, name: str, scale: str = "") -> tuple[str, list[str]]:
-    """Translate a model YAML that was written for ports of the layers.
-
-    Args:
-        text: The model YAML.
-        name: What messages call it.
-        scale: Scale letter that the model is built at.
+    """Translate a model YAML, given as to `insert`, that was written for ports of the layers.
 
     Returns:
         The new text; a line for each row that was changed, and for each that should be looked at.

@@ -20,9 +20,10 @@ from ultralytics.utils import LOGGER
 
 from yolo_attn.environment import replaced
 from yolo_attn.errors import UserError, like
-from yolo_attn.model.explanations import explained, wrong_source
+from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.limits import bounded_building, check_size
-from yolo_attn.model.rows import AttentionRow, RowError, read_rows, right_form
+from yolo_attn.model.registry import LAYERS, hint
+from yolo_attn.model.rows import AttentionRow, RowError, is_row, place_of, read_rows, wrong_source
 from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.sparsity import check_sparsity
 from yolo_attn.yaml_edit.row_names import RowName
@@ -75,12 +76,36 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
 
 
 def _explained(error: Exception, d: dict[str, Any], rows: list[AttentionRow]) -> RowError | None:
-    index = _index_of(error)
-    row = next((row for row in rows if row.index == index), None)
-    if row is None:
-        return explained(error, d, index, {name for name, value in vars(tasks).items() if isinstance(value, type)})
-    args, form = [*d["backbone"], *d["head"]][row.index][3], right_form(row.layer, row.source, row.block)
-    return RowError(f"{row.place}: {row.block} of {args} raised {type(error).__name__}: {error}; {form}")
+    """What is wrong with the row that Ultralytics' parser was at, in our words; None where that is not known."""
+    index, body = _index_of(error), [*d["backbone"], *d["head"]]
+    for own in rows:
+        if own.index == index:
+            return RowError(
+                f"{own.place}: {own.block} of {body[index][3]} raised {type(error).__name__}: {error}; {own.form}"
+            )
+    wrong = wrong_source(d)
+    if isinstance(error, IndexError) and wrong:
+        return wrong
+    if index is None or index >= len(body):
+        return None
+    place, row = place_of(d, index), body[index]
+    if not is_row(row):
+        return RowError(f"{place}: found {row}, expected [from, repeats, layer, arguments]")
+    name = row[2]
+    if isinstance(row[-1], list) and "anchors" in row[-1]:
+        return RowError(f"{place}: {name} takes no anchors in Ultralytics; yolo-attn migrate takes them out of the row")
+    known = [key for key, value in vars(tasks).items() if isinstance(value, type)]
+    is_torchs = name.startswith("nn.") and hasattr(nn, name[3:])
+    if not isinstance(error, (KeyError, AttributeError)) or name in known or is_torchs:
+        return None
+    block, layer = RowName.of(name)
+    if layer in LAYERS and block in known:
+        return RowError(f"{place}: {block} has no attention variant; blocks that have are {', '.join(UNITS)}")
+    variants = [str(RowName(block, layer)) for block in UNITS for layer in LAYERS]
+    return RowError(
+        f"{place}: unknown layer {name!r}; {hint(name, [*LAYERS, *variants, *known])} (for a layer of your own "
+        "import its module, --import MODULE)"
+    )
 
 
 def _index_of(error: Exception) -> int | None:

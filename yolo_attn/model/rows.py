@@ -100,13 +100,13 @@ class AttentionRow:
         if type(first) is int and first >= LEAST_WIDTH and first != default and (first % 64 == 0 or first == channels):
             raise RowError(
                 f"{self.place}: {first} looks like a channel count, and {self._name} takes its {channels} input "
-                f"channels from the model; {self._right_form()}; {first} as an option goes by name, {option}: {first}"
+                f"channels from the model; {self.form}; {first} as an option goes by name, {option}: {first}"
             )
         try:
             layer = self.layer(channels, **self.options)
         except Exception as error:  # a user's own layer may raise anything
             kind = "" if isinstance(error, ValueError) else f"{self._name} raised {type(error).__name__}: "
-            raise RowError(f"{self.place}: {kind}{str(error).strip()}; {self._right_form()}") from error
+            raise RowError(f"{self.place}: {kind}{str(error).strip()}; {self.form}") from error
         if not self.layer.__module__.startswith("yolo_attn."):
             self._check_forward(layer, channels)
         return layer
@@ -151,11 +151,13 @@ class AttentionRow:
             raise RowError(f"{self.place}: {error}") from error
 
     @property
+    def form(self) -> str:
+        """How such a row is written."""
+        return right_form(self.layer, self.source, self.block)
+
+    @property
     def _name(self) -> str:
         return self.layer.__name__
-
-    def _right_form(self) -> str:
-        return right_form(self.layer, self.source, self.block)
 
 
 def read_rows(model: dict[str, Any]) -> list[AttentionRow]:
@@ -173,10 +175,8 @@ def read_rows(model: dict[str, Any]) -> list[AttentionRow]:
             continue
         place, name = place_of(model, index), row[2]
         block, kind = split_name(name)
-        if kind and block:
-            found.append(_read_block(place, index, row, block, kind))
-        elif kind:
-            found.append(_read_layer(place, index, row, kind))
+        if kind:
+            found.append(_read(place, index, row, block, kind))
         elif name in UNITS and isinstance(row[-1], list) and row[-1] and isinstance(row[-1][-1], dict):
             takers = ", ".join(f"{name}_{layer}" for layer in LAYERS)
             raise RowError(
@@ -200,6 +200,16 @@ def is_earlier(source: int, index: int) -> bool:
     return source < index and (index + source >= 0 or (index, source) == (0, -1))
 
 
+def wrong_source(model: dict[str, Any]) -> RowError | None:
+    """What is wrong with the first row that takes what no earlier row gives; None where there is no such row."""
+    for index, row in enumerate([*model["backbone"], *model["head"]]):
+        sources = row[0] if is_row(row) else []
+        for source in sources if isinstance(sources, list) else [sources]:
+            if type(source) is int and not is_earlier(source, index):
+                return RowError(f"{place_of(model, index)}: from = {sources}: {source} is not an earlier row")
+    return None
+
+
 def right_form(layer: type[nn.Module], source: int = -1, block: str | None = None) -> str:
     """How a row of `layer`, or of its variant of `block`, is written, with its options, `gain` apart."""
     options = [f"{name}: {default}" for name, default in options_of(layer).items() if name != GAIN]
@@ -216,66 +226,63 @@ def options_of(layer: type[nn.Module]) -> dict[str, Any]:
     return {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
-def _read_layer(place: str, index: int, row: list[Any], layer: type[nn.Module]) -> AttentionRow:
-    _check_items(place, index, row, layer)
+def _read(place: str, index: int, row: list[Any], block: str | None, layer: type[nn.Module]) -> AttentionRow:
+    """The row of a layer, or of a block with a layer in it."""
+    form = _check_items(place, index, row, layer, block)
     source, repeats, name, args = row
-
-    allowed = options_of(layer)
-    *positional, mapping = args if args and isinstance(args[-1], dict) else [*args, {}]
-    if positional and mapping:
-        form = right_form(layer, source)
-        raise RowError(f"{place}: found {args}, expected options by position or one mapping; {form}")
-    if len(positional) > len(allowed):
-        raise RowError(
-            f"{place}: {name} has {len(allowed)} options, found {positional}; input channels are not given by "
-            f"hand: {right_form(layer, source)}"
-        )
-    _refuse_unknown(place, name, mapping, list(allowed), right_form(layer, source))
-    given = tuple(map(literal, positional))
-    options = dict(zip(allowed, given, strict=False)) or {key: literal(value) for key, value in mapping.items()}
-    return AttentionRow(place, index, source, repeats, layer, options, given)
-
-
-def _read_block(place: str, index: int, row: list[Any], block: str, layer: type[nn.Module]) -> AttentionRow:
-    form = right_form(layer, block=block)
-    _check_items(place, index, row, layer, block)
-    source, repeats, name, args = row
-    *own, last = args or [None]
-    if not args or any(isinstance(value, dict) for value in own) or isinstance(last, list) or last in WHERE:
-        raise RowError(f"{place}: found {args}, expected {block}'s own arguments, then one mapping or none; {form}")
+    *first, last = args or [None]
     mapping = last if isinstance(last, dict) else {}
-    _refuse_unknown(place, name, mapping, ["where", *options_of(layer)], form)
-    options = {key: literal(value) for key, value in mapping.items()}
+    positional: list[Any] = []
+    known = list(options_of(layer))
+    if block:
+        if not args or any(isinstance(value, dict) for value in first) or isinstance(last, list) or last in WHERE:
+            raise RowError(f"{place}: found {args}, expected {block}'s own arguments, then one mapping or none; {form}")
+        known = ["where", *known]
+    else:
+        positional = first if isinstance(last, dict) else args
+        if positional and mapping:
+            raise RowError(f"{place}: found {args}, expected options by position or one mapping; {form}")
+        if len(positional) > len(known):
+            raise RowError(
+                f"{place}: {name} has {len(known)} options, found {positional}; input channels are not given by "
+                f"hand: {form}"
+            )
+    unknown = [key for key in mapping if key not in known]
+    if unknown:
+        near = near_misses(str(unknown[0]), known)
+        meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise RowError(f"{place}: {name} has no option {unknown[0]!r}{meant}; {form}")
+    given = tuple(map(literal, positional))
+    options = dict(zip(known, given, strict=False)) or {key: literal(value) for key, value in mapping.items()}
     where = options.pop("where", WHERE[0])
     if where not in WHERE:
         raise RowError(f"{place}: found where: {where}, expected {' or '.join(WHERE)}; {form}")
-    return AttentionRow(place, index, source, repeats, layer, options, block=block, where=where)
+    return AttentionRow(place, index, source, repeats, layer, options, given, block, where)
 
 
-def _check_items(place: str, index: int, row: list[Any], layer: type[nn.Module], block: str | None = None) -> None:
-    """Check that a row has its four items, takes one earlier row, and repeats a whole number of times."""
-    source, form = row[0], right_form(layer, block=block)
+def _check_items(place: str, index: int, row: list[Any], layer: type[nn.Module], block: str | None) -> str:
+    """Check that a row has its four items, takes one earlier row, and repeats a whole number of times.
+
+    Returns:
+        The right form of such a row.
+    """
+    source = row[0]
+    is_source = type(source) is int and is_earlier(source, index)
+    form = right_form(layer, source if is_source else -1, block)
     if isinstance(source, list):
-        raise RowError(f"{place}: {row[2]} takes one input, found from = {source}; {form}")
-    if type(source) is not int:
-        raise RowError(f"{place}: from = {source!r} is no whole number; {form}")
-    if not is_earlier(source, index):
-        raise RowError(f"{place}: from = {source} is not an earlier row; {form}")
-    form = right_form(layer, source, block)
-    if len(row) != 4:
-        raise RowError(f"{place}: found {row}, expected four items, [from, repeats, layer, arguments]; {form}")
-    if type(row[1]) is not int or row[1] < 1:
-        raise RowError(f"{place}: repeats = {row[1]!r} is no whole number above 0; {form}")
-    if not isinstance(row[3], list):
-        raise RowError(f"{place}: found {row[3]!r}, expected a list of arguments; {form}")
-
-
-def _refuse_unknown(place: str, name: str, mapping: dict[Any, Any], allowed: list[str], form: str) -> None:
-    unknown = [key for key in mapping if key not in allowed]
-    if unknown:
-        near = near_misses(str(unknown[0]), allowed)
-        meant = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise RowError(f"{place}: {name} has no option {unknown[0]!r}{meant}; {form}")
+        wrong = f"{row[2]} takes one input, found from = {source}"
+    elif not is_source:
+        what = "not an earlier row" if type(source) is int else "no whole number"
+        wrong = f"from = {source!r} is {what}"
+    elif len(row) != 4:
+        wrong = f"found {row}, expected four items, [from, repeats, layer, arguments]"
+    elif type(row[1]) is not int or row[1] < 1:
+        wrong = f"repeats = {row[1]!r} is no whole number above 0"
+    elif not isinstance(row[3], list):
+        wrong = f"found {row[3]!r}, expected a list of arguments"
+    else:
+        return form
+    raise RowError(f"{place}: {wrong}; {form}")
 
 
 def literal(value: Any) -> Any:

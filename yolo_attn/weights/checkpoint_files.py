@@ -125,12 +125,10 @@ def load_checkpoint(load: Callable[..., Any], weight: str | Path, *args: Any, **
 
 def _look_into(file: Path) -> StateDict | UserError | None:
     """The state dict in a file, or why it is no source of weights; None where only Ultralytics' loader can know."""
-    if file.is_dir():
-        return UserError(f"{file}: a folder, expected a file, such as the best.pt of a training")
-    if not file.is_file():
+    if not file.exists():
         return None
     try:
-        check_suffix(file)
+        check_file(file)
     except UserError as error:
         return error
     try:
@@ -144,8 +142,11 @@ def _look_into(file: Path) -> StateDict | UserError | None:
             return error
 
 
-def check_suffix(file: Path) -> None:
-    """Raise UserError if a file's name does not end as a checkpoint's does."""
+def check_file(file: Path) -> None:
+    """Raise UserError unless a path leads to a plain file, whose name ends as a checkpoint's does."""
+    if file.is_dir():
+        raise UserError(f"{file}: a folder, expected a file, such as the best.pt of a training")
+    check_plain_file(file)
     if file.suffix.lower() not in {*PICKLED, SUFFIX}:
         raise UserError(f"{file}: expected a checkpoint, a file ending with {', '.join(PICKLED)} or {SUFFIX}")
 

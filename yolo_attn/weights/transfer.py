@@ -196,13 +196,9 @@ def _keep_gains(source: Any, model: Any, kept: dict[int, int]) -> None:
 
 def _taken(source: Any, model: Any, places: dict[int, int], fresh: Container[str]) -> dict[str, str | None]:
     """The model's key of each of the source's tensors; None for those that it did not take."""
-    wanted: dict[str, Tensor] = model.state_dict()
-    tensors: dict[str, str | None] = {}
-    for key, value in source.state_dict().items():
-        place = _moved(key, places)
-        fits = place in wanted and place not in fresh and wanted[place].shape == value.shape
-        tensors[key] = place if fits else None
-    return tensors
+    wanted = {key: value.shape for key, value in model.state_dict().items() if key not in fresh}
+    given = {key: (_moved(key, places), value.shape) for key, value in source.state_dict().items()}
+    return {key: place if wanted.get(place) == shape else None for key, (place, shape) in given.items()}
 
 
 def _classes(model: Any) -> int:

@@ -20,13 +20,12 @@ from yolo_attn import errors
 from yolo_attn.compat import load_checkpoint
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError, like, quoted
-from yolo_attn.files import check_plain_file
 from yolo_attn.model.names import MODEL_YAMLS
 from yolo_attn.model.registry import is_attention, is_importable
 from yolo_attn.model.untrusted import check_yaml
 from yolo_attn.safe.foreign import missing_class, origin_of
 from yolo_attn.safe.safetensors_file import SUFFIX
-from yolo_attn.weights.checkpoint_files import StateDict, check_suffix, load_inert
+from yolo_attn.weights.checkpoint_files import StateDict, check_file, load_inert
 from yolo_attn.weights.transfer import check_same, transfer_of
 
 EXPORTED = {suffix for suffix in export_formats()["Suffix"] if suffix.startswith(".") and suffix != ".pt"}
@@ -219,11 +218,8 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
     if Path(file).suffix in EXPORTED:
         text = f"{option} {file}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
         raise like(AssertionError(), UserError(text))  # as Ultralytics' own check of the suffix
-    if Path(file).is_dir():
-        raise UserError(f"{option} {file}: a folder, expected a file, such as the best.pt of a training")
-    check_plain_file(file, f"{option} {file}")
     try:
-        check_suffix(Path(file))
+        check_file(Path(file))
     except UserError as error:
         raise UserError(f"{option} {error}") from error
     if not trust or file.endswith(SUFFIX):
