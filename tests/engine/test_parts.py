@@ -158,17 +158,8 @@ def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
     annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
     folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")
     make_coco([(1, "a.jpg")], [annotation])
-    arguments = [
-        "--cfg",
-        TINY,
-        "--data",
-        str(folder),
-        "--classes",
-        "dog",
-        "--project",
-        str(tmp_path / "runs"),
-    ]
-    assert main(["train", *map(str, arguments)]) == 2
+    arguments = ["--cfg", TINY, "--data", str(folder), "--project", str(tmp_path / "runs"), "--classes", "dog"]
+    assert main(["train", *arguments]) == 2
     assert "instances_train.json: no box to train on" in capsys.readouterr().err
 
 

@@ -204,21 +204,7 @@ def test_real_pictures_with_polygons(task, shared_data, tmp_path):
     """coco-mini: polygons of several parts, run-length crowds, 80 categories."""
     data = shared_data("coco-mini")
     cfg = "yolov8n-seg.yaml" if task == "segment" else "rtdetr-l.yaml"
-    arguments = [
-        "--cfg",
-        cfg,
-        "--data",
-        data,
-        "--epochs",
-        1,
-        "--imgsz",
-        128,
-        "--batch",
-        4,
-        "--device",
-        "cpu",
-        "conf=1e-6",
-    ]
+    arguments = ["--cfg", cfg, "--data", data, *QUICK, "--epochs", 1, "--imgsz", 128, "--batch", 4, "conf=1e-6"]
     before = listing(data)
     result = script("scripts/train_det.py", *arguments, cwd=tmp_path, timeout=900)
     assert result.returncode == 0, result.stderr

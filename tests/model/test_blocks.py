@@ -164,53 +164,50 @@ def test_pixels_scales_in_torchvision_need_a_grid():
     assert {tuple(m.spatial.grid) for m in attention} == {(20, 20)}
 
 
+OWN_FIRST = "expected C2f's own arguments, then one mapping or none"
+
+
 @pytest.mark.parametrize(
-    ("name", "arguments", "message"),
+    ("row", "message"),
     [
-        ("C2f_NAMM", [128], "unknown layer 'C2f_NAMM'"),
-        ("SPPF_NAM", [128, 5], f"SPPF has no attention variant; blocks that have are {', '.join(UNITS)}"),
-        ("C2f_NAM", [128, True, {"were": "end"}], "C2f_NAM has no option 'were' (did you mean where?)"),
-        ("C2f_NAM", [128, True, {"where": "middle"}], "found where: middle, expected end or pre_bn or out"),
-        ("C2f_GAM", [128, True, {"ratio": 5}], "ratio=5 does not divide channels=16"),
-        ("C2f_nam", [128], "unknown layer 'C2f_nam'; did you mean C2f_NAM?"),
-        ("C2F_NAM", [128], "did you mean C2f_NAM?"),
-        ("C2f_Nam", [128], "did you mean C2f_NAM?"),
-        ("C2f_Scale", [128], "for a layer of your own import its module, --import MODULE"),
-        ("C2f_NAM", 128, "found 128, expected a list of arguments"),
-        ("C2f_NAM", [128, True, "end"], "found [128, True, 'end'], expected C2f's own arguments, then one mapping"),
-        ("C2f_NAM", [128, True, ["where", "end"]], "expected C2f's own arguments, then one mapping or none"),
-        ("C2f_NAM", ["abc"], "C2f of ['abc'] raised TypeError: "),
-        ("C2f_NAM", [128, True, 1, 0.5, 7], "C2f of [128, True, 1, 0.5, 7] raised TypeError: "),
-        ("C2f_NAM", [128, True, "some"], "C2f of [128, True, 'some'] raised TypeError: "),
-        ("C2f_NAM", [], "expected C2f's own arguments, then one mapping or none"),
-        ("C2f_NAM", [128, {"where": "out"}, {"eps": 0.1}], "expected C2f's own arguments, then one mapping or none"),
-        ("C2f_NAM", [128, {"where": "out"}, True], "expected C2f's own arguments, then one mapping or none"),
+        ([-1, 3, "C2f_NAMM", [128]], "unknown layer 'C2f_NAMM'"),
+        ([-1, 3, "SPPF_NAM", [128, 5]], f"SPPF has no attention variant; blocks that have are {', '.join(UNITS)}"),
+        ([-1, 3, "C2f_NAM", [128, True, {"were": "end"}]], "C2f_NAM has no option 'were' (did you mean where?)"),
+        ([-1, 3, "C2f_NAM", [128, True, {"where": "middle"}]], "found where: middle, expected end or pre_bn or out"),
+        ([-1, 3, "C2f_GAM", [128, True, {"ratio": 5}]], "ratio=5 does not divide channels=16"),
+        ([-1, 3, "C2f_nam", [128]], "unknown layer 'C2f_nam'; did you mean C2f_NAM?"),
+        ([-1, 3, "C2F_NAM", [128]], "did you mean C2f_NAM?"),
+        ([-1, 3, "C2f_Nam", [128]], "did you mean C2f_NAM?"),
+        ([-1, 3, "C2f_Scale", [128]], "for a layer of your own import its module, --import MODULE"),
+        ([-1, 3, "C2f_NAM", 128], "found 128, expected a list of arguments"),
+        (
+            [-1, 3, "C2f_NAM", [128, True, "end"]],
+            f"found [128, True, 'end'], {OWN_FIRST}",
+        ),
+        ([-1, 3, "C2f_NAM", [128, True, ["where", "end"]]], OWN_FIRST),
+        ([-1, 3, "C2f_NAM", ["abc"]], "C2f of ['abc'] raised TypeError: "),
+        ([-1, 3, "C2f_NAM", [128, True, 1, 0.5, 7]], "C2f of [128, True, 1, 0.5, 7] raised TypeError: "),
+        ([-1, 3, "C2f_NAM", [128, True, "some"]], "C2f of [128, True, 'some'] raised TypeError: "),
+        ([-1, 3, "C2f_NAM", []], OWN_FIRST),
+        (
+            [-1, 3, "C2f_NAM", [128, {"where": "out"}, {"eps": 0.1}]],
+            OWN_FIRST,
+        ),
+        ([-1, 3, "C2f_NAM", [128, {"where": "out"}, True]], OWN_FIRST),
+        ([[0, 1], 3, "C2f_NAM", [128, True]], "takes one input"),
+        ([7, 3, "C2f_NAM", [128, True]], "not an earlier row"),
+        ([-1, "3x", "C2f_NAM", [128, True]], "repeats = '3x'"),
+        ([-1, 0, "C2f_NAM", [128, True]], "repeats = 0"),
     ],
 )
-def test_wrong_rows_are_reported_in_one_line(name, arguments, message):
+def test_wrong_rows_are_reported_in_one_line(row, message):
     d = tasks.yaml_model_load("yolov8n.yaml")
-    d["backbone"][2] = [-1, 3, name, arguments]
+    d["backbone"][2] = row
     with pytest.raises(RowError) as raised:
         build(d)
     assert str(raised.value).startswith("yolov8n.yaml, row 2: ")
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("source", "repeats", "message"),
-    [
-        ([0, 1], 3, "takes one input"),
-        (7, 3, "not an earlier row"),
-        (-1, "3x", "repeats = '3x'"),
-        (-1, 0, "repeats = 0"),
-    ],
-)
-def test_wrong_from_and_repeats(source, repeats, message):
-    d = tasks.yaml_model_load("yolov8n.yaml")
-    d["backbone"][2] = [source, repeats, "C2f_NAM", [128, True]]
-    with pytest.raises(RowError, match=message):
-        build(d)
 
 
 @pytest.mark.integration

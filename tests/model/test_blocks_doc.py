@@ -16,7 +16,6 @@ from ultralytics.nn import tasks
 from yolo_attn.layers import NAM
 from yolo_attn.layers.attended import AttendedConv
 from yolo_attn.model.blocks import END, LAST_SPATIAL, UNITS, WHERE, _is_a, place_attention
-from yolo_attn.model.rows import RowError
 
 TEXT = (ROOT / "docs/blocks.md").read_text()
 
@@ -151,12 +150,3 @@ def test_fusing_leaves_pre_bn_unfolded_and_folds_the_rest():
     assert all(isinstance(m.bn, nn.BatchNorm2d) for m in kept)
     norms = [m for m in model.modules() if type(m) is nn.BatchNorm2d]
     assert len(norms) == len(kept)
-
-
-@pytest.mark.parametrize("place", ["end", "pre_bn"])
-def test_stem_is_refused_as_said(place):
-    d = tasks.yaml_model_load("resnet50-nam.yaml")
-    d["backbone"][0][2] += "_NAM"
-    d["backbone"][0][3].append({"where": place})
-    with pytest.raises(RowError, match=f"row 0: where: {place} means nothing"):
-        build(d)

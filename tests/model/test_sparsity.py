@@ -189,17 +189,8 @@ def mean_scale(file):
 @pytest.mark.trap(18)
 def test_training_shrinks_the_scales_logs_the_loss_and_resumes(small_coco, tmp_path, monkeypatch):
     """γ against a run without the penalty; results.csv and results.png show it; a resumed run keeps it."""
-    settings = [
-        "--data",
-        str(small_coco),
-        "--project",
-        str(tmp_path),
-        *QUICK,
-        "optimizer=SGD",
-        "warmup_epochs=0",
-        "nbs=8",
-        "lr0=0.05",
-    ]
+    hyper = ["optimizer=SGD", "warmup_epochs=0", "nbs=8", "lr0=0.05"]
+    settings = ["--data", str(small_coco), "--project", str(tmp_path), *QUICK, *hyper]
     titles = []
     set_title = Axes.set_title
     monkeypatch.setattr(Axes, "set_title", lambda self, text, **k: titles.append(text) or set_title(self, text, **k))

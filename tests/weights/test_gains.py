@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from support import randomise
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -24,15 +25,7 @@ def small(*rows, head=((-1, 1, "Classify", ["nc"]),)):
     """A classifier of a few rows, its batch norms as if it had learnt."""
     torch.manual_seed(0)
     d = {"nc": 3, "backbone": [list(r) for r in rows], "head": [list(r) for r in head]}
-    return randomised(tasks.ClassificationModel(d))
-
-
-def randomised(model):
-    for m in model.modules():
-        if isinstance(m, nn.BatchNorm2d):
-            nn.init.normal_(m.running_mean, std=0.1)
-            nn.init.uniform_(m.running_var, 0.5, 1.5)
-    return model
+    return randomise(tasks.ClassificationModel(d))
 
 
 def pictures(batches=3):
@@ -119,7 +112,7 @@ def test_rows_that_are_one_list_through_an_alias_have_gains_of_their_own():
     model = tasks.ClassificationModel(
         {"nc": 3, "backbone": [list(CONV), row, row], "head": [[-1, 1, "Classify", ["nc"]]]}, verbose=False
     )
-    gains = calibrate(randomised(model), pictures())
+    gains = calibrate(randomise(model), pictures())
     assert list(gains) == [1, 2]
     assert gains[1] != gains[2]
     assert {index: own_gain(model, index) for index in gains} == gains

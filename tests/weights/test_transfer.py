@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from support import randomise
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -42,14 +43,6 @@ def described(base, layer=None, after=(), blocks=False):
     return {**d, "backbone": body[:cut], "head": body[cut:], "scale": "n"}
 
 
-def randomised(model):
-    for m in model.modules():
-        if isinstance(m, nn.BatchNorm2d):
-            nn.init.normal_(m.running_mean, std=0.1)
-            nn.init.uniform_(m.running_var, 0.5, 1.5)
-    return model
-
-
 def outputs(model, x):
     with torch.inference_mode():
         found = model.eval()(x)
@@ -71,7 +64,7 @@ def outputs(model, x):
     ],
 )
 def test_identity_attention_gives_the_base(base, layer, after, blocks):
-    source = randomised(DetectionModel(base, verbose=False))
+    source = randomise(DetectionModel(base, verbose=False))
     target = DetectionModel(described(base, layer, after, blocks), verbose=False)
     target.load(source, verbose=False)
     ours = dict(target.named_parameters())
@@ -86,7 +79,7 @@ def test_identity_attention_gives_the_base(base, layer, after, blocks):
 
 def test_packaged_necks_keep_every_tensor_and_give_it_back():
     """Into the attended model, and from it into the base again, through YOLO(...).load."""
-    base = randomised(DetectionModel("yolov8n.yaml", verbose=False))
+    base = randomise(DetectionModel("yolov8n.yaml", verbose=False))
     attended = YOLO("yolov8n-gam.yaml").load(base)
     again = DetectionModel("yolov8n.yaml", verbose=False)
     again.load({"model": attended.model}, verbose=False)
@@ -95,7 +88,7 @@ def test_packaged_necks_keep_every_tensor_and_give_it_back():
 
 
 def test_attention_follows_too():
-    source = randomised(DetectionModel(described("yolov8n.yaml", "GAM", (4,)), verbose=False))
+    source = randomise(DetectionModel(described("yolov8n.yaml", "GAM", (4,)), verbose=False))
     target = DetectionModel(described("yolov8n.yaml", "GAM", (2, 4)), verbose=False)
     target.load(source, verbose=False)
     assert isinstance(source.model[5], GAM)
@@ -107,7 +100,7 @@ def test_attention_follows_the_map_that_it_takes():
     """One layer on P5 is the third of a neck, though it is the first of its name."""
     d = yaml_model_load("yolov8n.yaml")
     d["head"][-1:] = [[21, 1, "TripletAttention", []], [[15, 18, 22], 1, "Detect", ["nc"]]]
-    source = randomised(DetectionModel(d, verbose=False))
+    source = randomise(DetectionModel(d, verbose=False))
     target = DetectionModel("yolov8n-triplet.yaml", verbose=False)
     before = {k: v.clone() for k, v in target.model[22].state_dict().items()}
     target.load(source, verbose=False)
@@ -128,7 +121,7 @@ def test_attention_follows_the_map_that_it_takes():
 )
 def test_attention_inside_blocks_stays_behind_where_the_target_has_other(name, target):
     """Names that two kinds of attention share, such as fc2.bias, mean nothing."""
-    source = randomised(DetectionModel(name, verbose=False))
+    source = randomise(DetectionModel(name, verbose=False))
     model = DetectionModel(target, verbose=False)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     model.load(source, verbose=False)
@@ -157,7 +150,7 @@ def elsewhere(where, gain=None):
 
 def test_the_same_layer_elsewhere_in_its_block_is_other_attention():
     """The names are the same: the base's tensors are taken, attention starts anew, gain included, a line says so."""
-    source, model = randomised(elsewhere("end", gain=2.0)), elsewhere("pre_bn")
+    source, model = randomise(elsewhere("end", gain=2.0)), elsewhere("pre_bn")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     assert before.keys() == source.state_dict().keys()
     model.load(source, verbose=False)
@@ -174,7 +167,7 @@ def test_the_same_layer_elsewhere_in_its_block_is_other_attention():
 
 
 def test_the_place_is_the_same_where_it_is_named_or_not():
-    source = randomised(elsewhere("end", gain=2.0))
+    source = randomise(elsewhere("end", gain=2.0))
     model = DetectionModel("yolov8n-nam-blocks.yaml", verbose=False)
     model.load(source, verbose=False)
     assert transfer_of(model).new_attention == []
@@ -195,7 +188,7 @@ def gam(name, ratio, gain=None):
 @pytest.mark.parametrize("as_tensors", [False, True])
 def test_attention_of_other_shapes_is_new_as_a_whole(name, rows, as_tensors):
     """Those of its tensors that would fit are not taken, nor its gain, and the line tells it."""
-    source, model = randomised(gam(name, 4, gain=2.0)), gam(name, 8)
+    source, model = randomise(gam(name, 4, gain=2.0)), gam(name, 8)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     model.load(source.state_dict() if as_tensors else source, verbose=False)
     report = transfer_of(model)

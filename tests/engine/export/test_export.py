@@ -97,17 +97,8 @@ def test_safetensors_file_is_exported_and_validated(weights, trained, monkeypatc
     tensors = weights.with_suffix(".safetensors")
     assert run("--weights", tensors, "--format", "torchscript", "--imgsz", 64) == 0
     assert weights.with_suffix(".torchscript").is_file()
-    arguments = [
-        "--weights",
-        str(tensors),
-        "--device",
-        "cpu",
-        "--imgsz",
-        "64",
-        "--project",
-        str(weights.parent / "runs"),
-    ]
-    assert main(["val", *arguments, "--data", str(trained.data)]) == 0
+    arguments = ["--weights", tensors, "--imgsz", 64, "--project", weights.parent / "runs", "--data", trained.data]
+    assert main(["val", *map(str, arguments), "--device", "cpu"]) == 0
     assert (weights.parent / "runs/val/metrics.json").is_file()
 
 

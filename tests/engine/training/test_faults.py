@@ -21,7 +21,7 @@ from yolo_attn.cli import main
 from yolo_attn.coco.dataset import dataset
 from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.coco.evaluate import Detections
-from yolo_attn.engine import api as engine_run
+from yolo_attn.engine.preflight import data_checks
 from yolo_attn.engine.training import run_files
 from yolo_attn.engine.training.run_files import RunFiles
 from yolo_attn.engine.training.trainer import DetectionTrainer, RTDETRTrainer
@@ -242,7 +242,7 @@ def stop(sent):
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("owner", "name", "sent"),
-    [(engine_run, "look_through", signal.SIGINT), (dataset.CocoDataset, "get_labels", signal.SIGTERM)],
+    [(data_checks, "look_through", signal.SIGINT), (dataset.CocoDataset, "get_labels", signal.SIGTERM)],
 )
 def test_stop_before_the_first_epoch_leaves_nothing(small_coco, tmp_path, monkeypatch, capsys, owner, name, sent):
     """While the data is read, first by the command, then by the trainer."""

@@ -97,18 +97,9 @@ def cut_off(small_coco, tmp_path_factory):
     (folder / "yolov8n-both.yaml").write_text(text.replace("C2f, [128, true]", "C2f_NAM, [128, true, {where: pre_bn}]"))
     files = []
     for cfg in (folder / "yolov8n-both.yaml", "mobilenetv2-simam.yaml"):
-        settings = {
-            "epochs": 1,
-            "imgsz": 64,
-            "batch": 8,
-            "device": "cpu",
-            "plots": False,
-            "workers": 0,
-            "save_period": 1,
-        }
-        trainer = DetectionTrainer(
-            overrides={**settings, "model": str(cfg), "data": str(small_coco), "project": str(folder)}
-        )
+        settings = {"epochs": 1, "imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "save_period": 1}
+        named = {"model": str(cfg), "data": str(small_coco), "project": str(folder)}
+        trainer = DetectionTrainer(overrides={**settings, **named, "workers": 0})
         trainer.train()
         files.append(trainer.wdir / "epoch0.pt")
     return files
