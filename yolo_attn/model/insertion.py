@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
-from ultralytics.nn import tasks
 
 from yolo_attn import yaml_edit
 from yolo_attn.errors import UserError, one_line, quoted
 from yolo_attn.model.blocks import UNITS
-from yolo_attn.model.registry import LAYERS, hint
+from yolo_attn.model.registry import LAYERS, hint, parsed_names
 from yolo_attn.model.rows import options_of
 from yolo_attn.model.shapes import BuiltRow, check_same, measure
 from yolo_attn.reading import load_yaml
@@ -114,7 +113,7 @@ def migrate(text: str, name: str, scale: str = "") -> tuple[str, list[str]]:
     Raises:
         UserError: If there is nothing to translate, if rows cannot be, naming each, or if the result does not build.
     """
-    known = {key for key, value in vars(tasks).items() if isinstance(value, type)}
+    known = parsed_names()
     model = yaml_edit.ModelText(text, name)
     plain = {
         **describe(text, name, scale),

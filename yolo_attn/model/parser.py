@@ -22,7 +22,7 @@ from yolo_attn.environment import replaced
 from yolo_attn.errors import UserError, like
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.limits import bounded_building, check_size
-from yolo_attn.model.registry import LAYERS, hint
+from yolo_attn.model.registry import LAYERS, hint, parsed_names
 from yolo_attn.model.rows import AttentionRow, RowError, is_row, place_of, read_rows, wrong_source
 from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.sparsity import check_sparsity
@@ -94,7 +94,7 @@ def _explained(error: Exception, d: dict[str, Any], rows: list[AttentionRow]) ->
     name = row[2]
     if isinstance(row[-1], list) and "anchors" in row[-1]:
         return RowError(f"{place}: {name} takes no anchors in Ultralytics; yolo-attn migrate takes them out of the row")
-    known = [key for key, value in vars(tasks).items() if isinstance(value, type)]
+    known = parsed_names()
     is_torchs = name.startswith("nn.") and hasattr(nn, name[3:])
     if not isinstance(error, (KeyError, AttributeError)) or name in known or is_torchs:
         return None

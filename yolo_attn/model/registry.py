@@ -67,7 +67,7 @@ def register_layer(layer: Layer = None) -> Layer:  # type: ignore[assignment]  #
     spec = getattr(sys.modules.get(layer.__module__), "__spec__", None)
     if LAYERS.get(name, layer) is not layer and not _is_defined_anew(LAYERS[name], layer, spec):
         raise ValueError(f"{name}: a layer of this name is registered already, {LAYERS[name]}")
-    if name in _ultralytics_names():
+    if name in parsed_names():
         raise ValueError(f"{name}: Ultralytics has a layer of this name; choose another")
     if layer.__module__ == "__main__" or "<locals>" in layer.__qualname__:
         warnings.warn(
@@ -126,6 +126,11 @@ def users_modules() -> list[str]:
     return sorted(name for name in modules if name in sys.modules and not name.startswith("yolo_attn."))
 
 
+def parsed_names() -> set[str]:
+    """Names of classes that Ultralytics' parser resolves by itself."""
+    return {name for name, value in vars(tasks).items() if isinstance(value, type)}
+
+
 def is_attention(module: object) -> bool:
     """Whether a module is a registered layer."""
     return isinstance(module, tuple(LAYERS.values()))
@@ -174,7 +179,3 @@ def _is_defined_anew(old: Any, new: Any, spec: Any) -> bool:
     """
     same_place = (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
     return same_place and (spec is None or spec is not _executions.get(new.__name__))
-
-
-def _ultralytics_names() -> set[str]:
-    return {name for name, value in vars(tasks).items() if isinstance(value, type)}

@@ -41,17 +41,13 @@ class FrozenBase:
         for each in filter(None, (model, ema)):
             each.yaml = {**each.yaml, KEY: {"epochs": epochs, "new": new}}
         self.callbacks = {
-            "on_train_epoch_start": self._begin_epoch,
+            "on_train_epoch_start": self._thaw,
             "on_train_batch_start": self._hold,
             "on_train_epoch_end": self._settle,
         }
         self.thawed = False
         until = f"{epochs} epochs" if epochs > 1 else "epoch"
         LOGGER.info(f"the base is frozen for the first {until}: only what got no weights trains, {len(new)} tensors")
-
-    def _begin_epoch(self, trainer: Any) -> None:
-        if trainer.epoch >= self.epochs and not self.thawed:
-            self._thaw()
 
     def _hold(self, trainer: Any) -> None:
         """Keep the statistics of the base's batch norms, which Ultralytics sets to training before each epoch."""
@@ -67,8 +63,10 @@ class FrozenBase:
             for key in self.kept:
                 theirs[key].copy_(ours[key])
 
-    def _thaw(self) -> None:
-        """Train everything from now on; what Ultralytics' own `freeze` holds stays frozen."""
+    def _thaw(self, trainer: Any) -> None:
+        """Behind the last frozen epoch, train everything; what Ultralytics' own `freeze` holds stays frozen."""
+        if trainer.epoch < self.epochs or self.thawed:
+            return
         self.thawed = True
         for p in self.parameters:
             p.requires_grad = True

@@ -118,24 +118,22 @@ class CocoValidator(RunValidator):
     def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> Any:
         if not self.data.get("annotations"):
             return super().build_dataset(img_path, mode, batch)
-        split = self.args.split or "val"
+        split, examined = self.args.split or "val", self.examined
+        if examined is None:
+            names = self.names or AutoBackend(self._model, device=self.device).names  # early 8.3 does not know them yet
+            fraction = fraction_of(self.args, split, alone=True)
+            examined = look_through(self.args, self.described or self.data, split, names, fraction)
         return build_dataset(
             self.args,
             self.data,
             split,
-            self.examined or self._look_through(split),
+            examined,
             train=False,
             batch=batch or 1,
             rect=False,
             stride=self.stride,
             stretch=self.stretch,
             folder=self.save_dir,
-        )
-
-    def _look_through(self, split: str) -> Examined:
-        names = self.names or AutoBackend(self._model, device=self.device).names  # early 8.3 does not know them yet
-        return look_through(
-            self.args, self.described or self.data, split, names, fraction_of(self.args, split, alone=True)
         )
 
     @property
