@@ -99,13 +99,7 @@ def _keypoints(split: Split) -> dict[str, Any]:
 def write_data_yaml(
     args: SimpleNamespace, splits: Sequence[str], folder: Path, described: Description | None = None
 ) -> str:
-    """Write the description of COCO-format data into a run's folder: Ultralytics takes data only from such a file.
-
-    Args:
-        args: Ultralytics' settings.
-        splits: The splits that are described.
-        folder: The run's folder.
-        described: What `describe` has made of them already.
+    """Write what `describe` makes, or has made, into a run's folder: Ultralytics takes data only from such a file.
 
     Returns:
         The file's path, or `args.data` where that is an ordinary Ultralytics data YAML.
@@ -174,16 +168,7 @@ def build_dataset(
 def look_through(
     args: SimpleNamespace, data: dict[str, Any], split: str, names: dict[int, str], fraction: float
 ) -> Examined:
-    """Find the images of what the settings leave of a split, and make its labels.
-
-    Args:
-        args: Ultralytics' settings. With `classes`, annotations of other classes are as if they were not there; with
-            `single_cls`, all are of one class.
-        data: A dictionary that `describe` made.
-        split: Which of its splits.
-        names: The model's class names.
-        fraction: Share of the split's images, or above 1 their number; see `subset`.
-    """
+    """Find the images of what the settings leave of a split, and make its labels; for the arguments see `chosen`."""
     index, classes, folders = chosen(args, data, split, list(names.values()), fraction)
     return examine(index, folders, classes)
 
@@ -191,7 +176,16 @@ def look_through(
 def chosen(
     args: SimpleNamespace, data: dict[str, Any], split: str, classes: list[str], fraction: float
 ) -> tuple[CocoIndex, list[str], tuple[Path, ...]]:
-    """What the settings leave of a split, the class names that count, and its image folders."""
+    """What the settings leave of a split, the class names that count, and its image folders.
+
+    Args:
+        args: Ultralytics' settings. With `classes`, annotations of other classes are as if they were not there; with
+            `single_cls`, all are of one class.
+        data: A dictionary that `describe` made.
+        split: Which of its splits.
+        classes: The model's class names.
+        fraction: Share of the split's images, or above 1 their number; see `subset`.
+    """
     found = split_of(data, split, args.task)
     index = choose.subset(found.index, fraction, args.seed)
     if args.classes is not None:

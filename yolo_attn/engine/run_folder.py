@@ -54,12 +54,7 @@ def _begin(file: Path) -> bytes | None:
 
 
 def written(folder: Path, names: str = WRITTEN) -> list[Path]:
-    """Files of a folder, and of the weights/ in it, under the names that a run gives.
-
-    Args:
-        folder: The folder, there or not.
-        names: A pattern of the names.
-    """
+    """Files of a folder, there or not, and of the weights/ in it, under the names that a run gives."""
     places = [place for place in (folder, folder / "weights") if place.is_dir()]
     found = (file for place in places for file in place.iterdir() if file.is_symlink() or not file.is_dir())
     return sorted(file for file in found if re.fullmatch(names, file.relative_to(folder).as_posix()))

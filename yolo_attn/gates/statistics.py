@@ -136,11 +136,7 @@ class GateStatistics:
 
 
 def gates_line(found: Mapping[str, GateStatistics]) -> str:
-    """What the gates of a model are like, in a line; one by one where they are few.
-
-    Args:
-        found: Statistics by what each layer is called.
-    """
+    """What gates are like, by what their layers are called, in a line; one by one where they are few."""
     if len(found) <= MOST_TOLD:
         return "; ".join(f"{label} {_told(gate)}" for label, gate in found.items())
     known = {label: gate for label, gate in found.items() if gate.values}

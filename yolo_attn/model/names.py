@@ -98,7 +98,7 @@ def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
             return describe(attended[0], str(path), attended[1])
         near = _near(Path(path))
         if near:
-            raise ModelNameError(f"{path}: no such model; did you mean {' or '.join(near)}?") from None
+            raise ModelNameError(f"{path}: no such model{near}") from None
         if any(map(layer_named, _words(Path(path)))):
             raise ModelNameError(
                 f"{path}: no such model; names are BASE-LAYER.yaml or BASE-LAYER-PLACE.yaml, where BASE.yaml is "
@@ -132,9 +132,7 @@ def read_model(name: str | Path, output: Path | None = None) -> tuple[str, str]:
         raise UserError(f"{name}: expected a model YAML, such as yolov8n.yaml")
     found = _read(path, output)
     if found is None:
-        near = _near(path)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ModelNameError(f"{name}: no such file, and no model that Ultralytics or yolo_attn knows{hint}")
+        raise ModelNameError(f"{name}: no such file, and no model that Ultralytics or yolo_attn knows{_near(path)}")
     return found
 
 
@@ -207,9 +205,10 @@ def _with_attention(path: Path, output: Path | None = None) -> tuple[str, str] |
         raise UserError(f"{path}: {error}") from error
 
 
-def _near(path: Path) -> list[str]:
+def _near(path: Path) -> str:
     """Names of models that have a name's parts in their order, or else differ in a layer's or a place's spelling."""
-    return _in_order(path) or _respelt(path)
+    near = _in_order(path) or _respelt(path)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _words(path: Path) -> list[str]:

@@ -65,8 +65,8 @@ def own_gain(model: Any, index: int) -> float | None:
 
 def own_gains(model: Any) -> dict[int, float]:
     """The gain of each row of a model that gives one."""
-    gains = {index: own_gain(model, index) for index, row in enumerate(rows_of(model)) if attention_of(row)}
-    return {index: gain for index, gain in gains.items() if gain is not None}
+    options = {index: _arguments(row)[1] for index, row in enumerate(rows_of(model)) if attention_of(row)}
+    return {index: given[GAIN] for index, given in options.items() if GAIN in given}
 
 
 def gains_line(model: Any, gains: dict[int, float], rows: Iterable[int]) -> str:

@@ -41,9 +41,7 @@ def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: boo
         UserError: If one of both has attention, and they differ in family, task or scale.
     """
     source = source_of(weights)
-    found = match(source, model)
-    if found and found.attended:
-        _check(source, model, found)
+    found = _attended_match(source, model)
     if found is None or found.places is None:
         load_model(model, weights, verbose)
         return
@@ -86,17 +84,10 @@ def transfer_of(model: nn.Module) -> Transfer | None:
 def check_load(weights: Any, model: Any) -> None:
     """Check that a model can `load` weights; those of models without any attention are Ultralytics' own to judge.
 
-    Args:
-        weights: A model, or a checkpoint's content.
-        model: The model that is to take them.
-
     Raises:
         UserError: As `check_same`.
     """
-    source = source_of(weights)
-    found = match(source, model)
-    if found and found.attended:
-        _check(source, model, found)
+    _attended_match(source_of(weights), model)
 
 
 def check_same(source: Any, model: Any) -> None:
@@ -106,6 +97,14 @@ def check_same(source: Any, model: Any) -> None:
         UserError: Naming both, and what differs.
     """
     _check(source, model, match(source, model))
+
+
+def _attended_match(source: Any, model: Any) -> Match | None:
+    """The match of a source and a model, checked if one of both has attention."""
+    found = match(source, model)
+    if found and found.attended:
+        _check(source, model, found)
+    return found
 
 
 def _check(source: Any, model: Any, found: Match | None) -> None:
@@ -181,14 +180,8 @@ def _moved(key: str, places: dict[int, int]) -> str | None:
 
 
 def _keep_gains(source: Any, model: Any, kept: dict[int, int]) -> None:
-    """Attention that came with its weights keeps the gain that it was trained with.
-
-    Args:
-        source: What was loaded; a state dict has no gains.
-        model: The model.
-        kept: The source's index of each of the model's rows with the source's attention in it.
-    """
-    if isinstance(source, StateDict):
+    """Attention that came with its weights keeps the gain that it was trained with; `kept` is the match's."""
+    if isinstance(source, StateDict):  # it has no gains
         return
     gains = {new: own_gain(source, old) for new, old in kept.items() if own_gain(model, new) is None}
     set_gains(model, {new: gain for new, gain in gains.items() if gain is not None})

@@ -60,14 +60,7 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
 
 
 def check_cfg(cfg: str, task: str | None = None) -> Task:
-    """Check that a YAML describes a model of a known task, without building it.
-
-    Args:
-        cfg: File or name.
-        task: The task that the user expects; None takes the model's own.
-
-    Returns:
-        Its task.
+    """Check that a YAML, by its file or name, describes a model of a known task, or of `task`, without building it.
 
     Raises:
         UserError: If the YAML is missing, is not a model, names something else than layers or has an activation that is
@@ -95,12 +88,7 @@ def check_cfg(cfg: str, task: str | None = None) -> Task:
 
 
 def check_model(cfg: str, task: Task, classes: int) -> nn.Module:
-    """Build the model that a YAML describes.
-
-    Args:
-        cfg: File or name, which `check_cfg` has passed.
-        task: Its task.
-        classes: Number of classes.
+    """Build the model that a YAML describes which `check_cfg` has passed.
 
     Raises:
         UserError: If a row is wrong.
@@ -181,11 +169,6 @@ def _kind(model: Any, file: str, option: str, task: str | None) -> Task:
 def check_task(model: Any, name: str, task: str) -> None:
     """Check that a model's head is of a task; heads that we do not know are Ultralytics' own to use.
 
-    Args:
-        model: The model.
-        name: What messages call it.
-        task: Ultralytics' name of the task.
-
     Raises:
         UserError: Naming the head, its task, and this one.
     """
@@ -241,10 +224,6 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
 
 def check_transfer(weights: Any, model: Any) -> None:
     """Check that a checkpoint's weights find their places in a model, and put them there; `transfer_of` has how.
-
-    Args:
-        weights: The checkpoint's model, or state dict.
-        model: The model, with its number of classes.
 
     Raises:
         UserError: If it is of another family, task or scale, naming both.

@@ -144,11 +144,7 @@ class ModuleDeviceDDP(nn.parallel.DistributedDataParallel):
 
 @contextlib.contextmanager
 def own_device(device: torch.device) -> Iterator[None]:
-    """While it lasts, Ultralytics trains and validates on this device, which it takes to be a GPU of the rank's number.
-
-    Args:
-        device: This process's own.
-    """
+    """While it lasts, Ultralytics trains and validates on this device, not on the GPU of the rank's number."""
     build = validator.AutoBackend
 
     def on_device(*args: Any, **kwargs: Any) -> Any:

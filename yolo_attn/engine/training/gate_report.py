@@ -17,12 +17,7 @@ IMAGES = 32
 
 
 def trained_gates(trainer: Any, predictor: type[BasePredictor]) -> str | None:
-    """A line on the gates of a training's best weights, on images that are validated; None without attention.
-
-    Args:
-        trainer: A trainer that has validated its best weights.
-        predictor: Ultralytics' predictor of its task.
-    """
+    """A line on the gates of a training's best weights, on images that are validated; None without attention."""
     if not attention_layers(trainer.model):
         return None
     file = trainer.best if trainer.best.exists() else trainer.last
