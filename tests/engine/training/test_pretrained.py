@@ -185,6 +185,7 @@ def test_plain_python(base, small_coco, tmp_path):
 @pytest.mark.integration
 def test_options_of_a_training_are_its_own(small_coco, base, tmp_path, monkeypatch):
     """Not the process's, whose environment stays; the checkpoint and the data have been read."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # else PyTorch sets it as it is first used
     seen, before = [], dict(os.environ)
     monkeypatch.setattr(engine_run, "_run", lambda task, args, prepared: seen.append(prepared))
     arguments = ["train", "--cfg", "yolov8n-nam.yaml", "--data", str(small_coco), "--project", str(tmp_path)]
