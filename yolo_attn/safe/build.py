@@ -23,7 +23,7 @@ from ultralytics.nn.modules import Conv, Detect, WorldDetect, v10Detect
 from ultralytics.utils.torch_utils import initialize_weights
 
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.model.registry import LAYERS
+from yolo_attn.model.registry import is_attention
 from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.untrusted import check_foreign_yaml, plain_settings, without_downloads
 
@@ -154,7 +154,7 @@ def _check_shapes(built: Mapping[str, Size], given: Mapping[str, Size]) -> None:
 
 def _run(layers: Any, channels: int) -> None:
     """Run all rows on a map of `SIZE` pixels, the head as in training, where it decodes nothing."""
-    registered, head = tuple(LAYERS.values()), layers.eval()[-1].train()
+    head = layers.eval()[-1].train()
 
     def made(layer: Any, x: Any) -> Any:
         try:
@@ -162,7 +162,7 @@ def _run(layers: Any, channels: int) -> None:
         except MismatchError:
             raise
         except Exception:  # what a layer of the user's own needs a real map for; its output has its input's shape
-            if not isinstance(layer, registered) and layer is not head:
+            if not is_attention(layer) and layer is not head:
                 raise
             return x
 
