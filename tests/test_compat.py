@@ -46,6 +46,7 @@ def test_property_without_a_setter_is_not_settable(kind, settable):
     assert is_settable(kind(), "end2end") == settable
 
 
+@pytest.mark.integration
 def test_images_are_read_whose_names_are_not_utf8(tmp_path):
     """OpenCV dies of such a name, so this is a process of its own; what is no image gives none, as with any name."""
     image = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)

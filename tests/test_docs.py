@@ -184,7 +184,7 @@ OURS = [(page, command) for page, command in EVERY if words(command)[0] not in O
 def test_every_command_is_understood(page, command, monkeypatch):
     tool, *arguments = found = words(command)
     if tool == "make":
-        subprocess.run(["make", *arguments, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif tool == "torchrun":
         args = get_args_parser().parse_args(arguments)
         understand(ours(["python", args.training_script, *args.training_script_args]), monkeypatch)
@@ -199,6 +199,7 @@ def test_every_command_is_understood(page, command, monkeypatch):
         assert all(f'"{word}"' in text for word in arguments if word.startswith("--"))
 
 
+@pytest.mark.integration
 def test_the_slurm_script_is_understood(monkeypatch):
     (script,) = [content for _, content in blocks((ROOT / "docs/multi-gpu.md").read_text()) if content.startswith("#!")]
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)

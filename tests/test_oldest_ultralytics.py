@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from support import OLDEST, QUICK, ROOT, pycocotools_scores, run_python, run_worker, script, users_folder
+from support import OLDEST, QUICK, ROOT, TINY_GAM, pycocotools_scores, run_python, run_worker, script, users_folder
 
 
 @pytest.mark.smoke
-def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
+def test_train_and_validate(on_oldest, small_coco, tmp_path):
     arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 3, *QUICK]
     result = script("scripts/train_det.py", *arguments, "val=False", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -33,18 +33,25 @@ def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     assert [metrics[m] for m in list(metrics)[:12]] == pytest.approx(list(stats), abs=1e-9)
     assert metrics["versions"]["ultralytics"] == OLDEST
 
-    for fmt in ("safetensors", "torchscript"):  # its ONNX export asks current PyTorch for a package more
-        more = ["--format", fmt, "--imgsz", "64"]
-        result = script("scripts/export_det.py", "--weights", run / "weights/best.pt", *more, cwd=tmp_path)
+
+@pytest.mark.integration
+def test_exports(on_oldest, small_coco, tmp_path):
+    """But ONNX, for which it asks current PyTorch for a package more."""
+    arguments = ["--cfg", TINY_GAM, "--data", small_coco, "--epochs", 1, *QUICK]
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    weights, scores = tmp_path / "runs/detect/train/weights/best.pt", []
+    for fmt in ("safetensors", "torchscript"):
+        result = script("scripts/export_det.py", "--weights", weights, "--format", fmt, "--imgsz", "64", cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         assert "largest difference" in result.stdout + result.stderr
-    tensors = ["--weights", run / "weights/best.safetensors", "--data", small_coco, "--name", "safe"]
-    result = script(
-        "scripts/val_det.py", *tensors, "--split", "train", "--device", "cpu", "--imgsz", "64", cwd=tmp_path
-    )
-    assert result.returncode == 0, result.stderr
-    safe = json.loads((tmp_path / "runs/detect/safe/metrics.json").read_text())
-    assert [safe[m] for m in list(metrics)[:12]] == [metrics[m] for m in list(metrics)[:12]]
+    for file in (weights, weights.with_suffix(".safetensors")):
+        arguments = ["--weights", file, "--data", small_coco, "--name", file.suffix, "conf=0.00001"]
+        result = script("scripts/val_det.py", *arguments, "--device", "cpu", "--imgsz", "64", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        metrics = json.loads((tmp_path / f"runs/detect/{file.suffix}/metrics.json").read_text())
+        scores.append([metrics[m] for m in list(metrics)[:12]])
+    assert scores[0] == scores[1]
 
 
 PLAIN = """

@@ -333,6 +333,7 @@ def test_a_file_put_into_an_exported_folder_is_not_lost(trained, tmp_path, capsy
     assert mine.read_text() == "mine"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("command", ["insert", "remove", "migrate"])
 def test_edits_of_model_yamls_leave_what_they_find(tmp_path, capsys, command):
     planted = plant(tmp_path, tmp_path / "outside")

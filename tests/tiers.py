@@ -53,6 +53,19 @@ def pytest_collection_modifyitems(items):
         raise pytest.UsageError(f"{smoke} tests are marked smoke, expected at most {MOST_SMOKE}")
 
 
+def later(cases, besides=()):
+    """Parameters of which only those besides are of the first tier: together they would take too long for it."""
+    return [case if _first(case) in besides else _marked(case) for case in cases]
+
+
+def _first(case):
+    return case[0] if isinstance(case, tuple) else case
+
+
+def _marked(case):
+    return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.integration)
+
+
 def marks(item):
     return [name for name in MARKS if item.get_closest_marker(name)]
 

@@ -47,6 +47,7 @@ def test_which_grammar(arguments):
     assert _is_ultralytics_grammar(arguments.split()) is (arguments in THEIRS)
 
 
+@pytest.mark.integration
 def test_mistakes_are_one_line(refused, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: asked.append(args))

@@ -116,6 +116,7 @@ def test_rows_that_do_not_name_a_layer_are_refused(here, refused, command, name)
     assert "no layer" in line
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("args", ["[576, mobilenet_v3_small]", "[576, mobilenet_v3_small, DEFAULT]"])
 @pytest.mark.parametrize("command", ["insert", "remove", "migrate"])
 def test_editing_downloads_no_weights_of_torchvision(here, monkeypatch, command, args):

@@ -40,6 +40,7 @@ def test_insert_and_remove(here, capsys):
     assert (here / "out/yolov8s-plain.yaml").read_bytes() == BASE.read_bytes()
 
 
+@pytest.mark.integration
 def test_one_row_is_a_row(here, capsys):
     """Also after spaces between numbers, and in the header that `remove` reads."""
     arguments = ["yolov8n.yaml", "--layer", "NAM", "-o"]
@@ -67,6 +68,7 @@ def test_script_is_the_same(here):
     assert a.read_bytes().replace(b"yolo11n-a", b"yolo11n-b") == b.read_bytes()
 
 
+@pytest.mark.integration
 def test_the_users_file_keeps_its_line_breaks(here):
     text = BASE.read_bytes().replace(b"\n", b"\r\n").rstrip()
     (here / "mine.yaml").write_bytes(text)
@@ -78,6 +80,7 @@ def test_the_users_file_keeps_its_line_breaks(here):
     assert [entry for entry in listing(here) if entry in before] == before
 
 
+@pytest.mark.integration
 def test_packaged_models_and_other_families_can_be_edited(here):
     assert run("insert", "yolov8n-gam.yaml", "--layer", "NAM", "--at", "backbone", "-o", "yolov8n-both.yaml") == 0
     kinds = [type(m).__name__ for m in YOLO("yolov8n-both.yaml").model.model]

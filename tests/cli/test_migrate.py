@@ -71,6 +71,7 @@ def test_mistakes(port, refused, old, new, message):
     assert message in refused("migrate", "yolov8n-port.yaml", "-o", "yolov8n-ours.yaml")
 
 
+@pytest.mark.integration
 def test_wrong_channels_and_ambiguous_options_are_reported(port, capsys):
     """Right channels are the map's as written, or at any scale."""
     text = PORT.replace("[1024, 1024]", "[777]").replace("SimAM, [1024]", "EMA, [32]")
@@ -86,6 +87,7 @@ def test_wrong_channels_and_ambiguous_options_are_reported(port, capsys):
         assert "channels were given" not in capsys.readouterr().out
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("port")
 def test_other_commands_suggest_migrate_for_a_layer_of_a_port(refused):
     """In a YAML and on the command line."""

@@ -309,6 +309,7 @@ def test_model_stays_as_it_is_whatever_happens(fault, monkeypatch):
     assert_same_state(model, before)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("task", "name"),
     [

@@ -46,6 +46,7 @@ def test_under_autocast_too(dtype):
             assert saved_volumes(layer, sample(dtype)) <= 1.01
 
 
+@pytest.mark.integration
 def test_gam_under_autocast():
     """Convolutions keep their weights in half precision too, so with more pixels the share of these vanishes."""
     x = torch.randn(2, 32, 160, 160, dtype=torch.bfloat16, requires_grad=True)

@@ -11,6 +11,7 @@ import torch
 from pages import Page
 from PIL import Image
 from support import contents, enliven, randomise, save_noise
+from tiers import later
 from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
@@ -164,7 +165,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("cfg", KINDS)
+@pytest.mark.parametrize("cfg", later(KINDS, ["yolov8n-seg-gam.yaml"]))
 def test_every_task_and_family(cfg, tmp_path):
     weights = save_model(tmp_path / "best.pt", cfg, KINDS[cfg])
     save_noise(tmp_path / "p/a.png", (80, 48))
@@ -194,6 +195,7 @@ def test_gain_is_listed_and_not_part_of_the_gate(tmp_path):
     assert 0.62 < means[0] < 1
 
 
+@pytest.mark.integration
 def test_unreadable_images_are_reported_and_skipped(checkpoint, source, tmp_path, caplog):
     """The next one is drawn in their place; files of other kinds do not count."""
     (source / "000.png").write_bytes(b"no image")
@@ -208,6 +210,7 @@ def test_unreadable_images_are_reported_and_skipped(checkpoint, source, tmp_path
     assert f"skipped, not readable: {source / '000.png'}" in page_of(out)[0].text
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("undrawn")
 def test_patterns_and_the_size_of_images(checkpoint, source, tmp_path):
     """A pattern that no shell has expanded; sizes are multiples of the model's stride."""
@@ -221,6 +224,7 @@ def test_patterns_and_the_size_of_images(checkpoint, source, tmp_path):
     assert run(checkpoint, f"{source}/*.png", source, "--force") == 2
 
 
+@pytest.mark.integration
 def test_names_that_are_not_utf8(checkpoint, tmp_path):
     """A file system may hold names that are not UTF-8: the page shows their escapes, and all of its images."""
     save_noise(tmp_path / "p/b.png")
@@ -242,6 +246,7 @@ def test_limits(checkpoint, tmp_path):
     assert drawn == {"001-0-detections.png", "002-4-detections.png"}
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("undrawn")
 def test_folders(checkpoint, source, tmp_path, capsys, monkeypatch):
     """A folder is numbered unless it is given; one that holds files is used only by force."""
@@ -344,6 +349,7 @@ def test_mistakes(arguments, message, checkpoint, others, source, tmp_path, caps
     assert contents(tmp_path) == before
 
 
+@pytest.mark.integration
 def test_a_stopped_run_leaves_no_file(checkpoint, source, tmp_path, monkeypatch):
     """Ctrl-C in the middle of drawing."""
 
@@ -377,6 +383,7 @@ def test_view_of_holes_and_constants():
     assert nothing.counts.sum() == 0
 
 
+@pytest.mark.integration
 def test_unusual_images_and_gates_are_drawn(tmp_path):
     """One pixel wide, grey, with transparency, 16 bits; a layer without any gate, since its input is 0."""
     rows = {"backbone": [ROWS[0], [-1, 1, "SE", []]], "head": [[-1, 1, "Classify", ["nc"]]]}

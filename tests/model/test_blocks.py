@@ -76,6 +76,7 @@ def test_variant_has_the_blocks_keys_plus_the_attentions(block, where):
     assert getattr(model.model[-1], "legacy", None) == getattr(stock.model[-1], "legacy", None)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("block", "where"), PLACES)
 def test_attention_acts_survives_fusing_and_is_all_that_differs(block, where):
     stock = randomise(copy.deepcopy(plain(block)))

@@ -143,6 +143,7 @@ def test_addition_comes_behind_the_attention(unit):
     assert any(left) == (UNIT_ROWS[unit]["adds its input"] == "yes")
 
 
+@pytest.mark.integration
 def test_fusing_leaves_pre_bn_unfolded_and_folds_the_rest():
     model = build(swapped("C2f", "NAM", {"where": "pre_bn"})).fuse(verbose=False)
     kept = [m for m in model.modules() if isinstance(m, AttendedConv)]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from support import USERS_LAYER
 from test_family_matrix import LARGE
+from tiers import later
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
@@ -84,7 +85,7 @@ def tensors(output):
             yield from tensors(part)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", later(SMALL, ["yolov5-p6", "yolov8-cls", "yolov3-tiny"]))
 def test_identity_in_its_place_is_the_base(name):
     place = random.Random(name).choice(places(name, 0))
     check_identity(name, "SE", place)
@@ -116,6 +117,7 @@ def test_levels_and_stages_are_measured():
     assert rows == [f"- [-1, 1, SimAM, []] # {i}, P{p}" for i, p in ((3, 2), (6, 3), (9, 4), (12, 5), (15, 6))]
 
 
+@pytest.mark.integration
 def test_insertions_upon_insertions():
     text = text_of("yolov8")
     first = insert(text, "a", "GAM", "neck", {"ratio": 8}, "n")
@@ -128,6 +130,7 @@ def test_insertions_upon_insertions():
     assert remove(third.text, "a", "n").text == text
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("layer", "place", "options"),
     [("NAM", "neck", {"gain": 2}), ("SimAM", "blocks", {"where": "pre_bn", "gain": 1.5}), ("SE", "backbone", {})],
@@ -166,6 +169,7 @@ def test_refused(layer, place, options, reported):
     assert reported in str(error.value)
 
 
+@pytest.mark.integration
 def test_rows_without_one_map_take_none():
     with pytest.raises(UserError, match=r"yolov9e with SE at after:13, row 14"):
         insert(text_of("yolov9e"), "yolov9e", "SE", "after:13")

@@ -13,6 +13,7 @@ import thop
 import torch
 import yaml
 from support import ROOT, run_python
+from tiers import later
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -39,6 +40,7 @@ IN_OTHERS = [name.replace("-cls", "") for name in CLASSIFIERS] + ["mobilenetv2-s
 OTHER_TASKS = [f"yolov8-{task}-gam" for task in ("seg", "pose", "obb", "cls")]
 PLAIN = ["resnet50", "mobilenetv2"]
 ALL = [*NECK, *OTHER_TASKS, "rtdetr-l-gam", "yolov8-gam-backbone", *IN_YOLO, *CLASSIFIERS, *IN_OTHERS, *PLAIN]
+FIRST = ["yolov8-gam", "yolo26-simam", "yolov8-seg-gam", "yolov8-c2f-nam", "resnet50-cls-gam", "resnet50"]
 FAMILY = re.compile(r"(yolov?\d+)(-.*)")
 BLOCKS = {"c2f": "C2f", "c3k2": "C3k2", "resnet50": "ResNetLayer", "mobilenetv2": "TorchVision"}
 
@@ -106,7 +108,7 @@ def test_these_files_and_no_others():
     assert sorted(f.stem for f in MODEL_YAMLS.glob("*.yaml")) == sorted(ALL) == sorted([*packaged(), *PLAIN])
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", later(ALL, FIRST))
 def test_header_is_true(name):
     lines = (MODEL_YAMLS / f"{name}.yaml").read_text().splitlines()
     file, base = scaled(name, "n"), plain(name)
@@ -121,7 +123,10 @@ def test_header_is_true(name):
 
 @pytest.mark.parametrize(
     ("name", "scale"),
-    [(n, s) for n in [*NECK, *OTHER_TASKS[:3]] for s in ("nsmlx" if layer_of(n) in (SimAM, NAM, GAM) else "nx")],
+    later(
+        [(n, s) for n in [*NECK, *OTHER_TASKS[:3]] for s in ("nsmlx" if layer_of(n) in (SimAM, NAM, GAM) else "nx")],
+        FIRST,
+    ),
 )
 def test_neck_is_the_base_and_attention_before_the_head(name, scale):
     base, ours = rows_of(plain(name, scale)), rows_of(scaled(name, scale))
@@ -134,7 +139,7 @@ def test_neck_is_the_base_and_attention_before_the_head(name, scale):
         assert shapes(mine) == shapes(theirs)
 
 
-@pytest.mark.parametrize("name", [*NECK, *OTHER_TASKS[:3], "rtdetr-l-gam"])
+@pytest.mark.parametrize("name", later([*NECK, *OTHER_TASKS[:3], "rtdetr-l-gam"], FIRST))
 def test_neck_with_attention_as_identity_is_the_base(name):
     base, model = (build(y).eval() for y in (plain(name), scaled(name, "n")))
     own = [m for m in model.model if type(m) is not layer_of(name)]
@@ -157,7 +162,7 @@ def silence(model, layer):
 
 @pytest.mark.trap(4)
 @pytest.mark.parametrize("scale", "nsmlx")
-@pytest.mark.parametrize("name", IN_YOLO)
+@pytest.mark.parametrize("name", later(IN_YOLO, FIRST))
 def test_block_variant_has_the_keys_of_the_base_plus_the_attentions(name, scale):
     base, ours = rows_of(plain(name, scale)), rows_of(scaled(name, scale))
     assert [(m.f, type(m)) for m in ours] == [(m.f, type(m)) for m in base]
@@ -168,6 +173,7 @@ def test_block_variant_has_the_keys_of_the_base_plus_the_attentions(name, scale)
         assert any(isinstance(part, layer_of(name)) for part in m.modules())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [*IN_YOLO, *CLASSIFIERS, *IN_OTHERS])
 def test_block_variant_with_attention_as_identity_is_the_base(name):
     base, model = (build(y).eval() for y in (plain(name), scaled(name, "n")))
@@ -226,6 +232,7 @@ def test_names_without_a_scale_are_quiet(name, capfd, tmp_path, monkeypatch):
     assert "no model scale" not in captured.out + captured.err
 
 
+@pytest.mark.integration
 def test_training_takes_every_task():
     for name in ("resnet50", "resnet50-simam", "mobilenetv2-nam"):
         task = check_cfg(f"{name}.yaml")

@@ -89,6 +89,7 @@ def check_mutations(seed, number):
     return edited
 
 
+@pytest.mark.integration
 def test_mutated_texts_are_edited_or_refused_in_one_line():
     assert 5 < check_mutations(seed=0, number=100) < 95
 

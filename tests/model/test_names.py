@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 from support import run_python, txt_data
+from tiers import later
 from ultralytics import RTDETR, YOLO
 from ultralytics.nn import tasks
 
@@ -28,19 +29,22 @@ def rows(described):
 
 @pytest.mark.parametrize(
     ("name", "base", "layer", "place"),
-    [
-        ("yolov9t-gam", "yolov9t", "GAM", "neck"),
-        ("yolo11s-nam-backbone", "yolo11s", "NAM", "backbone"),
-        ("yolo26m-cbam-stages", "yolo26m", "CBAM", "stages"),
-        ("yolov8l-seg-simam-blocks", "yolov8l-seg", "SimAM", "blocks"),
-        ("yolov8x-p2-triplet", "yolov8x-p2", "TripletAttention", "neck"),
-        ("yolov10b-eca", "yolov10b", "ECA", "neck"),
-        ("rtdetr-resnet50-se-blocks", "rtdetr-resnet50", "SE", "blocks"),
-        ("resnet50-bam-stages", "resnet50", "BAM", "stages"),
-        ("yolov8n-gam-nam-backbone", "yolov8n-gam", "NAM", "backbone"),
-        ("yolov9s-ema-simam-blocks", "yolov9s-ema", "SimAM", "blocks"),
-        ("yolo12n-obb-coordatt-neck", "yolo12n-obb", "CoordAtt", "neck"),
-    ],
+    later(
+        [
+            ("yolov9t-gam", "yolov9t", "GAM", "neck"),
+            ("yolo11s-nam-backbone", "yolo11s", "NAM", "backbone"),
+            ("yolo26m-cbam-stages", "yolo26m", "CBAM", "stages"),
+            ("yolov8l-seg-simam-blocks", "yolov8l-seg", "SimAM", "blocks"),
+            ("yolov8x-p2-triplet", "yolov8x-p2", "TripletAttention", "neck"),
+            ("yolov10b-eca", "yolov10b", "ECA", "neck"),
+            ("rtdetr-resnet50-se-blocks", "rtdetr-resnet50", "SE", "blocks"),
+            ("resnet50-bam-stages", "resnet50", "BAM", "stages"),
+            ("yolov8n-gam-nam-backbone", "yolov8n-gam", "NAM", "backbone"),
+            ("yolov9s-ema-simam-blocks", "yolov9s-ema", "SimAM", "blocks"),
+            ("yolo12n-obb-coordatt-neck", "yolo12n-obb", "CoordAtt", "neck"),
+        ],
+        ["yolo11s-nam-backbone", "yolov10b-eca", "yolov8n-gam-nam-backbone"],
+    ),
 )
 def test_name_is_the_base_with_the_layer_put_in(name, base, layer, place):
     found = tasks.yaml_model_load(f"{name}.yaml")
@@ -50,6 +54,7 @@ def test_name_is_the_base_with_the_layer_put_in(name, base, layer, place):
     assert (found["yaml_file"], found["scale"]) == (f"{name}.yaml", tasks.guess_model_scale(f"{base}.yaml"))
 
 
+@pytest.mark.integration
 def test_built_by_every_door():
     for model in (YOLO("yolov9t-simam.yaml"), YOLO("yolov8s-world-se.yaml"), YOLO("yolov8n-cls-nam.yaml")):
         assert sum(type(m).__name__ in ("SimAM", "SE", "NAM") for m in model.model.model) in (1, 3)
@@ -59,6 +64,7 @@ def test_built_by_every_door():
     assert (task.name, type(model.model[-2]).__name__) == ("detect", "ECA")
 
 
+@pytest.mark.integration
 def test_wide_scale_is_wide():
     wide, narrow = (YOLO(f"yolo11{scale}-nam-backbone.yaml").model.model[9] for scale in "ln")
     assert [next(layer.parameters()).numel() for layer in (wide, narrow)] == [512, 256]

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from support import run_python, with_rows
+from tiers import later
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -218,7 +219,7 @@ def test_wrong_rows_are_reported_in_one_line(row, message):
         assert f"{row[2]}, []]" in text
 
 
-@pytest.mark.parametrize("scale", "nsmlx")
+@pytest.mark.parametrize("scale", later("nsmlx", "n"))
 @pytest.mark.parametrize("layer", layers.__all__)
 def test_a_channel_count_is_refused_and_an_option_is_not(layer, scale):
     """At P3, P4 and P5 of every scale: what rows of other projects give, each layer's own default, usual options."""
@@ -326,6 +327,7 @@ def test_checkpoint_loads_in_a_fresh_process(tmp_path, layer, first, safe):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.integration
 @pytest.mark.trap(17)
 def test_model_survives_forward_deepcopy_and_pickle(tmp_path):
     model = build([-1, 1, "GAM", []], [-1, 1, "NAM", []], [-1, 1, "SimAM", []])
@@ -365,6 +367,7 @@ def test_info_counts_parameters_and_flops():
     assert gam[3] - plain_flops == pytest.approx(convolutions, rel=0.01)
 
 
+@pytest.mark.integration
 @pytest.mark.trap(14)
 def test_yaml_file_on_disk_beside_its_scale_in_a_misleading_folder(tmp_path):
     folder = tmp_path / "exp2n_x"

@@ -94,7 +94,7 @@ def test_checkpoint_in_a_fresh_process(scale, tmp_path):
         assert result.stdout.split()[-1] == "Scale", result.stderr
 
 
-@pytest.mark.smoke
+@pytest.mark.integration
 def test_training_by_the_script(tmp_path, small_coco):
     (tmp_path / "my_layers.py").write_text(MODULE)
     text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Scale, []")

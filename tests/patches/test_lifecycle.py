@@ -67,6 +67,7 @@ def step(model, optimizer):
     optimizer.step()
 
 
+@pytest.mark.integration
 @every_layer
 def test_average_follows_the_training(name):
     """The average of parameters and running statistics is Ultralytics' formula, attention included."""

@@ -85,6 +85,7 @@ def test_no_download_of_a_data_yaml_is_run(download, data, asked):
 ABSENT, NO_KEY, NO_VAL = {"test": "images/absent"}, {"test": None}, {"val": "images/absent"}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("command", "keys"),
     [

@@ -216,6 +216,7 @@ assert whole() == wrapped
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("first", ["unregister", "register"])
 def test_another_wrapper_around_ours_stays_and_ours_is_not_put_around_it(monkeypatch, first):
     reads = []

@@ -39,6 +39,7 @@ def test_worker_knows_layers_trainer_and_import_path(home, module, name):
     assert ("trained by Own" in result.stdout) == (name == "Own")
 
 
+@pytest.mark.integration
 def test_layers_of_a_script_itself_are_left_out(home):
     """They cannot be imported; a model without them still trains."""
     (home / "script.py").write_text(

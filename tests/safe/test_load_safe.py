@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import randomise, run_python
+from tiers import later
 from torch import nn, serialization
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Conv, Detect
@@ -100,7 +101,7 @@ def check_round_trip(name, folder):
     assert all(torch.equal(state[key], expected[key]) and state[key].dtype == expected[key].dtype for key in state)
 
 
-@pytest.mark.parametrize("name", [*OURS, *FAMILIES])
+@pytest.mark.parametrize("name", later([*OURS, *FAMILIES], [*OURS, "yolov8n-seg.yaml", "yolo26n-seg.yaml"]))
 def test_models_of_every_kind_come_back_whole(name, tmp_path):
     check_round_trip(name, tmp_path)
 
@@ -118,6 +119,7 @@ def test_every_model_of_ours_comes_back_whole(file, tmp_path):
     check_round_trip(file.name, tmp_path)
 
 
+@pytest.mark.integration
 def test_averaged_model_comes_first_and_the_trainings_rest_is_left_out(tmp_path):
     model, average = build("yolov8n.yaml"), build("yolov8n-nam.yaml")
     average.args = model.args = {**DEFAULT_CFG_DICT, "model": Path("a.pt")}
@@ -156,6 +158,7 @@ def test_broken_files_are_told_in_one_line(tmp_path):
             assert "\n" not in str(told.value)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("given", "expected"),
     [("__import__('os').getpid()", 640), (["7", 8], 640), ([96, 64], [96, 64]), (320, 320)]
@@ -181,6 +184,7 @@ def test_plain_activations_pass(activation, tmp_path):
     assert Conv.default_act is before
 
 
+@pytest.mark.integration
 def test_lists_of_pytorch_are_neither_used_nor_changed(tmp_path, monkeypatch):
     """Another thread may load by them meanwhile."""
     good = save(build("yolov8n-gam.yaml"), tmp_path / "good.pt")
@@ -189,6 +193,7 @@ def test_lists_of_pytorch_are_neither_used_nor_changed(tmp_path, monkeypatch):
     yolo_attn.load_safe(good)
 
 
+@pytest.mark.integration
 def test_names_of_older_releases(tmp_path, monkeypatch):
     """YOLOv10's and YOLOv9e's checkpoints."""
     old = type("YOLOv10DetectionModel", (tasks.DetectionModel,), {"__module__": tasks.__name__})
@@ -204,6 +209,7 @@ def test_names_of_older_releases(tmp_path, monkeypatch):
     assert type(loaded.model[0]) is nn.Identity
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not hasattr(Detect, "legacy"), reason="this Ultralytics has one form of head")
 @pytest.mark.parametrize("legacy", [True, False])
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml", "yolov8n-seg.yaml"])
@@ -250,6 +256,7 @@ def test_models_that_their_yaml_does_not_build_are_refused(change, message, tmp_
     assert len(str(told.value)) < 400
 
 
+@pytest.mark.integration
 def test_branch_that_predicts_comes_back(tmp_path):
     model = build("yolov10n.yaml")
     model.model[-1]._end2end = True
@@ -263,6 +270,7 @@ def test_other_channels_and_keypoints_come_back(tmp_path):
     check_equal_to_ultralytics_own(save(randomise(model), tmp_path / "model.pt"))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["yolov8n-nam.yaml", "yolov8n-seg.yaml", "yolo11n-c3k2-cbam.yaml", "yolov8n-cls.yaml"])
 def test_outputs_are_those_of_ultralytics_own_loading(name, tmp_path):
     check_equal_to_ultralytics_own(save(randomise(build(name)).half(), tmp_path / "model.pt"))

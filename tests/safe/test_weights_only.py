@@ -42,6 +42,7 @@ def model(name="yolov8n-c2f-nam.yaml", change=None, **more):
     return built.eval()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("half", [False, True])
 def test_round_trip(name, half, tmp_path):
@@ -161,6 +162,7 @@ def test_foreign_and_broken_files(tmp_path):
             yolo_attn.load_safe(tmp_path / "broken.safetensors")
 
 
+@pytest.mark.integration
 def test_nothing_is_downloaded_for_a_model_that_names_pretrained_weights(tmp_path, monkeypatch):
     def ask_for_weights(d):
         d["backbone"][0][3][2:3] = ["DEFAULT"]

@@ -170,6 +170,7 @@ def test_layers_of_a_user(recwarn):
         registry.LAYERS.pop("Plain", None)
 
 
+@pytest.mark.integration
 def test_plain_python(small_coco):
     """After load, by pictures in a folder or by batches; layers that came with weights stay; a copy keeps its own."""
     model = YOLO("yolov8n-gam.yaml")

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from tiers import later
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
@@ -31,7 +32,8 @@ def loaded(name, weights):
     return model, transfer_of(model)
 
 
-@pytest.mark.parametrize("name", ATTENDED)
+@pytest.mark.integration
+@pytest.mark.parametrize("name", later(ATTENDED, ["yolov8n-gam", "yolov8n-c2f-nam", "yolo11n-gam-blocks"]))
 def test_into_the_model_itself_and_into_its_base(name, tmp_path):
     """All of it by a file; of the attended model's, the base alone into the base, as from its checkpoint."""
     source, file = built(name), tmp_path / "own.pt"
@@ -48,6 +50,7 @@ def test_into_the_model_itself_and_into_its_base(name, tmp_path):
     assert all(torch.equal(value, reference.state_dict()[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "target"),
     [
@@ -71,6 +74,7 @@ def test_into_other_attention(name, target):
     assert report.left_out.keys() == by_checkpoint.left_out.keys()
 
 
+@pytest.mark.integration
 def test_attention_that_could_be_several_of_the_models_is_new():
     """Layers of equal tensors: one cannot tell its level, and three are three."""
     one, three = built("yolov8n-triplet-backbone"), built("yolov8n-triplet")

@@ -51,6 +51,7 @@ def outputs(model, x):
     return found
 
 
+@pytest.mark.integration
 @pytest.mark.trap(2)
 @pytest.mark.parametrize("base", ["yolov5n.yaml", "yolov8n.yaml", "yolo11n.yaml"])
 @pytest.mark.parametrize(
@@ -110,6 +111,7 @@ def test_attention_follows_the_map_that_it_takes():
     assert transfer_of(target).new_attention == [22, 23]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "target"),
     [
@@ -148,6 +150,7 @@ def elsewhere(where, gain=None):
     return DetectionModel(d, verbose=False)
 
 
+@pytest.mark.integration
 def test_the_same_layer_elsewhere_in_its_block_is_other_attention():
     """The names are the same: the base's tensors are taken, attention starts anew, gain included, a line says so."""
     source, model = randomise(elsewhere("end", gain=2.0)), elsewhere("pre_bn")
@@ -200,6 +203,7 @@ def test_attention_of_other_shapes_is_new_as_a_whole(name, rows, as_tensors):
     assert report.is_whole
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "target"), [("yolo11m.yaml", "yolo11l-nam.yaml"), ("yolo11l.yaml", "yolo11m-nam.yaml")]
 )
@@ -227,6 +231,7 @@ def test_source_stays_as_it_is():
     assert [m.i for m in source.model] == list(range(len(source.model)))
 
 
+@pytest.mark.integration
 def test_one_line_for_one_transfer(caplog, monkeypatch):
     """Ultralytics' own count stays where nothing of ours is said; taking attention out is no warning."""
     monkeypatch.setattr(logging.getLogger("ultralytics"), "handlers", [caplog.handler])

@@ -107,6 +107,7 @@ def plain(classes=80, name="yolov8", scale="n"):
     return fill(tasks.DetectionModel({**load(name, scale), "nc": classes}, verbose=False))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["checkpoint", "ema", "module", "tensors", "in parallel", "of YOLO"])
 @pytest.mark.parametrize("put", [neck, blocks])
 def test_sources(put, kind):
@@ -161,6 +162,7 @@ def test_state_dict_of_the_attended_model_itself():
     assert all(torch.equal(value, target.state_dict()[key]) for key, value in source.state_dict().items())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["module", "tensors"])
 def test_other_classes_rebuild_the_head_and_are_reported(kind):
     source, target = plain(80), attended(5)
@@ -219,6 +221,7 @@ def test_a_head_of_another_version_of_ultralytics(monkeypatch):
     assert warnings == [report.line()]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "source", [lambda: plain(scale="s"), lambda: plain(name="yolo11"), lambda: nn.Sequential(nn.Linear(2, 2))]
 )

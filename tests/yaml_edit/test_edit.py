@@ -233,6 +233,7 @@ def check_models(model, data):
     assert list(back.places) == list(edited.places)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("quantity", [150, pytest.param(2000, marks=pytest.mark.slow)])
 def test_insert_and_remove_restore_any_model(quantity):
     settings(FEW, max_examples=quantity)(given(models(), st.data())(check_models))()

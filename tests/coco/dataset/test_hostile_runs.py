@@ -60,6 +60,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", WHOLE)
 def test_whole_validation(written, tmp_path, case):
     """Neither plots nor matrices nor names break what comes after the reading."""
@@ -76,6 +77,7 @@ def test_whole_validation(written, tmp_path, case):
     assert (tmp_path / "run/val_batch0_labels.jpg").exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("task", "model"), [("detect", "yolov8n.yaml"), ("segment", "yolov8n-seg.yaml"), ("pose", "yolov8n-pose.yaml")]
 )

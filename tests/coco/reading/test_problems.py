@@ -3,6 +3,7 @@
 import tracemalloc
 
 import msgspec
+import pytest
 
 from yolo_attn.coco.reading.annotations import read_annotations
 from yolo_attn.coco.reading.masks_and_keypoints import read_keypoints, read_masks
@@ -40,6 +41,7 @@ BAD = {
 }
 
 
+@pytest.mark.integration
 def test_bad_annotations_take_no_memory():
     """Texts of all of them would take more than four megabytes."""
     problems, kinds = Problems(), list(BAD)

@@ -67,6 +67,7 @@ def test_ap_of_resamples_is_that_of_copied_images(seed, drawn_boxes, tmp_path):
     check(*drawn_boxes(seed), draw(24, 4), tmp_path)
 
 
+@pytest.mark.integration
 def test_the_hundred_best_of_an_image_and_class_count(drawn_boxes, tmp_path):
     truth, predictions = drawn_boxes(0, crowded=True)
     pairs = Counter((each["image_id"], each["category_id"]) for each in json.loads(predictions.read_text()))
@@ -96,6 +97,7 @@ def test_no_detection_at_all_is_ap_zero(drawn_boxes, tmp_path):
     assert not found["AP"].any()
 
 
+@pytest.mark.integration
 def test_real_detections(shared_data, tmp_path):
     folder = shared_data("eval-coco")
     predictions = tmp_path / "found.json"
@@ -221,6 +223,7 @@ def drawn_matches(rng, images, skill):
     return Group(place[order], right[order][None], np.ones((1, len(place)), dtype=bool), truth)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("images", [50, 200])
 def test_the_interval_of_images_covers_what_all_images_would_give(images):
     """Sets drawn from unlimited images; the difference on 40,000 of them stands for the truth."""

@@ -86,6 +86,7 @@ def test_holms_p_values():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_intervals_cover_the_truth_as_often_as_they_say(seeds):
     rng, truth = np.random.default_rng(seeds), 0.004
@@ -106,6 +107,7 @@ def test_seeds_added_after_a_result_err_as_often_as_the_report_says(looks, rate,
     assert f"in {100 * rate:.0f} %" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_reports_without_an_effect_say_gain_or_loss_at_most_one_time_in_twenty(seeds):
     """Comparisons of three variants without effect: one base and one correction for all."""

@@ -165,6 +165,7 @@ def test_a_report_does_not_need_the_costs(whole, easy_coco, tmp_path):
     assert "no checkpoint that can be read" in report
 
 
+@pytest.mark.integration
 def test_several_data_sets_are_compared_image_by_image(easy_coco, small_coco, tmp_path):
     data = ["--data", easy_coco, small_coco]
     assert main(arguments(easy_coco, tmp_path / "study", *data, seeds="0")) == 0
@@ -194,6 +195,7 @@ class Faulty(nn.Module):
 """
 
 
+@pytest.mark.integration
 def test_a_failed_training_does_not_stop_the_others_and_is_tried_again(easy_coco, tmp_path):
     """The second command names neither the layer nor its module, which are in the manifest."""
     (tmp_path / "faulty.py").write_text(FAULTY)

@@ -48,6 +48,7 @@ def test_the_base_comes_first_and_each_attention_by_itself():
     assert models[2].variant.options == {"ratio": 8, "groups": 2}
 
 
+@pytest.mark.integration
 def test_only_a_costlier_variant_gets_a_wider_base_and_it_costs_as_much():
     models = plan("yolov8n.yaml", [Wanted("SimAM", "neck"), Wanted("GAM", "neck")], SIZE)
     base, simam, gam, wide = models
@@ -63,6 +64,7 @@ def test_only_a_costlier_variant_gets_a_wider_base_and_it_costs_as_much():
     assert changed[0][0].strip().startswith("n:")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("base", ["yolov5n", "yolov6n", "yolov8n", "yolov10n", "yolo11n", "yolo26n"])
 def test_a_wider_base_of_every_family_builds_and_costs_more_than_the_base(base):
     """Attention in YOLOv10, 11 and 26 refuses most widths, and the next width of YOLOv6 costs more than GAM."""
@@ -73,6 +75,7 @@ def test_a_wider_base_of_every_family_builds_and_costs_more_than_the_base(base):
     assert plain < wide < attended * (1 + FARTHEST)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("base", "message"),
     [
@@ -86,6 +89,7 @@ def test_a_base_that_cannot_be_that_wide_is_reported(base, message):
         plan(f"{base}.yaml", [Wanted("GAM", "neck")], SIZE)
 
 
+@pytest.mark.integration
 def test_a_wider_base_is_the_nearest_that_builds_up_to_the_widest():
     """Where no width builds, and beyond WIDEST, there is none."""
     text = plan("yolov8n.yaml", [])[0].text
@@ -103,6 +107,7 @@ def test_a_wider_base_is_the_nearest_that_builds_up_to_the_widest():
     assert wider(text, "yolov8n", "n", 0.3, cost) is None
 
 
+@pytest.mark.integration
 def test_operations_are_counted_at_the_classes_of_the_data():
     label = plan("yolov8n.yaml", [Wanted("GAM", "neck")], SIZE, classes=3)[-1].variant.label
     wanted = plan("yolov8n.yaml", [Wanted("GAM", "neck")])[1].text
@@ -110,6 +115,7 @@ def test_operations_are_counted_at_the_classes_of_the_data():
     assert round(gflops(wanted, nc=3), 2) != round(gflops(wanted), 2)
 
 
+@pytest.mark.integration
 def test_a_model_without_scales_is_widened_by_its_width_multiple():
     text = plan("yolov8n.yaml", [])[0].text
     content = yaml.safe_load(text)

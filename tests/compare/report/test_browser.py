@@ -88,6 +88,7 @@ def clicked(browse, file, table, column, times=1):
     return found.tables[0][1:], re.findall(r'aria-sort="(\w+)"', text)
 
 
+@pytest.mark.integration
 def test_tables_sort_by_number_and_by_text(browse, tmp_path):
     scores = {"base": {0: 0.09, 1: 0.101, 2: None}, "zeta": {0: 0.4, 1: 0.05, 2: 0.3}}
     file = write_report(write_study(tmp_path, scores))

@@ -214,6 +214,7 @@ def test_fused_model_has_no_safetensors_file(refusal, weights):
     )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["yolo26n-eca.yaml", "yolov10n-gam.yaml"])
 def test_heads_without_nms(name, tmp_path, capfd):
     """As Ultralytics exports them by default, and with their top-k output; scores of a fresh model are all near."""

@@ -68,6 +68,7 @@ def exported(tmp_path_factory):
     return make
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("fmt", ["onnx", "onnx dynamic", "torchscript"])
 @pytest.mark.parametrize("name", MOST)
 def test_operations_that_a_row_adds(name, fmt, exported):

@@ -98,6 +98,7 @@ def relative(found, expected):
     return ((found - expected).abs() / expected.abs().amax((0, 2), keepdim=True).clamp(min=1e-3)).max().item()
 
 
+@pytest.mark.integration
 @pytest.mark.trap(1)
 @pytest.mark.parametrize(("name", "blocks", "fmt"), EXPORTS)
 def test_exported_file_does_what_the_model_does(name, blocks, fmt, checkpoint):
@@ -112,6 +113,7 @@ def test_exported_file_does_what_the_model_does(name, blocks, fmt, checkpoint):
         assert relative(torch.from_numpy(found), expected) < 1e-3
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("name", "blocks"), MODELS)
 def test_every_one_of_them_matters(name, blocks, checkpoint):
     """Without one attention layer of a variant the output is another by more than the tests above let pass."""

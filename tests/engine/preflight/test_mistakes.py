@@ -256,6 +256,7 @@ def test_plain_data_yaml(refusal, tmp_path):
     )
 
 
+@pytest.mark.integration
 def test_checkpoints_of_no_task_or_another_one(refusal, small_coco, tmp_path):
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "linear.pt")
     YOLO("yolov8n-seg.yaml").save(tmp_path / "seg.pt")

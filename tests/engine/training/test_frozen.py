@@ -153,6 +153,7 @@ def test_nothing_to_freeze_or_to_train(arguments, message, base, small_coco, tmp
     assert listing(tmp_path) == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("device", ["0,1", "[0,1]"])
 def test_no_compiled_model_on_several_devices(device, base, small_coco, tmp_path, capsys, monkeypatch):
     """As where the devices are there."""

@@ -119,6 +119,7 @@ def test_training_ends_well_though_its_gates_fail(small_coco, tmp_path, caplog, 
     assert (tmp_path / "run/weights/best.pt").exists()
 
 
+@pytest.mark.integration
 def test_attention_is_found_in_wrapped_models():
     model = tasks.DetectionModel("yolov8n-gam.yaml", verbose=False)
     assert len(attention_layers(torch.compile(model))) == len(attention_layers(model)) == 3

@@ -116,6 +116,7 @@ def test_other_files_of_weights(suffix, base, small_coco, tmp_path, caplog):
     assert re.search(r"\n +2 +2 +C2f_NAM +24/24 +7,360/7,360\n", output)
 
 
+@pytest.mark.integration
 def test_weights_that_do_not_fit(base, small_coco, tmp_path, capsys):
     tensors = tmp_path / "weights.pth"
     torch.save(YOLO(base).model.state_dict(), tensors)
@@ -138,6 +139,7 @@ def test_weights_that_do_not_fit(base, small_coco, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.integration
 def test_weights_that_do_not_fit_in_both_other_ways_to_train(base, small_coco, tmp_path, capsys):
     """In Ultralytics' grammar and in plain Python: a line, and no folder."""
     runs = tmp_path / "runs"
@@ -196,6 +198,7 @@ def test_options_of_a_training_are_its_own(small_coco, base, tmp_path, monkeypat
     assert os.environ == before
 
 
+@pytest.mark.integration
 def test_a_worker_gets_what_its_launcher_was_given(base, monkeypatch):
     launcher = Prepared(nam_sparsity=0.5, identity_init=True, freeze_base=3, weights=str(base), source=object())
     monkeypatch.setenv(WORKER_VARIABLE, launcher.message("yolov8n-gam.yaml"))
