@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if WHOLE & set(item.fixturenames) and not marks(item):
             item.add_marker(pytest.mark.integration)
-    smoke = sum("smoke" in marks(item) for item in items)
+    smoke = sum(marks(item) == ["smoke"] for item in items)
     if smoke > MOST_SMOKE:
         raise pytest.UsageError(f"{smoke} tests are marked smoke, expected at most {MOST_SMOKE}")
 

@@ -1,5 +1,6 @@
 """Model YAMLs from strangers: nothing that they name is run, and none can make a command wait."""
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -163,7 +164,11 @@ LARGE = {
 
 @pytest.mark.parametrize(
     ("command", "case"),  # of trainings the number of classes is the data's
-    [(command, case) for command in COMMANDS for case in LARGE if command in EDITS or case != "classes"],
+    [
+        pytest.param(*each, marks=pytest.mark.integration if each[1] == "modules" and each[0] != "train" else ())
+        for each in itertools.product(COMMANDS, LARGE)
+        if each[0] in EDITS or each[1] != "classes"
+    ],
 )
 def test_excessive_yamls_are_refused_soon_in_one_short_line(here, small_coco, refused, command, case):
     (here / "yolov8n-x.yaml").write_text(text_for(command, LARGE[case]))

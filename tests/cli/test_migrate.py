@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tiers import later
 from ultralytics import YOLO
 from ultralytics.utils.checks import check_yaml
 
@@ -41,30 +42,33 @@ def test_each_change_is_reported_and_the_model_builds(port, capsys):
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
-    [
-        ("GAM_Attention", "ParNet", "cannot be translated: row 9, ParNet [1024, 1024]: no layer has this name"),
-        ("GAM_Attention, [1024, 1024]", "GAM_Attention, [1024, 512]", "[1024, 512]: 1024 channels in and 512 out"),
-        (
-            "GAM_Attention, [1024, 1024]",
-            "TripletAttention, [2]",
-            "row 9: TripletAttention: kernel_size must be odd, got 2",
-        ),
-        ("GAM_Attention, [1024, 1024]", "SEAttention, [[1024]]", "[[1024]]: the meaning of [[1024]] is unknown"),
-        ("GAM_Attention, [1024, 1024]", "SEAttention, 1024.5", "[1024.5]: the meaning of [1024.5] is unknown"),
-        ("[1024, 1024]", "[1024, 1024, 7]", "as translated, row 9: "),
-        (PORT, BASE, "yolov8n-port.yaml: no row of it is written for a port"),
-        (
-            PORT,
-            BASE.replace("SPPF, [1024, 5]", "CBAM, [16, 7]"),
-            "written for a port; row 9: CBAM, [16, 7] stays as it is, and means ratio: 16, kernel_size: 7 here",
-        ),
-        (
-            PORT,
-            BASE.replace("SPPF, [1024, 5]", "SimAM, [nc]"),
-            "yolov8n-port.yaml, row 9: SimAM: e_lambda must be a finite number with 0 < e_lambda < 10, got 'nc'",
-        ),
-        (PORT, "nc: 3\n", "not a model YAML"),
-    ],
+    later(
+        [
+            ("GAM_Attention", "ParNet", "cannot be translated: row 9, ParNet [1024, 1024]: no layer has this name"),
+            ("GAM_Attention, [1024, 1024]", "GAM_Attention, [1024, 512]", "[1024, 512]: 1024 channels in and 512 out"),
+            (
+                "GAM_Attention, [1024, 1024]",
+                "TripletAttention, [2]",
+                "row 9: TripletAttention: kernel_size must be odd, got 2",
+            ),
+            ("GAM_Attention, [1024, 1024]", "SEAttention, [[1024]]", "[[1024]]: the meaning of [[1024]] is unknown"),
+            ("GAM_Attention, [1024, 1024]", "SEAttention, 1024.5", "[1024.5]: the meaning of [1024.5] is unknown"),
+            ("[1024, 1024]", "[1024, 1024, 7]", "as translated, row 9: "),
+            (PORT, BASE, "yolov8n-port.yaml: no row of it is written for a port"),
+            (
+                PORT,
+                BASE.replace("SPPF, [1024, 5]", "CBAM, [16, 7]"),
+                "written for a port; row 9: CBAM, [16, 7] stays as it is, and means ratio: 16, kernel_size: 7 here",
+            ),
+            (
+                PORT,
+                BASE.replace("SPPF, [1024, 5]", "SimAM, [nc]"),
+                "yolov8n-port.yaml, row 9: SimAM: e_lambda must be a finite number with 0 < e_lambda < 10, got 'nc'",
+            ),
+            (PORT, "nc: 3\n", "not a model YAML"),
+        ],
+        ["GAM_Attention", "[1024, 1024]", PORT],
+    ),
 )
 def test_mistakes(port, refused, old, new, message):
     (port / "yolov8n-port.yaml").write_text(PORT.replace(old, new))
@@ -150,6 +154,7 @@ def test_yamls_of_yolov5_forks_are_translated(port, capsys):
     assert [model[i].fc1.weight.shape for i in (9, 19)] == [(32, 512), (4, 128)]
 
 
+@pytest.mark.integration
 def test_other_commands_suggest_migrate_for_anchors(port, refused):
     (port / "yolov5s-se.yaml").write_text(YOLOV5.replace("SEAttention", "SE").replace("[1024, 16]", "[16]"))
     for command in (["train", "--cfg"], ["insert", "--layer", "NAM", "--at", "neck", "-o", "yolov5s-nam.yaml"]):

@@ -92,7 +92,7 @@ def test_base_of_ones_own_in_a_folder(here):
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("yolov9t-gem", "yolov9t-gam.yaml"),
+        pytest.param("yolov9t-gem", "yolov9t-gam.yaml", marks=pytest.mark.integration),
         ("yolov8n-simm-blocks", "yolov8n-simam-blocks.yaml"),
         ("yolo11n-nam-bakbone", "yolo11n-nam-backbone.yaml"),
         ("yolo26s-pose-tripplet", "yolo26s-pose-triplet.yaml"),

@@ -294,21 +294,31 @@ def test_register_is_idempotent_and_has_an_inverse():
     assert isinstance(build([-1, 1, "GAM", []]).model[4], GAM)
 
 
+LIGHT = "import sys, yolo_attn; assert 'torch' not in sys.modules and 'ultralytics' not in sys.modules"
+BUILD = "tasks.DetectionModel('yolov8n-gam.yaml', verbose=False)"
+FIRST = f"import yolo_attn; from ultralytics.nn import tasks; {BUILD}"
+
+
 @pytest.mark.smoke
-def test_import_is_silent_light_and_registers_whichever_comes_first(tmp_path):
-    light = "import sys, yolo_attn; assert 'torch' not in sys.modules and 'ultralytics' not in sys.modules"
-    for code in (
-        light,
-        "import yolo_attn; from ultralytics.nn import tasks; tasks.DetectionModel('yolov8n-gam.yaml', verbose=False)",
-        "from ultralytics.nn import tasks; import yolo_attn; tasks.DetectionModel('yolov8n-gam.yaml', verbose=False)",
-        "import yolo_attn; yolo_attn.register(); from ultralytics import YOLO; YOLO('yolov8n-gam.yaml')",
-        "from yolo_attn.model import parser",
-        "from yolo_attn.patches import table; table.register()",
-        "import yolo_attn; yolo_attn.unregister(); from ultralytics.nn import tasks; "
-        "assert not hasattr(tasks.parse_model, '__wrapped__')",
-    ):
-        result = run_python(code, tmp_path)
-        assert (result.returncode, result.stdout, result.stderr) == (0, "", ""), (code, result.stderr)
+@pytest.mark.parametrize(
+    "code",
+    later(
+        [
+            LIGHT,
+            FIRST,
+            f"from ultralytics.nn import tasks; import yolo_attn; {BUILD}",
+            "import yolo_attn; yolo_attn.register(); from ultralytics import YOLO; YOLO('yolov8n-gam.yaml')",
+            "from yolo_attn.model import parser",
+            "from yolo_attn.patches import table; table.register()",
+            "import yolo_attn; yolo_attn.unregister(); from ultralytics.nn import tasks; "
+            "assert not hasattr(tasks.parse_model, '__wrapped__')",
+        ],
+        [LIGHT, FIRST],
+    ),
+)
+def test_import_is_silent_light_and_registers_whichever_comes_first(code, tmp_path):
+    result = run_python(code, tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", ""), result.stderr
 
 
 @pytest.mark.integration
