@@ -1,4 +1,4 @@
-"""Everything that is changed in Ultralytics, and how it is undone.
+"""Everything that is changed in Ultralytics and in what it uses, and how it is undone.
 
 `PATCHES` lists what is wrapped from `register` to `unregister`. Besides, from then to then, Ultralytics' FLOPs counter
 has a hook for each layer that counts its own operations (`thop.profile.register_hooks`), PyTorch's list of classes that
@@ -64,7 +64,7 @@ COUNTER = "thop.profile"
 
 @dataclass(frozen=True)
 class Patch:
-    """One function of Ultralytics' that is wrapped.
+    """One function of Ultralytics', or of OpenCV's for it, that is wrapped.
 
     Attributes:
         owner: The module that defines it, or "module:Class".
