@@ -1,12 +1,11 @@
 """Differences between Ultralytics' releases; what is wrapped under another name in some stands in patches/table.py."""
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -27,7 +26,8 @@ def loads(file: str) -> bool:
 
     Early releases use OpenCV's own reader, which fails on rotated TIFFs.
     """
-    from ultralytics.data import base  # takes a while, and registering does not need it
+    import cv2  # takes a while, as the next, and registering needs neither
+    from ultralytics.data import base
 
     return hasattr(base, "imread") or cv2.imread(file) is not None
 
@@ -84,7 +84,8 @@ def gives_queries(head: nn.Module) -> bool:
 def imread(read: Callable[..., Any], filename: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
     """Read an image by `read`, OpenCV's, which kills the process where the name's bytes are not UTF-8.
 
-    Before 8.3.118 Ultralytics reads a detector's images by it, and in some later releases a classifier's.
+    Such a file is opened here, and OpenCV gets the open file's name. Ultralytics 8.3.116 and older read a detector's
+    images by OpenCV's function, and some later releases a classifier's.
 
     Returns:
         The image; None where there is none, as OpenCV's.
@@ -92,7 +93,9 @@ def imread(read: Callable[..., Any], filename: str | os.PathLike[str], *args: An
     try:
         os.fspath(filename).encode()
     except UnicodeEncodeError:
-        data = np.fromfile(filename, np.uint8) if Path(filename).is_file() else np.empty(0, np.uint8)
-        flags = kwargs.get("flags", args[0] if args else cv2.IMREAD_COLOR)
-        return cv2.imdecode(data, flags) if len(data) else None
+        with contextlib.suppress(OSError):
+            if Path(filename).is_file():
+                with Path(filename).open("rb") as file:
+                    return read(f"/dev/fd/{file.fileno()}", *args, **kwargs)
+        return None
     return read(filename, *args, **kwargs)

@@ -27,7 +27,7 @@ import sys, torch, types
 def state():
     "Every function of Ultralytics', the FLOPs counter's hooks and the classes that load safely."
     from thop.profile import register_hooks
-    modules = {k: m for k, m in sys.modules.items() if k.split(".")[0] == "ultralytics"}
+    modules = {k: m for k, m in sys.modules.items() if k.split(".")[0] in ("ultralytics", "cv2")}
     found = {(k, n): v for k, m in modules.items() for n, v in vars(m).items() if callable(v)}
     for (k, n), kind in [item for item in found.items() if isinstance(item[1], type)]:
         found |= {(k, n, a): v for a, v in vars(kind).items() if isinstance(v, types.FunctionType)}

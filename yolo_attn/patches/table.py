@@ -1,4 +1,4 @@
-"""Everything that is changed in Ultralytics, PyTorch and Python, and how it is undone.
+"""Everything that is changed in Ultralytics, PyTorch, OpenCV and Python, and how it is undone.
 
 `PATCHES` lists the functions that are wrapped, `BESIDES` what else is changed from `register` to `unregister`, and
 `TEMPORARY` what is changed only while a call of ours lasts.
@@ -50,7 +50,7 @@ COUNTER = "thop.profile"
 
 @dataclass(frozen=True)
 class Patch:
-    """One function of Ultralytics' that is wrapped.
+    """One function of Ultralytics', or of OpenCV's for it, that is wrapped.
 
     Attributes:
         owner: The module that defines it, or "module:Class".

@@ -135,7 +135,8 @@ def _check_apart(infos: Iterable[zipfile.ZipInfo], size: int) -> None:
         names.add(info.filename)
         if info.header_offset < end:
             raise zipfile.BadZipFile("its entries overlap")
-        end = info.header_offset + zipfile.sizeFileHeader + len(info.filename) + info.compress_size  # type: ignore[attr-defined]
+        header = zipfile.sizeFileHeader + len(info.filename)  # type: ignore[attr-defined]  # the module has it
+        end = info.header_offset + header + info.compress_size
     if end > size:
         raise zipfile.BadZipFile("its entries are longer than the file")
 

@@ -189,18 +189,18 @@ class Finder:
         path = ""
         for part in name.split("/"):
             there = os.path.join(path, part) or "/"  # noqa: PTH118  Path drops empty parts, and so the root
-            if not os.path.lexists(os.path.join(self.root, there)):  # noqa: PTH118
+            if not os.path.lexists(os.path.join(self.root, there)):  # noqa: PTH118  as `there`
                 listing = self._listing(path)
                 other = listing.get(normalize("NFC", part)) or listing.get(_folded(part))
                 if not other:
                     return ""
-                there = os.path.join(path, other)  # noqa: PTH118
+                there = os.path.join(path, other)  # noqa: PTH118  as above
             path = there
         return path
 
     def _listing(self, folder: str) -> dict[str, str]:
         """Return the names in a folder inside the root, however its path is spelt; see `_list`."""
-        path = os.path.realpath(os.path.join(self.root, folder))  # noqa: PTH118
+        path = os.path.realpath(os.path.join(self.root, folder))  # noqa: PTH118  as `there`
         return self._names(path) if self._inside(path) else {}
 
     def _list(self, folder: str) -> dict[str, str]:
