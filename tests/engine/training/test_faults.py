@@ -211,12 +211,12 @@ def test_plot_that_cannot_be_written_is_reported(caplog, monkeypatch):
     assert others == [ValueError]
 
 
-FULL = "mount -t tmpfs -o size=40m none {runs} && {command}; code=$?; cp -a {runs} {kept}; exit $code"
+FULL = "mount -t tmpfs -o size=1400k none {runs} && {command}; code=$?; cp -a {runs} {kept}; exit $code"
 
 
 @pytest.mark.integration
 def test_full_file_system(small_coco, tmp_path):
-    """Two checkpoints of 13 MB fit, four do not."""
+    """Two checkpoints of half a megabyte fit, three do not."""
     namespace = ["unshare", "--mount", "--map-root-user"]
     if subprocess.run([*namespace, "mount", "-t", "tmpfs", "none", tmp_path], capture_output=True).returncode:
         pytest.skip("no file system of its own can be mounted here; the other tests limit the size of files")

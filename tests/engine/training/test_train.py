@@ -15,6 +15,7 @@ import torch
 import yaml
 from support import QUICK, ROOT, TINY_NAM, TINY_SIMAM, epoch_begun, listing, results_rows, script
 from ultralytics import YOLO
+from ultralytics.utils.callbacks import get_default_callbacks
 
 from yolo_attn.cli import main
 from yolo_attn.coco.dataset.locations import load_source
@@ -49,6 +50,18 @@ def test_data_yaml_of_the_run_names_both_splits(trained):
 @pytest.mark.trap(11)
 def test_users_folder_is_untouched(trained):
     assert listing(trained.data) == trained.before
+
+
+def test_trainers_leave_the_callbacks_that_they_are_given_as_they_are(small_coco, tmp_path):
+    """Those of a model that is trained twice, or of the launcher whose worker this is: nothing is printed twice."""
+    given = get_default_callbacks()
+    given["on_train_end"].append(print)
+    settings = {"model": str(TINY_NAM), "data": str(small_coco), "project": str(tmp_path), "device": "cpu"}
+    first = DetectionTrainer(overrides=settings, _callbacks=given)
+    first.add_callback("on_train_start", print)
+    assert given == {**get_default_callbacks(), "on_train_end": [*get_default_callbacks()["on_train_end"], print]}
+    again = DetectionTrainer(overrides=settings, _callbacks=first.callbacks)
+    assert len(again.callbacks["on_train_end"]) == len(first.callbacks["on_train_end"])
 
 
 @pytest.mark.smoke

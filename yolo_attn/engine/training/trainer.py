@@ -5,6 +5,7 @@ They live in an importable module so that the workers of a multi-GPU run find th
 
 import itertools
 import math
+from collections import defaultdict
 from copy import copy
 from typing import Any
 
@@ -66,7 +67,10 @@ class RunTrainer(RunFiles):
     def __init__(self, *args: Any, prepared: Prepared | None = None, **kwargs: Any) -> None:
         self.prepared = prepared or of_launcher()
         super().__init__(*args, **kwargs)
-        self.add_callback("on_train_end", RunTrainer._tell)
+        own = {event: list(calls) for event, calls in self.callbacks.items()}  # early 8.3 shares those of the model
+        self.callbacks = defaultdict(list, own)
+        if RunTrainer._tell not in self.callbacks["on_train_end"]:  # a worker begins with those of its launcher
+            self.add_callback("on_train_end", RunTrainer._tell)
 
     def train(self) -> Any:
         """Train; in several processes, report one that is lost in one line."""
