@@ -77,6 +77,7 @@ def test_operations_that_a_row_adds(name, fmt, exported):
     assert sum(added.values()) <= MOST[name][fmt], +added
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("name", "most"), [("SimAM", 11), ("NAM", 4), ("NAM spatial", 9), ("GAM", 10)])
 def test_operations_that_onnxruntime_keeps(name, most, exported, tmp_path):
     """Whatever depends on weights and sizes alone is computed when a file of fixed size is loaded."""
