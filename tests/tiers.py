@@ -25,6 +25,9 @@ WHOLE = {"trained", "whole", "torchrun", "oldest", "on_oldest"}
 MOST_SMOKE = 25
 """How many tests may be marked `smoke`."""
 
+LONGEST = ("upstream/", "tools/", "test_docs.py", "compare/")
+"""Where tests stand that take longest: they begin, so that no process ends long after the others."""
+
 started: list[str] = []
 """What the running test has started."""
 
@@ -48,6 +51,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if WHOLE & set(item.fixturenames) and not marks(item):
             item.add_marker(pytest.mark.integration)
+    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(LONGEST))
     smoke = sum(marks(item) == ["smoke"] for item in items)
     if smoke > MOST_SMOKE:
         raise pytest.UsageError(f"{smoke} tests are marked smoke, expected at most {MOST_SMOKE}")

@@ -4,5 +4,17 @@ BASE = ["compare", "--base", "yolov8n.yaml", "--epochs", "1", "--imgsz", "64", "
 
 
 def arguments(data, output, *more, layers="SimAM", seeds="0,1"):
-    given = ["--layers", layers, "--seeds", seeds, "--data", data, "--output", output, "workers=0", "conf=0.00001"]
+    given = [
+        "--layers",
+        layers,
+        "--seeds",
+        seeds,
+        "--data",
+        data,
+        "--output",
+        output,
+        "workers=0",
+        "plots=False",
+        "conf=0.00001",
+    ]
     return [*BASE, *map(str, [*given, *more])]
