@@ -1,7 +1,8 @@
 """The exceptions that the command line turns into a line of text and an exit code."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 LONGEST = 300
@@ -67,6 +68,17 @@ def listed(names: Iterable[str], most: int = 3) -> str:
     """Names with commas between them, the first `most` of them and a sign that there are more."""
     first = list(itertools.islice(names, most + 1))
     return ", ".join([*first[:most], *["…"] * (len(first) > most)])
+
+
+def similar(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Known names that a misspelt one may stand for, best first; upper and lower case are alike."""
+    folded = {each.casefold(): each for each in known}
+    return [folded[each] for each in get_close_matches(name.casefold(), folded, n=most)]
+
+
+def did_you_mean(near: Sequence[str]) -> str:
+    """The end of a line on a wrong name: a question with what may be meant, or nothing where nothing is near."""
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def like(error: Exception, ours: UserError) -> UserError:

@@ -5,14 +5,13 @@ import ast
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 from yolo_attn.environment import CACHE_VARIABLE, OUTSIDE_VARIABLE, environment
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, did_you_mean, similar
 from yolo_attn.files import check_plain_file, check_writable, expanded
 
 OPTIONS = ("data", "epochs", "split", "imgsz", "batch", "device", "seed", "project", "name")
@@ -219,8 +218,7 @@ def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     for text in further:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
-            near = get_close_matches(key, [f"--{name.replace('_', '-')}" for name in vars(args)], n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(similar(key, [f"--{name.replace('_', '-')}" for name in vars(args)], most=1))
             raise UserError(f"{text!r}: expected an option or key=value{hint}")
         if key in OPTIONS and not hasattr(args, key):
             raise UserError(f"{text!r}: this command does not take it")

@@ -4,7 +4,6 @@
 """
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
 from yaml.reader import Reader
 
-from yolo_attn.errors import UserError, like, one_line
+from yolo_attn.errors import UserError, did_you_mean, like, one_line, similar
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.insertion import SHORT, describe, layer_named, put
 from yolo_attn.model.registry import LAYERS
@@ -207,8 +206,7 @@ def _with_attention(path: Path, output: Path | None = None) -> tuple[str, str] |
 
 def _near(path: Path) -> str:
     """Names of models that have a name's parts in their order, or else differ in a layer's or a place's spelling."""
-    near = _in_order(path) or _respelt(path)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    return did_you_mean(_in_order(path) or _respelt(path))
 
 
 def _words(path: Path) -> list[str]:
@@ -238,7 +236,7 @@ def _respelt(path: Path) -> list[str]:
     parts = path.stem.split("-")
     found = []
     for i in range(1, len(parts)):
-        for other in get_close_matches(parts[i].lower(), known, n=3):
+        for other in similar(parts[i], known):
             name = path.with_name("-".join([*parts[:i], other, *parts[i + 1 :]]) + path.suffix)
             if other != parts[i] and _read(name):
                 found.append(str(name))

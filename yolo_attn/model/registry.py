@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn import layers
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, similar
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.yaml_edit import port_of
 from yolo_attn.yaml_edit.row_names import RowName
@@ -162,8 +161,7 @@ def near_misses(name: str, known: list[str]) -> list[str]:
     if same:
         return same
     contained = sorted((layer for layer in LAYERS if layer.lower() in name.lower()), key=len, reverse=True)
-    close = get_close_matches(name.lower(), [k.lower() for k in known], n=3, cutoff=0.6)
-    return list(dict.fromkeys(contained + [k for k in known if k.lower() in close]))
+    return list(dict.fromkeys(contained + similar(name, known)))
 
 
 def _module_name(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from yolo_attn.coco.dataset.subsets import only_classes
 from yolo_attn.coco.reading.index import CocoIndex, brief, shortened
 from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.values import name_in, number_in
-from yolo_attn.errors import UserError, listed
+from yolo_attn.errors import UserError, did_you_mean, listed, similar
 
 KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_names")
 USED = ("names", "nc", "channels", *KEYPOINT_KEYS)
@@ -62,7 +61,7 @@ class Keys:
         known = list(dict.fromkeys(name for names in categories.values() for name in names))
         missing = [name for name in self.names or () if name not in known]
         if missing:
-            near = get_close_matches(missing[0], known, n=3)
+            near = similar(missing[0], known)
             hint = f"similar names: {listed(near, FEW)}" if near else f"expected some of {listed(known, FEW)}"
             return f"names has {listed(missing, FEW)}, which no JSON has; {hint}"
         split, classes = next(iter(categories.items()))
@@ -134,6 +133,5 @@ def _report_unknown(
     """Warn of each unused key, with the one that may be meant."""
     for key in given:
         if key not in {*known, *harmless}:
-            near = get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(similar(str(key), known, most=1))
             warn_once(f"{file}: {shortened(str(key))!r} is not a key of {place} and is not used{hint}")

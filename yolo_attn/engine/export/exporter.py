@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from yolo_attn.engine.export.verify import RUNTIMES, difference_of_models, large
 from yolo_attn.engine.preflight.checks import check_settings, one_line, read_checkpoint
 from yolo_attn.engine.summary import print_table
 from yolo_attn.environment import filtered, replaced
-from yolo_attn.errors import ExportError, UserError
+from yolo_attn.errors import ExportError, UserError, did_you_mean, similar
 from yolo_attn.files import check_writable, scratch_folder, write_bytes
 from yolo_attn.safe.safetensors_file import SUFFIX, write_weights
 from yolo_attn.weights.checkpoint_files import load_safe
@@ -90,9 +89,8 @@ def _suffix(fmt: str) -> str:
     known = dict(zip(*(export_formats()[column][1:] for column in ("Argument", "Suffix")), strict=True))
     known[SAFETENSORS] = SUFFIX
     if fmt not in known:
-        near = get_close_matches(fmt.lower(), known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"formats are {', '.join(known)}"
-        raise UserError(f"--format {fmt}: no such format; {hint}")
+        hint = did_you_mean(similar(fmt, known)) or f"; formats are {', '.join(known)}"
+        raise UserError(f"--format {fmt}: no such format{hint}")
     return known[fmt]
 
 

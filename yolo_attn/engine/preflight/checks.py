@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from traceback import walk_tb
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ from ultralytics.utils.torch_utils import select_device
 from yolo_attn import errors
 from yolo_attn.compat import load_checkpoint
 from yolo_attn.engine.tasks import TASKS, Task, task_of
-from yolo_attn.errors import UserError, like, quoted
+from yolo_attn.errors import UserError, did_you_mean, like, quoted, similar
 from yolo_attn.model.names import MODEL_YAMLS
 from yolo_attn.model.registry import is_attention, is_importable
 from yolo_attn.model.untrusted import check_yaml
@@ -44,8 +43,7 @@ def check_settings(settings: dict[str, Any]) -> SimpleNamespace:
     """
     for name in settings:
         if name not in DEFAULT_CFG_DICT:
-            near = get_close_matches(name, list(DEFAULT_CFG_DICT), n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = did_you_mean(similar(name, DEFAULT_CFG_DICT))
             raise UserError(f"{name}={settings[name]}: Ultralytics has no such setting{hint}")
     try:
         args = get_cfg(overrides=settings)
@@ -106,7 +104,7 @@ def _building(cfg: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         ours = sorted(file.name for file in MODEL_YAMLS.glob("*.yaml"))
-        near = get_close_matches(cfg.lower(), ours, n=3) or ours
+        near = similar(cfg, ours) or ours
         raise UserError(
             f"--cfg {cfg}: no such model; similar names: {', '.join(near)} (a scale letter follows the number)"
         ) from error

@@ -1,6 +1,5 @@
 """Checks of data before a run begins."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,7 @@ from yolo_attn.coco.dataset.labels import TINY
 from yolo_attn.coco.dataset.locations import as_list
 from yolo_attn.engine.data import Description, describe, fraction_of, look_through, split_of
 from yolo_attn.engine.preflight.checks import one_line
-from yolo_attn.errors import UserError, listed
+from yolo_attn.errors import UserError, listed, similar
 
 
 def describe_training(args: SimpleNamespace) -> tuple[Description | None, int]:
@@ -89,8 +88,7 @@ def _choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None
         elif given.isdecimal() and (known is None or int(given) < len(names)):
             numbers.append(int(given))
         else:
-            folded = {name.casefold(): name for name in names}
-            near = [folded[name] for name in get_close_matches(given.casefold(), folded, n=3)] or names[:5]
+            near = similar(given, names) or names[:5]
             hint = f"similar names: {', '.join(near)}" if known else "data in Ultralytics' own format takes numbers"
             raise UserError(f"classes {given}: no such class; {hint}")
     args.classes = sorted(set(numbers))

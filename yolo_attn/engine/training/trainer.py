@@ -63,6 +63,7 @@ class RunTrainer(RunFiles):
     loss_names: tuple[str, ...]
     device: torch.device
     model: Any
+    callbacks: dict[str, list[Any]]
 
     def __init__(self, *args: Any, prepared: Prepared | None = None, **kwargs: Any) -> None:
         self.prepared = prepared or of_launcher()
