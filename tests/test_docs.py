@@ -43,10 +43,10 @@ SMALLER = {
 """What is replaced in a command before it runs."""
 
 ADDED = {
-    "train": "--epochs 1 --imgsz 64 --batch 8 --device cpu",
-    "val": "--imgsz 64 --batch 8 --device cpu",
+    "train": "--epochs 1 --imgsz 64 --batch 8 --device cpu plots=False",
+    "val": "--imgsz 64 --batch 8 --device cpu plots=False",
     "export": "--imgsz 64",
-    "compare": "--epochs 1 --imgsz 64 --batch 8 --device cpu",
+    "compare": "--epochs 1 --imgsz 64 --batch 8 --device cpu plots=False",
     "attention-maps": "--pictures 1 --limit 4 --device cpu",
     "benchmarks/transfer.py stock": "--epochs 1 --imgsz 64 --seeds 0",
     "generate.py": "--images 40 --boxes 120 --val-images 8 --val-boxes 20 --categories 5 --pictures 4",
