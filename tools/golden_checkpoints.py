@@ -1,7 +1,7 @@
 """Small checkpoints of every layer and block variant, which later releases must load and run alike.
 
-    python tools/golden_checkpoints.py ultralytics-8.4.190
-    PYTHONPATH=folder/of/ultralytics-8.3.0 python tools/golden_checkpoints.py ultralytics-8.3.0
+    python -m tools.golden_checkpoints ultralytics-8.4.190
+    PYTHONPATH=folder/of/ultralytics-8.3.0 python -m tools.golden_checkpoints ultralytics-8.3.0
 
 The one archive of all is tests/golden/checkpoints.tar.xz; each call adds a folder to it, and none that is there is made
 again. Another Ultralytics is one that comes first on PYTHONPATH, and so is another commit of this package.

@@ -97,7 +97,7 @@ def fuse(fuse_model: Callable[..., nn.Module], model: nn.Module, *args: Any, **k
 
 
 def _of_engine(name: str) -> Callable[..., Any]:
-    """A wrapper from the engine, imported when it is called: the plug-in stands without trainers, and below them."""
+    """A wrapper from the engine, imported when it is called, since registering does without trainers."""
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return getattr(importlib.import_module("yolo_attn.patches.plain_python"), name)(*args, **kwargs)

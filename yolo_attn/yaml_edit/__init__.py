@@ -1,6 +1,7 @@
 """Model YAMLs edited as text: attention inserted and removed, everything else kept byte for byte.
 
-It needs neither PyTorch nor Ultralytics.
+text.py: a YAML's lines and rows; places.py: where attention goes; edit.py inserts and removes; ports.py translates the
+rows of other ports. It needs neither PyTorch nor Ultralytics.
 """
 
 from yolo_attn.yaml_edit.edit import Edited, insert, remove, with_header

@@ -1,4 +1,5 @@
-"""Arrays to batches. locations.py, data_keys.py: where files are, what a data YAML says; image_files.py: its images.
+"""Arrays to labelled images, of which Ultralytics makes batches.
 
-subsets.py: parts of sets, joined sets; labels.py, dataset.py: for Ultralytics; data_report.py: what is not used.
+locations.py, paths.py, data_keys.py: where files are, what a data YAML says; image_files.py: its images; subsets.py:
+parts of sets, joined sets; labels.py, dataset.py: for Ultralytics; data_report.py: what is not used.
 """

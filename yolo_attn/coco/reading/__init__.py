@@ -1,6 +1,6 @@
 """A COCO JSON to arrays. reader.py: `read_index`; index.py: `CocoIndex`; cache.py: what is kept of large JSONs.
 
-annotations.py, masks_and_keypoints.py, json_text.py: parts of a JSON; problems.py: bad items, counted and listed.
+json_text.py, annotations.py, masks_and_keypoints.py, run_lengths.py, values.py: a JSON's parts; problems.py: bad items.
 """
 
 from yolo_attn.coco.reading.index import CocoIndex

@@ -1,4 +1,4 @@
-"""A run's folder: one training's own, every file in it whole, and removed if the training never began.
+"""A mixin of trainers: the run's folder is one training's own, its files are whole, and it goes if no training began.
 
 What stops a training is reported in one line that says how to resume.
 """
