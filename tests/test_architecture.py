@@ -1,6 +1,7 @@
 """Imports point one way, and the import of the package costs nothing that Ultralytics does not cost itself."""
 
 import ast
+import functools
 from graphlib import TopologicalSorter
 
 import pytest
@@ -49,17 +50,20 @@ def room_of(module):
     return f"{first}.{second}" if first == "coco" and (PACKAGE / first / second).is_dir() and second else first
 
 
+@functools.cache
 def imports(file):
     """Modules that a file imports, by whichever statement, or names in a string."""
+    found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full.removeprefix("yolo_attn.") in MODULES else node.module
+                found.add(full if full.removeprefix("yolo_attn.") in MODULES else node.module)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Constant) and node.value in NAMED:
-            yield node.value
+            found.add(node.value)
+    return found
 
 
 def own(file):
