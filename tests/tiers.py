@@ -19,7 +19,10 @@ from ultralytics.engine.trainer import BaseTrainer
 
 MARKS = ("smoke", "integration", "slow")
 
-WHOLE = {"trained", "whole", "torchrun", "oldest", "on_oldest"}
+COMPARED = "whole"
+"""The fixture of a whole comparison: one process runs all tests with it, as it runs all tests of a module."""
+
+WHOLE = {"trained", COMPARED, "torchrun", "oldest", "on_oldest"}
 """Fixtures that train, or start processes; who asks for one is of the second tier."""
 
 MOST_SMOKE = 25
@@ -47,10 +50,13 @@ def pytest_configure():
     BaseTrainer.train = _noted(BaseTrainer.train, "a training")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if WHOLE & set(item.fixturenames) and not marks(item):
             item.add_marker(pytest.mark.integration)
+        together = COMPARED if COMPARED in item.fixturenames else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(together))
     items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(LONGEST))
     smoke = sum(marks(item) == ["smoke"] for item in items)
     if smoke > MOST_SMOKE:
