@@ -26,7 +26,7 @@ LOST = "a worker of this training was lost"
 TRAIN = ROOT / "scripts" / "train_det.py"
 
 
-@pytest.mark.smoke
+@pytest.mark.integration
 def test_two_machines_train_one_model(torchrun, small_coco, tmp_path):
     """One run folder, and the numbers of all pictures, whichever process saw them."""
     before = listing(small_coco)
@@ -185,7 +185,7 @@ def combined_gradients(recorded, penalty):
     return {name: p.grad for name, p in model.named_parameters()}
 
 
-@pytest.mark.integration
+@pytest.mark.smoke
 def test_workers_of_ultralytics_own_launch(torchrun, small_coco, tmp_path):
     """The file that Ultralytics generates for device=0,1, under its command, here with two processes on the CPU."""
     from ultralytics.utils.dist import generate_ddp_file
