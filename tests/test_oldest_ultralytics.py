@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support import OLDEST, QUICK, ROOT, TINY_GAM, pycocotools_scores, run_python, run_worker, script, users_folder
+from support import OLDEST, QUICK, ROOT, pycocotools_scores, run_python, run_worker, script, users_folder
 
 
 @pytest.mark.smoke
@@ -34,39 +34,6 @@ def test_train_and_validate(on_oldest, small_coco, tmp_path):
     assert metrics["versions"]["ultralytics"] == OLDEST
 
 
-@pytest.mark.integration
-def test_exports(on_oldest, small_coco, tmp_path):
-    """But ONNX, for which it asks current PyTorch for a package more."""
-    arguments = ["--cfg", TINY_GAM, "--data", small_coco, "--epochs", 1, *QUICK]
-    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    weights, scores = tmp_path / "runs/detect/train/weights/best.pt", []
-    for fmt in ("safetensors", "torchscript"):
-        result = script("scripts/export_det.py", "--weights", weights, "--format", fmt, "--imgsz", "64", cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
-        assert "largest difference" in result.stdout + result.stderr
-    for file in (weights, weights.with_suffix(".safetensors")):
-        arguments = ["--weights", file, "--data", small_coco, "--name", file.suffix, "conf=0.00001"]
-        result = script("scripts/val_det.py", *arguments, "--device", "cpu", "--imgsz", "64", cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
-        metrics = json.loads((tmp_path / f"runs/detect/{file.suffix}/metrics.json").read_text())
-        scores.append([metrics[m] for m in list(metrics)[:12]])
-    assert scores[0] == scores[1]
-
-
-PLAIN = """
-import os, ultralytics
-import yolo_attn
-from ultralytics import YOLO
-
-settings = dict(imgsz=64, batch=8, device="cpu", plots=False, project=os.path.abspath("runs"))
-model = YOLO("yolov8n-gam.yaml")
-metrics = model.train(data={data!r}, epochs=1, name="run", **settings)
-assert metrics.coco.metrics["AP"] == metrics.fitness == metrics.results_dict["metrics/COCO_AP"]
-assert model.val(split="train", **settings).coco is not None
-print(ultralytics.__version__, type(model.trainer).__module__)
-"""
-
 TUNE = """
 import os
 import yolo_attn
@@ -75,13 +42,6 @@ from ultralytics import YOLO
 settings = dict(imgsz=64, batch=8, device="cpu", plots=False, project=os.path.abspath("runs"))
 YOLO("yolov8n.yaml").tune(data={data!r}, epochs=1, iterations=2, **settings)
 """
-
-
-@pytest.mark.integration
-def test_plain_python(on_oldest, small_coco, tmp_path):
-    result = run_python(PLAIN.format(data=str(small_coco)), tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"{OLDEST} yolo_attn.engine.training.trainer"
 
 
 @pytest.mark.integration
@@ -99,30 +59,31 @@ def run_tests(*arguments):
     assert "skipped" not in result.stdout
 
 
-@pytest.mark.integration
-def test_detections_come_back_to_the_pictures(on_oldest):
-    run_tests("tests/engine/validation/test_validator.py", "-k", "192 and False")
+PERFECT = "tests/engine/validation/test_validator.py::test_labels_score_as_perfect_detections"
+EVERY = "tests/maps/test_maps.py::test_every_task_and_family"
+ON_BOTH = (
+    f"{PERFECT}[DetectionValidator-detect-0.99-False-192]",
+    f"{PERFECT}[RTDETRValidator-detect-0.99-False-192]",
+    f"{PERFECT}[PoseValidator-pose-0.99-False-192]",
+    f"{PERFECT}[SegmentationValidator-segment-0.88-False-192]",
+    "tests/coco/dataset/test_dataset.py::test_an_image_that_changes_is_grey_and_empty_until_it_is_back",
+    "tests/coco/dataset/test_dataset.py::test_data_that_is_gone_stops_a_training",
+    "tests/coco/dataset/test_dataset.py::test_mosaic_of_a_first_image_that_is_gone",
+    "tests/maps/test_maps.py::test_images_page_and_numbers",
+    *(f"{EVERY}[{name}-gam.yaml]" for name in ("yolov8n-seg", "yolov8n-cls", "rtdetr-l")),
+    *(f"tests/model/test_insertion.py::test_every_place_of_yolov8_is_the_base[{at}]" for at in ("neck", "blocks")),
+)
 
 
 @pytest.mark.integration
-def test_pictures_that_change_are_left_out(on_oldest):
-    run_tests("tests/coco/dataset/test_dataset.py", "-k", "image_that_changes or first_image or data_that_is_gone")
+def test_tests_of_other_rooms(on_oldest):
+    run_tests(*ON_BOTH)
 
 
 @pytest.mark.slow
 def test_faults(on_oldest):
     its_own = "not (no_room_for_an_export and onnx)"  # it asks current PyTorch for a package more
     run_tests("tests/engine/training/test_faults.py", "-m", "not slow", "-k", its_own)
-
-
-@pytest.mark.integration
-def test_attention_maps(on_oldest):
-    run_tests("tests/maps/test_maps.py", "-k", "pictures_page or seg or cls or rtdetr")
-
-
-@pytest.mark.integration
-def test_attention_is_inserted(on_oldest):
-    run_tests("tests/model/test_insertion.py", "-k", "every_place_of_yolov8 and (neck or blocks)")
 
 
 @pytest.mark.slow

@@ -198,7 +198,7 @@ def plain_python(home: Path) -> None:
     model: Any = YOLO("yolo11n-nam.yaml")
     where = {"project": str(home / "runs"), "data": str(data(home))}
     metrics = model.train(epochs=1, name="plain", **where, **SETTINGS)
-    assert metrics.fitness == metrics.coco.metrics["AP"], metrics.fitness
+    assert metrics.fitness == metrics.coco.metrics["AP"] == metrics.results_dict["metrics/COCO_AP"], metrics.fitness
     assert model.val(name="plain-val", **where, **SETTINGS).coco is not None
 
 
@@ -231,10 +231,13 @@ def worker(home: Path) -> None:
 
 def safetensors(home: Path) -> None:
     """`export` to safetensors, and `val` of that file with the same AP as the checkpoint's."""
+    from yolo_attn.coco.evaluate import METRICS
+
     export(home, "safetensors")
     before = scores(home / "runs/validated")
     after = validate(home, trained(home).with_suffix(".safetensors"), "from-safetensors")
-    assert before["AP"] == after["AP"], (before["AP"], after["AP"])
+    for name in METRICS:
+        assert before[name] == after[name], (name, before[name], after[name])
 
 
 def safe_loading(home: Path) -> None:
