@@ -8,9 +8,11 @@ import multiprocessing
 import os
 import re
 import resource
+import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +32,9 @@ TINY, TINY_GAM, TINY_NAM, TINY_SIMAM = (
 )
 """Detectors of five rows, for trainings whose model does not matter."""
 
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["yolo_attn.engine.api", "yolo_attn.cli", "torch._inductor"])  # which trainings import
+
 QUICK = ["--imgsz", "64", "--batch", "8", "--device", "cpu"]
 
 
@@ -39,9 +44,46 @@ def listing(folder):
 
 
 def script(name, *arguments, cwd, timeout=300):
-    """Run a script of the repository in a process of its own, as a user does."""
-    command = [sys.executable, ROOT / name, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    """Run a script in a process of its own: a fresh one where PYTHONPATH may name another Ultralytics."""
+    command = [str(ROOT / name), *map(str, arguments)]
+    if "PYTHONPATH" in os.environ:
+        command = [sys.executable, *command]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    return forked(_script, command, cwd=cwd, timeout=timeout)
+
+
+def _script(command):
+    sys.argv = command
+    sys.path.insert(0, str(Path(command[0]).parent))
+    runpy.run_path(command[0], run_name="__main__")
+
+
+def forked(function, *arguments, cwd, timeout=300):
+    """Call a function in a folder, in a process that has imported everything; its exit code and what it has written."""
+    with tempfile.TemporaryDirectory() as scratch:
+        output, errors = Path(scratch, "output"), Path(scratch, "errors")
+        call = (output, errors, str(cwd), dict(os.environ), function, arguments)
+        process = CONTEXT.Process(target=_forked, args=call)
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(str(arguments), timeout, output.read_bytes(), errors.read_bytes())
+        written = (file.read_text(errors="replace") for file in (output, errors))
+        return subprocess.CompletedProcess(arguments, process.exitcode, *written)
+
+
+def _forked(output, errors, cwd, environment, function, arguments):
+    _write_into(output, errors)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    function(*arguments)
+
+
+def _write_into(output, errors):
+    for number, file in ((1, output), (2, errors)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
 
 
 def run_python(code, cwd, **env):
@@ -186,10 +228,6 @@ def contents(folder):
     return listing(folder), [hashlib.blake2b(f.read_bytes()).hexdigest() for f in files]
 
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["yolo_attn.engine.api", "yolo_attn.cli"])
-
-
 class Command:
     """`yolo-attn` in a process of its own, in a session of its own, forked from one that has imported everything.
 
@@ -227,8 +265,7 @@ class Command:
 
 def _command(output, errors, arguments, prepare):
     os.setsid()
-    for number, file in ((1, output), (2, errors)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
+    _write_into(output, errors)
     from yolo_attn.cli import main
 
     if prepare:

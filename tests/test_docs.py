@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 import ultralytics.cfg
-from support import CONTEXT, ROOT
+from support import ROOT, forked
 from torch.distributed.run import get_args_parser
 from ultralytics import YOLO
 from ultralytics.cfg import MODES, TASKS
@@ -236,23 +236,17 @@ def with_weights(folder):
     return folder
 
 
-def forked(folder, code):
-    """Run Python code in a folder, in a process that has imported everything."""
-    log = folder / "log.txt"
-    process = CONTEXT.Process(target=_execute, args=(str(folder), str(log), code))
-    process.start()
-    process.join(550)
-    assert process.exitcode == 0, f"{code}\n{log.read_text(errors='replace')[-6000:]}"
+def run_code(folder, code):
+    """Run Python code in a folder as a user does."""
+    result = forked(_execute, code, cwd=folder, timeout=550)
+    assert result.returncode == 0, f"{code}\n{result.stdout[-6000:]}\n{result.stderr[-6000:]}"
 
 
-def _execute(folder, log, code):
-    for number in (1, 2):
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+def _execute(code):
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     ultralytics.cfg.TESTS_RUNNING = False  # else Ultralytics puts runs elsewhere
     dict.__setitem__(SETTINGS, "runs_dir", "runs")  # a user's, not saved; of a clone it is a folder of the clone
-    os.chdir(folder)
-    sys.path.insert(0, folder)
+    sys.path.insert(0, str(Path.cwd()))
     exec(code, {"__name__": "__main__"})
 
 
@@ -266,7 +260,7 @@ def type_in(folder, command):
         added = ADDED_TO_SETTINGS if "model=" in command else ADDED.get(arguments[0], "")
         variables = dict(re.findall(r"([A-Z_]+)=(\S+) ", command.partition("yolo-attn")[0]))
         call = f"sys.exit(main({[*arguments, *added.split()]}))"
-        forked(folder, f"import os, sys; os.environ.update({variables}); from yolo_attn.cli import main; {call}")
+        run_code(folder, f"import os, sys; os.environ.update({variables}); from yolo_attn.cli import main; {call}")
         return
     command += next((f" {added}" for name, added in ADDED.items() if f"scripts/{name}" in command), "")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -328,4 +322,4 @@ SNIPPETS = [
 @pytest.mark.integration
 @pytest.mark.parametrize(("page", "code"), SNIPPETS, ids=[page.stem for page, _ in SNIPPETS])
 def test_python_runs(page, code, folder):
-    forked(with_weights(folder), code)
+    run_code(with_weights(folder), code)
