@@ -58,6 +58,18 @@ def _script(command):
     runpy.run_path(command[0], run_name="__main__")
 
 
+def command_line(*arguments, cwd, timeout=300):
+    """Run `yolo-attn` in a process of its own."""
+    return forked(_main, list(map(str, arguments)), cwd=cwd, timeout=timeout)
+
+
+def _main(arguments):
+    from yolo_attn.cli import main
+
+    sys.argv = ["yolo-attn", *arguments]
+    sys.exit(main(arguments))
+
+
 def forked(function, *arguments, cwd, timeout=300):
     """Call a function in a folder, in a process that has imported everything; its exit code and what it has written."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -266,11 +278,9 @@ class Command:
 def _command(output, errors, arguments, prepare):
     os.setsid()
     _write_into(output, errors)
-    from yolo_attn.cli import main
-
     if prepare:
         prepare()
-    sys.exit(main(arguments))
+    _main(arguments)
 
 
 def obey_permissions():

@@ -1,11 +1,9 @@
 """The measuring script of the data path on a tiny set."""
 
 import json
-import subprocess
-import sys
 
 import pytest
-from support import ROOT
+from support import script
 
 pytestmark = pytest.mark.integration
 
@@ -13,8 +11,7 @@ MEASURES = {"index", "dataset", "workers", "throughput", "growth", "evaluation"}
 
 
 def test_every_measure_gives_its_rows(tmp_path):
-    command = [sys.executable, ROOT / "benchmarks/data.py", "--smoke", "--out", tmp_path / "data.json"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    result = script("benchmarks/data.py", "--smoke", "--out", tmp_path / "data.json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "data.json").read_text())
     assert {row["measure"] for row in report["rows"]} == MEASURES
@@ -26,7 +23,6 @@ def test_every_measure_gives_its_rows(tmp_path):
 
 
 def test_folder_without_data(tmp_path):
-    command = [sys.executable, ROOT / "benchmarks/data.py", tmp_path]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = script("benchmarks/data.py", tmp_path, cwd=tmp_path)
     assert result.returncode == 2
     assert "expected one that benchmarks/generate.py wrote" in result.stderr

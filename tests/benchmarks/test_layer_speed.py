@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from support import ROOT
+from support import ROOT, script
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +45,7 @@ def call(cwd, *arguments):
 
 
 def run(cwd, *arguments):
-    result = call(cwd, ROOT / "benchmarks/layers.py", *arguments)
+    result = script("benchmarks/layers.py", *arguments, cwd=cwd)
     assert "Traceback" not in result.stderr, result.stderr
     return result
 

@@ -2,12 +2,10 @@
 
 import logging
 import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from support import listing
+from support import command_line, listing
 
 from yolo_attn.cli import _is_ultralytics_grammar, main
 from yolo_attn.model.names import MODEL_YAMLS
@@ -120,8 +118,7 @@ def test_every_mode_takes_the_users_own_layer(small_coco, tmp_path):
     best, small = "model=runs/train/weights/best.pt", ["imgsz=64", "device=cpu", f"project={tmp_path / 'runs'}"]
 
     def run(*arguments, imports=("--import", "my_layers"), code=0):
-        command = [Path(sys.executable).with_name("yolo-attn"), *imports, *arguments, *small]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        result = command_line(*imports, *arguments, *small, cwd=tmp_path)
         assert result.returncode == code, (arguments, result.stderr)
         return result.stderr if code else result.stdout
 

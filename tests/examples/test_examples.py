@@ -1,11 +1,9 @@
 """The examples run as they are started in their first lines, and leave what they promise."""
 
 import re
-import subprocess
-import sys
 
 import pytest
-from support import ROOT
+from support import ROOT, script
 from tiers import later
 
 PRINTED = {
@@ -25,8 +23,7 @@ def test_every_example_is_here():
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", later(PRINTED, ["own_layer", "own_trainer"]))
 def test_an_example_runs(name, small_coco, tmp_path):
-    command = [sys.executable, ROOT / f"examples/{name}.py", f"data={small_coco}", "epochs=1", "plots=False"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    result = script(f"examples/{name}.py", f"data={small_coco}", "epochs=1", "plots=False", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert re.search(PRINTED[name], result.stdout, re.MULTILINE)
     assert (tmp_path / "runs/train/weights/best.pt").is_file()

@@ -6,14 +6,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 
 import psutil
 import pytest
 from commands import arguments
 from strangers import OURS, plant, survive
-from support import ROOT, Command, contents
+from support import Command, contents, script
 
 from yolo_attn.cli import main
 from yolo_attn.compare.analysis.images import examine_images
@@ -196,13 +194,12 @@ class Faulty(nn.Module):
 
 
 @pytest.mark.integration
-def test_a_failed_training_does_not_stop_the_others_and_is_tried_again(easy_coco, tmp_path):
+def test_a_failed_training_does_not_stop_the_others_and_is_tried_again(easy_coco, tmp_path, monkeypatch):
     """The second command names neither the layer nor its module, which are in the manifest."""
     (tmp_path / "faulty.py").write_text(FAULTY)
-    compare = [sys.executable, ROOT / "scripts/compare_det.py"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "FAULTY": "1"}
+    monkeypatch.setenv("FAULTY", "1")
     words = arguments(easy_coco, "study", "--import", "faulty", layers="Faulty,SimAM", seeds="0")
-    ended = subprocess.run([*compare, *words[1:]], cwd=tmp_path, env=env, capture_output=True, text=True)
+    ended = script("scripts/compare_det.py", *words[1:], cwd=tmp_path)
     assert ended.returncode == 1
     line = ended.stderr.splitlines()[-1]
     assert line.startswith("yolo-attn: error: 1 of 3 trainings failed, first Faulty at neck, seed 0: see ")
@@ -212,7 +209,8 @@ def test_a_failed_training_does_not_stop_the_others_and_is_tried_again(easy_coco
     assert (tmp_path / "study/runs/simam-neck/seed-0/run.json").exists()
     assert "no luck today" in (tmp_path / "study/report.html").read_text()
     again = arguments(easy_coco, "study", seeds="0")
-    ended = subprocess.run([*compare, *again[1:]], cwd=tmp_path, env={**env, "FAULTY": ""}, capture_output=True)
+    monkeypatch.setenv("FAULTY", "")
+    ended = script("scripts/compare_det.py", *again[1:], cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert not failed.exists()
     assert len(accuracy(tmp_path / "study")[0]) == 3
