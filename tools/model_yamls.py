@@ -36,15 +36,7 @@ NOTES = {"kpt_shape": " # of the data when it is known"}
 
 @dataclass(frozen=True)
 class Packaged:
-    """A packaged model YAML with attention.
-
-    Attributes:
-        base: Name of the YAML without, ours or Ultralytics'.
-        title: What it is, for its first line.
-        layer: Name of the layer.
-        place: One of `editing.PLACES`.
-        options: The layer's, and `where`.
-    """
+    """A packaged model YAML with attention: the base's name, a title for its first line, and what `insert` takes."""
 
     base: str
     title: str
@@ -109,12 +101,7 @@ def packaged() -> dict[str, Packaged]:
 
 
 def render(name: str, figures: str) -> str:
-    """The text of a packaged model with attention.
-
-    Args:
-        name: One of `packaged()`.
-        figures: The header's third line, of parameters and GFLOPs.
-    """
+    """The text of one of `packaged()`, with figures as the header's third line."""
     data = next((f" --data path/to/{data}" for task, data in DATA.items() if f"-{task}-" in name), "")
     train = f"python scripts/train_det.py --cfg {at_n(name)}.yaml{data}"
     return f"# {packaged()[name].title}.\n# {train}\n{figures}\n\n{attended_text(name)}"
@@ -128,12 +115,7 @@ def attended_text(name: str) -> str:
 
 
 def base_text(name: str, scaled: bool) -> str:
-    """A base in our layout, without a header.
-
-    Args:
-        name: Of the base.
-        scaled: Whether it keeps its scales: names that have no place for a letter build the first.
-    """
+    """A base in our layout, without a header; not `scaled` where the name has no place for a letter."""
     ours = MODEL_YAMLS / f"{name}.yaml"
     if ours.is_file():
         return "".join(ours.read_text(encoding="utf-8").splitlines(keepends=True)[HEADER_LINES:])

@@ -48,13 +48,7 @@ class CompiledClosedForm(nn.Module):
 
 
 class Pass:
-    """A pass through a module: forward in inference, or forward and backward; of half precision under autocast.
-
-    Args:
-        module: a form of a layer.
-        x: its input.
-        grad: of the output, for a pass with a backward one.
-    """
+    """A pass through a module: forward in inference, or backward too, from `grad`; of half precision under autocast."""
 
     def __init__(self, module: nn.Module, x: Tensor, grad: Tensor | None) -> None:
         layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last

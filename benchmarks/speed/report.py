@@ -67,13 +67,7 @@ def _models(rows: Rows) -> Iterable[str]:
 
 
 def plot(rows: Rows, title: str, file: Path) -> None:
-    """Draw how many times as fast as naive each form is, and the floor, for the scale and dtype that come first.
-
-    Args:
-        rows: Of all sections.
-        title: What stands above.
-        file: PNG to write.
-    """
+    """Draw how many times as fast as naive each form is, and the floor, for the scale and dtype that come first."""
     import matplotlib.pyplot as plt
 
     rows = [row for row in rows if row["section"] == "layers"]

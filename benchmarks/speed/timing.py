@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 
@@ -89,15 +89,8 @@ def compared(reference: Times, taken: Times, device: str) -> dict[str, Any]:
     return found if device == "cpu" else found | {"host ms": spread([1e3 * t for t in taken.host])}
 
 
-class Clock(Protocol):
-    """What times a call, made ready for it."""
-
-    def tick(self) -> tuple[float, float]:
-        """Seconds of a call on the device, and until it has returned on the host."""
-
-
 def interleaved(
-    forms: Forms, reference: str, rounds: int, clock: Callable[[Callable[[], Any]], Clock]
+    forms: Forms, reference: str, rounds: int, clock: Callable[[Callable[[], Any]], "CallClock | CudaClock"]
 ) -> dict[str, Times]:
     """Time all forms once in each round, in an order of its own, so that what else the machine does meets all alike.
 

@@ -13,7 +13,7 @@ from support import OLDEST, ROOT
 from tools.versions import __main__ as command
 from tools.versions import limits, page, runs
 from tools.versions.environments import Ready, Release, environments, find_python, lowest
-from tools.versions.limits import Limit
+from tools.versions.limits import Limit, limit_of
 
 VERSIONS = {"python": "3.11.7", "ultralytics": "8.3.0", "torch": "2.1.0+cpu", "numpy": "1.23.0"}
 
@@ -26,7 +26,7 @@ def test_every_step_passes_or_is_listed_as_impossible(release):
     assert row.failures == {}
     assert row.versions["ultralytics"] == release or release == "newest"
     impossible = {step for step, outcome in row.outcomes.items() if outcome.startswith("cannot")}
-    assert impossible == {limit.step for limit in limits.LIMITS if limit.holds(row.versions)}
+    assert impossible == {limit.step for limit in limits.LIMITS if limit_of(limit.step, row.versions["ultralytics"])}
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,17 @@ def test_every_step_passes_or_is_listed_as_impossible(release):
     ],
 )
 def test_listed_step_must_fail_and_others_must_pass(error, limited, outcome, monkeypatch):
-    listed = Limit("yolo12", {"ultralytics": "<8.3.78", "torch": "<2.2"}, "not there")
+    listed = Limit("yolo12", "<8.3.78", "not there")
     monkeypatch.setattr(limits, "LIMITS", (listed,) if limited else ())
     assert runs._outcome("yolo12", error, VERSIONS) == outcome
 
 
-def test_limit_needs_all_of_its_versions():
-    limit = Limit("onnx", {"ultralytics": "<8.3.200", "torch": ">=2.9"}, "")
-    assert not limit.holds(VERSIONS)
-    assert limit.holds({**VERSIONS, "torch": "2.14.1+cu130"})
-    assert not limit.holds({"torch": "2.14.1"})
+def test_a_limit_is_of_its_step_and_its_releases(monkeypatch):
+    listed = Limit("onnx", "<8.3.200", "")
+    monkeypatch.setattr(limits, "LIMITS", (listed,))
+    assert limit_of("onnx", "8.3.199") is listed
+    assert limit_of("onnx", "8.3.200") is limit_of("yolo12", "8.3.0") is None
+    assert runs._outcome("onnx", None, {}) == "passed"
 
 
 FAKE = """

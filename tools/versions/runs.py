@@ -107,7 +107,7 @@ def _is_late(process: subprocess.Popen[bytes], report: Path) -> bool:
 
 
 def _outcome(step: str, error: str | None, versions: dict[str, str]) -> str:
-    limit = limit_of(step, versions)
+    limit = limit_of(step, versions["ultralytics"]) if "ultralytics" in versions else None
     if limit and error:
         return f"cannot: {limit.reason}"
     if limit:

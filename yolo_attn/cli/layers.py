@@ -59,8 +59,9 @@ def cost(layer: type[Any]) -> tuple[int, float]:
 
 def options(layer: type[Any]) -> str:
     """Return a layer's options and their defaults as in a model YAML."""
-    parameters = [p for p in inspect.signature(layer).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return ", ".join(f"{p.name}: {_text(p.default)}" for p in parameters)
+    from yolo_attn.model.rows import options_of
+
+    return ", ".join(f"{name}: {_text(default)}" for name, default in options_of(layer).items())
 
 
 def _text(value: Any) -> str:

@@ -59,16 +59,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Call:
-    """One of the commands that worked on a comparison.
-
-    Attributes:
-        command: The command line.
-        begun: When it started.
-        seeds: The seeds that it asked for.
-        devices: Each device and its machine in words.
-        parallel: Trainings at once on each device.
-        versions: Versions of the packages.
-    """
+    """One of the commands that worked on a comparison; each device has its machine in words."""
 
     command: str
     begun: str
@@ -135,11 +126,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of the comparison.
+    """One training of the comparison, by its variant's name and its seed.
 
     Attributes:
-        variant: Name of its variant.
-        seed: Its seed.
         folder: Its folder, which may not exist.
         record: Its run.json; None if it is missing or failed.
         error: Why it has no results, in one line; None if it finished.

@@ -12,11 +12,9 @@ from yolo_attn.kernels.autograd import Grads, gradients
 
 
 def sigmoid_gate(x: Tensor, a: Tensor) -> Tensor:
-    """Return x · σ(a), of x's dtype; gate and product are float32.
+    """Return x · σ(a), of x's dtype, at most float32; a has x's shape, in half precision.
 
-    Args:
-        x: of float16, bfloat16 or float32.
-        a: of x's shape, of float16 or bfloat16.
+    Gate and product are float32.
     """
     return _SigmoidGate.apply(x, a)
 

@@ -19,15 +19,8 @@ def batch_norm_gate(
 ) -> Tensor:
     """Return x · σ(w · BN(x)) with the batch's statistics, in the dtype of w; x has elements.
 
-    Args:
-        x: (B, C, H, W), of w's dtype or a narrower one.
-        w: (C,), of float32 or float64.
-        gamma: (C,), likewise; the batch norm's scale.
-        beta: (C,), likewise; the batch norm's shift.
-        mean: (C,), likewise; moved towards the batch's.
-        var: (C,), likewise.
-        momentum: by which the two are moved.
-        eps: added to the variance.
+    x is (B, C, H, W), of w's dtype or a narrower one; the vectors are (C,), of float32 or float64. The running mean and
+    variance are moved towards the batch's.
     """
     return _BatchNormGate.apply(x, w, gamma, beta, mean, var, momentum, eps)
 

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from yolo_attn.kernels.choice import runs_fast
 from yolo_attn.kernels.nam import batch_norm_gate
 from yolo_attn.layers.common import AttentionLayer, at_least_float32, cast, check_positive_ints, scaled
-from yolo_attn.layers.norms import FoldedNorm, batch_norm, keep, may_be_bypassed, scale_and_shift
+from yolo_attn.layers.norms import FoldedNorm, batch_norm, keep, may_be_bypassed
 from yolo_attn.layers.resize import resize
 
 
@@ -102,8 +102,10 @@ class NAMChannel(nn.Module):
         if isinstance(self.bn, FoldedNorm):
             return
         held, self.bn = self.bn, copy.deepcopy(self.bn).cpu().double()  # not every device has float64
-        vectors = scale_and_shift(self.bn, self.weights(torch.float64))
-        self.bn = FoldedNorm(*(v.to(held.weight) for v in vectors))
+        bn, w = self.bn, self.weights(torch.float64)
+        scale = w * bn.weight * (bn.running_var + bn.eps).rsqrt()
+        shift = w * bn.bias - scale * bn.running_mean
+        self.bn = FoldedNorm(scale.to(held.weight), shift.to(held.weight))
 
 
 class NAMSpatial(nn.Module):

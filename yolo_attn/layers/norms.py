@@ -46,12 +46,7 @@ def keep(bn: Any, mean: Tensor, var: Tensor) -> None:
 
 
 class FoldedNorm(nn.Module):
-    """scale · x + shift, with one of each a channel: what stands where a weighted batch norm was.
-
-    Args:
-        scale: (C,).
-        shift: (C,).
-    """
+    """scale · x + shift, each of shape (C,): what stands where a weighted batch norm was."""
 
     def __init__(self, scale: Tensor, shift: Tensor) -> None:
         super().__init__()
@@ -66,13 +61,6 @@ class FoldedNorm(nn.Module):
     def extra_repr(self) -> str:
         """Show the number of channels."""
         return str(len(self.get_buffer("scale")))
-
-
-def scale_and_shift(bn: Any, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a, b of w · BN(x) = a · x + b with bn's running statistics, in w's dtype."""
-    gamma, beta, mean, var = (cast(t, w.dtype) for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var))
-    scale = w * gamma * (var + bn.eps).rsqrt()
-    return scale, w * beta - scale * mean
 
 
 @torch.no_grad()

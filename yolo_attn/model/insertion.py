@@ -85,7 +85,6 @@ def put(
     Raises:
         UserError: If it is no model that builds, or has no such place.
     """
-    yaml_edit.check_place(place)
     model = yaml_edit.ModelText(text, name)
     plain = measure(describe(text, name, scale))
     strides = {index: row.stride for index, row in enumerate(plain) if row.stride}

@@ -35,8 +35,7 @@ COUNTS = ("nc", "reg_max", "ch", "channels")
 def check_size(model: dict[str, Any]) -> None:
     """Raise if a model's rows are more, or give larger numbers, than any that can be trained.
 
-    Args:
-        model: A model dictionary; what is no row in it is left to others to refuse.
+    What is no row is left to others to refuse.
 
     Raises:
         RowError: At the first such number, or if the model lacks the scale that its name gives.
@@ -126,9 +125,6 @@ def watch_building() -> Callable[[], None]:
 @contextlib.contextmanager
 def bounded_building(file: str) -> Iterator[None]:
     """While it lasts, a model that this thread builds has an end, as long as `watch_building` does.
-
-    Args:
-        file: How messages begin.
 
     Raises:
         UserError: As soon as there are more than MOST_MODULES modules, or MOST_PARAMETERS values of parameters, which

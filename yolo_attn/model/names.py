@@ -67,11 +67,7 @@ def find_model_yaml(path: str | Path) -> tuple[Path, str] | None:
 
 
 def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
-    """Load a model YAML by Ultralytics' own loader, packaged names and those of base, layer and place included.
-
-    Args:
-        load: Ultralytics' own `yaml_model_load`.
-        path: File or name, with or without a scale letter.
+    """Load a model YAML by Ultralytics' own `load`, packaged names and those of base, layer and place included.
 
     Returns:
         The model dictionary with `scale` and, as given, `yaml_file`.
@@ -136,12 +132,7 @@ def read_model(name: str | Path, output: Path | None = None) -> tuple[str, str]:
 
 
 def check_scale(file: Path, text: str, scale: str) -> None:
-    """Check that Ultralytics reads the scale of a model that is edited off the name of the file to be, too.
-
-    Args:
-        file: The file to be.
-        text: The model YAML.
-        scale: The model's scale letter, "" for the first.
+    """Check that Ultralytics reads the scale of an edited model, "" for the first, off the name of the file to be, too.
 
     Raises:
         UserError: With a name that carries it.

@@ -37,16 +37,9 @@ Parser = Callable[..., tuple[nn.Sequential, list[int]]]
 
 
 def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
-    """Build the model that `d` describes, attention rows included.
+    """Build the model that `d` describes, attention rows included, as Ultralytics' own `parse` does all others.
 
-    Args:
-        parse: Ultralytics' own parser.
-        d: The model dictionary; left as it is.
-        ch: Channels of the image.
-        verbose: Whether the parser prints its table.
-
-    Returns:
-        The layers, and the sorted indices of the outputs to keep, as the parser returns them.
+    `d` is left as it is.
 
     Raises:
         RowError: If a row is wrong, or asks for more than `limits` allow; where Ultralytics' parser refused it, of the

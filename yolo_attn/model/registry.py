@@ -89,10 +89,7 @@ def parts_of(layer: type[nn.Module]) -> list[type[nn.Module]]:
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Import modules so that the layers in them register.
-
-    Args:
-        names: Module names; the current folder is searched first.
+    """Import modules so that the layers in them register; the current folder is searched first.
 
     Raises:
         UserError: If one is no module's name, with the one that was probably meant, or cannot be imported, with the

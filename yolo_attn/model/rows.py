@@ -163,9 +163,6 @@ class AttentionRow:
 def read_rows(model: dict[str, Any]) -> list[AttentionRow]:
     """The attention rows of a model dictionary, in order; all others are left to Ultralytics' parser.
 
-    Args:
-        model: A model as Ultralytics loads it from YAML.
-
     Raises:
         RowError: At the first row that gives an attention layer the wrong arguments.
     """

@@ -31,12 +31,9 @@ def each_row(
 
 
 def run_rows(model: Any, batches: Iterable[Tensor], last: int) -> None:
-    """Run images through a model's first rows, as in evaluation and without gradients; hooks see what they do.
+    """Run images (B, 3, H, W) through a model's rows up to `last`, as in evaluation and without gradients.
 
-    Args:
-        model: A model of Ultralytics'; its modules have their modes back afterwards, also if it raises.
-        batches: Images (B, 3, H, W) between 0 and 1.
-        last: The row to end behind, as Ultralytics' table counts them.
+    Hooks see what they do. The modules have their modes back afterwards, also if it raises.
     """
 
     def stop(*_: Any) -> None:

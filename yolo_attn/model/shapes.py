@@ -44,10 +44,8 @@ def measure(described: dict[str, Any]) -> list[BuiltRow]:
     """Build a model on the meta device and run an image through its rows, the head apart.
 
     Nothing that the dictionary names is run but layers: its activation, which Ultralytics evaluates, is skipped, since
-    maps do not depend on it, and so are pretrained weights of torchvision's, which are downloaded.
-
-    Args:
-        described: The model dictionary; left as it is.
+    maps do not depend on it, and so are pretrained weights of torchvision's, which are downloaded. The dictionary stays
+    as it is.
 
     Raises:
         UserError: If a row names no layer, or if Ultralytics cannot build or run the model, with the reason.
@@ -99,11 +97,7 @@ def _silence(module: Any) -> None:
 def check_same(name: str, plain: Sequence[BuiltRow], attended: Sequence[BuiltRow], places: Sequence[int]) -> None:
     """Check that the rows of a model make the same with attention put in as without.
 
-    Args:
-        name: What the message calls the model.
-        plain: The model without.
-        attended: The model with it.
-        places: The number in `attended` of each row of `plain`.
+    `places` has the number in `attended` of each row of `plain`; `name` is what the message calls the model.
 
     Raises:
         UserError: At the first row of other class, channels, stride or tensors.

@@ -64,11 +64,7 @@ def scales_of(model: nn.Module) -> list[Tensor]:
 
 
 def check_sparsity(model: dict[str, Any], layers: list[type[nn.Module]]) -> None:
-    """Check that a model YAML's penalty is one, and has something to act on.
-
-    Args:
-        model: The model dictionary.
-        layers: The attention layers that its rows name.
+    """Check that a model dictionary's penalty is one, and has something to act on among the layers that its rows name.
 
     Raises:
         UserError: Naming the file.

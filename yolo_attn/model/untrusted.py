@@ -36,14 +36,10 @@ OPTIONS = {"nc", "kpt_shape", "reg_max", "end2end", "scale", "depth", "width", "
 
 
 def check_yaml(place: str | Path, described: Any) -> None:
-    """Raise unless a model dictionary names layers only, and plain PyTorch as its activation.
-
-    Args:
-        place: Where it came from, to begin messages with.
-        described: The dictionary, or anything else that stood in its place.
+    """Raise unless what is said to be a model dictionary names layers only, and plain PyTorch as its activation.
 
     Raises:
-        UserError: At the first thing that is something else.
+        UserError: At the first thing that is something else; `place` begins the message.
     """
     try:
         names = [row[2] for row in (*described["backbone"], *described["head"])]

@@ -5,7 +5,7 @@ rows of other ports. It needs neither PyTorch nor Ultralytics.
 """
 
 from yolo_attn.yaml_edit.edit import Edited, insert, remove, with_header
-from yolo_attn.yaml_edit.places import PLACES, check_place
+from yolo_attn.yaml_edit.places import PLACES
 from yolo_attn.yaml_edit.ports import migrate, port_of, without_attention
 from yolo_attn.yaml_edit.text import ModelText, numbered
 
@@ -13,7 +13,6 @@ __all__ = [
     "PLACES",
     "Edited",
     "ModelText",
-    "check_place",
     "insert",
     "migrate",
     "numbered",

@@ -37,14 +37,9 @@ def draw(images: int, number: int) -> NDArray[np.int32]:
 
 
 def average_precisions(matches: Matches, drawn: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:
-    """Return COCO's average precisions of each resample.
+    """Return COCO's average precisions of resamples that `drawn` has, (B, images) how often each has each image.
 
-    Args:
-        matches: A run's matches.
-        drawn: (B, images) how often each resample has each image.
-
-    Returns:
-        By the metric's name (B,) fractions of 1; NaN where COCO defines none.
+    By the metric's name (B,) fractions of 1; NaN where COCO defines none.
     """
     blocks = [np.ascontiguousarray(drawn[start : start + BLOCK].T) for start in range(0, len(drawn), BLOCK)]
     parts = [_of_block(matches, block) for block in blocks]

@@ -32,7 +32,6 @@ class Result:
     """A variant's numbers.
 
     Attributes:
-        variant: The variant.
         runs: Its finished runs by seed.
         scores: By metric, over its seeds.
         cost: The model's cost, as far as known.
@@ -57,7 +56,6 @@ class Contrast:
     """The difference between one variant and another.
 
     Attributes:
-        variant: The variant.
         against: The base, or the control of equal cost.
         main: The difference of the main metric; None without a common seed.
         metrics: By metric, the difference.
@@ -101,8 +99,6 @@ class Results:
     """All of a comparison's results.
 
     Attributes:
-        study: The comparison.
-        metrics: All metrics.
         main: The metric that verdicts are about.
         shown: The metrics of tables: average precisions, or all metrics if there are none.
         variants: The variants' numbers, the base's first.

@@ -77,10 +77,7 @@ def draw_charts(results: Results) -> list[tuple[str, str]]:
 def _costs(results: Results, axis: str, cost: Callable[[Cost], Sequence[float]]) -> str | None:
     """Draw the main metric against a cost, with the spread of both and the Pareto front.
 
-    Args:
-        results: The comparison's results.
-        axis: Name of the cost.
-        cost: Returns a model's cost and, if it has a spread, its lower and upper quartile; nothing if it is unknown.
+    `cost` returns a model's cost and, if it has a spread, its lower and upper quartile; nothing if it is unknown.
     """
     found = [(n, each, cost(each.cost)) for n, each in enumerate(results.variants) if results.main in each.scores]
     points = [(n, each, values) for n, each, values in found if values]
