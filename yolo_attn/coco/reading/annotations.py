@@ -51,12 +51,6 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 """What is read for each task: a detector needs no outlines."""
 
-ZERO = "annotation id 0, which COCO's own tools read as no match; here it counts"
-ODD_ID = "annotation id that is neither an int nor text, treated as missing"
-ODD_AREA = "area that is not a number, width × height of the box used"
-ODD_CROWD = "iscrowd that is neither 0 nor 1, any number other than 0 is a crowd"
-IGNORED = "annotation with ignore, which COCO's own tools do not use; it counts unless it is a crowd"
-
 LACKS = {
     "image": "annotation of an unknown image, skipped",
     "category": "annotation of an unknown category, skipped",
@@ -133,12 +127,12 @@ def read_annotations(
 def _oddities(annotation: Annotation, known: Any, area: float | None) -> Iterator[str]:
     """Yield what COCO's own tools may read in another way."""
     if known == 0 or number_in(known) == 0:
-        yield ZERO
+        yield "annotation id 0, which COCO's own tools read as no match; here it counts"
     if known is None and annotation.id not in (None, msgspec.UNSET):
-        yield ODD_ID
+        yield "annotation id that is neither an int nor text, treated as missing"
     if area is None and annotation.area is not None:
-        yield ODD_AREA
+        yield "area that is not a number, width × height of the box used"
     if annotation.iscrowd not in (0, 1, None):
-        yield ODD_CROWD
+        yield "iscrowd that is neither 0 nor 1, any number other than 0 is a crowd"
     if is_crowd(annotation.ignore):
-        yield IGNORED
+        yield "annotation with ignore, which COCO's own tools do not use; it counts unless it is a crowd"
