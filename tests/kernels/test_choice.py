@@ -5,7 +5,6 @@ import io
 import pickle
 import warnings
 
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -83,15 +82,11 @@ def test_torch_export(name, chosen):
 
 @every_layer
 def test_onnx_export(name, chosen):
-    layer, file, x = LAYERS[name]().eval(), io.BytesIO(), torch.randn(1, 4, 3, 3)
+    """What the file computes is in tests/layers/test_layer_contract.py."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(layer, (x,), file, dynamo=False, input_names=["x"])
+        torch.onnx.export(LAYERS[name]().eval(), (torch.randn(1, 4, 3, 3),), io.BytesIO(), dynamo=False)
     assert not any(chosen)
-    (got,) = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"]).run(
-        None, {"x": x.numpy()}
-    )
-    torch.testing.assert_close(torch.from_numpy(got), layer(x))
 
 
 @every_layer

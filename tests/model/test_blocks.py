@@ -14,6 +14,7 @@ from yolo_attn.layers import GAM, NAM, SimAM
 from yolo_attn.layers.attended import AttendedConv
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.rows import RowError
+from yolo_attn.model.run_rows import each_row
 
 LAYERS = {"SimAM": SimAM, "NAM": NAM, "GAM": GAM}
 MODELS = {
@@ -55,13 +56,8 @@ def plain(block):
 
 def feature(model, x):
     """The map behind the last attention: what the head sees, without its thresholds and sorting."""
-    y = []
-    for m in model.model[:-1]:
-        if m.f != -1:
-            x = y[m.f] if isinstance(m.f, int) else [x if j == -1 else y[j] for j in m.f]
-        x = m(x)
-        y.append(x)
-    return x
+    *_, (_, found) = each_row(model.model[:-1], x)
+    return found
 
 
 @pytest.mark.parametrize(("block", "where"), PLACES)

@@ -1,8 +1,6 @@
 """Names of base, layer and place: models without a file."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -175,12 +173,3 @@ def test_a_worker_of_a_multi_gpu_training_and_its_checkpoint_know_it(here):
     )
     result = run_python(code, here)
     assert result.stdout.splitlines()[-1] == "[-1, 1, 'ECA', []]"
-
-
-@pytest.mark.slow
-def test_command_line_takes_it(here):
-    settings = [f"data={txt_data(here)}", "epochs=1", "imgsz=64", "device=cpu", "plots=False", f"project={here}"]
-    command = [sys.executable, "-m", "yolo_attn", "train", "model=yolov8n-eca-backbone.yaml", *settings]
-    result = subprocess.run(command, cwd=here, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert (here / "train/weights/last.pt").exists()

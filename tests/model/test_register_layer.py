@@ -9,7 +9,7 @@ import textwrap
 import pytest
 import torch
 import yaml
-from support import QUICK, USERS_LAYER, listing, run_python, script, users_folder
+from support import QUICK, USERS_LAYER, listing, run_python, run_worker, script, users_folder
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -18,34 +18,14 @@ from ultralytics.utils.torch_utils import get_flops
 import yolo_attn
 from yolo_attn.engine.preflight.checks import check_importable
 from yolo_attn.errors import UserError
-from yolo_attn.model.names import MODEL_YAMLS
 from yolo_attn.model.registry import LAYERS
 from yolo_attn.model.rows import RowError
-
-MODULE = """
-import torch
-from torch import nn
-
-import yolo_attn
-
-
-@yolo_attn.register_layer
-class Scale(nn.Module):
-    def __init__(self, channels, *, start=1.0):
-        super().__init__()
-        if start <= 0:
-            raise ValueError(f"Scale: start={start} must be above 0")
-        self.weight = nn.Parameter(torch.full((channels,), float(start)))
-
-    def forward(self, x):
-        return x * self.weight.reshape(1, -1, 1, 1)
-"""
 
 
 @pytest.fixture
 def scale(tmp_path, monkeypatch):
-    """The module above, importable, its layer registered for the test."""
-    (tmp_path / "my_layers.py").write_text(MODULE)
+    """A user's module, importable, its layer registered for the test."""
+    (tmp_path / "my_layers.py").write_text(USERS_LAYER)
     monkeypatch.syspath_prepend(tmp_path)
     import my_layers
 
@@ -61,7 +41,7 @@ def model(*rows):
 
 
 def test_row_and_suffix(scale):
-    built = model((4, [-1, 1, "Scale", [{"start": 0.5}]]), (6, [-1, 6, "C2f_Scale", [512, True, {"start": 2}]]))
+    built = model((4, [-1, 1, "Scale", [{"start": 0.5}]]), (6, [-1, 6, "C2f_Scale", [512, True, {"start": 2.0}]]))
     assert type(built.model[4]) is scale
     assert built.model[4].weight.tolist() == [0.5] * 64
     assert [m.cv2.attention.weight[0].item() for m in built.model[6].m] == [2, 2]
@@ -70,7 +50,6 @@ def test_row_and_suffix(scale):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([-1, 1, "Scale", [{"start": -1}]], "Scale: start=-1 must be above 0"),
         ([-1, 1, "Scale", [{"strat": 1}]], "no option 'strat' (did you mean start?)"),
         ([-1, 1, "Scale", [512]], "512 looks like a channel count"),
         ([-1, 1, "Scael", []], "did you mean Scale"),
@@ -96,9 +75,8 @@ def test_checkpoint_in_a_fresh_process(scale, tmp_path):
 
 @pytest.mark.integration
 def test_training_by_the_script(tmp_path, small_coco):
-    (tmp_path / "my_layers.py").write_text(MODULE)
-    text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Scale, []")
-    (tmp_path / "yolov8n-scale.yaml").write_text(text)
+    users_folder(tmp_path)
+    (tmp_path / "modules/my_layers.py").rename(tmp_path / "my_layers.py")
     arguments = ["--cfg", "yolov8n-scale.yaml", "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]
     result = script("scripts/train_det.py", *arguments, "--import", "my_layers", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -118,24 +96,9 @@ def test_training_by_the_script(tmp_path, small_coco):
 
 
 @pytest.mark.integration
-def test_worker_of_a_multi_gpu_run_imports_the_layer(tmp_path, small_coco):
-    """The file that Ultralytics generates for each worker, run in a process of its own."""
-    (tmp_path / "my_layers.py").write_text(MODULE)
-    text = (MODEL_YAMLS / "yolov8-gam.yaml").read_text().replace("GAM, []", "Scale, []")
-    (tmp_path / "yolov8n-scale.yaml").write_text(text)
-    settings = {"model": "yolov8n-scale.yaml", "data": str(small_coco), "epochs": 1, "imgsz": 64, "batch": 8}
-    settings |= {"device": "cpu", "plots": False, "project": str(tmp_path), "name": "worker"}
-    code = f"""
-import subprocess, sys
-from yolo_attn.model.registry import import_modules
-from yolo_attn.engine.training.trainer import DetectionTrainer
-from ultralytics.utils.dist import generate_ddp_file
-import_modules(["my_layers"])
-file = generate_ddp_file(DetectionTrainer(overrides={settings!r}))
-sys.exit(subprocess.run([sys.executable, file], cwd="/").returncode)
-"""
-    settings["model"] = str(tmp_path / "yolov8n-scale.yaml")
-    result = run_python(code.replace("'yolov8n-scale.yaml'", repr(settings["model"])), tmp_path)
+def test_worker_of_a_multi_gpu_run_imports_the_layer(tmp_path):
+    """That of our own trainer."""
+    result = run_worker(users_folder(tmp_path), "yolo_attn.engine.training.trainer", "DetectionTrainer")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "worker/metrics.json").exists()
 
@@ -206,9 +169,9 @@ def test_second_layer_of_a_name_in_one_module_is_refused_and_reloading_is_not(sc
     module = sys.modules["my_layers"]
     again = importlib.reload(module).Scale
     assert LAYERS["Scale"] is again is not scale
-    (tmp_path / "my_layers.py").write_text(MODULE.replace("1.0", "2.0"))
+    (tmp_path / "my_layers.py").write_text(USERS_LAYER.replace("1.0", "2.0"))
     assert importlib.reload(module).Scale is LAYERS["Scale"] is not again
-    (tmp_path / "twice.py").write_text(MODULE.replace("Scale", "Twice") * 2)
+    (tmp_path / "twice.py").write_text(USERS_LAYER.replace("Scale", "Twice") * 2)
     try:
         with pytest.raises(ValueError, match="Twice: a layer of this name is registered already"):
             importlib.import_module("twice")

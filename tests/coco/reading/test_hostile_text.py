@@ -12,7 +12,6 @@ from hostile import BASE, read, scored
 from yolo_attn.errors import UserError
 
 TEXT = json.dumps(BASE).encode()
-BOMB = gzip.compress(b'{"info": "' + b" " * 10**7 + b'"}')
 
 TEXTS = {
     "byte order mark": (b"\xef\xbb\xbf" + TEXT, None),
@@ -28,14 +27,11 @@ TEXTS = {
     "gzip cut off": (gzip.compress(TEXT)[:-20], "not valid JSON"),
     "gzip of something else": (b"\x1f\x8b" + TEXT, "not valid JSON"),
     "gzip with a wrong block": (gzip.compress(TEXT)[:10] + b"\xff" * 50, "not valid JSON"),
-    "gzip bomb": (BOMB, "it unpacks to more than 100 times its size"),
     "very deeply nested": (TEXT[:-1] + b', "x": ' + b"[" * 10**6 + b"]" * 10**6 + b"}", "not valid JSON"),
     "text that never ends, and NaN": (b'{"x": NaN, "y": ' + b'"\\"\\' * 300_000, "not valid JSON"),
     "image that is null": (TEXT.replace(b'"images": [', b'"images": [null, '), r"found null|got `null` .*images\[0\]"),
     "nothing": (b"", "not valid JSON"),
-    "the beginning": (b'{"images": [', "not valid JSON"),
     "no text": (b"\xff\xfe\x00", "not valid JSON"),
-    "nested without end": (b'{"info": ' + b"[" * 100_000, "not valid JSON"),
     "a list": (b"[1, 2]", "not a COCO detection file: Expected `object`, got `array`"),
     "no key categories": (b'{"images": []}', "missing required field `categories`"),
     "image whose id is null": (
