@@ -72,10 +72,6 @@ class Bench(NamedTuple):
         for file in (self.folder / "txt" / "labels").glob("*.cache"):
             file.unlink()
 
-    def repeats(self) -> range:
-        """Once for each repeat."""
-        return range(self.args.repeats)
-
 
 def rows(measure: str, case: str, costs: list[Cost]) -> Iterator[Row]:
     """The rows of a case's repeats."""
@@ -88,7 +84,7 @@ def measure_index(bench: Bench) -> Iterator[Row]:
     """First and second reading of the JSON, for boxes and for masks."""
     for task in ("detect", "segment"):
         costs: dict[str, list[Cost]] = {"first": [], "second": []}
-        for _ in bench.repeats():
+        for _ in range(bench.args.repeats):
             bench.forget()
             for found in costs.values():
                 found.append(bench.fresh(probes.read, bench.folder / TRAIN, task))
@@ -100,7 +96,7 @@ def measure_index(bench: Bench) -> Iterator[Row]:
 def measure_dataset(bench: Bench) -> Iterator[Row]:
     """First and second building of the data set, ours and txt in turn."""
     costs: dict[tuple[str, str], list[Cost]] = {(k, w): [] for w in ("first", "second") for k in ("ours", "txt")}
-    for _ in bench.repeats():
+    for _ in range(bench.args.repeats):
         bench.forget()
         for (kind, _), found in costs.items():
             found.append(bench.fresh(probes.start, kind, bench.folder))
@@ -134,7 +130,7 @@ def measure_growth(bench: Bench) -> Iterator[Row]:
         bench.fresh(write_json, split, file)
         boxes.append(split.boxes)
         costs = []
-        for _ in bench.repeats():
+        for _ in range(bench.args.repeats):
             bench.forget()
             costs.append(bench.fresh(probes.read, file, "detect"))
         values = ([cost.seconds for cost in costs], [cost.peak for cost in costs], [_size(bench.cache)])
@@ -154,7 +150,7 @@ def measure_evaluation(bench: Bench) -> Iterator[Row]:
     bench.fresh(probes.detect, bench.folder, bench.args.detections, bench.scratch)
     found: dict[str, list[float]] = {}
     differences = []
-    for _ in bench.repeats():
+    for _ in range(bench.args.repeats):
         numbers = []
         for name, function in (("ours", probes.our_evaluation), ("pycocotools", probes.their_evaluation)):
             times, values = bench.fresh(function, bench.folder, bench.scratch)

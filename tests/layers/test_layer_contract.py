@@ -126,41 +126,25 @@ def test_autocast_keeps_the_input_dtype(name, training, dtype):
     assert x.grad.isfinite().all()
 
 
-def open_rows(layer):
-    nn.init.zeros_(layer.conv_h.weight)
-    nn.init.constant_(layer.conv_h.bias, 100)
-
-
-def open_columns(layer):
-    nn.init.zeros_(layer.conv_w.weight)
-    nn.init.constant_(layer.conv_w.bias, 100)
-
-
-def open_channels(layer):
-    nn.init.zeros_(layer.channel.fc2.weight)
-    nn.init.constant_(layer.channel.fc2.bias, 100)
-
-
-def open_pixels(layer):
-    nn.init.zeros_(layer.spatial.bn.weight)
-    nn.init.constant_(layer.spatial.bn.bias, 100)
-
-
 @pytest.mark.parametrize(
-    ("name", "prepare"),
+    ("name", "opened"),
     [
         *((name, None) for name in ("SE", "ECA", "BAM", "TripletAttention", "EMA", "EMA-grouped")),
-        ("CBAM", open_channels),
-        ("CBAM", open_pixels),
-        ("CoordAtt", open_rows),
-        ("CoordAtt", open_columns),
+        ("CBAM", "channel.fc2"),
+        ("CBAM", "spatial.bn"),
+        ("CoordAtt", "conv_h"),
+        ("CoordAtt", "conv_w"),
     ],
 )
-def test_every_gate_is_formed_in_float32(name, prepare):
-    """The gate under bfloat16 autocast, alone: formed in bfloat16, it would have bfloat16 values only."""
+def test_every_gate_is_formed_in_float32(name, opened):
+    """The gate under bfloat16 autocast, alone: formed in bfloat16, it would have bfloat16 values only.
+
+    Of a layer with two gates, the other one is opened by the bias before it.
+    """
     layer, x = build(name), example(2, 8, 7, 5)
-    if prepare:
-        prepare(layer)
+    if opened:
+        nn.init.zeros_(layer.get_submodule(opened).weight)
+        nn.init.constant_(layer.get_submodule(opened).bias, 100)
     with torch.autocast("cpu", torch.bfloat16):
         gate = layer(x) / x
     assert (gate - gate.bfloat16()).abs().max() > 1e-4

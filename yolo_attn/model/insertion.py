@@ -103,7 +103,7 @@ def remove(text: str, name: str, scale: str = "") -> Edited:
     return edited
 
 
-def migrate(text: str, name: str, scale: str = "") -> tuple[str, list[str]]:
+def migrate(text: str, name: str, scale: str) -> tuple[str, list[str]]:
     """Translate a model YAML, given as to `insert`, that was written for ports of the layers.
 
     Returns:

@@ -207,7 +207,7 @@ def wrong_source(model: dict[str, Any]) -> RowError | None:
     return None
 
 
-def right_form(layer: type[nn.Module], source: int = -1, block: str | None = None) -> str:
+def right_form(layer: type[nn.Module], source: int, block: str | None) -> str:
     """How a row of `layer`, or of its variant of `block`, is written, with its options, `gain` apart."""
     options = [f"{name}: {default}" for name, default in options_of(layer).items() if name != GAIN]
     if block:

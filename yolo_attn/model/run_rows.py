@@ -14,12 +14,9 @@ class _EnoughError(Exception):
 def each_row(
     rows: Iterable[Any], x: Any, run: Callable[[Any, Any], Any] = lambda row, x: row(x)
 ) -> Iterator[tuple[Any, Any]]:
-    """Run rows in their order, each on what it takes, and yield each with its output.
+    """Run rows in their order, each on the rows that its `f` names, and yield each with its output.
 
-    Args:
-        rows: Rows as Ultralytics' parser makes them, with `f`, the rows that each takes.
-        x: What the first row takes, (B, C, H, W).
-        run: Makes a row's output of what it takes.
+    `x`, (B, C, H, W), is what the first row takes; `run` makes a row's output of what it takes.
     """
     outputs: list[Any] = []
     for row in rows:

@@ -139,9 +139,7 @@ def _is_classifier(given: Any) -> bool:
     """Whether the options of a TorchVision row name a model that downloads no weights if it is asked for none."""
     import torchvision
 
-    listed = getattr(torchvision.models, "list_models", None)
-    known = listed(torchvision.models) if listed else ()
-    return isinstance(given, list) and len(given) > 1 and given[1] in known
+    return isinstance(given, list) and len(given) > 1 and given[1] in torchvision.models.list_models(torchvision.models)
 
 
 def _is_layer(name: Any) -> bool:

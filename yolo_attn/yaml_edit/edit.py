@@ -63,15 +63,10 @@ def insert(
     blocks: Container[str] = (),
     strides: Mapping[int, int] | None = None,
 ) -> Edited:
-    """Insert attention into a model.
+    """Insert attention into a model, at one of `places.PLACES`.
 
-    Args:
-        model: The model YAML.
-        layer: Name of the attention layer.
-        place: One of `places.PLACES`.
-        options: Options of the layer, and `where` inside blocks.
-        blocks: Names of the blocks that take attention inside.
-        strides: Stride of each row that makes a map; "stages" needs it, and comments name levels by it.
+    `options` are the layer's, and `where` inside blocks; `blocks` names those that take attention inside. `strides` has
+    the stride of each row that makes a map: "stages" needs it, and comments name levels by it.
 
     Raises:
         UserError: If the model lacks the place, or its text cannot be edited there.

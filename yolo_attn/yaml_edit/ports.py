@@ -86,12 +86,8 @@ def migrate(
 ) -> Migrated:
     """Translate the rows of ports.
 
-    Args:
-        model: The model YAML.
-        layers: Names of this package's attention layers.
-        blocks: Names of the blocks that take attention inside.
-        known: Names that Ultralytics itself builds.
-        channels: Channels of a row's input map; called only if every row's name is known.
+    `layers` are the names of this package's attention, `blocks` of those that take it inside, `known` what Ultralytics
+    itself builds. `channels` is called only if every row's name is known.
     """
     nameless = [row for row in model.rows if _name_here(row.name, layers, blocks, known) is None]
     if nameless:

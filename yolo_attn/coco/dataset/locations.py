@@ -105,17 +105,14 @@ def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
 
 
 def load_split(
-    files: Sequence[str | Path],
-    folders: Sequence[str | Path],
-    task: str,
-    only: Sequence[Sequence[str] | None] | None = None,
+    files: Sequence[Path], folders: Sequence[Path], task: str, only: Sequence[Sequence[str] | None] | None
 ) -> Split:
-    """Read one split whose JSONs and image folders are known, and the names of the categories used of each."""
+    """Read one split whose JSONs and image folders are known, and the names of the categories used of each, if any."""
     parts = []
     for file, folder, names in zip(files, folders, only or [None] * len(files), strict=True):
         index = read_index(file, task)
         chosen = None if names is None else tuple(names)
-        parts.append(Split(index if chosen is None else only_classes(index, chosen), (Path(folder),), (chosen,)))
+        parts.append(Split(index if chosen is None else only_classes(index, chosen), (folder,), (chosen,)))
     return _together(parts)
 
 

@@ -106,7 +106,6 @@ def seeds_needed(gain: float, deviation: float, verdicts: int = 1) -> int | None
     return enough if enough <= MOST_SEEDS else None
 
 
-def largest_deviation(deviation: float, seeds: int, level: float = 0.8) -> float:
-    """Return the upper limit of the true spread at confidence `level`: s · √((n - 1) / χ²(1 - level, n - 1))."""
-    degrees = seeds - 1
-    return deviation * math.sqrt(degrees / float(stats.chi2.ppf(1 - level, degrees)))
+def largest_deviation(deviation: float, seeds: int) -> float:
+    """Return the upper limit of the true spread at 80 % confidence: s · √((n - 1) / χ²(1 - 0.8, n - 1))."""
+    return deviation * math.sqrt((seeds - 1) / float(stats.chi2.ppf(1 - 0.8, seeds - 1)))

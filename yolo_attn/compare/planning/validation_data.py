@@ -22,11 +22,7 @@ DataRead = tuple[Data, list[Path], CocoIndex | None]
 
 
 def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
-    """Describe the data set of a comparison.
-
-    Args:
-        args: Ultralytics' settings.
-        described: COCO-format data, as it was read; None for data in Ultralytics' own format.
+    """Describe the data set of a comparison: COCO-format data as it was read, None for Ultralytics' own format.
 
     Returns:
         The data with a digest of the annotations (COCO JSONs, or label files and their YAML) and of the names and

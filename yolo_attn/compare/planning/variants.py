@@ -122,14 +122,10 @@ def _controls(models: list[Model], cost: Callable[[str], float], scale: str) -> 
 
 
 def wider(text: str, name: str, scale: str, gflops: float, cost: Callable[[str], float]) -> tuple[str, float] | None:
-    """Widen a model until it needs as many operations as requested, or the nearest number at which it builds.
+    """Widen a model, at its scale letter or "" for the first, until it needs `gflops`, more than it does.
 
-    Args:
-        text: The model YAML.
-        name: What messages call it.
-        scale: Its scale letter, "" for the first.
-        gflops: The requested operations, more than the model's.
-        cost: Returns the operations of a model YAML; raises if the model does not build.
+    Else it needs the nearest number at which it builds. `cost` returns the operations of a model YAML, and raises if
+    the model does not build.
 
     Returns:
         The wider YAML and its operations, more than the model's; None if it builds at no such width.
