@@ -130,7 +130,7 @@ class NAMSpatial(nn.Module):
         self.grid = grid
         self.weight_norm = weight_norm
         self.detach_weights = detach_weights
-        self.bn = PixelScaleNorm(grid[0] * grid[1], eps=eps, momentum=momentum)
+        self.bn: Any = PixelScaleNorm(grid[0] * grid[1], eps=eps, momentum=momentum)  # or what it is converted to
 
     def weights(self, scale: Tensor) -> Tensor:
         """Return w' of λ' (H, W): |λ'| over its mean times P0, or over its mean."""
@@ -147,8 +147,6 @@ class NAMSpatial(nn.Module):
                 f"NAM: batch statistics need more than one value per pixel, got an input of shape {tuple(x.shape)} "
                 "in training mode; use a larger batch or more channels, or eval()"
             )
-        assert bn.running_mean is not None
-        assert bn.running_var is not None
         z = at_least_float32(x)
         size = x.shape[2:]
         if bn.training:
@@ -172,9 +170,7 @@ class NAMSpatial(nn.Module):
         momentum = bn.momentum or 0.0
         new = resize(torch.stack((mean, var)), self.grid).flatten(1)
         for running, value in zip((bn.running_mean, bn.running_var), new, strict=True):
-            assert running is not None
             running.copy_((1 - momentum) * running.to(value.dtype) + momentum * value)
-        assert bn.num_batches_tracked is not None
         bn.num_batches_tracked.add_(1)
 
     def extra_repr(self) -> str:
