@@ -45,9 +45,7 @@ def test_single_value(training):
     assert_same(layer, x, by_hand(x, layer, 1))
 
 
-def test_keys_and_repr():
-    keys = [f"{part}.{key}" for part in ("gn", "conv1x1", "conv3x3") for key in ("weight", "bias")]
-    assert list(EMA(64).state_dict()) == keys
+def test_repr():
     assert "groups=32" in repr(EMA(64))
     assert "groups=30" in repr(EMA(60))
 

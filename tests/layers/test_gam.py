@@ -56,15 +56,6 @@ def test_shuffle_lets_every_output_see_every_group():
         assert (grad.abs().sum((0, 2, 3)) > 0).all()
 
 
-def test_state_dict_keys():
-    bn = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
-    want = [f"channel.fc{i}.{key}" for i in (1, 2) for key in ("weight", "bias")]
-    for i in (1, 2):
-        want += [f"spatial.conv{i}.weight", f"spatial.conv{i}.bias", *(f"spatial.bn{i}.{key}" for key in bn)]
-    assert list(GAM(8).state_dict()) == want
-    assert GAM(8).channel.fc1.weight.shape == (2, 8, 1, 1)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_gates_are_formed_in_float32(dtype):
     """σ(1) has no bfloat16 value: a gate formed in bfloat16 would be off by 6e-4, and so would be some products."""

@@ -66,11 +66,6 @@ def test_attached_weights_change_only_the_gradient_of_gamma():
     assert not torch.allclose(gamma, gamma_attached)
 
 
-def test_state_dict_keys():
-    keys = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
-    assert list(NAM(4).state_dict()) == [f"channel.bn.{key}" for key in keys]
-
-
 def test_norm_keeps_eps_and_momentum_inside_ultralytics():
     """What initialize_weights overwrites is exactly a BatchNorm2d; what escapes weight decay is any norm layer."""
     bn = NAM(4, eps=1e-4, momentum=0.2).channel.bn

@@ -145,19 +145,15 @@ def test_neck_with_attention_as_identity_is_the_base(name):
     own = [m for m in model.model if type(m) is not layer_of(name)]
     for mine, theirs in zip(own, base.model, strict=True):
         mine.load_state_dict(theirs.state_dict())
-    silence(model, layer_of(name))
+    for m in model.modules():
+        if isinstance(m, layer_of(name)):
+            m.forward = lambda x: x
     x = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
         found, expected = model(x), base(x)
     while not isinstance(found, torch.Tensor):
         found, expected = found[0], expected[0]
     assert torch.equal(found, expected)
-
-
-def silence(model, layer):
-    for m in model.modules():
-        if isinstance(m, layer):
-            m.forward = lambda x: x
 
 
 @pytest.mark.trap(4)
@@ -171,23 +167,6 @@ def test_block_variant_has_the_keys_of_the_base_plus_the_attentions(name, scale)
     assert len(changed) == sum(type(m).__name__ == BLOCKS[name.split("-")[1]] for m in base) == 8
     for m in changed:
         assert any(isinstance(part, layer_of(name)) for part in m.modules())
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize("name", [*IN_YOLO, *CLASSIFIERS, *IN_OTHERS])
-def test_block_variant_with_attention_as_identity_is_the_base(name):
-    base, model = (build(y).eval() for y in (plain(name), scaled(name, "n")))
-    missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
-    assert not unexpected
-    assert all(".attention." in key for key in missing)
-    x = torch.rand(1, 3, 64, 96)
-    with torch.inference_mode():
-        expected = base(x)[0]
-        del base
-        acting = model(x)[0]
-        silence(model, layer_of(name))
-        assert torch.equal(model(x)[0], expected)
-    assert not torch.equal(acting, expected)
 
 
 @pytest.mark.parametrize("name", [*IN_YOLO, *CLASSIFIERS, *IN_OTHERS])
