@@ -10,6 +10,7 @@ from formulas import numbers, randomised
 from torch import nn
 
 from yolo_attn.layers import NAM
+from yolo_attn.layers.nam import SCALE_NORMS
 
 
 def drawn(channels, **options):
@@ -66,21 +67,26 @@ def test_attached_weights_change_only_the_gradient_of_gamma():
     assert not torch.allclose(gamma, gamma_attached)
 
 
-def test_norm_keeps_eps_and_momentum_inside_ultralytics():
+def test_norms_keep_eps_and_momentum_inside_ultralytics():
     """What initialize_weights overwrites is exactly a BatchNorm2d; what escapes weight decay is any norm layer."""
-    bn = NAM(4, eps=1e-4, momentum=0.2).channel.bn
-    assert type(bn) is not nn.BatchNorm2d
-    assert isinstance(bn, nn.BatchNorm2d)
-    assert (bn.eps, bn.momentum) == (1e-4, 0.2)
-    twin = pickle.loads(pickle.dumps(bn))
-    assert (type(twin), twin.eps, twin.momentum) == (type(bn), 1e-4, 0.2)
+    layer = NAM(4, spatial=True, grid=(2, 5), eps=1e-4, momentum=0.2)
+    twin = pickle.loads(pickle.dumps(layer))
+    assert "grid=(2, 5)" in str(twin)
+    for one in (layer, twin):
+        norms = [m for m in one.modules() if isinstance(m, SCALE_NORMS)]
+        assert norms == [one.channel.bn, one.spatial.bn]
+        for bn, parent in zip(norms, (nn.BatchNorm2d, nn.BatchNorm1d), strict=True):
+            assert type(bn) is not parent
+            assert isinstance(bn, parent)
+            assert (bn.eps, bn.momentum) == (1e-4, 0.2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
 def test_survives_conversion_to_sync_batch_norm(dtype):
-    layer = randomised(NAM(6)).to(dtype).eval()
+    layer = randomised(NAM(6, spatial=True, grid=4)).to(dtype).eval()
     twin = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(layer))
     assert isinstance(twin.channel.bn, nn.SyncBatchNorm)
+    assert isinstance(twin.spatial.bn, nn.SyncBatchNorm)
     x = torch.randn(2, 6, 5, 5).to(dtype)
     assert torch.equal(twin(x), layer(x))
 

@@ -10,13 +10,12 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 from yolo_attn import layers
-from yolo_attn.layers import GAM, NAM, SimAM
+from yolo_attn.layers import NAM, SimAM
 from yolo_attn.layers.attended import AttendedConv
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.rows import RowError
 from yolo_attn.model.run_rows import each_row
 
-LAYERS = {"SimAM": SimAM, "NAM": NAM, "GAM": GAM}
 MODELS = {
     "C3": "yolov5n.yaml",
     "C2f": "yolov8n.yaml",
@@ -88,18 +87,6 @@ def test_attention_acts_survives_fusing_and_is_all_that_differs(block, where):
             if isinstance(m, NAM):
                 m.forward = lambda z: z
         torch.testing.assert_close(feature(model, x), feature(stock, x), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("block", ["C2f", "C3k2"])
-def test_every_layer_learns_in_blocks(block, layer):
-    model = build(swapped(block, layer)).train()
-    output = model(torch.rand(2, 3, 64, 64))
-    output = output.get("one2many", output)
-    sum(f.square().mean() for f in output["feats"]).backward()
-    attention = [m for m in model.modules() if isinstance(m, LAYERS[layer])]
-    assert len(attention) >= len([r for r in model.model if type(r).__name__ == block])
-    assert all(p.grad is not None for m in attention for p in m.parameters())
 
 
 def test_places_in_c2f():
@@ -250,11 +237,14 @@ OWN = {"C3": [True], "C2f": [True], "C2fCIB": [True, True], "C3k2": [False, 0.5]
 
 
 @pytest.mark.parametrize("block", OWN)
-def test_every_layer_runs_in_every_yolo_block(block):
+def test_every_layer_learns_in_every_yolo_block(block):
     variants = [[-1, 1, f"{block}_{layer}", [64, *OWN[block]]] for layer in layers.__all__]
     rows = [*[[-1, 1, "Conv", [64, 3, 2]]] * 4, *variants]
     model = tasks.DetectionModel({"nc": 3, "backbone": rows, "head": [[[-1], 1, "Detect", ["nc"]]]}, verbose=False)
+    found = feature(model.train(), torch.rand(2, 3, 64, 64))
+    assert found.isfinite().all()
+    found.square().mean().backward()
     for built, layer in zip(model.model[4:-1], layers.__all__, strict=True):
-        assert any(isinstance(m, getattr(layers, layer)) for m in built.modules())
-    with torch.inference_mode():
-        assert feature(model.eval(), torch.rand(1, 3, 64, 64)).isfinite().all()
+        attention = [m for m in built.modules() if isinstance(m, getattr(layers, layer))]
+        assert attention
+        assert all(p.grad is not None for m in attention for p in m.parameters())

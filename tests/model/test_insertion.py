@@ -153,11 +153,9 @@ def test_gains_in_rows_stay_as_they_are(layer, place, options):
     ("layer", "place", "options", "reported"),
     [
         ("C2f", "neck", {}, "--layer C2f: no such layer; attention layers are"),
-        ("GAM", "nek", {}, "--at nek: expected one of neck, backbone"),
         ("GAM", "neck", {"ratio": 5}, "row 22: "),
         ("GAM", "neck", {"where": "out"}, "row 22: GAM has no option 'where'"),
         ("GAM", "blocks", {"where": "in"}, "row 2: found where: in, expected end or pre_bn or out"),
-        ("GAM", "after:22", {}, "--at after:22: row 22 is the head"),
         ("GAM", "after:11", {"ratio": 0}, "row 12: "),
     ],
 )
