@@ -62,11 +62,11 @@ class Comparison:
     training: Training
     wanted: Sequence[Wanted]
     seeds: Sequence[int]
-    devices: Sequence[str] = ()
-    parallel: int = 1
-    equal_gflops: bool = False
-    modules: Sequence[str] = ()
-    command: str = ""
+    devices: Sequence[str]
+    parallel: int
+    equal_gflops: bool
+    modules: Sequence[str]
+    command: str
 
 
 def compare(comparison: Comparison) -> Path:
