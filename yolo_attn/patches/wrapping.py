@@ -100,9 +100,9 @@ def is_wrapped() -> bool:
     return any(each.active for each in _wraps)
 
 
-def undo_with(callback: Callable[[], object]) -> None:
-    """Have something else undone when the functions are restored."""
-    _further.callback(callback)
+def undo_with(callback: Callable[..., object], *args: Any) -> None:
+    """Have something else undone, by a call, when the functions are restored."""
+    _further.callback(callback, *args)
 
 
 def restore() -> None:
