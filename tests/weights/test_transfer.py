@@ -214,9 +214,13 @@ def test_scales_that_differ_in_depth_alone_are_reported_apart(name, target):
 
 
 def test_other_families_are_left_to_ultralytics():
-    assert match_rows(["Conv", "C2f", "Detect"], ["Conv", "C3k2", "Detect"]) is None
-    assert match_rows(["Conv", "C2f", "Detect"], ["Conv", "C2f_NAM", "GAM", "Detect"]) == {0: 0, 1: 1, 2: 3}
-    assert match_rows(["GAM", "Conv"], ["NAM", "GAM", "Conv"]) == {0: 1, 1: 2}
+    plain, other, attended, gam, two = (
+        [[-1, 1, name, []] for name in names.split()]
+        for names in ("Conv C2f Detect", "Conv C3k2 Detect", "Conv C2f_NAM GAM Detect", "GAM Conv", "NAM GAM Conv")
+    )
+    assert match_rows(plain, other) is None
+    assert match_rows(plain, attended) == {0: 0, 1: 1, 2: 3}
+    assert match_rows(gam, two) == {0: 1, 1: 2}
     target = DetectionModel("yolov8n-gam.yaml", verbose=False)
     before = {k: v.clone() for k, v in target.state_dict().items()}
     target.load(nn.Sequential(nn.Linear(2, 2)), verbose=False)
