@@ -20,7 +20,7 @@ from yolo_attn.environment import filtered
 from yolo_attn.errors import UserError
 from yolo_attn.model.registry import LAYERS
 from yolo_attn.weights.checkpoint_files import StateDict, source_of
-from yolo_attn.weights.gains import own_gain, set_gains
+from yolo_attn.weights.gains import own_gains, set_gains
 from yolo_attn.weights.matching import Match, base_of, match, name_of, yaml_name
 from yolo_attn.weights.transfer_report import ENOUGH, Transfer
 
@@ -181,10 +181,8 @@ def _moved(key: str, places: dict[int, int]) -> str | None:
 
 def _keep_gains(source: Any, model: Any, kept: dict[int, int]) -> None:
     """Attention that came with its weights keeps the gain that it was trained with; `kept` is the match's."""
-    if isinstance(source, StateDict):  # it has no gains
-        return
-    gains = {new: own_gain(source, old) for new, old in kept.items() if own_gain(model, new) is None}
-    set_gains(model, {new: gain for new, gain in gains.items() if gain is not None})
+    trained, given = own_gains(source), own_gains(model)
+    set_gains(model, {new: trained[old] for new, old in kept.items() if old in trained and new not in given})
 
 
 def _taken(source: Any, model: Any, places: dict[int, int], fresh: Container[str]) -> dict[str, str | None]:
