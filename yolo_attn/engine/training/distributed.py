@@ -150,12 +150,10 @@ def own_device(device: torch.device) -> Iterator[None]:
     def on_device(*args: Any, **kwargs: Any) -> Any:
         return build(*args, **{**kwargs, "device": device})
 
-    def backend(_: Any) -> SimpleNamespace:
-        return SimpleNamespace(current_device=lambda: 0)
-
+    backend = SimpleNamespace(current_device=lambda: 0)
     with (
         replaced(nn.parallel, DistributedDataParallel=ModuleDeviceDDP),
-        replaced(validator, AutoBackend=on_device, get_torch_device_backend=backend),
+        replaced(validator, AutoBackend=on_device, get_torch_device_backend=lambda _: backend),
     ):
         yield
 

@@ -73,11 +73,6 @@ class RunTrainer(RunFiles):
         if RunTrainer._tell not in self.callbacks["on_train_end"]:  # a worker begins with those of its launcher
             self.add_callback("on_train_end", RunTrainer._tell)
 
-    def train(self) -> Any:
-        """Train; in several processes, report one that is lost in one line."""
-        with distributed.lost_workers_reported(self.last):
-            return super().train()
-
     def _do_train(self, *world_size: int) -> None:
         """Train, as one of as many processes as there are; Ultralytics counts them by its device string."""
         if RANK == -1:
