@@ -125,6 +125,33 @@ def txt_data(home: Path) -> Path:
     return home / "data.yaml"
 
 
+def coco_yaml(coco: Path, file: Path, **more) -> Path:
+    """Write a data YAML that names the images and JSONs of a COCO-format folder."""
+    splits = ("train", "val")
+    files = {split: str(coco / f"annotations/instances_{split}.json") for split in splits}
+    described = {split: str(coco / "images" / split) for split in splits}
+    file.write_text(yaml.safe_dump({**described, "annotations": files, **more}))
+    return file
+
+
+def as_detections(batch, i):
+    """Picture i's labels as a model that makes no mistake would give them, in the input's pixels."""
+    mine = batch["batch_idx"] == i
+    height, width = batch["img"].shape[2:]
+    size = torch.tensor([width, height, width, height])
+    centre, extent = batch["bboxes"][mine].split(2, 1)
+    found = {"bboxes": torch.cat([centre - extent / 2, centre + extent / 2], 1) * size, "cls": batch["cls"][mine, 0]}
+    found |= {"conf": torch.linspace(0.9, 0.5, int(mine.sum())), "extra": found["bboxes"][:, :0]}
+    if "keypoints" in batch:
+        points = batch["keypoints"][mine] * torch.tensor([width, height, 1])
+        middle = found["bboxes"].reshape(-1, 2, 2).mean(1, keepdim=True).expand(-1, points.shape[1], 2)
+        points[..., :2] = torch.where(points[..., 2:].any(1, keepdim=True), points[..., :2], middle)
+        found["keypoints"] = points
+    if "masks" in batch:
+        found["masks"] = batch["masks"][mine].byte()
+    return found
+
+
 USERS_LAYER = """
 import torch, yolo_attn
 

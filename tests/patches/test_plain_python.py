@@ -8,8 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-import yaml
-from support import TINY, TINY_SIMAM, listing, pycocotools_scores, run_python, txt_data
+from support import TINY, TINY_SIMAM, as_detections, coco_yaml, listing, pycocotools_scores, run_python, txt_data
 from ultralytics import RTDETR, YOLO
 from ultralytics.models import rtdetr, yolo
 
@@ -25,14 +24,6 @@ SMALL = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False}
 @pytest.fixture(scope="module")
 def txt_yaml(tmp_path_factory):
     return txt_data(tmp_path_factory.mktemp("txt"))
-
-
-@pytest.fixture
-def coco_yaml(small_coco, tmp_path):
-    described = {split: str(small_coco / "images" / split) for split in ("train", "val")}
-    files = {split: str(small_coco / f"annotations/instances_{split}.json") for split in ("train", "val")}
-    (tmp_path / "coco.yaml").write_text(yaml.safe_dump({**described, "annotations": files}))
-    return tmp_path / "coco.yaml"
 
 
 class RunSeenError(Exception):
@@ -69,8 +60,9 @@ def class_of_run(model, mode, event, **settings):
         ("rtdetr-l.yaml", "coco", trainer.RTDETRTrainer),
     ],
 )
-def test_trainer_is_ours_where_it_is_needed(name, data, expected, txt_yaml, small_coco, coco_yaml, tmp_path):
-    data = {"txt": txt_yaml, "coco": small_coco, "coco yaml": coco_yaml}.get(data, data)
+def test_trainer_is_ours_where_it_is_needed(name, data, expected, txt_yaml, small_coco, tmp_path):
+    written = coco_yaml(small_coco, tmp_path / "coco.yaml")
+    data = {"txt": txt_yaml, "coco": small_coco, "coco yaml": written}.get(data, data)
     model = (RTDETR if "rtdetr" in name else YOLO)(name)
     settings = {**SMALL, "data": data, "project": str(tmp_path / "runs")}
     assert class_of_run(model, "train", "on_pretrain_routine_start", **settings) is expected
@@ -121,15 +113,8 @@ def labels_as_predictions(monkeypatch):
         return self.batch
 
     def postprocess(self, preds):
-        batch, found = self.batch, []
-        size = torch.tensor(batch["img"].shape[2:]).flip(0).repeat(2)
-        for i in range(len(batch["im_file"])):
-            own = (batch["batch_idx"] == i).nonzero().squeeze(-1)[::2]
-            x, y, width, height = batch["bboxes"][own].unbind(1)
-            boxes = torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 1) * size
-            scores = torch.linspace(0.9, 0.5, len(own))
-            found.append({"bboxes": boxes, "conf": scores, "cls": batch["cls"][own].squeeze(-1), "extra": boxes[:, :0]})
-        return found
+        every = [as_detections(self.batch, i) for i in range(len(self.batch["im_file"]))]
+        return [{name: values[::2] for name, values in found.items()} for found in every]
 
     monkeypatch.setattr(validator.DetectionValidator, "preprocess", preprocess)
     monkeypatch.setattr(validator.DetectionValidator, "postprocess", postprocess)

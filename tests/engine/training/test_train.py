@@ -8,12 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 import yaml
-from support import QUICK, ROOT, TINY_NAM, TINY_SIMAM, epoch_begun, listing, results_rows, script
+from support import QUICK, ROOT, TINY_NAM, TINY_SIMAM, epoch_begun, listing, results_rows, script, txt_data
 from ultralytics import YOLO
 from ultralytics.utils.callbacks import get_default_callbacks
 
@@ -298,26 +296,12 @@ def test_scales_escape_weight_decay_and_matrix_optimizers(small_coco, tmp_path):
 
 
 @pytest.mark.integration
-def test_txt_labels_of_an_ordinary_data_yaml(tmp_path):
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for kind in ("images", "labels"):
-            (tmp_path / "set" / kind / split).mkdir(parents=True)
-        for i in range(4):
-            cv2.imwrite(
-                str(tmp_path / f"set/images/{split}/{i}.jpg"), rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
-            )
-            (tmp_path / f"set/labels/{split}/{i}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
-    data = tmp_path / "set" / "data.yaml"
-    data.write_text(
-        yaml.safe_dump({"path": str(data.parent), "train": "images/train", "val": "images/val", "names": ["a"]})
-    )
-    arguments = ["--cfg", TINY_SIMAM, "--data", data, "--epochs", 1, *QUICK]
-    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "Ultralytics mAP50-95" in result.stdout + result.stderr
-    assert "attention, 4 images of val: row 4 SimAM " in result.stdout + result.stderr
-    run = tmp_path / "runs/detect/train"
+def test_txt_labels_of_an_ordinary_data_yaml(tmp_path, caplog):
+    arguments = ["--cfg", TINY_SIMAM, "--data", txt_data(tmp_path / "set"), "--epochs", 1, *QUICK]
+    assert main(["train", *map(str, arguments), "--project", str(tmp_path)]) == 0
+    assert "Ultralytics mAP50-95" in caplog.text
+    assert "attention, 4 images of val: row 4 SimAM " in caplog.text
+    run = tmp_path / "train"
     assert "COCO" not in (run / "results.csv").read_text()
     metrics = json.loads((run / "metrics.json").read_text())
     assert "AP" not in metrics
