@@ -11,21 +11,23 @@ from yolo_attn.coco.dataset.locations import parts_of
 from yolo_attn.coco.dataset.paths import as_text
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
 from yolo_attn.engine.data import fraction_of, look_through
-from yolo_attn.engine.preflight import (
+from yolo_attn.engine.preflight.checks import (
     check_cfg,
     check_frozen,
     check_importable,
-    check_keypoints,
     check_model,
     check_settings,
-    check_strictly,
     check_transfer,
-    describe_training,
-    describe_validation,
-    examine_training,
     load_source,
     load_weights,
     one_line,
+)
+from yolo_attn.engine.preflight.data_checks import (
+    check_keypoints,
+    check_strictly,
+    describe_training,
+    describe_validation,
+    examine_training,
 )
 from yolo_attn.engine.run_folder import tidy
 from yolo_attn.engine.summary import print_validation

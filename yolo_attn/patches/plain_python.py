@@ -15,14 +15,8 @@ from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from yolo_attn.coco.dataset.locations import FILE_NAMES, as_setting, is_coco_format, parts_of
-from yolo_attn.engine.preflight import (
-    check_importable,
-    check_task,
-    describe_training,
-    describe_validation,
-    examine_training,
-    read_checkpoint,
-)
+from yolo_attn.engine.preflight.checks import check_importable, check_task, read_checkpoint
+from yolo_attn.engine.preflight.data_checks import describe_training, describe_validation, examine_training
 from yolo_attn.engine.tasks import ours
 from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.errors import UserError
