@@ -20,11 +20,7 @@ from yolo_attn.files import write_text
 
 
 class Description(dict[str, Any]):
-    """Ultralytics' data dictionary for COCO-format data; see `describe`.
-
-    Attributes:
-        splits: The splits, as they were read.
-    """
+    """Ultralytics' data dictionary for COCO-format data, and its splits, as they were read; see `describe`."""
 
     splits: Mapping[str, Split]
 
@@ -132,19 +128,10 @@ def build_dataset(
     stretch: bool = False,
     folder: Path | None = None,
 ) -> CocoDataset:
-    """The data set of one split, with Ultralytics' own settings for training or validation.
+    """The data set of one split of what `describe` made, with Ultralytics' own settings for training or validation.
 
-    Args:
-        args: Ultralytics' settings.
-        data: A dictionary that `describe` made.
-        split: Which of its splits.
-        examined: What the settings leave of it, looked through.
-        train: Whether to train on it, with augmentation, or to validate.
-        batch: Images a batch.
-        rect: Whether batches take their images' shape.
-        stride: The model's largest stride, pixels.
-        stretch: Whether images are stretched to a square, as RT-DETR takes them.
-        folder: Run folder whose data_report.json says what was used and what was not.
+    `examined` is what the settings leave of it. With `rect`, batches take their images' shape; with `stretch`, images are
+    stretched to a square, as RT-DETR takes them. data_report.json in `folder` says what was used and what was not.
     """
     dataset = (StretchedCocoDataset if stretch else CocoDataset)(
         examined=examined,
@@ -199,10 +186,7 @@ def chosen(
 def fraction_of(args: SimpleNamespace, split: str, alone: bool = False) -> float:
     """The share of a split's images that Ultralytics' setting `fraction` stands for.
 
-    Args:
-        args: Ultralytics' settings; a single share is that of a training's train split.
-        split: The split.
-        alone: Whether it is validated without a training; a single share is then its own.
+    A single share is that of a training's train split, or of a split that is validated alone, without a training.
     """
     if not isinstance(args.fraction, (list, tuple)):
         return args.fraction if alone or split == "train" else 1.0

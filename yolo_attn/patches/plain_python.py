@@ -27,11 +27,7 @@ from yolo_attn.weights.transfer import check_load
 def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs: Any) -> Any:
     """Ultralytics' `Model.train`, with our trainer where it is needed.
 
-    Args:
-        run: Ultralytics' own.
-        model: The `YOLO` or `RTDETR`.
-        trainer: A trainer class of the caller's.
-        kwargs: Ultralytics' settings; `data` may also be a COCO-format folder or a data YAML with `annotations`.
+    `data` may also be a COCO-format folder or a data YAML with `annotations`.
 
     Returns:
         Ultralytics' metrics, with COCO's numbers as `coco` after a training on COCO-format data.
@@ -70,12 +66,6 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
 
 def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs: Any) -> Any:
     """Ultralytics' `Model.val`, with our validator where it is needed.
-
-    Args:
-        run: Ultralytics' own.
-        model: The `YOLO` or `RTDETR`.
-        validator: A validator class of the caller's.
-        kwargs: Ultralytics' settings; without `data`, a checkpoint is validated on its training data.
 
     Returns:
         Ultralytics' metrics, with COCO's numbers as `coco` on COCO-format data.

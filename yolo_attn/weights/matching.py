@@ -152,11 +152,6 @@ def _match_tensors(source: StateDict, model: Any, names: Sequence[str]) -> dict[
     Rows that are no attention are found in order by the names of their tensors. What stands between is attention: the
     model's, where the model has as many layers of just these tensors there.
 
-    Args:
-        source: The state dict.
-        model: The model.
-        names: Names of the model's rows.
-
     Returns:
         The model's index of each of the state dict's rows that it has; None where the model's rows, attention apart,
         are not in the state dict, or could be several of its.

@@ -29,13 +29,7 @@ _transfers: WeakKeyDictionary[nn.Module, Transfer] = WeakKeyDictionary()
 
 
 def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: bool = True) -> None:
-    """Ultralytics' transfer into `model`, from a source whose rows have the numbers of the model's.
-
-    Args:
-        load_model: Ultralytics' own `load`.
-        model: The model that takes weights.
-        weights: A model, or a checkpoint's content.
-        verbose: Whether to log what was transferred.
+    """Ultralytics' transfer into `model`, from another or a checkpoint's content, whose rows get the model's numbers.
 
     Raises:
         UserError: If one of both has attention, and they differ in family, task or scale.

@@ -50,12 +50,7 @@ def unwrapped(model: Any) -> Any:
 
 
 class RunTrainer(RunFiles):
-    """Mixin for any trainer of Ultralytics': whole files, clean resuming, NAM's penalty, a closing table.
-
-    Attributes:
-        validator_class: Our validator for the trainer's task.
-        predictor_class: Ultralytics' predictor for it.
-    """
+    """Mixin for any trainer of Ultralytics': whole files, clean resuming, NAM's penalty, a closing table."""
 
     validator_class: type[RunValidator]
     predictor_class: type[BasePredictor]
