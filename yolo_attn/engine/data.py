@@ -130,8 +130,8 @@ def build_dataset(
 ) -> CocoDataset:
     """The data set of one split of what `describe` made, with Ultralytics' own settings for training or validation.
 
-    `examined` is what the settings leave of it. With `rect`, batches take their images' shape; with `stretch`, images are
-    stretched to a square, as RT-DETR takes them. data_report.json in `folder` says what was used and what was not.
+    `examined` is what the settings leave of it. With `rect`, batches take their images' shape; with `stretch`, images
+    become squares, as RT-DETR takes them. data_report.json in `folder` says what was used and what was not.
     """
     dataset = (StretchedCocoDataset if stretch else CocoDataset)(
         examined=examined,
