@@ -10,7 +10,7 @@ from ultralytics.utils import LOGGER, RANK
 from yolo_attn.coco.dataset.locations import parts_of
 from yolo_attn.coco.dataset.paths import as_text
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
-from yolo_attn.engine.data import fraction_of, look_through
+from yolo_attn.engine.data import look_through
 from yolo_attn.engine.preflight.checks import (
     check_cfg,
     check_frozen,
@@ -225,7 +225,7 @@ def validate(
     data = describe_validation(args, model, model.names)
     examined = None
     if data and strict:
-        examined = look_through(args, data, args.split, model.names, fraction_of(args, args.split, alone=True))
+        examined = look_through(args, data, args.split, model.names, alone=True)
         check_strictly(examined.report)
     known = {"described": data, "examined": examined} if data else {}
     validator = kind.validator(args=vars(args), **known)

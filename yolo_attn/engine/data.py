@@ -153,15 +153,15 @@ def build_dataset(
 
 
 def look_through(
-    args: SimpleNamespace, data: dict[str, Any], split: str, names: dict[int, str], fraction: float
+    args: SimpleNamespace, data: dict[str, Any], split: str, names: dict[int, str], alone: bool = False
 ) -> Examined:
     """Find the images of what the settings leave of a split, and make its labels; for the arguments see `chosen`."""
-    index, classes, folders = chosen(args, data, split, list(names.values()), fraction)
+    index, classes, folders = chosen(args, data, split, list(names.values()), alone)
     return examine(index, folders, classes)
 
 
 def chosen(
-    args: SimpleNamespace, data: dict[str, Any], split: str, classes: list[str], fraction: float
+    args: SimpleNamespace, data: dict[str, Any], split: str, classes: list[str], alone: bool = False
 ) -> tuple[CocoIndex, list[str], tuple[Path, ...]]:
     """What the settings leave of a split, the class names that count, and its image folders.
 
@@ -171,10 +171,10 @@ def chosen(
         data: A dictionary that `describe` made.
         split: Which of its splits.
         classes: The model's class names.
-        fraction: Share of the split's images, or above 1 their number; see `subset`.
+        alone: Whether it is validated without a training; a `fraction` that is one share is then its own.
     """
     found = split_of(data, split, args.task)
-    index = choose.subset(found.index, fraction, args.seed)
+    index = choose.subset(found.index, _fraction_of(args, split, alone), args.seed)
     if args.classes is not None:
         known = data["categories"] if args.single_cls else classes  # a model of one class knows no others
         index = choose.only_classes(index, [known[i] for i in as_list(args.classes)])
@@ -183,11 +183,8 @@ def chosen(
     return index, classes, found.folders
 
 
-def fraction_of(args: SimpleNamespace, split: str, alone: bool = False) -> float:
-    """The share of a split's images that Ultralytics' setting `fraction` stands for.
-
-    A single share is that of a training's train split, or of a split that is validated alone, without a training.
-    """
+def _fraction_of(args: SimpleNamespace, split: str, alone: bool) -> float:
+    """The share of a split's images that is taken, or above 1 their number; one share is that of the train split."""
     if not isinstance(args.fraction, (list, tuple)):
         return args.fraction if alone or split == "train" else 1.0
     return dict(zip(("train", "val", "test"), args.fraction, strict=False)).get(split, 1.0)

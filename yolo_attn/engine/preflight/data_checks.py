@@ -10,7 +10,7 @@ from ultralytics.data.utils import check_det_dataset
 from yolo_attn.coco.dataset.data_report import Examined, SplitReport
 from yolo_attn.coco.dataset.labels import TINY
 from yolo_attn.coco.dataset.locations import as_list
-from yolo_attn.engine.data import Description, describe, fraction_of, look_through, split_of
+from yolo_attn.engine.data import Description, describe, look_through, split_of
 from yolo_attn.engine.preflight.checks import one_line
 from yolo_attn.errors import UserError, listed, similar
 
@@ -35,7 +35,7 @@ def examine_training(args: SimpleNamespace, data: Description, strict: bool = Fa
     """
     split = args.split or "val"
     examined = {
-        name: look_through(args, data, name, data["names"], fraction_of(args, name))
+        name: look_through(args, data, name, data["names"])
         for name in dict.fromkeys(["train", split] if strict else ["train"])
     }
     _check_boxes(examined["train"].report)
