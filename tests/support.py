@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 import torch
 import yaml
 from PIL import Image
@@ -107,6 +108,19 @@ def pycocotools_scores(truth, results, kind="bbox", **params):
         both = [p[p > -1] for p in (precision[:, :, k], precision[0, :, k])]
         per_class[gt.cats[category]["name"]] = [p.mean() if p.size else -1 for p in both]
     return evaluation.stats, per_class
+
+
+def train_and_cut(kind, method, epoch=0, **settings):
+    """Train until a method of the trainer has run in an epoch, as a kill then does."""
+
+    def cut(self, *args):
+        getattr(super(trainer, self), method)(*args)
+        if self.epoch == epoch:
+            raise KeyboardInterrupt
+
+    trainer = type("Cut", (kind,), {method: cut})
+    with pytest.raises(KeyboardInterrupt):
+        trainer(overrides=settings).train()
 
 
 def save_noise(file: Path, size=(64, 48), **save):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support import QUICK, listing, pycocotools_scores, run_python, save_noise, script
+from support import QUICK, listing, pycocotools_scores, run_python, save_noise, script, train_and_cut
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import KEYPOINT_METRICS, METRICS
@@ -128,14 +128,8 @@ def test_classification_resumes(tmp_path, caplog):
             for i in range(4):
                 save_noise(data / split / name / f"{i}.png", (32, 32))
     settings = {"model": str(model_yaml(tmp_path, "classify")), "data": str(data), "epochs": 3, "imgsz": 32, "batch": 4}
-
-    class Cut(trainer.ClassificationTrainer):
-        def save_model(self):
-            super().save_model()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Cut(overrides={**settings, "device": "cpu", "project": str(tmp_path), "name": "cut", "plots": False}).train()
+    settings |= {"device": "cpu", "project": str(tmp_path), "name": "cut", "plots": False}
+    train_and_cut(trainer.ClassificationTrainer, "save_model", **settings)
     assert main(["train", "--resume", str(tmp_path / "cut/weights/last.pt")]) == 0
     assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in caplog.text
     lines = (tmp_path / "cut/results.csv").read_text().splitlines()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from support import TINY, TINY_SIMAM, as_detections, coco_yaml, listing, pycocotools_scores, run_python, txt_data
 from ultralytics import RTDETR, YOLO
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.models import rtdetr, yolo
 
 import yolo_attn  # noqa: F401  registers the row names
@@ -31,7 +32,7 @@ class RunSeenError(Exception):
     """Ends a run as soon as its class is known."""
 
 
-def class_of_run(model, mode, event, **settings):
+def class_of_run(model, mode, **settings):
     """The trainer or validator that a call would use."""
     seen = []
 
@@ -39,7 +40,7 @@ def class_of_run(model, mode, event, **settings):
         seen.append(type(run))
         raise RunSeenError
 
-    model.add_callback(event, stop)
+    model.add_callback({"train": "on_pretrain_routine_start", "val": "on_val_start"}[mode], stop)
     with pytest.raises(RunSeenError):
         getattr(model, mode)(**settings)
     return seen[0]
@@ -59,29 +60,18 @@ def class_of_run(model, mode, event, **settings):
         ("yolov8n-seg.yaml", "coco", trainer.SegmentationTrainer),
         ("rtdetr-l.yaml", "txt", rtdetr.train.RTDETRTrainer),
         ("rtdetr-l.yaml", "coco", trainer.RTDETRTrainer),
-    ],
-)
-def test_trainer_is_ours_where_it_is_needed(name, data, expected, txt_yaml, small_coco, tmp_path):
-    written = coco_yaml(small_coco, tmp_path / "coco.yaml")
-    data = {"txt": txt_yaml, "coco": small_coco, "coco yaml": written}.get(data, data)
-    model = (RTDETR if "rtdetr" in name else YOLO)(name)
-    settings = {**SMALL, "data": data, "project": str(tmp_path / "runs")}
-    assert class_of_run(model, "train", "on_pretrain_routine_start", **settings) is expected
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "expected"),
-    [
         ("yolov8n.yaml", "txt", yolo.detect.DetectionValidator),
         ("yolov8n.yaml", "coco", validator.DetectionValidator),
         ("yolov8n-gam.yaml", "txt", validator.DetectionValidator),
     ],
 )
-def test_validator_is_ours_where_it_is_needed(name, data, expected, txt_yaml, small_coco, tmp_path):
-    model = YOLO(name)
+def test_class_is_ours_where_it_is_needed(name, data, expected, txt_yaml, small_coco, tmp_path):
+    written = coco_yaml(small_coco, tmp_path / "coco.yaml")
+    data = {"txt": txt_yaml, "coco": small_coco, "coco yaml": written}.get(data, data)
+    model = (RTDETR if "rtdetr" in name else YOLO)(name)
     model.model.names = {0: "circle", 1: "a"}
-    settings = {**SMALL, "data": str({"txt": txt_yaml, "coco": small_coco}[data]), "project": str(tmp_path / "runs")}
-    assert class_of_run(model, "val", "on_val_start", **settings) is expected
+    mode = "val" if issubclass(expected, BaseValidator) else "train"
+    assert class_of_run(model, mode, **SMALL, data=data, project=str(tmp_path / "runs")) is expected
 
 
 def test_model_of_another_task_is_one_clear_error(small_coco, tmp_path):
@@ -94,7 +84,7 @@ def test_model_of_another_task_is_one_clear_error(small_coco, tmp_path):
 def test_class_that_the_caller_names_is_kept(small_coco, tmp_path):
     own = type("Own", (trainer.DetectionTrainer,), {})
     settings = {**SMALL, "data": str(small_coco), "project": str(tmp_path), "trainer": own}
-    assert class_of_run(YOLO("yolov8n-gam.yaml"), "train", "on_pretrain_routine_start", **settings) is own
+    assert class_of_run(YOLO("yolov8n-gam.yaml"), "train", **settings) is own
 
 
 @pytest.mark.smoke

@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from support import QUICK, ROOT, TINY_NAM, TINY_SIMAM, epoch_begun, listing, results_rows, script, txt_data
+from support import (
+    QUICK,
+    ROOT,
+    TINY_NAM,
+    TINY_SIMAM,
+    epoch_begun,
+    listing,
+    results_rows,
+    script,
+    train_and_cut,
+    txt_data,
+)
 from ultralytics import YOLO
 from ultralytics.utils.callbacks import get_default_callbacks
 
@@ -155,15 +166,7 @@ def test_killed_training_of_a_model_without_a_file_goes_on_from_another_folder(b
 @pytest.mark.integration
 def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tmp_path):
     """A run cut between its row and its checkpoint, with half a row behind, and then moved elsewhere."""
-
-    class Cut(DetectionTrainer):
-        def save_metrics(self, metrics):
-            super().save_metrics(metrics)
-            if self.epoch == 1:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Cut(overrides=settings(small_coco, tmp_path)).train()
+    train_and_cut(DetectionTrainer, "save_metrics", 1, **settings(small_coco, tmp_path))
     with (tmp_path / "cut/results.csv").open("a") as stream:
         stream.write("3,1.5,2")
     (tmp_path / "cut").rename(tmp_path / "moved")
@@ -243,14 +246,7 @@ def test_kill_while_saving_leaves_the_whole_checkpoint(small_coco, tmp_path, mon
 
 @pytest.mark.integration
 def test_data_of_a_resumed_training_has_the_same_classes(small_coco, tmp_path, capsys):
-
-    class Cut(DetectionTrainer):
-        def save_model(self):
-            super().save_model()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Cut(overrides=settings(small_coco, tmp_path, epochs=2)).train()
+    train_and_cut(DetectionTrainer, "save_model", **settings(small_coco, tmp_path, epochs=2))
     shutil.copytree(small_coco, tmp_path / "other")
     for split in ("train", "val"):
         file = tmp_path / f"other/annotations/instances_{split}.json"
