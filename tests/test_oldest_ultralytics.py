@@ -1,6 +1,7 @@
 """The oldest supported Ultralytics, from a folder in front on PYTHONPATH: train, validate, export, every task."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -84,44 +85,39 @@ def test_worker_of_a_stock_trainer_knows_a_users_layer(on_oldest, tmp_path):
     assert f"Ultralytics {OLDEST}" in result.stdout + result.stderr
 
 
-def run_tests(*arguments):
-    """The tests' own outcome in a process on the oldest Ultralytics: all passed, none skipped."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:tiers", *arguments]
+FILES = {
+    "detections come back to the images": "engine/validation/test_validator.py -k '192 and False'",
+    "images that change": "coco/dataset/test_dataset.py -k 'image_that_changes or first_image or data_that_is_gone'",
+    "attention maps": "maps/test_maps.py -k 'images_page or seg or cls or rtdetr'",
+    "insertion": "model/test_insertion.py -k 'every_place_of_yolov8 and (neck or blocks)'",
+}
+# of faults, one export asks current PyTorch for a package more
+SLOW = {
+    "faults": "engine/training/test_faults.py -m 'not slow' -k 'not (no_room_for_an_export and onnx)'",
+    "its own models and names": "model/test_insertion.py tests/model/test_names.py -m 'not slow' "
+    "-k 'not 26m and not 26s and not 12n and not in_every_place'",
+    "every task": "engine/test_tasks.py -m 'not slow'",
+    "safe reading": "safe/test_load_safe.py tests/safe/test_attacks.py "
+    "-k '(ultralytics_comes or broken or older or yaml or outputs or no_attack) and not (mobilenetv2 or yolo12 or "
+    "yolo26 or heads_of_other_releases)'",
+}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(pytest.param(arguments, id=name) for name, arguments in FILES.items()),
+        *(pytest.param(arguments, id=name, marks=pytest.mark.slow) for name, arguments in SLOW.items()),
+    ],
+)
+def test_tests_pass_and_none_is_skipped(arguments, on_oldest):
+    """Those of other files, in a process on the oldest Ultralytics."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:tiers"]
+    command += shlex.split(f"tests/{arguments}")
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stdout
     assert "skipped" not in result.stdout
-
-
-@pytest.mark.integration
-def test_detections_come_back_to_the_pictures(on_oldest):
-    run_tests("tests/engine/validation/test_validator.py", "-k", "192 and False")
-
-
-@pytest.mark.integration
-def test_pictures_that_change_are_left_out(on_oldest):
-    run_tests("tests/coco/dataset/test_dataset.py", "-k", "image_that_changes or first_image or data_that_is_gone")
-
-
-@pytest.mark.slow
-def test_faults(on_oldest):
-    its_own = "not (no_room_for_an_export and onnx)"  # it asks current PyTorch for a package more
-    run_tests("tests/engine/training/test_faults.py", "-m", "not slow", "-k", its_own)
-
-
-@pytest.mark.integration
-def test_attention_maps(on_oldest):
-    run_tests("tests/maps/test_maps.py", "-k", "pictures_page or seg or cls or rtdetr")
-
-
-@pytest.mark.integration
-def test_attention_is_inserted(on_oldest):
-    run_tests("tests/model/test_insertion.py", "-k", "every_place_of_yolov8 and (neck or blocks)")
-
-
-@pytest.mark.slow
-def test_attention_is_inserted_into_its_own_models_and_by_name(on_oldest):
-    deselected = "not 26m and not 26s and not 12n and not in_every_place"
-    run_tests("tests/model/test_insertion.py", "tests/model/test_names.py", "-m", "not slow", "-k", deselected)
 
 
 @pytest.mark.slow
@@ -129,11 +125,6 @@ def test_tuning(on_oldest, small_coco, tmp_path):
     run_python(TUNE.format(data=str(small_coco)), tmp_path)
     assert len((tmp_path / "runs/tune/tune_results.csv").read_text().splitlines()) == 3
     assert len(list((tmp_path / "runs").glob("train*/metrics.json"))) == 2
-
-
-@pytest.mark.slow
-def test_every_task(on_oldest):
-    run_tests("tests/engine/test_tasks.py", "-m", "not slow")
 
 
 FAMILIES = """
@@ -158,10 +149,3 @@ print("all")
 def test_models_of_every_kind_are_read_safely(on_oldest, tmp_path):
     result = run_python(FAMILIES, tmp_path)
     assert result.stdout.split()[-1:] == ["all"], result.stderr
-
-
-@pytest.mark.slow
-def test_every_model_is_read_safely_and_nothing_runs(on_oldest):
-    absent = "mobilenetv2 or yolo12 or yolo26 or heads_of_other_releases"
-    chosen = f"(ultralytics_comes or broken or older or yaml or outputs or no_attack) and not ({absent})"
-    run_tests("tests/safe/test_load_safe.py", "tests/safe/test_attacks.py", "-k", chosen)
