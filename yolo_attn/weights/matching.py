@@ -90,10 +90,9 @@ def _match(source: Any, model: Any) -> Match | None:
     if not rows[1] or not (rows[0] or bare):
         return None
     target = [row[2] for row in rows[1]]
+    places: dict[int, int] | None
     if bare:
         places = _match_tensors(source, model, target)
-        if places is None:
-            raise UserError(_other_rows(source, model, target))
         names = [target[places[i]] if i in places else UNNAMED for i in range(len(source.model))]
     else:
         names = [row[2] for row in rows[0]]
@@ -146,21 +145,24 @@ def _inside(shapes: Shapes) -> Shapes:
     return {name: shape for name, shape in shapes.items() if ATTRIBUTE in name.split(".")}
 
 
-def _match_tensors(source: StateDict, model: Any, names: Sequence[str]) -> dict[int, int] | None:
+def _match_tensors(source: StateDict, model: Any, names: Sequence[str]) -> dict[int, int]:
     """Which row of a model each row of a state dict is.
 
     Rows that are no attention are found in order by the names of their tensors. What stands between is attention: the
     model's, where the model has as many layers of just these tensors there.
 
-    Returns:
-        The model's index of each of the state dict's rows that it has; None where the model's rows, attention apart,
-        are not in the state dict, or could be several of its.
+    Raises:
+        UserError: If the model's rows, attention apart, are not in the state dict, or could be several of its.
     """
     theirs, ours = _shapes_by_row(source), _shapes_by_row(model)
     base = [index for index, name in enumerate(names) if name not in LAYERS]
     found = _base_in([_plain(theirs[i]) for i in range(len(source.model))], [_plain(ours[i]) for i in base], base)
     if found is None:
-        return None
+        expected = " or ".join(map(str, dict.fromkeys((len(base), len(names)))))
+        raise UserError(
+            f"{name_of(source)} does not fit {yaml_name(model)}: another family, it has {len(source.model)} rows, "
+            f"expected {expected}"
+        )
     places = dict(zip(found, base, strict=True))
     given, wanted = (
         _by_place({row: frozenset(tensors[row].items()) for row in range(number) if row not in others})
@@ -217,15 +219,6 @@ def _attention(model: Any, names: Sequence[str]) -> dict[int, Shapes]:
         if is_row or (tensors if isinstance(model, StateDict) else split_name(name)[1]):
             found[index] = tensors
     return found
-
-
-def _other_rows(source: StateDict, model: Any, names: Sequence[str]) -> str:
-    base = sum(name not in LAYERS for name in names)
-    expected = " or ".join(map(str, dict.fromkeys((base, len(names)))))
-    return (
-        f"{name_of(source)} does not fit {yaml_name(model)}: another family, it has {len(source.model)} rows, "
-        f"expected {expected}"
-    )
 
 
 def _feeding(rows: list[list[Any]]) -> dict[int, int]:

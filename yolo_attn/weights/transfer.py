@@ -35,7 +35,7 @@ def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: boo
         UserError: If one of both has attention, and they differ in family, task or scale.
     """
     source = source_of(weights)
-    found = _attended_match(source, model)
+    found = check_load(source, model)
     if found is None or found.places is None:
         load_model(model, weights, verbose)
         return
@@ -75,13 +75,16 @@ def transfer_of(model: nn.Module) -> Transfer | None:
     return _transfers.get(model)
 
 
-def check_load(weights: Any, model: Any) -> None:
-    """Check that a model can `load` weights; those of models without any attention are Ultralytics' own to judge.
+def check_load(source: Any, model: Any) -> Match | None:
+    """The match of a source and a model that takes it; where neither has attention, Ultralytics judges that itself.
 
     Raises:
         UserError: As `check_same`.
     """
-    _attended_match(source_of(weights), model)
+    found = match(source, model)
+    if found and found.attended:
+        check_same(source, model)
+    return found
 
 
 def check_same(source: Any, model: Any) -> None:
@@ -90,18 +93,7 @@ def check_same(source: Any, model: Any) -> None:
     Raises:
         UserError: Naming both, and what differs.
     """
-    _check(source, model, match(source, model))
-
-
-def _attended_match(source: Any, model: Any) -> Match | None:
-    """The match of a source and a model, checked if one of both has attention."""
     found = match(source, model)
-    if found and found.attended:
-        _check(source, model, found)
-    return found
-
-
-def _check(source: Any, model: Any, found: Match | None) -> None:
     both = f"{name_of(source)} does not fit {yaml_name(model)}"
     if found is None:
         raise UserError(f"{both}: it was not built from rows of a model YAML")
