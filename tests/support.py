@@ -113,8 +113,8 @@ def pycocotools_scores(truth, results, kind="bbox", **params):
 def train_and_cut(kind, method, epoch=0, **settings):
     """Train until a method of the trainer has run in an epoch, as a kill then does."""
 
-    def cut(self, *args):
-        getattr(super(trainer, self), method)(*args)
+    def cut(self, *args, **kwargs):
+        getattr(super(trainer, self), method)(*args, **kwargs)
         if self.epoch == epoch:
             raise KeyboardInterrupt
 
