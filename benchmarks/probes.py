@@ -62,7 +62,7 @@ def build(kind: str, folder: Path, imgsz: int, train: bool = True) -> Any:
         images = str(folder / "txt/images/train2017")
         return build_yolo_dataset(args, images, BATCH, data, mode="train" if train else "val", stride=32)
     data = describe(args, ["train", "val"])
-    examined = look_through(args, data, "train", data["names"], 1.0)
+    examined = look_through(args, data, "train", data["names"])
     return build_dataset(args, data, "train", examined, train=train, batch=BATCH, rect=False, stride=32)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 import torch
 import yaml
 from PIL import Image
@@ -43,13 +44,19 @@ def listing(folder):
     return sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in folder.rglob("*"))
 
 
-def script(name, *arguments, cwd, timeout=300):
-    """Run a script in a process of its own: a fresh one where PYTHONPATH may name another Ultralytics."""
+def script(name, *arguments, cwd, timeout=300, ends=0):
+    """Run a script of the repository in a process of its own, as a user does; it ends with this code.
+
+    The process is a fresh one where PYTHONPATH may name another Ultralytics.
+    """
     command = [str(ROOT / name), *map(str, arguments)]
     if "PYTHONPATH" in os.environ:
         command = [sys.executable, *command]
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
-    return forked(_script, command, cwd=cwd, timeout=timeout)
+        result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    else:
+        result = forked(_script, command, cwd=cwd, timeout=timeout)
+    assert result.returncode == ends, result.stdout[-3000:] + result.stderr
+    return result
 
 
 def _script(command):
@@ -98,10 +105,12 @@ def _write_into(output, errors):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
 
 
-def run_python(code, cwd, **env):
-    """Run a line of Python in a fresh process."""
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+def run_python(code, cwd, ends=0, **env):
+    """Run a line of Python in a fresh process, which ends with this code."""
+    command, env = [sys.executable, "-c", code], {**os.environ, **env}
+    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+    assert result.returncode == ends, result.stdout[-3000:] + result.stderr
+    return result
 
 
 def with_rows(model, at, *rows):
@@ -159,6 +168,19 @@ def pycocotools_scores(truth, results, kind="bbox", **params):
     return evaluation.stats, per_class
 
 
+def train_and_cut(kind, method, epoch=0, **settings):
+    """Train until a method of the trainer has run in an epoch, as a kill then does."""
+
+    def cut(self, *args, **kwargs):
+        getattr(super(trainer, self), method)(*args, **kwargs)
+        if self.epoch == epoch:
+            raise KeyboardInterrupt
+
+    trainer = type("Cut", (kind,), {method: cut})
+    with pytest.raises(KeyboardInterrupt):
+        trainer(overrides=settings).train()
+
+
 def save_noise(file: Path, size=(64, 48), **save):
     """Save a picture of noise."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +199,33 @@ def txt_data(home: Path) -> Path:
     described = {"path": str(home), "train": "images/train", "val": "images/val", "names": ["a"]}
     (home / "data.yaml").write_text(yaml.safe_dump(described))
     return home / "data.yaml"
+
+
+def coco_yaml(coco: Path, file: Path, **more) -> Path:
+    """Write a data YAML that names the images and JSONs of a COCO-format folder."""
+    splits = ("train", "val")
+    files = {split: str(coco / f"annotations/instances_{split}.json") for split in splits}
+    described = {split: str(coco / "images" / split) for split in splits}
+    file.write_text(yaml.safe_dump({**described, "annotations": files, **more}))
+    return file
+
+
+def as_detections(batch, i):
+    """Picture i's labels as a model that makes no mistake would give them, in the input's pixels."""
+    mine = batch["batch_idx"] == i
+    height, width = batch["img"].shape[2:]
+    size = torch.tensor([width, height, width, height])
+    centre, extent = batch["bboxes"][mine].split(2, 1)
+    found = {"bboxes": torch.cat([centre - extent / 2, centre + extent / 2], 1) * size, "cls": batch["cls"][mine, 0]}
+    found |= {"conf": torch.linspace(0.9, 0.5, int(mine.sum())), "extra": found["bboxes"][:, :0]}
+    if "keypoints" in batch:
+        points = batch["keypoints"][mine] * torch.tensor([width, height, 1])
+        middle = found["bboxes"].reshape(-1, 2, 2).mean(1, keepdim=True).expand(-1, points.shape[1], 2)
+        points[..., :2] = torch.where(points[..., 2:].any(1, keepdim=True), points[..., :2], middle)
+        found["keypoints"] = points
+    if "masks" in batch:
+        found["masks"] = batch["masks"][mine].byte()
+    return found
 
 
 USERS_LAYER = """
@@ -219,7 +268,7 @@ def run_worker(home, module, name, **env):
     settings = {"model": str(home / "yolov8n-scale.yaml"), "data": str(home / "data.yaml"), "epochs": 1, "imgsz": 64}
     settings |= {"device": "cpu", "plots": False, "batch": 4, "project": str(home), "name": "worker"}
     result = run_python(WORKER.format(module=module, name=name, settings=settings), home, **env)
-    assert result.returncode or (home / "worker/weights/last.pt").exists()
+    assert (home / "worker/weights/last.pt").exists()
     return result
 
 

@@ -68,8 +68,7 @@ settings.update(runs_dir=os.path.abspath("runs"))
     (lines,), (more,) = blocks("python"), blocks("python", COMMANDS)
     assert len([line for line in lines.splitlines() if line]) == 5
     code = first + lines.replace("epochs=100", small) + more
-    result = run_python(code, tmp_path, YOLO_CONFIG_DIR=str(tmp_path))
-    assert result.returncode == 0, result.stderr
+    run_python(code, tmp_path, YOLO_CONFIG_DIR=str(tmp_path))
     assert "instances_test.json" in (tmp_path / "runs/detect/val/metrics.json").read_text()
     assert (tmp_path / "runs/detect/train/weights/best.onnx").exists()
 

@@ -106,29 +106,9 @@ TOUCHED = {
 
 WRITING = {
     *("unlink", "rmtree", "rmdir", "remove", "removedirs", "rename", "renames", "replace", "move", "truncate"),
-    *(
-        "open",
-        "fdopen",
-        "write_text",
-        "write_bytes",
-        "write_json",
-        "touch",
-        "chmod",
-        "copy",
-        "copy2",
-        "copyfile",
-        "copytree",
-    ),
-    *(
-        "mkstemp",
-        "mkdtemp",
-        "TemporaryDirectory",
-        "TemporaryFile",
-        "NamedTemporaryFile",
-        "FileLock",
-        "Popen",
-        "extractall",
-    ),
+    *("open", "fdopen", "write_text", "write_bytes", "write_json", "touch", "chmod", "copy", "copy2", "copyfile"),
+    *("copytree", "mkstemp", "mkdtemp", "TemporaryDirectory", "TemporaryFile", "NamedTemporaryFile", "FileLock"),
+    *("Popen", "extractall"),
     *("symlink_to", "hardlink_to", "link", "symlink", "save_file", "savefig", "imwrite", "to_csv", "to_json", "dump"),
     *("whole_files", "scratch_folder", "clear", "remove_temporaries", "remove_empty"),
 }

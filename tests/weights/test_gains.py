@@ -15,7 +15,7 @@ from yolo_attn.layers import CBAM, GAM, NAM, SimAM
 from yolo_attn.model import registry
 from yolo_attn.safe.safetensors_file import write_weights
 from yolo_attn.weights.checkpoint_files import load_safe
-from yolo_attn.weights.gains import calibrate, gains_line, own_gain
+from yolo_attn.weights.gains import calibrate, gains_line, own_gains
 from yolo_attn.weights.transfer import transfer_of
 
 ATTENTION = (CBAM, GAM, NAM, SimAM)
@@ -103,7 +103,7 @@ def test_the_yaml_of_the_model_keeps_it(row, expected):
     x = pictures(1)[0]
     assert torch.equal(again.eval()(x)[0], model.eval()(x)[0])
     assert torch.equal(copy.deepcopy(model)(x)[0], model(x)[0])
-    assert own_gain(again, 1) == gain
+    assert own_gains(again) == {1: gain}
     assert calibrate(again, pictures()) == {}
 
 
@@ -115,7 +115,7 @@ def test_rows_that_are_one_list_through_an_alias_have_gains_of_their_own():
     gains = calibrate(randomise(model), pictures())
     assert list(gains) == [1, 2]
     assert gains[1] != gains[2]
-    assert {index: own_gain(model, index) for index in gains} == gains
+    assert own_gains(model) == gains
     assert {index: {m.gain for m in model.model[index].modules() if isinstance(m, NAM)} for index in gains} == {
         index: {gain} for index, gain in gains.items()
     }
@@ -185,7 +185,7 @@ def test_plain_python(small_coco):
     assert list(gains) == transfer_of(model.model).new_attention == [22, 23, 24]
     assert all(3 < gain < 5 for gain in gains.values())
     fresh = YOLO("yolov8n-gam.yaml").load(model.model)
-    assert [own_gain(fresh.model, row) for row in (22, 23, 24)] == list(gains.values())
+    assert own_gains(fresh.model) == gains
     with torch.inference_mode():
         x = torch.rand(1, 3, 64, 64)
         assert torch.equal(fresh.model.eval()(x)[0], model.model.eval()(x)[0])

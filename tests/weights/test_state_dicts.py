@@ -8,7 +8,6 @@ from tiers import later
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
-from yolo_attn.errors import UserError
 from yolo_attn.weights.transfer import transfer_of
 
 ATTENDED = [
@@ -86,16 +85,3 @@ def test_attention_that_could_be_several_of_the_models_is_new():
     assert report.new_attention == [22, 23, 24]
     assert report.is_whole
     assert loaded("yolov8n-triplet-backbone", one.state_dict())[1].new_attention == []
-
-
-@pytest.mark.parametrize(
-    ("name", "target", "message"),
-    [
-        ("yolov8n-gam", "yolov8s-gam", "other widths"),
-        ("yolo11n-gam", "yolov8n-gam", "another family, it has 27 rows, expected 23 or 26"),
-        ("yolov8n-p6", "yolov8n-gam", "another family, it has 31 rows, expected 23 or 26"),
-    ],
-)
-def test_other_models_are_refused(name, target, message):
-    with pytest.raises(UserError, match=f"a state dict does not fit {target}.yaml: {message}"):
-        loaded(target, built(name).state_dict())

@@ -5,7 +5,8 @@ import re
 
 import pytest
 import torch
-from support import randomise
+from families import swapped
+from support import randomise, with_rows
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -20,27 +21,13 @@ ATTENTION = (CBAM, GAM, NAM, SimAM)
 C2F = [2, 4, 6, 8, 12, 15, 18, 21]
 """Rows of yolov8's blocks that can have attention inside."""
 
-VARIANTS = {"C2f": "C2f_NAM", "C3k2": "C3k2_NAM"}
-
 
 def described(base, layer=None, after=(), blocks=False):
-    """The rows of `base` with `layer` behind some of them, whose consumers take the attended map, or inside blocks."""
+    """The rows of `base` with `layer` behind some of them, or attention inside its blocks."""
     d = yaml_model_load(base)
-    rows = [*d["backbone"], *d["head"]]
-    new_index = {i: i + sum(a < i for a in after) + (i in after) for i in range(len(rows))}
-
-    def move(source):
-        if isinstance(source, list):
-            return [move(s) for s in source]
-        return new_index[source] if source >= 0 else source
-
-    body = []
-    for i, (source, repeats, name, args) in enumerate(rows):
-        body.append([move(source), repeats, VARIANTS.get(name, name) if blocks else name, args])
-        if i in after:
-            body.append([-1, 1, layer, []])
-    cut = len(d["backbone"]) + sum(a < len(d["backbone"]) for a in after)
-    return {**d, "backbone": body[:cut], "head": body[cut:], "scale": "n"}
+    for row in sorted(after, reverse=True):
+        d = with_rows(d, row + 1, [-1, 1, layer, []])
+    return swapped(d, "NAM") if blocks else d
 
 
 def outputs(model, x):
@@ -140,14 +127,9 @@ def test_attention_inside_blocks_stays_behind_where_the_target_has_other(name, t
         assert torch.equal(model.state_dict()[key], before[key]), key
 
 
-def elsewhere(where, gain=None):
+def elsewhere(where, **options):
     """yolov8n with NAM at a place of each block."""
-    options = {"where": where} | ({"gain": gain} if gain else {})
-    d = described("yolov8n.yaml", blocks=True)
-    for row in (*d["backbone"], *d["head"]):
-        if row[2] == "C2f_NAM":
-            row[3] = [*row[3], dict(options)]
-    return DetectionModel(d, verbose=False)
+    return DetectionModel(swapped(yaml_model_load("yolov8n.yaml"), "NAM", where=where, **options), verbose=False)
 
 
 @pytest.mark.integration
@@ -177,13 +159,12 @@ def test_the_place_is_the_same_where_it_is_named_or_not():
     assert {m.gain for m in model.modules() if isinstance(m, NAM)} == {2.0}
 
 
-def gam(name, ratio, gain=None):
-    """A model with GAM of a ratio, and a gain."""
+def gam(name, **options):
+    """A model whose GAM has options."""
     d = tasks.yaml_model_load(name)
-    options = {"ratio": ratio} | ({"gain": gain} if gain else {})
     for row in (*d["backbone"], *d["head"]):
         if "GAM" in row[2]:
-            row[3] = [*row[3], dict(options)]
+            row[3] = [*row[3], options]
     return DetectionModel(d, verbose=False)
 
 
@@ -191,7 +172,7 @@ def gam(name, ratio, gain=None):
 @pytest.mark.parametrize("as_tensors", [False, True])
 def test_attention_of_other_shapes_is_new_as_a_whole(name, rows, as_tensors):
     """Those of its tensors that would fit are not taken, nor its gain, and the line tells it."""
-    source, model = randomise(gam(name, 4, gain=2.0)), gam(name, 8)
+    source, model = randomise(gam(name, ratio=4, gain=2.0)), gam(name, ratio=8)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     model.load(source.state_dict() if as_tensors else source, verbose=False)
     report = transfer_of(model)
@@ -214,9 +195,13 @@ def test_scales_that_differ_in_depth_alone_are_reported_apart(name, target):
 
 
 def test_other_families_are_left_to_ultralytics():
-    assert match_rows(["Conv", "C2f", "Detect"], ["Conv", "C3k2", "Detect"]) is None
-    assert match_rows(["Conv", "C2f", "Detect"], ["Conv", "C2f_NAM", "GAM", "Detect"]) == {0: 0, 1: 1, 2: 3}
-    assert match_rows(["GAM", "Conv"], ["NAM", "GAM", "Conv"]) == {0: 1, 1: 2}
+    plain, other, attended, gam, two = (
+        [[-1, 1, name, []] for name in names.split()]
+        for names in ("Conv C2f Detect", "Conv C3k2 Detect", "Conv C2f_NAM GAM Detect", "GAM Conv", "NAM GAM Conv")
+    )
+    assert match_rows(plain, other) is None
+    assert match_rows(plain, attended) == {0: 0, 1: 1, 2: 3}
+    assert match_rows(gam, two) == {0: 1, 1: 2}
     target = DetectionModel("yolov8n-gam.yaml", verbose=False)
     before = {k: v.clone() for k, v in target.state_dict().items()}
     target.load(nn.Sequential(nn.Linear(2, 2)), verbose=False)

@@ -10,22 +10,24 @@ from ultralytics.utils import LOGGER, RANK
 from yolo_attn.coco.dataset.locations import parts_of
 from yolo_attn.coco.dataset.paths import as_text
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
-from yolo_attn.engine.data import fraction_of, look_through
-from yolo_attn.engine.preflight import (
+from yolo_attn.engine.data import look_through
+from yolo_attn.engine.preflight.checks import (
     check_cfg,
     check_frozen,
     check_importable,
-    check_keypoints,
     check_model,
     check_settings,
-    check_strictly,
     check_transfer,
-    describe_training,
-    describe_validation,
-    examine_training,
     load_source,
     load_weights,
     one_line,
+)
+from yolo_attn.engine.preflight.data_checks import (
+    check_keypoints,
+    check_strictly,
+    describe_training,
+    describe_validation,
+    examine_training,
 )
 from yolo_attn.engine.run_folder import tidy
 from yolo_attn.engine.summary import print_validation
@@ -223,7 +225,7 @@ def validate(
     data = describe_validation(args, model, model.names)
     examined = None
     if data and strict:
-        examined = look_through(args, data, args.split, model.names, fraction_of(args, args.split, alone=True))
+        examined = look_through(args, data, args.split, model.names, alone=True)
         check_strictly(examined.report)
     known = {"described": data, "examined": examined} if data else {}
     validator = kind.validator(args=vars(args), **known)

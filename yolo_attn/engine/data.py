@@ -20,11 +20,7 @@ from yolo_attn.files import write_text
 
 
 class Description(dict[str, Any]):
-    """Ultralytics' data dictionary for COCO-format data; see `describe`.
-
-    Attributes:
-        splits: The splits, as they were read.
-    """
+    """Ultralytics' data dictionary for COCO-format data, and its splits, as they were read; see `describe`."""
 
     splits: Mapping[str, Split]
 
@@ -132,19 +128,10 @@ def build_dataset(
     stretch: bool = False,
     folder: Path | None = None,
 ) -> CocoDataset:
-    """The data set of one split, with Ultralytics' own settings for training or validation.
+    """The data set of one split of what `describe` made, with Ultralytics' own settings for training or validation.
 
-    Args:
-        args: Ultralytics' settings.
-        data: A dictionary that `describe` made.
-        split: Which of its splits.
-        examined: What the settings leave of it, looked through.
-        train: Whether to train on it, with augmentation, or to validate.
-        batch: Images a batch.
-        rect: Whether batches take their images' shape.
-        stride: The model's largest stride, pixels.
-        stretch: Whether images are stretched to a square, as RT-DETR takes them.
-        folder: Run folder whose data_report.json says what was used and what was not.
+    `examined` is what the settings leave of it. With `rect`, batches take their images' shape; with `stretch`, images
+    become squares, as RT-DETR takes them. data_report.json in `folder` says what was used and what was not.
     """
     dataset = (StretchedCocoDataset if stretch else CocoDataset)(
         examined=examined,
@@ -166,15 +153,15 @@ def build_dataset(
 
 
 def look_through(
-    args: SimpleNamespace, data: dict[str, Any], split: str, names: dict[int, str], fraction: float
+    args: SimpleNamespace, data: dict[str, Any], split: str, names: dict[int, str], alone: bool = False
 ) -> Examined:
     """Find the images of what the settings leave of a split, and make its labels; for the arguments see `chosen`."""
-    index, classes, folders = chosen(args, data, split, list(names.values()), fraction)
+    index, classes, folders = chosen(args, data, split, list(names.values()), alone)
     return examine(index, folders, classes)
 
 
 def chosen(
-    args: SimpleNamespace, data: dict[str, Any], split: str, classes: list[str], fraction: float
+    args: SimpleNamespace, data: dict[str, Any], split: str, classes: list[str], alone: bool = False
 ) -> tuple[CocoIndex, list[str], tuple[Path, ...]]:
     """What the settings leave of a split, the class names that count, and its image folders.
 
@@ -184,10 +171,10 @@ def chosen(
         data: A dictionary that `describe` made.
         split: Which of its splits.
         classes: The model's class names.
-        fraction: Share of the split's images, or above 1 their number; see `subset`.
+        alone: Whether it is validated without a training; a `fraction` that is one share is then its own.
     """
     found = split_of(data, split, args.task)
-    index = choose.subset(found.index, fraction, args.seed)
+    index = choose.subset(found.index, _fraction_of(args, split, alone), args.seed)
     if args.classes is not None:
         known = data["categories"] if args.single_cls else classes  # a model of one class knows no others
         index = choose.only_classes(index, [known[i] for i in as_list(args.classes)])
@@ -196,14 +183,8 @@ def chosen(
     return index, classes, found.folders
 
 
-def fraction_of(args: SimpleNamespace, split: str, alone: bool = False) -> float:
-    """The share of a split's images that Ultralytics' setting `fraction` stands for.
-
-    Args:
-        args: Ultralytics' settings; a single share is that of a training's train split.
-        split: The split.
-        alone: Whether it is validated without a training; a single share is then its own.
-    """
+def _fraction_of(args: SimpleNamespace, split: str, alone: bool) -> float:
+    """The share of a split's images that is taken, or above 1 their number; one share is that of the train split."""
     if not isinstance(args.fraction, (list, tuple)):
         return args.fraction if alone or split == "train" else 1.0
     return dict(zip(("train", "val", "test"), args.fraction, strict=False)).get(split, 1.0)

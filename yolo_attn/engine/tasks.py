@@ -21,14 +21,7 @@ from yolo_attn.engine.validation.validator import RunValidator
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of model.
-
-    Attributes:
-        name: Ultralytics' name of the task.
-        heads: Names of the rows that such a model ends with.
-        model: Ultralytics' class of the whole model.
-        trainer: Our trainer.
-    """
+    """One kind of model, which ends with a row of one of the names in `heads`."""
 
     name: str
     heads: tuple[str, ...]

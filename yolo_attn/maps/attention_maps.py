@@ -41,14 +41,7 @@ HEADING = ["layer", "mean", "min", "max", "deviation", "across channels", "pictu
 
 @dataclass(frozen=True)
 class Maps:
-    """What was drawn and measured.
-
-    Attributes:
-        folder: The output folder.
-        measured: How many images the statistics are of.
-        drawn: How many images were drawn.
-        found: Statistics of each gate by its layer.
-    """
+    """How many images were drawn and measured, and the statistics found of each gate, by its layer."""
 
     folder: Path
     measured: int

@@ -15,14 +15,8 @@ from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from yolo_attn.coco.dataset.locations import FILE_NAMES, as_setting, is_coco_format, parts_of
-from yolo_attn.engine.preflight import (
-    check_importable,
-    check_task,
-    describe_training,
-    describe_validation,
-    examine_training,
-    read_checkpoint,
-)
+from yolo_attn.engine.preflight.checks import check_importable, check_task, read_checkpoint
+from yolo_attn.engine.preflight.data_checks import describe_training, describe_validation, examine_training
 from yolo_attn.engine.tasks import ours
 from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.errors import UserError
@@ -33,11 +27,7 @@ from yolo_attn.weights.transfer import check_load
 def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs: Any) -> Any:
     """Ultralytics' `Model.train`, with our trainer where it is needed.
 
-    Args:
-        run: Ultralytics' own.
-        model: The `YOLO` or `RTDETR`.
-        trainer: A trainer class of the caller's.
-        kwargs: Ultralytics' settings; `data` may also be a COCO-format folder or a data YAML with `annotations`.
+    `data` may also be a COCO-format folder or a data YAML with `annotations`.
 
     Returns:
         Ultralytics' metrics, with COCO's numbers as `coco` after a training on COCO-format data.
@@ -76,12 +66,6 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
 
 def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs: Any) -> Any:
     """Ultralytics' `Model.val`, with our validator where it is needed.
-
-    Args:
-        run: Ultralytics' own.
-        model: The `YOLO` or `RTDETR`.
-        validator: A validator class of the caller's.
-        kwargs: Ultralytics' settings; without `data`, a checkpoint is validated on its training data.
 
     Returns:
         Ultralytics' metrics, with COCO's numbers as `coco` on COCO-format data.

@@ -5,7 +5,6 @@
 """
 
 import contextlib
-import functools
 import importlib
 import re
 import sys
@@ -201,7 +200,7 @@ def register(unfinished: Container[str] = ()) -> None:
             wrapping.undo_with(watch_building())
             _report_hidden_names()
             listeners.append(admit)
-            wrapping.undo_with(functools.partial(listeners.remove, admit))
+            wrapping.undo_with(listeners.remove, admit)
         wrapping.wrap((*target, wrapper) for target, wrapper in found if target)
         _allow([AttendedConv, attend])
         for layer in LAYERS.values():
@@ -244,7 +243,7 @@ def admit(layer: type[nn.Module]) -> None:
         counter = sys.modules.get(COUNTER)  # without it Ultralytics reports no FLOPs at all
         if counter and hasattr(layer, "flops") and layer not in counter.register_hooks:
             counter.register_hooks[layer] = _count
-            wrapping.undo_with(functools.partial(counter.register_hooks.pop, layer, None))
+            wrapping.undo_with(counter.register_hooks.pop, layer, None)
         _allow(parts_of(layer))
 
 
@@ -258,7 +257,7 @@ def _allow(names: list[Any]) -> None:
     new = [name for name in names if name not in serialization.get_safe_globals()]
     if new:
         serialization.add_safe_globals(new)
-        wrapping.undo_with(functools.partial(_disallow, new))
+        wrapping.undo_with(_disallow, new)
 
 
 def _disallow(names: list[Any]) -> None:

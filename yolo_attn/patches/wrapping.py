@@ -23,9 +23,7 @@ class _Wrap:
 
     Attributes:
         owner: The module or class that has it.
-        name: Its name there.
         execution: The spec that its module was executed under, a new one after a reload; None of a class.
-        original: The function.
         replacement: Calls the wrapper with the original, or the original alone while it is undone.
         active: Whether it calls the wrapper.
         buried: Whether somebody else's wrapper stood around it when it was undone.
@@ -100,9 +98,9 @@ def is_wrapped() -> bool:
     return any(each.active for each in _wraps)
 
 
-def undo_with(callback: Callable[[], object]) -> None:
-    """Have something else undone when the functions are restored."""
-    _further.callback(callback)
+def undo_with(callback: Callable[..., object], *args: Any) -> None:
+    """Have something else undone, by a call, when the functions are restored."""
+    _further.callback(callback, *args)
 
 
 def restore() -> None:

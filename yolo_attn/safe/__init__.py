@@ -5,9 +5,3 @@ given the file's tensors; safetensors_file.py: the same out of such a file; fore
 """
 
 import ultralytics.nn.tasks  # noqa: F401  first, since its import registers, which needs every module here whole
-
-from yolo_attn.safe.archive import SavedFile
-from yolo_attn.safe.checkpoints import model_in
-from yolo_attn.safe.safetensors_file import read_weights, write_weights
-
-__all__ = ["SavedFile", "model_in", "read_weights", "write_weights"]

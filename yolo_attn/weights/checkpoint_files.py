@@ -93,11 +93,7 @@ class StateDict(nn.Module):
 def load_checkpoint(load: Callable[..., Any], weight: str | Path, *args: Any, **kwargs: Any) -> Any:
     """Ultralytics' loader of a checkpoint, which also takes safetensors files of ours and state dicts.
 
-    Args:
-        load: Ultralytics' own.
-        weight: The file.
-        args: What its own loader takes besides; a file of the other kinds is read onto the CPU as it is.
-        kwargs: Likewise.
+    These are read onto the CPU as they are, whatever Ultralytics' own loader is asked for besides.
 
     Returns:
         The model, or a `StateDict`, and the checkpoint's content.

@@ -37,8 +37,8 @@ def calibrate(model: Any, batches: Iterable[Tensor], rows: Iterable[int] | None 
     Returns:
         The new gain of each row.
     """
-    layers = _layers(model)
-    wanted = [i for i in (layers if rows is None else rows) if layers.get(i) and own_gain(model, i) is None]
+    layers, given = _layers(model), own_gains(model)
+    wanted = [i for i in (layers if rows is None else rows) if layers.get(i) and i not in given]
     gains = _measure(model, {i: layers[i] for i in wanted}, batches) if wanted else {}
     set_gains(model, gains)
     return gains
@@ -56,11 +56,6 @@ def set_gains(model: Any, gains: dict[int, float]) -> None:
             layer.gain = gain
         own, options = _arguments(rows[index])
         rows[index][3] = [*own, {**options, GAIN: gain}]
-
-
-def own_gain(model: Any, index: int) -> float | None:
-    """The gain that a row of a model gives, if it gives one."""
-    return _arguments(rows_of(model)[index])[1].get(GAIN)
 
 
 def own_gains(model: Any) -> dict[int, float]:

@@ -15,6 +15,7 @@ from ultralytics.data.loaders import LoadImagesAndVideos
 from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError
+from yolo_attn.gates.meter import spread
 from yolo_attn.weights.gains import calibrate, gains_line
 from yolo_attn.weights.transfer import transfer_of
 
@@ -61,8 +62,8 @@ def _batches(source: str | Path, size: int) -> Iterator[Tensor]:
         files = LoadImagesAndVideos(str(source)).files
     except FileNotFoundError as error:
         raise UserError(f"identity_init: {source}: no images there") from error
-    for file in files[:: max(len(files) // IMAGES, 1)][:IMAGES]:
-        for _, [image], _ in LoadImagesAndVideos(file):
+    for i in spread(len(files), IMAGES):
+        for _, [image], _ in LoadImagesAndVideos(files[i]):
             boxed = LetterBox((size, size))(image=image)[..., ::-1].copy()
             yield torch.from_numpy(boxed).permute(2, 0, 1)[None] / 255
             break  # of a video, one frame

@@ -5,7 +5,7 @@ Rows that know their names are matched by these; those of a state dict by nothin
 
 import copy
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,13 @@ def _match(source: Any, model: Any) -> Match | None:
     if not rows[1] or not (rows[0] or bare):
         return None
     target = [row[2] for row in rows[1]]
+    places: dict[int, int] | None
     if bare:
         places = _match_tensors(source, model, target)
-        if places is None:
-            raise UserError(_other_rows(source, model, target))
         names = [target[places[i]] if i in places else UNNAMED for i in range(len(source.model))]
     else:
         names = [row[2] for row in rows[0]]
-        places = match_rows(names, target, *map(_feeding, rows))
+        places = match_rows(*rows)
     theirs, ours = _attention(source, names), _attention(model, target)
     kept = {
         new: old
@@ -111,39 +110,23 @@ def _match(source: Any, model: Any) -> Match | None:
     return Match((names, target), (theirs, ours), places, kept)
 
 
-def match_rows(
-    source: Sequence[str],
-    target: Sequence[str],
-    fed_source: Mapping[int, int] | None = None,
-    fed_target: Mapping[int, int] | None = None,
-) -> dict[int, int] | None:
+def match_rows(source: list[list[Any]], target: list[list[Any]]) -> dict[int, int] | None:
     """Which row of the target each row of the source is.
 
     Rows are walked in order with the attention layers set aside, a block and its attention variants being the same; an
     attention layer is the target's of the same name between the same two rows, if both take the same row's map.
 
-    Args:
-        source: Names of the source's rows.
-        target: Names of the target's rows.
-        fed_source: Which row the map of each attention row of the source comes from, counted without attention.
-        fed_target: The same of the target.
-
     Returns:
         The target's index of each source row that is in the target, or None where the models differ in other rows too.
     """
-    fed_source, fed_target = fed_source or {}, fed_target or {}
-    ours, theirs = _split(source), _split(target)
-    if [row for row, _ in ours] != [row for row, _ in theirs]:
+    fed = _feeding(source), _feeding(target)
+    base = [[i for i in range(len(rows)) if i not in own] for rows, own in zip((source, target), fed, strict=True)]
+    if [base_of(source[i][2]) for i in base[0]] != [base_of(target[i][2]) for i in base[1]]:
         return None
-    places = {}
-    for (_, mine), (_, other) in zip(ours, theirs, strict=True):
-        left = list(other)
-        for index, name in mine:
-            fed = fed_source.get(index) if name in LAYERS else None
-            same = next((place for place in left if place[1] == name and fed_target.get(place[0]) == fed), None)
-            if same:
-                places[index] = same[0]
-                left = [place for place in left if place[0] > same[0]]
+    places = dict(zip(*base, strict=True))
+    wanted = _by_place({row: (target[row][2], at) for row, at in fed[1].items()})
+    for place, rows in _by_place({row: (source[row][2], at) for row, at in fed[0].items()}).items():
+        places |= zip(rows, wanted[place], strict=False)
     return places
 
 
@@ -162,32 +145,32 @@ def _inside(shapes: Shapes) -> Shapes:
     return {name: shape for name, shape in shapes.items() if ATTRIBUTE in name.split(".")}
 
 
-def _match_tensors(source: StateDict, model: Any, names: Sequence[str]) -> dict[int, int] | None:
+def _match_tensors(source: StateDict, model: Any, names: Sequence[str]) -> dict[int, int]:
     """Which row of a model each row of a state dict is.
 
     Rows that are no attention are found in order by the names of their tensors. What stands between is attention: the
     model's, where the model has as many layers of just these tensors there.
 
-    Args:
-        source: The state dict.
-        model: The model.
-        names: Names of the model's rows.
-
-    Returns:
-        The model's index of each of the state dict's rows that it has; None where the model's rows, attention apart,
-        are not in the state dict, or could be several of its.
+    Raises:
+        UserError: If the model's rows, attention apart, are not in the state dict, or could be several of its.
     """
     theirs, ours = _shapes_by_row(source), _shapes_by_row(model)
     base = [index for index, name in enumerate(names) if name not in LAYERS]
     found = _base_in([_plain(theirs[i]) for i in range(len(source.model))], [_plain(ours[i]) for i in base], base)
     if found is None:
-        return None
+        expected = " or ".join(map(str, dict.fromkeys((len(base), len(names)))))
+        raise UserError(
+            f"{name_of(source)} does not fit {yaml_name(model)}: another family, it has {len(source.model)} rows, "
+            f"expected {expected}"
+        )
     places = dict(zip(found, base, strict=True))
-    given = _kinds(theirs, range(len(source.model)), found)
-    wanted = _kinds(ours, range(len(names)), base)
-    for kind, rows in given.items():
-        if len(rows) == len(wanted[kind]):
-            places |= zip(rows, wanted[kind], strict=True)
+    given, wanted = (
+        _by_place({row: frozenset(tensors[row].items()) for row in range(number) if row not in others})
+        for tensors, number, others in ((theirs, len(source.model), found), (ours, len(names), base))
+    )
+    for place, rows in given.items():
+        if len(rows) == len(wanted[place]):
+            places |= zip(rows, wanted[place], strict=True)
     return places
 
 
@@ -219,17 +202,11 @@ def _plain(shapes: Shapes) -> set[str]:
     return shapes.keys() - _inside(shapes)
 
 
-def _kinds(
-    tensors: Mapping[int, Shapes], rows: Sequence[int], base: Container[int]
-) -> defaultdict[tuple[int, frozenset[Any]], list[int]]:
-    """Attention rows by how many other rows stand before them, and their tensors."""
+def _by_place(attention: Mapping[int, Hashable]) -> defaultdict[tuple[int, Hashable], list[int]]:
+    """Attention rows by how many other rows stand before them, and what they are told apart by."""
     found = defaultdict(list)
-    before = 0
-    for row in rows:
-        if row in base:
-            before += 1
-        else:
-            found[before, frozenset(tensors[row].items())].append(row)
+    for before, (row, what) in enumerate(sorted(attention.items(), key=lambda item: item[0])):
+        found[row - before, what].append(row)
     return found
 
 
@@ -244,15 +221,6 @@ def _attention(model: Any, names: Sequence[str]) -> dict[int, Shapes]:
     return found
 
 
-def _other_rows(source: StateDict, model: Any, names: Sequence[str]) -> str:
-    base = sum(name not in LAYERS for name in names)
-    expected = " or ".join(map(str, dict.fromkeys((base, len(names)))))
-    return (
-        f"{name_of(source)} does not fit {yaml_name(model)}: another family, it has {len(source.model)} rows, "
-        f"expected {expected}"
-    )
-
-
 def _feeding(rows: list[list[Any]]) -> dict[int, int]:
     """Which row the map of each attention row comes from, counted without attention."""
     found: dict[int, int] = {}
@@ -265,17 +233,6 @@ def _feeding(rows: list[list[Any]]) -> dict[int, int]:
         if row[2] in LAYERS:
             found[index] = sum(other[2] not in LAYERS for other in rows[: at + 1])
     return found
-
-
-def _split(names: Sequence[str]) -> list[tuple[str, list[tuple[int, str]]]]:
-    """Each row that is no attention layer, under its block's own name, with the attention in front of it and itself."""
-    parts, group = [], []
-    for index, name in enumerate(names):
-        group.append((index, name if name in LAYERS else base_of(name)))
-        if name not in LAYERS:
-            parts.append((base_of(name), group))
-            group = []
-    return parts
 
 
 def base_of(name: str) -> str:

@@ -20,7 +20,7 @@ from yolo_attn.environment import filtered
 from yolo_attn.errors import UserError
 from yolo_attn.model.registry import LAYERS
 from yolo_attn.weights.checkpoint_files import StateDict, source_of
-from yolo_attn.weights.gains import own_gain, set_gains
+from yolo_attn.weights.gains import own_gains, set_gains
 from yolo_attn.weights.matching import Match, base_of, match, name_of, yaml_name
 from yolo_attn.weights.transfer_report import ENOUGH, Transfer
 
@@ -29,19 +29,13 @@ _transfers: WeakKeyDictionary[nn.Module, Transfer] = WeakKeyDictionary()
 
 
 def load(load_model: Callable[..., None], model: Any, weights: Any, verbose: bool = True) -> None:
-    """Ultralytics' transfer into `model`, from a source whose rows have the numbers of the model's.
-
-    Args:
-        load_model: Ultralytics' own `load`.
-        model: The model that takes weights.
-        weights: A model, or a checkpoint's content.
-        verbose: Whether to log what was transferred.
+    """Ultralytics' transfer into `model`, from another or a checkpoint's content, whose rows get the model's numbers.
 
     Raises:
         UserError: If one of both has attention, and they differ in family, task or scale.
     """
     source = source_of(weights)
-    found = _attended_match(source, model)
+    found = check_load(source, model)
     if found is None or found.places is None:
         load_model(model, weights, verbose)
         return
@@ -81,13 +75,16 @@ def transfer_of(model: nn.Module) -> Transfer | None:
     return _transfers.get(model)
 
 
-def check_load(weights: Any, model: Any) -> None:
-    """Check that a model can `load` weights; those of models without any attention are Ultralytics' own to judge.
+def check_load(source: Any, model: Any) -> Match | None:
+    """The match of a source and a model that takes it; where neither has attention, Ultralytics judges that itself.
 
     Raises:
         UserError: As `check_same`.
     """
-    _attended_match(source_of(weights), model)
+    found = match(source, model)
+    if found and found.attended:
+        check_same(source, model)
+    return found
 
 
 def check_same(source: Any, model: Any) -> None:
@@ -96,18 +93,7 @@ def check_same(source: Any, model: Any) -> None:
     Raises:
         UserError: Naming both, and what differs.
     """
-    _check(source, model, match(source, model))
-
-
-def _attended_match(source: Any, model: Any) -> Match | None:
-    """The match of a source and a model, checked if one of both has attention."""
     found = match(source, model)
-    if found and found.attended:
-        _check(source, model, found)
-    return found
-
-
-def _check(source: Any, model: Any, found: Match | None) -> None:
     both = f"{name_of(source)} does not fit {yaml_name(model)}"
     if found is None:
         raise UserError(f"{both}: it was not built from rows of a model YAML")
@@ -181,10 +167,8 @@ def _moved(key: str, places: dict[int, int]) -> str | None:
 
 def _keep_gains(source: Any, model: Any, kept: dict[int, int]) -> None:
     """Attention that came with its weights keeps the gain that it was trained with; `kept` is the match's."""
-    if isinstance(source, StateDict):  # it has no gains
-        return
-    gains = {new: own_gain(source, old) for new, old in kept.items() if own_gain(model, new) is None}
-    set_gains(model, {new: gain for new, gain in gains.items() if gain is not None})
+    trained, given = own_gains(source), own_gains(model)
+    set_gains(model, {new: trained[old] for new, old in kept.items() if old in trained and new not in given})
 
 
 def _taken(source: Any, model: Any, places: dict[int, int], fresh: Container[str]) -> dict[str, str | None]:

@@ -11,13 +11,9 @@ ENOUGH = 0.9
 
 @dataclass(frozen=True)
 class Transfer:
-    """A checkpoint's rows and tensors, and where each of them is in the model.
+    """A checkpoint's rows and tensors, the source's, and where each of them is in the model, the target.
 
     Attributes:
-        source: What was loaded.
-        target: The model.
-        source_rows: Names of the source's rows.
-        target_rows: Names of the target's rows.
         places: The target's index of each source row that it has.
         new_attention: The target's rows with attention that the source has not there: none, another, or the same with
             other options or in another place of the block.

@@ -51,7 +51,7 @@ def described(data, task="detect", splits=("train", "val")):
 def classes_of(data, split="val"):
     """Names of the classes, the class of each label, and the names of the categories that are scored."""
     args, found = described(data)
-    examined = look_through(args, found, split, found["names"], 1.0)
+    examined = look_through(args, found, split, found["names"])
     assert found["nc"] == len(found["names"]) == len(found["categories"])
     labels = [int(c) for label in examined.labels for c in label["cls"][:, 0]]
     return list(found["names"].values()), labels, examined.labels.source.category_names

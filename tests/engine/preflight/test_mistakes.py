@@ -8,28 +8,10 @@ from importlib import import_module
 import pytest
 import torch
 import yaml
-from support import QUICK
+from support import QUICK, coco_yaml
 from ultralytics import YOLO
 
 from yolo_attn.cli import main
-
-
-@pytest.fixture
-def refusal(tmp_path, monkeypatch, capsys):
-    """Runs a command that must fail; returns its one line."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-    def run(*arguments):
-        assert main([str(a) for a in arguments]) == 2
-        lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == 1, lines
-        assert lines[0].startswith("yolo-attn: error: ")
-        assert list(work.iterdir()) == []
-        return lines[0]
-
-    return run
 
 
 @pytest.mark.integration
@@ -225,12 +207,8 @@ def test_validation_data_of_other_classes(refusal, make_coco):
 
 
 def test_names_beside_annotations_must_be_the_jsons(refusal, small_coco, tmp_path):
-    described = {split: str(small_coco / "images" / split) for split in ("train", "val")}
-    files = {split: str(small_coco / f"annotations/instances_{split}.json") for split in ("train", "val")}
-    (tmp_path / "data.yaml").write_text(yaml.safe_dump({**described, "annotations": files, "names": ["circle", "dog"]}))
-    assert "names has dog, which" in refusal(
-        "train", "--cfg", "yolov8n-gam.yaml", "--data", tmp_path / "data.yaml", *QUICK
-    )
+    file = coco_yaml(small_coco, tmp_path / "data.yaml", names=["circle", "dog"])
+    assert "names has dog, which" in refusal("train", "--cfg", "yolov8n-gam.yaml", "--data", file, *QUICK)
 
 
 def test_interrupt_is_no_traceback(monkeypatch, capsys):

@@ -43,8 +43,7 @@ def test_two_machines_train_one_model(torchrun, small_coco, tmp_path):
     assert listing(small_coco) == before
 
     command = ["--weights", run / "weights/best.pt", "--batch", 8, "--device", "cpu", "--name", "alone"]
-    result = script("scripts/val_det.py", *command, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    script("scripts/val_det.py", *command, cwd=tmp_path)
     together, alone = (json.loads((run.parent / name / "predictions.json").read_text()) for name in ("train", "alone"))
     assert len(together) == len(alone) > 8
 
@@ -97,8 +96,7 @@ def test_lost_worker_is_reported_and_the_run_goes_on(torchrun, small_coco, tmp_p
     shutil.copytree(run, tmp_path / "alone")
     codes, output = torchrun(TRAIN, "--resume", run / "weights/last.pt", workers=workers).wait(120)
     assert set(codes) == {0}, output
-    result = script("scripts/train_det.py", "--resume", tmp_path / "alone/weights/last.pt", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    script("scripts/train_det.py", "--resume", tmp_path / "alone/weights/last.pt", cwd=tmp_path)
     for folder in (run, tmp_path / "alone"):
         assert [row["epoch"] for row in results_rows(folder)] == [1, 2, 3, 4, 5]
         assert all(row["train/nam_loss"] > 0 for row in results_rows(folder))
@@ -335,6 +333,7 @@ def test_process_that_has_met_no_other_tells_at_once(tmp_path, monkeypatch):
     place = {"RANK": 1, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 9}
     for name, value in place.items():
         monkeypatch.setenv(name, str(value))
-    result = script("scripts/train_det.py", "--cfg", "nowhere.yaml", "--device", "cpu", cwd=tmp_path, timeout=60)
-    assert result.returncode == 2
+    result = script(
+        "scripts/train_det.py", "--cfg", "nowhere.yaml", "--device", "cpu", cwd=tmp_path, timeout=60, ends=2
+    )
     assert result.stderr.splitlines()[-1].startswith("yolo-attn: error: --cfg nowhere.yaml: no such model")

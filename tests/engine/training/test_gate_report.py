@@ -33,7 +33,7 @@ def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_p
     (line,) = [r.message for r in caplog.records if r.message.startswith("attention, ")]
     for parameter in trainer.model.parameters():
         parameter.data.zero_()
-    assert trained_gates(trainer, trainer.predictor_class) == line
+    assert trained_gates(trainer) == line
     pictures = [Path(file) for file in trainer.validator.dataloader.dataset.im_files]
     best = str(tmp_path / "run/weights/best.pt")
     found = attention_maps(best, pictures, tmp_path / "maps", settings={"device": "cpu"}, drawn=1).found
@@ -50,7 +50,7 @@ def test_pictures_are_few_and_from_all_over_the_split(small_coco, tmp_path, monk
     monkeypatch.setattr(
         "yolo_attn.engine.training.gate_report.imread", lambda file, flags: read.append(file) or imread(file, flags)
     )
-    assert trained_gates(trainer, trainer.predictor_class).startswith("attention, 3 images of train: row 4 SimAM ")
+    assert trained_gates(trainer).startswith("attention, 3 images of train: row 4 SimAM ")
     assert read == [files[i] for i in (0, 5, 10)]
 
 
@@ -101,7 +101,7 @@ def test_cells_on_a_picture_have_their_centres_there(area, stride, rows, columns
 @pytest.mark.integration
 def test_plain_models_have_no_line(small_coco, tmp_path, caplog):
     trainer = train(TINY, small_coco, tmp_path)
-    assert trained_gates(trainer, trainer.predictor_class) is None
+    assert trained_gates(trainer) is None
     assert not [r.message for r in caplog.records if r.message.startswith("attention")]
 
 

@@ -18,7 +18,7 @@ from yolo_attn.engine.training.trainer import DetectionTrainer
 from yolo_attn.errors import UserError
 from yolo_attn.model.names import MODEL_YAMLS
 from yolo_attn.safe.safetensors_file import write_weights
-from yolo_attn.weights.gains import own_gain
+from yolo_attn.weights.gains import own_gains
 
 
 def number(file):
@@ -39,15 +39,14 @@ def test_identity_init_is_the_default_and_lives_in_the_checkpoint(base, small_co
     assert reported["tensors"] == {"transferred": number(base), "of": number(base)}
     assert reported["source"] == f"{base} (yolov8n.yaml)"
     network = YOLO(tmp_path / "train/weights/last.pt").model
-    gains = [own_gain(network, row) for row in (22, 23, 24)]
-    assert all(1.8 < gain < 2.1 for gain in gains)
-    assert [network.model[row].gain for row in (22, 23, 24)] == gains
+    gains = own_gains(network)
+    assert all(1.8 < gain < 2.1 for gain in gains.values())
+    assert {row: network.model[row].gain for row in (22, 23, 24)} == gains
     again = tmp_path / "train/weights/last.pt"
     assert (
         train(again, small_coco, tmp_path, "--name", "again") == 0
     )  # its layers have their weights, and keep their gains
-    network = YOLO(tmp_path / "again/weights/last.pt").model
-    assert [own_gain(network, row) for row in (22, 23, 24)] == gains
+    assert own_gains(YOLO(tmp_path / "again/weights/last.pt").model) == gains
 
 
 @pytest.mark.integration
@@ -58,10 +57,10 @@ def test_identity_init_leaves_rows_that_give_their_own_gain(base, small_coco, tm
     cfg.write_text(text.replace("NAM, []", "NAM, [{gain: 3}]", 1).replace("NAM, []", "NAM, [{gain: 1}]", 1))
     assert train(base, small_coco, tmp_path, cfg=str(cfg)) == 0
     network = YOLO(tmp_path / "train/weights/last.pt").model
-    gains = [own_gain(network, row) for row in (22, 23, 24)]
-    assert gains[:2] == [3, 1]
-    assert 1.8 < gains[2] < 2.1
-    assert [network.model[row].gain for row in (22, 23, 24)] == gains
+    gains = own_gains(network)
+    assert (gains[22], gains[23]) == (3, 1)
+    assert 1.8 < gains[24] < 2.1
+    assert {row: network.model[row].gain for row in (22, 23, 24)} == gains
     line = next(message for message in caplog.messages if message.startswith("identity-init"))
     assert "22 NAM left as it is, 23 NAM left as it is, 24 NAM" in line
 
@@ -69,8 +68,7 @@ def test_identity_init_leaves_rows_that_give_their_own_gain(base, small_coco, tm
 @pytest.mark.integration
 def test_identity_init_can_be_turned_off(base, small_coco, tmp_path):
     assert train(base, small_coco, tmp_path, "--no-identity-init") == 0
-    network = YOLO(tmp_path / "train/weights/last.pt").model
-    assert [own_gain(network, row) for row in (22, 23, 24)] == [None] * 3
+    assert own_gains(YOLO(tmp_path / "train/weights/last.pt").model) == {}
 
 
 @pytest.mark.integration
@@ -175,7 +173,7 @@ def test_plain_python(base, small_coco, tmp_path):
     model.train(data=str(small_coco), epochs=1, project=str(tmp_path), name="run", **settings)
     reported = json.loads((tmp_path / "run/transfer.json").read_text())
     assert reported["rows"]["inserted"] == [22, 23, 24]
-    assert {row: own_gain(model.model, row) for row in gains} == gains
+    assert own_gains(model.model) == gains
     assert [model.model.model[row].gain for row in gains] == list(gains.values())
     assert reported["classes"] == {"source": 3, "target": 3}
     assert reported["tensors"]["of"] == number(base)

@@ -8,12 +8,21 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 import yaml
-from support import QUICK, ROOT, TINY_NAM, TINY_SIMAM, epoch_begun, listing, results_rows, script
+from support import (
+    QUICK,
+    ROOT,
+    TINY_NAM,
+    TINY_SIMAM,
+    epoch_begun,
+    listing,
+    results_rows,
+    script,
+    train_and_cut,
+    txt_data,
+)
 from ultralytics import YOLO
 from ultralytics.utils.callbacks import get_default_callbacks
 
@@ -123,16 +132,14 @@ def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     run = tmp_path / "runs" / "detect" / "cut"
     before = (run / "results.csv").read_text().splitlines()
     assert len(before) == epoch  # the header, and no row of the epoch that was cut
-    result = script("scripts/train_det.py", "--resume", run / "weights" / "last.pt", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    script("scripts/train_det.py", "--resume", run / "weights" / "last.pt", cwd=tmp_path)
     assert (run / "results.csv").read_text().splitlines()[: len(before)] == before
     assert [row["epoch"] for row in results_rows(run)] == [1, 2, 3, 4, 5, 6]
     assert all(row["train/nam_loss"] > 0 for row in results_rows(run))
     assert all("metrics/COCO_AP" in row for row in results_rows(run))
     assert json.loads((run / "metrics.json").read_text())["evaluator"].startswith("hotcoco")
     assert [f.name for f in run.parent.iterdir()] == ["cut"]
-    finished = script("scripts/train_det.py", "--resume", cwd=tmp_path)
-    assert finished.returncode == 2
+    finished = script("scripts/train_det.py", "--resume", cwd=tmp_path, ends=2)
     assert "is finished, there is nothing to go on with" in finished.stderr
 
 
@@ -147,8 +154,7 @@ def test_killed_training_of_a_model_without_a_file_goes_on_from_another_folder(b
     assert len(rows) == 4
     assert all(row[1][0]["gain"] > 1 for row in rows)
     elsewhere.mkdir()
-    result = script("scripts/train_det.py", "--resume", run / "weights/last.pt", cwd=elsewhere)
-    assert result.returncode == 0, result.stderr
+    script("scripts/train_det.py", "--resume", run / "weights/last.pt", cwd=elsewhere)
     assert list(elsewhere.iterdir()) == []
     assert [row["epoch"] for row in results_rows(run)] == [1, 2, 3, 4]
     model = YOLO(run / "weights/last.pt").model
@@ -160,15 +166,7 @@ def test_killed_training_of_a_model_without_a_file_goes_on_from_another_folder(b
 @pytest.mark.integration
 def test_resumed_rows_follow_the_checkpoint_wherever_the_run_lies(small_coco, tmp_path):
     """A run cut between its row and its checkpoint, with half a row behind, and then moved elsewhere."""
-
-    class Cut(DetectionTrainer):
-        def save_metrics(self, metrics):
-            super().save_metrics(metrics)
-            if self.epoch == 1:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Cut(overrides=settings(small_coco, tmp_path)).train()
+    train_and_cut(DetectionTrainer, "save_metrics", 1, **settings(small_coco, tmp_path))
     with (tmp_path / "cut/results.csv").open("a") as stream:
         stream.write("3,1.5,2")
     (tmp_path / "cut").rename(tmp_path / "moved")
@@ -248,14 +246,7 @@ def test_kill_while_saving_leaves_the_whole_checkpoint(small_coco, tmp_path, mon
 
 @pytest.mark.integration
 def test_data_of_a_resumed_training_has_the_same_classes(small_coco, tmp_path, capsys):
-
-    class Cut(DetectionTrainer):
-        def save_model(self):
-            super().save_model()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Cut(overrides=settings(small_coco, tmp_path, epochs=2)).train()
+    train_and_cut(DetectionTrainer, "save_model", **settings(small_coco, tmp_path, epochs=2))
     shutil.copytree(small_coco, tmp_path / "other")
     for split in ("train", "val"):
         file = tmp_path / f"other/annotations/instances_{split}.json"
@@ -298,26 +289,12 @@ def test_scales_escape_weight_decay_and_matrix_optimizers(small_coco, tmp_path):
 
 
 @pytest.mark.integration
-def test_txt_labels_of_an_ordinary_data_yaml(tmp_path):
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for kind in ("images", "labels"):
-            (tmp_path / "set" / kind / split).mkdir(parents=True)
-        for i in range(4):
-            cv2.imwrite(
-                str(tmp_path / f"set/images/{split}/{i}.jpg"), rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
-            )
-            (tmp_path / f"set/labels/{split}/{i}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
-    data = tmp_path / "set" / "data.yaml"
-    data.write_text(
-        yaml.safe_dump({"path": str(data.parent), "train": "images/train", "val": "images/val", "names": ["a"]})
-    )
-    arguments = ["--cfg", TINY_SIMAM, "--data", data, "--epochs", 1, *QUICK]
-    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "Ultralytics mAP50-95" in result.stdout + result.stderr
-    assert "attention, 4 images of val: row 4 SimAM " in result.stdout + result.stderr
-    run = tmp_path / "runs/detect/train"
+def test_txt_labels_of_an_ordinary_data_yaml(tmp_path, caplog):
+    arguments = ["--cfg", TINY_SIMAM, "--data", txt_data(tmp_path / "set"), "--epochs", 1, *QUICK]
+    assert main(["train", *map(str, arguments), "--project", str(tmp_path)]) == 0
+    assert "Ultralytics mAP50-95" in caplog.text
+    assert "attention, 4 images of val: row 4 SimAM " in caplog.text
+    run = tmp_path / "train"
     assert "COCO" not in (run / "results.csv").read_text()
     metrics = json.loads((run / "metrics.json").read_text())
     assert "AP" not in metrics

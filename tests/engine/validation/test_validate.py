@@ -7,9 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from support import Run, listing, pycocotools_scores
+from support import Run, as_detections, listing, pycocotools_scores
 from ultralytics import YOLO
-from ultralytics.utils import ops
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import METRICS
@@ -60,17 +59,12 @@ class Oracle(DetectionValidator):
         return self.batch
 
     def postprocess(self, preds):
-        batch, height, width = self.batch, *self.batch["img"].shape[2:]
-        rng = torch.Generator().manual_seed(int(1000 * batch["bboxes"].sum()))
-        found = []
-        for i in range(len(batch["im_file"])):
-            own = batch["batch_idx"] == i
-            boxes = ops.xywh2xyxy(batch["bboxes"][own]) * torch.tensor([width, height, width, height])
-            boxes = boxes + self.jitter * torch.randn(boxes.shape, generator=rng) * (
-                boxes[:, 2:] - boxes[:, :2]
-            ).repeat(1, 2)
-            scores = torch.rand(len(boxes), generator=rng)
-            found.append({"bboxes": boxes, "conf": scores, "cls": batch["cls"][own].squeeze(-1), "extra": boxes[:, :0]})
+        rng = torch.Generator().manual_seed(int(1000 * self.batch["bboxes"].sum()))
+        found = [as_detections(self.batch, i) for i in range(len(self.batch["im_file"]))]
+        for each in found:
+            boxes = each["bboxes"]
+            boxes += self.jitter * torch.randn(boxes.shape, generator=rng) * (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+            each["conf"] = torch.rand(len(boxes), generator=rng)
         return found
 
 

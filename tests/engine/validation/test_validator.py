@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support import as_detections
 
 from yolo_attn.coco.evaluate import evaluate
 from yolo_attn.engine.data import describe
@@ -18,24 +19,6 @@ def validator_on(kind, task, data, folder, imgsz, rect):
     made.names = made.data["names"]
     made.dataloader = made.get_dataloader(made.data["val"], 3)
     return made
-
-
-def as_detections(batch, i):
-    """Picture i's labels as a model that makes no mistake would give them, in the input's pixels."""
-    mine = batch["batch_idx"] == i
-    height, width = batch["img"].shape[2:]
-    size = torch.tensor([width, height, width, height])
-    centre, extent = batch["bboxes"][mine].split(2, 1)
-    found = {"bboxes": torch.cat([centre - extent / 2, centre + extent / 2], 1) * size, "cls": batch["cls"][mine, 0]}
-    found["conf"] = torch.linspace(0.9, 0.5, int(mine.sum()))
-    if "keypoints" in batch:
-        points = batch["keypoints"][mine] * torch.tensor([width, height, 1])
-        middle = found["bboxes"].reshape(-1, 2, 2).mean(1, keepdim=True).expand(-1, points.shape[1], 2)
-        points[..., :2] = torch.where(points[..., 2:].any(1, keepdim=True), points[..., :2], middle)
-        found["keypoints"] = points
-    if "masks" in batch:
-        found["masks"] = batch["masks"][mine].byte()
-    return found
 
 
 @pytest.mark.parametrize("imgsz", [640, 192])

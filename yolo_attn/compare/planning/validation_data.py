@@ -14,7 +14,7 @@ from yolo_attn.coco.dataset.image_files import Finder, NoImageError
 from yolo_attn.coco.dataset.locations import as_list, parts_of
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.compare.study_folder import Data
-from yolo_attn.engine.data import Description, chosen, fraction_of
+from yolo_attn.engine.data import Description, chosen
 from yolo_attn.engine.tasks import TASKS
 from yolo_attn.reading import chunks, open_plain
 
@@ -36,7 +36,7 @@ def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
         return Data(str(args.data), digest_of(_plain_content(args, images))), places, None
     used: list[tuple[CocoIndex, list[Finder]]] = []
     for split in splits:
-        index, _, folders = chosen(args, described, split, described["categories"], fraction_of(args, split))
+        index, _, folders = chosen(args, described, split, described["categories"])
         used.append((index, list(map(Finder, folders))))
         places += folders
     kind: Any = next(task.validator for task in TASKS if task.name == args.task)

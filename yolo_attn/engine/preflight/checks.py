@@ -189,13 +189,11 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
         UserError: If the file is missing, with where such a file comes from, or is no checkpoint of Ultralytics'.
     """
     if not Path(file).exists():
-        origin = "the last.pt of a training that was cut off"
+        origin = "last.pt of a training that was cut off"
         if option != "--resume":
-            origin = (
-                "the best.pt or last.pt of a training, or a checkpoint that you downloaded from Ultralytics' releases"
-            )
+            origin = "best.pt or last.pt of a training, or a checkpoint that you downloaded from Ultralytics' releases"
             origin += " (nothing is downloaded here)"
-        raise like(FileNotFoundError(), UserError(f"{option} {file}: no such file; it is {origin}"))
+        raise like(FileNotFoundError(), UserError(f"{option} {file}: no such file; it is the {origin}"))
     if Path(file).suffix in EXPORTED:
         text = f"{option} {file}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
         raise like(AssertionError(), UserError(text))  # as Ultralytics' own check of the suffix

@@ -10,7 +10,7 @@ from ultralytics.data.utils import check_det_dataset
 from yolo_attn.coco.dataset.data_report import Examined, SplitReport
 from yolo_attn.coco.dataset.labels import TINY
 from yolo_attn.coco.dataset.locations import as_list
-from yolo_attn.engine.data import Description, describe, fraction_of, look_through, split_of
+from yolo_attn.engine.data import Description, describe, look_through, split_of
 from yolo_attn.engine.preflight.checks import one_line
 from yolo_attn.errors import UserError, listed, similar
 
@@ -35,7 +35,7 @@ def examine_training(args: SimpleNamespace, data: Description, strict: bool = Fa
     """
     split = args.split or "val"
     examined = {
-        name: look_through(args, data, name, data["names"], fraction_of(args, name))
+        name: look_through(args, data, name, data["names"])
         for name in dict.fromkeys(["train", split] if strict else ["train"])
     }
     _check_boxes(examined["train"].report)
@@ -49,10 +49,7 @@ def examine_training(args: SimpleNamespace, data: Description, strict: bool = Fa
 def describe_validation(args: SimpleNamespace, model: Any, names: dict[int, str]) -> Description | None:
     """Describe the data of a validation, as for a training, and check that the model can be validated on it.
 
-    Args:
-        args: Ultralytics' settings.
-        model: The model; of an exported file its path.
-        names: The classes that it knows.
+    Of an exported file `model` is the path; `names` are the classes that it knows.
     """
     split = args.split or "val"
     data = describe(args, [split])
@@ -70,9 +67,7 @@ def describe_validation(args: SimpleNamespace, model: Any, names: dict[int, str]
 def _choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
     """Put the numbers of the classes that were chosen, some of them by name, into the settings.
 
-    Args:
-        args: Ultralytics' settings.
-        known: Names of the classes; None where data in Ultralytics' own format has them.
+    `known` is None where only data in Ultralytics' own format has their names.
 
     Raises:
         UserError: If there is no such class, with near names.
@@ -97,11 +92,8 @@ def _choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None
 def _check_boxes(report: SplitReport) -> None:
     """Check that there is something to train on.
 
-    Args:
-        report: What a training is given of its train split.
-
     Raises:
-        UserError: If that has no box, or none of more than a pixel.
+        UserError: If a train split has no box, or none of more than a pixel.
     """
     if not report.boxes:
         found = f"no box to train on in its {report.usable} images, {report.crowds} annotations are crowds"

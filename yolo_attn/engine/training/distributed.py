@@ -38,10 +38,7 @@ BROKEN_OFF = re.compile(r"gloo.*(closed|reset|time.?out|timed out|broken pipe|re
 
 
 def enter(args: SimpleNamespace) -> None:
-    """Join the processes of this training; alone, do nothing.
-
-    Args:
-        args: Ultralytics' settings. `batch` is the number of images of all processes together.
+    """Join the processes of this training, whose `batch` is that of all together; alone, do nothing.
 
     Raises:
         UserError: If there are too few images or GPUs for the processes, or they do not find each other.
@@ -150,12 +147,10 @@ def own_device(device: torch.device) -> Iterator[None]:
     def on_device(*args: Any, **kwargs: Any) -> Any:
         return build(*args, **{**kwargs, "device": device})
 
-    def backend(_: Any) -> SimpleNamespace:
-        return SimpleNamespace(current_device=lambda: 0)
-
+    backend = SimpleNamespace(current_device=lambda: 0)
     with (
         replaced(nn.parallel, DistributedDataParallel=ModuleDeviceDDP),
-        replaced(validator, AutoBackend=on_device, get_torch_device_backend=backend),
+        replaced(validator, AutoBackend=on_device, get_torch_device_backend=lambda _: backend),
     ):
         yield
 
@@ -163,9 +158,6 @@ def own_device(device: torch.device) -> Iterator[None]:
 @contextlib.contextmanager
 def lost_workers_reported(last: Path | None = None) -> Iterator[None]:
     """Say in one line that another process was lost, or that the workers that Ultralytics launched have failed.
-
-    Args:
-        last: The training's last.pt, which need not be there.
 
     Raises:
         UserError: Instead of what PyTorch raises when another process does not answer, and Ultralytics of its workers.

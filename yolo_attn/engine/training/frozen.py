@@ -17,16 +17,14 @@ class FrozenBase:
     that it has met.
 
     Args:
+        trainer: The trainer, whose events thaw it.
         model: The model, without wrappers.
         ema: Its moving average; None in a process that keeps none.
         epochs: For how many it is frozen, from the training's first.
         new: Names of the parameters and buffers that train from the beginning.
-
-    Attributes:
-        callbacks: What is to run at events of Ultralytics' trainer.
     """
 
-    def __init__(self, model: Any, ema: Any, epochs: int, new: list[str]) -> None:
+    def __init__(self, trainer: Any, model: Any, ema: Any, epochs: int, new: list[str]) -> None:
         self.model, self.ema, self.epochs = model, ema, epochs
         owners = {name.rpartition(".")[0] for name in new}
         self.parameters = [p for name, p in model.named_parameters() if name not in new and p.requires_grad]
@@ -40,23 +38,20 @@ class FrozenBase:
             p.requires_grad = False
         for each in filter(None, (model, ema)):
             each.yaml = {**each.yaml, KEY: {"epochs": epochs, "new": new}}
-        self.callbacks = {
-            "on_train_epoch_start": self._thaw,
-            "on_train_batch_start": self._hold,
-            "on_train_epoch_end": self._settle,
-        }
-        self.thawed = False
+        trainer.add_callback("on_train_epoch_start", self._thaw)
+        trainer.add_callback("on_train_batch_start", self._hold)
+        trainer.add_callback("on_train_epoch_end", self._settle)
         until = f"{epochs} epochs" if epochs > 1 else "epoch"
         LOGGER.info(f"the base is frozen for the first {until}: only what got no weights trains, {len(new)} tensors")
 
     def _hold(self, trainer: Any) -> None:
         """Keep the statistics of the base's batch norms, which Ultralytics sets to training before each epoch."""
-        for norm in () if self.thawed else self.norms:
+        for norm in self.norms:
             norm.eval()
 
     def _settle(self, trainer: Any) -> None:
         """Take the base over into the moving average, which would round it a little with every step."""
-        if self.ema is None or self.thawed:
+        if self.ema is None:
             return
         ours, theirs = self.model.state_dict(), self.ema.state_dict()
         with torch.no_grad():
@@ -65,9 +60,9 @@ class FrozenBase:
 
     def _thaw(self, trainer: Any) -> None:
         """Behind the last frozen epoch, train everything; what Ultralytics' own `freeze` holds stays frozen."""
-        if trainer.epoch < self.epochs or self.thawed:
+        if trainer.epoch < self.epochs or KEY not in self.model.yaml:
             return
-        self.thawed = True
+        self.norms, self.kept = [], []
         for p in self.parameters:
             p.requires_grad = True
         for each in filter(None, (self.model, self.ema)):

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from ultralytics.engine.predictor import BasePredictor
 from ultralytics.utils.patches import imread
 
 from yolo_attn.gates.meter import GateMeter, spread
@@ -16,13 +15,13 @@ IMAGES = 32
 """How many images, from all over the validated split, gates are measured on: they pass the network one by one."""
 
 
-def trained_gates(trainer: Any, predictor: type[BasePredictor]) -> str | None:
+def trained_gates(trainer: Any) -> str | None:
     """A line on the gates of a training's best weights, on images that are validated; None without attention."""
     if not attention_layers(trainer.model):
         return None
     file = trainer.best if trainer.best.exists() else trainer.last
     settings = {"task": trainer.args.task, "imgsz": trainer.args.imgsz, "device": trainer.device}
-    meter = GateMeter(str(file), predictor, settings)
+    meter = GateMeter(str(file), trainer.predictor_class, settings)
     data = trainer.validator.dataloader.dataset
     files = sorted(map(Path, data.im_files if hasattr(data, "im_files") else (sample[0] for sample in data.samples)))
     chosen = spread(len(files), IMAGES)

@@ -21,13 +21,9 @@ WORKER_VARIABLE = "YOLO_ATTN_WORKER"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training's own options, and what the checks before it have read already.
+    """A training's own options, as api.py's `Training` has them, and what the checks before it have read.
 
     Attributes:
-        nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
-        identity_init: Whether attention that is missing from the checkpoint starts with the gain that keeps its input's
-            magnitude.
-        freeze_base: For how many epochs, from the first, only what got no weights is trained.
         weights: A checkpoint to start from that is read without running what it names; None leaves `pretrained` to
             Ultralytics.
         source: The model or state dict in it.

@@ -41,7 +41,7 @@ class RunFiles(BaseTrainer):
 
     def train(self) -> Any:
         """Train; on failure, report how to resume."""
-        with self._reported(), _threads_reported():
+        with self._reported(), _threads_reported(), distributed.lost_workers_reported(self.last):
             return super().train()
 
     def check_resume(self, overrides: dict[str, Any]) -> None:

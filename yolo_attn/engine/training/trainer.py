@@ -16,7 +16,7 @@ from ultralytics.engine.predictor import BasePredictor
 from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
-from yolo_attn.engine.data import build_dataset, fraction_of, look_through, write_data_yaml
+from yolo_attn.engine.data import build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.training import distributed
 from yolo_attn.engine.training.frozen import KEY, FrozenBase
@@ -50,12 +50,7 @@ def unwrapped(model: Any) -> Any:
 
 
 class RunTrainer(RunFiles):
-    """Mixin for any trainer of Ultralytics': whole files, clean resuming, NAM's penalty, a closing table.
-
-    Attributes:
-        validator_class: Our validator for the trainer's task.
-        predictor_class: Ultralytics' predictor for it.
-    """
+    """Mixin for any trainer of Ultralytics': whole files, clean resuming, NAM's penalty, a closing table."""
 
     validator_class: type[RunValidator]
     predictor_class: type[BasePredictor]
@@ -72,11 +67,6 @@ class RunTrainer(RunFiles):
         self.callbacks = defaultdict(list, own)
         if RunTrainer._tell not in self.callbacks["on_train_end"]:  # a worker begins with those of its launcher
             self.add_callback("on_train_end", RunTrainer._tell)
-
-    def train(self) -> Any:
-        """Train; in several processes, report one that is lost in one line."""
-        with distributed.lost_workers_reported(self.last):
-            return super().train()
 
     def _do_train(self, *world_size: int) -> None:
         """Train, as one of as many processes as there are; Ultralytics counts them by its device string."""
@@ -123,14 +113,11 @@ class RunTrainer(RunFiles):
         model, ema = unwrapped(self.model), self.ema.ema if self.ema else None
         held = [each.yaml.pop(KEY, None) for each in (model, ema) if each]
         report = transfer_of(model)
-        frozen = None
         if self.resume and held[0]:
-            frozen = FrozenBase(model, ema, **held[0])
+            FrozenBase(self, model, ema, **held[0])
         elif self.prepared.freeze_base and report and not self.resume:
             new = [name for name in model.state_dict() if name not in report.taken]
-            frozen = FrozenBase(model, ema, self.prepared.freeze_base, new)
-        for event, call in frozen.callbacks.items() if frozen else ():
-            self.add_callback(event, call)
+            FrozenBase(self, model, ema, self.prepared.freeze_base, new)
 
     def _identity_init(self) -> None:
         """Make attention that the checkpoint was without keep the magnitude of its input; all processes alike."""
@@ -174,7 +161,7 @@ class RunTrainer(RunFiles):
         """Print what was reached and what the gates do, or why that is not known: the training has ended well."""
         print_training(self)
         try:
-            line = trained_gates(self, self.predictor_class)
+            line = trained_gates(self)
         except Exception as error:  # as without memory for a second model
             LOGGER.warning(f"attention: its gates were not measured, {one_line(error)}")
         else:
@@ -200,13 +187,12 @@ class CocoTrainer(RunTrainer):
             return super().build_dataset(img_path, mode, batch)
         train = mode == "train"
         split = "train" if train else self.args.split or "val"
-        fraction = fraction_of(self.args, split)
         return build_dataset(
             self.args,
             self.data,
             split,
             self.prepared.examined.get(split)
-            or look_through(self.args, self.prepared.data or self.data, split, self.data["names"], fraction),
+            or look_through(self.args, self.prepared.data or self.data, split, self.data["names"]),
             train=train,
             batch=batch or 1,
             rect=not train,

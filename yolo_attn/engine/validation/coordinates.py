@@ -12,11 +12,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Frame:
-    """Where an image lies in the model's input.
+    """Where an image of a height and width, pixels, lies in the model's input.
 
     Attributes:
-        height: Of the image, pixels.
-        width: Of the image, pixels.
         gain: Input pixels an image pixel, in x and y.
         pad: Input pixels left of and above the image.
     """

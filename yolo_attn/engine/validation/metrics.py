@@ -11,11 +11,7 @@ COCO_KEYS = {"metrics/COCO_AP": "AP", "metrics/COCO_AP50": "AP50"}
 
 
 class CocoMetrics:
-    """Mixin for metrics of Ultralytics'.
-
-    Attributes:
-        coco: COCO's twelve numbers, and AP and AP50 of each class.
-    """
+    """Mixin for metrics of Ultralytics': `coco` has COCO's twelve numbers, and AP and AP50 of each class."""
 
     coco: CocoScores
 

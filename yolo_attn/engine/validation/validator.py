@@ -18,7 +18,7 @@ from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.dataset import CocoDataset
 from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
 from yolo_attn.compat import native_masks
-from yolo_attn.engine.data import Description, build_dataset, fraction_of, look_through, write_data_yaml
+from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
 from yolo_attn.engine.validation.coordinates import Frame
 from yolo_attn.engine.validation.metrics import COCO_KEYS, set_coco
@@ -121,8 +121,7 @@ class CocoValidator(RunValidator):
         split, examined = self.args.split or "val", self.examined
         if examined is None:
             names = self.names or AutoBackend(self._model, device=self.device).names  # early 8.3 does not know them yet
-            fraction = fraction_of(self.args, split, alone=True)
-            examined = look_through(self.args, self.described or self.data, split, names, fraction)
+            examined = look_through(self.args, self.described or self.data, split, names, alone=True)
         return build_dataset(
             self.args,
             self.data,
