@@ -29,7 +29,7 @@ OLDEST = "8.3.0"
 """The oldest Ultralytics that is supported."""
 
 TINY, TINY_GAM, TINY_NAM, TINY_SIMAM = (
-    str(ROOT / f"tests/models/tiny{layer}.yaml") for layer in ("", "-gam", "-nam", "-simam")
+    str(ROOT / f"tests/small_models/tiny{layer}.yaml") for layer in ("", "-gam", "-nam", "-simam")
 )
 """Detectors of five rows, for trainings whose model does not matter."""
 

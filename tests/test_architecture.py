@@ -12,7 +12,7 @@ PACKAGE = ROOT / "yolo_attn"
 FLOORS = (
     {"version", "errors", "tables", "telemetry", "environment", "compat"},
     {"files"},
-    {"reading"},
+    {"bounded_reading"},
     {"kernels"},
     {"layers", "yaml_edit", "coco.reading"},
     {"model", "coco.dataset"},

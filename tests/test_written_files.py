@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from source import functions
-from strangers import OURS, content_of, plant, survive
 from support import QUICK, TINY_SIMAM, Command
 from ultralytics.utils.checks import check_yaml
+from users_files import OURS, content_of, plant, survive
 
 from yolo_attn import files
 from yolo_attn.cli import main

@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 from traceback import walk_tb
 
+from yolo_attn.bounded_reading import read_yaml
 from yolo_attn.coco.dataset.paths import is_there
 from yolo_attn.environment import filtered
 from yolo_attn.errors import UserError
 from yolo_attn.files import FULL, check_plain_file
-from yolo_attn.reading import read_yaml
 
 FILES = ("model", "cfg", "data", "pretrained", "resume")
 """Ultralytics' settings that name files."""

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from ultralytics.utils.patches import imread
 
+from yolo_attn.bounded_reading import open_plain
 from yolo_attn.coco.dataset.data_report import FILE_NAME, Examined
 from yolo_attn.errors import UserError
 from yolo_attn.files import plain_stem, write_bytes, write_json
-from yolo_attn.reading import open_plain
 
 MOST_PICTURES = 200
 MOST_LINES = 24

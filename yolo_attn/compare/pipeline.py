@@ -10,6 +10,7 @@ from typing import Any
 
 from ultralytics.utils import LOGGER
 
+from yolo_attn.bounded_reading import LARGEST_YAML, chunks, read_plain
 from yolo_attn.coco.demo import DEMO_TRAINING
 from yolo_attn.coco.evaluate import write_truth
 from yolo_attn.compare.execution.costs import measure
@@ -17,7 +18,7 @@ from yolo_attn.compare.execution.devices import chosen, machines, one_gpu, visib
 from yolo_attn.compare.execution.processes import ask
 from yolo_attn.compare.execution.progress import Progress
 from yolo_attn.compare.execution.runner import LOCK, Job, locked, run_all
-from yolo_attn.compare.planning.validation_data import DataRead, digest_of, read_data
+from yolo_attn.compare.planning.compared_data import DataRead, digest_of, read_data
 from yolo_attn.compare.planning.variants import Model, Wanted, plan
 from yolo_attn.compare.report.writer import write_report
 from yolo_attn.compare.study_folder import (
@@ -36,7 +37,6 @@ from yolo_attn.engine.validation.validator import versions
 from yolo_attn.errors import RunError, UserError
 from yolo_attn.files import TEMPORARY, check_apart, check_writable, remove_temporaries, write_json, write_text
 from yolo_attn.model.names import read_model
-from yolo_attn.reading import LARGEST_YAML, chunks, read_plain
 
 BUDGET = ("base", "weights", "epochs", "data", "settings")
 """What all trainings of a comparison share; later calls cannot change it."""

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.reading import LARGEST_RECORD, read_plain
 
 MANIFEST = "manifest.json"
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ultralytics.utils import TQDM
 from ultralytics.utils.files import increment_path
 
+from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain
 from yolo_attn.engine.preflight.checks import check_settings, load_weights
 from yolo_attn.engine.validation.validator import versions
 from yolo_attn.errors import UserError
@@ -25,7 +26,6 @@ from yolo_attn.gates.watch import attention_layers
 from yolo_attn.maps.figures import draw_gate, draw_statistics, save_image
 from yolo_attn.maps.images import find_images, read_image
 from yolo_attn.maps.views import ImageView, Viewer
-from yolo_attn.reading import LARGEST_RECORD, read_plain
 from yolo_attn.tables import aligned
 
 FOLDER = Path("runs/attention-maps")

@@ -12,8 +12,8 @@ from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.utils import LOGGER
 from ultralytics.utils.patches import imread
 
+from yolo_attn.bounded_reading import open_plain
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.reading import open_plain
 
 
 def find_images(sources: Sequence[Path]) -> list[Path]:

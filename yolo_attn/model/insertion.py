@@ -8,12 +8,12 @@ from typing import Any
 import yaml
 
 from yolo_attn import yaml_edit
+from yolo_attn.bounded_reading import load_yaml
 from yolo_attn.errors import UserError, one_line, quoted
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.registry import LAYERS, hint, parsed_names
 from yolo_attn.model.rows import options_of
 from yolo_attn.model.shapes import BuiltRow, check_same, measure
-from yolo_attn.reading import load_yaml
 from yolo_attn.yaml_edit import Edited
 
 SHORT = {"triplet": "TripletAttention"}

@@ -12,11 +12,11 @@ from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
 from yaml.reader import Reader
 
+from yolo_attn.bounded_reading import load_yaml, read_plain
 from yolo_attn.errors import UserError, did_you_mean, like, one_line, similar
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.insertion import SHORT, describe, layer_named, put
 from yolo_attn.model.registry import LAYERS
-from yolo_attn.reading import load_yaml, read_plain
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MODEL_YAMLS = next((f for f in (PACKAGE / "model_yamls", PACKAGE.parent / "model_yamls") if f.is_dir()), PACKAGE)

@@ -10,8 +10,8 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor
 
+from yolo_attn.bounded_reading import open_plain
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.reading import open_plain
 from yolo_attn.safe.pickles import Storage, TensorRecord, records_of
 
 LARGEST_PICKLE = 16 * 2**20

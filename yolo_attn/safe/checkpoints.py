@@ -12,7 +12,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from yolo_attn.errors import UserError
 from yolo_attn.safe.archive import SavedFile
 from yolo_attn.safe.build import Described, MismatchError, build
-from yolo_attn.safe.foreign import origin_of
+from yolo_attn.safe.missing_classes import origin_of
 from yolo_attn.safe.pickles import Name, Record, TensorRecord
 
 DEEPEST = 20

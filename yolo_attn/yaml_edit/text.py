@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
+from yolo_attn.bounded_reading import load_yaml
 from yolo_attn.errors import UserError, one_line, quoted
-from yolo_attn.reading import load_yaml
 
 SECTIONS = ("backbone", "head")
 

@@ -10,8 +10,8 @@ import signal
 import psutil
 import pytest
 from commands import arguments
-from strangers import OURS, plant, survive
 from support import Command, contents, script
+from users_files import OURS, plant, survive
 
 from yolo_attn.cli import main
 from yolo_attn.compare.analysis.images import examine_images

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain
 from yolo_attn.coco.dataset.image_files import find_images
 from yolo_attn.coco.dataset.labels import Labels, make_labels
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.problems import LISTED, Problems
 from yolo_attn.files import write_json
-from yolo_attn.reading import LARGEST_RECORD, read_plain
 
 FILE_NAME = "data_report.json"
 """The report's name in a run folder."""

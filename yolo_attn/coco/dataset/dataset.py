@@ -11,11 +11,11 @@ from ultralytics.data import YOLODataset
 from ultralytics.models.rtdetr.val import RTDETRDataset
 from ultralytics.utils import LOCAL_RANK, LOGGER
 
+from yolo_attn.bounded_reading import open_plain
 from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.image_files import LARGEST_FILE
 from yolo_attn.coco.dataset.labels import Labels
 from yolo_attn.errors import RunError, one_line
-from yolo_attn.reading import open_plain
 
 GREY = 114
 """Ultralytics' padding of images."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yolo_attn.bounded_reading import read_yaml, repeated_key
 from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
 from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoImageError, displayed_size
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
@@ -14,7 +15,6 @@ from yolo_attn.coco.reading.index import CocoIndex, shortened
 from yolo_attn.coco.reading.reader import read_index
 from yolo_attn.errors import UserError
 from yolo_attn.files import expanded
-from yolo_attn.reading import read_yaml, repeated_key
 
 FILE_NAMES = {
     "detect": ("instances_{}.json", "instances_{}2017.json"),

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from yolo_attn.bounded_reading import chunks
 from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.environment import CACHE_VARIABLE
 from yolo_attn.files import TEMPORARY, expanded, write_bytes
-from yolo_attn.reading import chunks
 
 VERSION = "7"
 """Changes with any change of what is kept, texts of problems included."""

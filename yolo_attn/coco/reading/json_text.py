@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from yolo_attn.bounded_reading import open_plain
 from yolo_attn.errors import UserError
-from yolo_attn.reading import open_plain
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_attn.bounded_reading import open_plain
 from yolo_attn.coco.reading import cache
 from yolo_attn.coco.reading.annotations import read_annotations
 from yolo_attn.coco.reading.index import LONGEST_NAME, CocoIndex, Origin, Strings, brief, pack, shortened, unpack
@@ -18,7 +19,6 @@ from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.run_lengths import LARGEST_MASK
 from yolo_attn.coco.reading.values import LARGEST_ID, LARGEST_SIDE, id_in, name_in, number_in
 from yolo_attn.errors import UserError
-from yolo_attn.reading import open_plain
 
 MOST_CATEGORIES = 25_000
 """Categories of a JSON: COCO's numbers of each take 100 kB, a model's outputs more."""

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from yolo_attn.bounded_reading import load_yaml
 from yolo_attn.compare.study_folder import Variant
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.errors import UserError
@@ -17,7 +18,6 @@ from yolo_attn.model.names import read_model
 from yolo_attn.model.registry import LAYERS
 from yolo_attn.model.rows import literal, options_of
 from yolo_attn.model.untrusted import check_yaml
-from yolo_attn.reading import load_yaml
 
 SAME_COST = 0.01
 """Up to this share of extra GFLOPs, a variant needs no wider base beside it."""

@@ -22,7 +22,7 @@ from yolo_attn.errors import UserError, did_you_mean, like, quoted, similar
 from yolo_attn.model.names import MODEL_YAMLS
 from yolo_attn.model.registry import is_attention, is_importable
 from yolo_attn.model.untrusted import check_yaml
-from yolo_attn.safe.foreign import missing_class, origin_of
+from yolo_attn.safe.missing_classes import missing_class, origin_of
 from yolo_attn.safe.safetensors_file import SUFFIX
 from yolo_attn.weights.checkpoint_files import StateDict, check_file, load_inert
 from yolo_attn.weights.transfer import check_same, transfer_of

@@ -6,10 +6,10 @@ from typing import Any
 import cv2
 from ultralytics.utils.patches import imread
 
+from yolo_attn.bounded_reading import open_plain
 from yolo_attn.gates.meter import GateMeter, spread
 from yolo_attn.gates.statistics import gates_line
 from yolo_attn.gates.watch import attention_layers
-from yolo_attn.reading import open_plain
 
 IMAGES = 32
 """How many images, from all over the validated split, gates are measured on: they pass the network one by one."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from yolo_attn.bounded_reading import LARGEST_YAML, load_yaml, open_plain, read_plain, read_yaml
 from yolo_attn.errors import UserError
-from yolo_attn.reading import LARGEST_YAML, load_yaml, open_plain, read_plain, read_yaml
 
 
 @pytest.mark.parametrize("read", [open_plain, lambda file: read_plain(file, 10), read_yaml])
@@ -23,7 +23,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path, monke
     os.mkfifo(tmp_path / "pipe")
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     with monkeypatch.context() as patch:
-        patch.setattr("yolo_attn.reading.check_plain_file", lambda file: None)
+        patch.setattr("yolo_attn.bounded_reading.check_plain_file", lambda file: None)
         with pytest.raises(UserError, match="pipe: it has changed, expected a plain file"):
             open_plain(tmp_path / "pipe")
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors

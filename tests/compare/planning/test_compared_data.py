@@ -6,7 +6,7 @@ import shutil
 import pytest
 from support import save_noise, txt_data
 
-from yolo_attn.compare.planning.validation_data import read_data
+from yolo_attn.compare.planning.compared_data import read_data
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.preflight.checks import check_settings
 

@@ -1,4 +1,4 @@
-"""The data set of a comparison: its validation images, and a digest that changes with the data."""
+"""The data sets of a comparison, read as its trainings read them, and a digest that changes with them."""
 
 import hashlib
 import io
@@ -10,13 +10,13 @@ from typing import Any
 
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 
+from yolo_attn.bounded_reading import chunks, open_plain
 from yolo_attn.coco.dataset.image_files import Finder, NoImageError
 from yolo_attn.coco.dataset.locations import as_list, parts_of
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.compare.study_folder import Data
 from yolo_attn.engine.data import Description, chosen
 from yolo_attn.engine.tasks import TASKS
-from yolo_attn.reading import chunks, open_plain
 
 DataRead = tuple[Data, list[Path], CocoIndex | None]
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from yolo_attn.engine.preflight.checks import read_checkpoint
 from yolo_attn.errors import UserError
-from yolo_attn.safe.foreign import missing_class
+from yolo_attn.safe.missing_classes import missing_class
 
 
 @pytest.fixture
