@@ -36,6 +36,9 @@ TINY, TINY_GAM, TINY_NAM, TINY_SIMAM = (
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["yolo_attn.engine.api", "yolo_attn.cli", "torch._inductor"])  # which trainings import
 
+IMPORTED_BY = os.environ.get("PYTHONPATH")
+"""PYTHONPATH as the tests began."""
+
 QUICK = ["--imgsz", "64", "--batch", "8", "--device", "cpu"]
 
 
@@ -47,10 +50,10 @@ def listing(folder):
 def script(name, *arguments, cwd, timeout=300, ends=0):
     """Run a script of the repository in a process of its own, as a user does; it ends with this code.
 
-    The process is a fresh one where PYTHONPATH may name another Ultralytics.
+    The process is a fresh one where the test has set PYTHONPATH, as to another Ultralytics.
     """
     command = [str(ROOT / name), *map(str, arguments)]
-    if "PYTHONPATH" in os.environ:
+    if os.environ.get("PYTHONPATH") != IMPORTED_BY:
         command = [sys.executable, *command]
         result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
     else:

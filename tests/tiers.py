@@ -16,13 +16,14 @@ import time
 
 import pytest
 from ultralytics.engine.trainer import BaseTrainer
+from xdist.scheduler import LoadScopeScheduling
 
 MARKS = ("smoke", "integration", "slow")
 
-COMPARED = "whole"
-"""The fixture of a whole comparison: one process runs all tests with it, as it runs all tests of a module."""
+COMPARED = "tests/compare/"
+"""Whose tests share a whole comparison."""
 
-WHOLE = {"trained", COMPARED, "torchrun", "oldest", "on_oldest"}
+WHOLE = {"trained", "whole", "torchrun", "oldest", "on_oldest"}
 """Fixtures that train, or start processes; who asks for one is of the second tier."""
 
 MOST_SMOKE = 25
@@ -50,13 +51,22 @@ def pytest_configure():
     BaseTrainer.train = _noted(BaseTrainer.train, "a training")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+class ByModule(LoadScopeScheduling):
+    """One process runs all tests of a module, and one all of compare/."""
+
+    def _split_scope(self, nodeid):
+        module = nodeid.partition("::")[0]
+        return COMPARED if module.startswith(COMPARED) else module
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByModule(config, log)
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if WHOLE & set(item.fixturenames) and not marks(item):
             item.add_marker(pytest.mark.integration)
-        together = COMPARED if COMPARED in item.fixturenames else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(together))
     items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(LONGEST))
     smoke = sum(marks(item) == ["smoke"] for item in items)
     if smoke > MOST_SMOKE:
