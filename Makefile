@@ -3,26 +3,30 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test test-all test-versions test-upstream lint yamls
+.PHONY: demo test test-integration test-all test-versions test-upstream lint yamls
 
 demo: $(INSTALLED)  ## train yolov8n-gam on the built-in demo set and validate it
 	$(BIN)/python scripts/train_det.py --cfg yolov8n-gam.yaml --project runs/demo
 
-test: $(INSTALLED)  ## the tests that a change must pass
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+test: $(INSTALLED)  ## the quick tests, and a few whole runs
+	$(PYTEST) -m "not integration and not slow"
 
-test-all: $(INSTALLED)  ## with the trainings that take minutes
-	$(BIN)/python -m pytest -n 2
+test-integration: $(INSTALLED)  ## all other trainings, processes and releases that a change must pass
+	$(PYTEST) -m "integration and not slow"
+
+test-all: $(INSTALLED)  ## everything, with the runs that take minutes each
+	$(PYTEST)
 
 test-versions: $(INSTALLED)  ## the steps of docs/versions.md on every release, and write that page; one to two hours
 	$(BIN)/python -m tools.versions
 
 test-upstream: $(INSTALLED)  ## Ultralytics' own tests with and without the layers, installed and oldest release
-	$(BIN)/python -m pytest -n 2 tests/upstream
+	$(PYTEST) tests/upstream
 
 yamls: $(INSTALLED)  ## write model_yamls/ anew
-	$(BIN)/python -m yolo_attn.engine.packaged
+	$(BIN)/python -m tools.model_yamls
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import OLDEST, ROOT, Machines, save_noise
+from support import OLDEST, QUICK, ROOT, Machines, Run, listing, save_noise, script
 
 from tools.versions.environments import release_folder
 
@@ -33,6 +33,8 @@ import ultralytics  # noqa: F401  its logger keeps the stdout of its first impor
 
 del os.environ["YOLO_VERBOSE"]
 logging.getLogger("ultralytics").setLevel(logging.INFO)
+
+pytest_plugins = ["tiers"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -64,7 +66,7 @@ def small_poses(small_coco, tmp_path_factory):
 
     Some points are not labelled, some objects have none.
     """
-    from yolo_attn.coco.run_lengths import decode_mask
+    from yolo_attn.coco.reading.run_lengths import decode_mask
 
     root = tmp_path_factory.mktemp("small_poses")
     (root / "images").symlink_to(small_coco / "images")
@@ -131,6 +133,17 @@ def torchrun(tmp_path):
     yield start
     for machines in started:
         machines.kill()
+
+
+@pytest.fixture(scope="session")
+def trained(small_coco, tmp_path_factory):
+    """yolov8n-gam after two epochs."""
+    home = tmp_path_factory.mktemp("trained")
+    before = listing(small_coco)
+    arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 2, "--name", "gam", *QUICK]
+    result = script("scripts/train_det.py", *arguments, "lr0=0.01", "optimizer=SGD", cwd=home)
+    assert result.returncode == 0, result.stderr
+    return Run(home / "runs" / "detect" / "gam", result.stdout + result.stderr, small_coco, before)
 
 
 @pytest.fixture

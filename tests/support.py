@@ -8,14 +8,17 @@ import multiprocessing
 import os
 import re
 import resource
+import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 import torch
 import yaml
 from PIL import Image
@@ -25,6 +28,17 @@ ROOT = Path(__file__).resolve().parents[1]
 OLDEST = "8.3.0"
 """The oldest Ultralytics that is supported."""
 
+TINY, TINY_GAM, TINY_NAM, TINY_SIMAM = (
+    str(ROOT / f"tests/small_models/tiny{layer}.yaml") for layer in ("", "-gam", "-nam", "-simam")
+)
+"""Detectors of five rows, for trainings whose model does not matter."""
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["yolo_attn.engine.api", "yolo_attn.cli", "torch._inductor"])  # which trainings import
+
+IMPORTED_BY = os.environ.get("PYTHONPATH")
+"""PYTHONPATH as the tests began."""
+
 QUICK = ["--imgsz", "64", "--batch", "8", "--device", "cpu"]
 
 
@@ -33,16 +47,73 @@ def listing(folder):
     return sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in folder.rglob("*"))
 
 
-def script(name, *arguments, cwd, timeout=300):
-    """Run one of the scripts in a process of its own, as a user does."""
-    command = [sys.executable, ROOT / "scripts" / name, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+def script(name, *arguments, cwd, timeout=300, ends=0):
+    """Run a script of the repository in a process of its own, as a user does; it ends with this code.
+
+    The process is a fresh one where the test has set PYTHONPATH, as to another Ultralytics.
+    """
+    command = [str(ROOT / name), *map(str, arguments)]
+    if os.environ.get("PYTHONPATH") != IMPORTED_BY:
+        command = [sys.executable, *command]
+        result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    else:
+        result = forked(_script, command, cwd=cwd, timeout=timeout)
+    assert result.returncode == ends, result.stdout[-3000:] + result.stderr
+    return result
 
 
-def run_python(code, cwd, **env):
-    """Run a line of Python in a fresh process."""
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+def _script(command):
+    sys.argv = command
+    sys.path.insert(0, str(Path(command[0]).parent))
+    runpy.run_path(command[0], run_name="__main__")
+
+
+def command_line(*arguments, cwd, timeout=300):
+    """Run `yolo-attn` in a process of its own."""
+    return forked(_main, list(map(str, arguments)), cwd=cwd, timeout=timeout)
+
+
+def _main(arguments):
+    from yolo_attn.cli import main
+
+    sys.argv = ["yolo-attn", *arguments]
+    sys.exit(main(arguments))
+
+
+def forked(function, *arguments, cwd, timeout=300):
+    """Call a function in a folder, in a process that has imported everything; its exit code and what it has written."""
+    with tempfile.TemporaryDirectory() as scratch:
+        output, errors = Path(scratch, "output"), Path(scratch, "errors")
+        call = (output, errors, str(cwd), dict(os.environ), function, arguments)
+        process = CONTEXT.Process(target=_forked, args=call)
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(str(arguments), timeout, output.read_bytes(), errors.read_bytes())
+        written = (file.read_text(errors="replace") for file in (output, errors))
+        return subprocess.CompletedProcess(arguments, process.exitcode, *written)
+
+
+def _forked(output, errors, cwd, environment, function, arguments):
+    _write_into(output, errors)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    function(*arguments)
+
+
+def _write_into(output, errors):
+    for number, file in ((1, output), (2, errors)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
+
+
+def run_python(code, cwd, ends=0, **env):
+    """Run a line of Python in a fresh process, which ends with this code."""
+    command, env = [sys.executable, "-c", code], {**os.environ, **env}
+    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+    assert result.returncode == ends, result.stdout[-3000:] + result.stderr
+    return result
 
 
 def with_rows(model, at, *rows):
@@ -100,6 +171,19 @@ def pycocotools_scores(truth, results, kind="bbox", **params):
     return evaluation.stats, per_class
 
 
+def train_and_cut(kind, method, epoch=0, **settings):
+    """Train until a method of the trainer has run in an epoch, as a kill then does."""
+
+    def cut(self, *args, **kwargs):
+        getattr(super(trainer, self), method)(*args, **kwargs)
+        if self.epoch == epoch:
+            raise KeyboardInterrupt
+
+    trainer = type("Cut", (kind,), {method: cut})
+    with pytest.raises(KeyboardInterrupt):
+        trainer(overrides=settings).train()
+
+
 def save_noise(file: Path, size=(64, 48), **save):
     """Save a picture of noise."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +202,33 @@ def txt_data(home: Path) -> Path:
     described = {"path": str(home), "train": "images/train", "val": "images/val", "names": ["a"]}
     (home / "data.yaml").write_text(yaml.safe_dump(described))
     return home / "data.yaml"
+
+
+def coco_yaml(coco: Path, file: Path, **more) -> Path:
+    """Write a data YAML that names the images and JSONs of a COCO-format folder."""
+    splits = ("train", "val")
+    files = {split: str(coco / f"annotations/instances_{split}.json") for split in splits}
+    described = {split: str(coco / "images" / split) for split in splits}
+    file.write_text(yaml.safe_dump({**described, "annotations": files, **more}))
+    return file
+
+
+def as_detections(batch, i):
+    """Picture i's labels as a model that makes no mistake would give them, in the input's pixels."""
+    mine = batch["batch_idx"] == i
+    height, width = batch["img"].shape[2:]
+    size = torch.tensor([width, height, width, height])
+    centre, extent = batch["bboxes"][mine].split(2, 1)
+    found = {"bboxes": torch.cat([centre - extent / 2, centre + extent / 2], 1) * size, "cls": batch["cls"][mine, 0]}
+    found |= {"conf": torch.linspace(0.9, 0.5, int(mine.sum())), "extra": found["bboxes"][:, :0]}
+    if "keypoints" in batch:
+        points = batch["keypoints"][mine] * torch.tensor([width, height, 1])
+        middle = found["bboxes"].reshape(-1, 2, 2).mean(1, keepdim=True).expand(-1, points.shape[1], 2)
+        points[..., :2] = torch.where(points[..., 2:].any(1, keepdim=True), points[..., :2], middle)
+        found["keypoints"] = points
+    if "masks" in batch:
+        found["masks"] = batch["masks"][mine].byte()
+    return found
 
 
 USERS_LAYER = """
@@ -160,7 +271,7 @@ def run_worker(home, module, name, **env):
     settings = {"model": str(home / "yolov8n-scale.yaml"), "data": str(home / "data.yaml"), "epochs": 1, "imgsz": 64}
     settings |= {"device": "cpu", "plots": False, "batch": 4, "project": str(home), "name": "worker"}
     result = run_python(WORKER.format(module=module, name=name, settings=settings), home, **env)
-    assert result.returncode or (home / "worker/weights/last.pt").exists()
+    assert (home / "worker/weights/last.pt").exists()
     return result
 
 
@@ -179,10 +290,6 @@ def contents(folder):
     """Everything in a folder: names, sizes, times, and what the files hold."""
     files = [f for f in sorted(folder.rglob("*")) if f.is_file()]
     return listing(folder), [hashlib.blake2b(f.read_bytes()).hexdigest() for f in files]
-
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["yolo_attn.engine.run", "yolo_attn.cli"])
 
 
 class Command:
@@ -222,13 +329,10 @@ class Command:
 
 def _command(output, errors, arguments, prepare):
     os.setsid()
-    for number, file in ((1, output), (2, errors)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
-    from yolo_attn.cli import main
-
+    _write_into(output, errors)
     if prepare:
         prepare()
-    sys.exit(main(arguments))
+    _main(arguments)
 
 
 def obey_permissions():
@@ -305,7 +409,7 @@ def randomise(model):
 def enliven(model, imgsz=64):
     """Random scales, and the statistics of drawn pictures, so that the output depends on the picture as a trained
     model's does: through random statistics little of it reaches the head, and through those of noise too much."""
-    from yolo_attn.engine.verify import picture
+    from yolo_attn.engine.export.verify import image as drawn
 
     randomise(model).train()
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
@@ -314,7 +418,7 @@ def enliven(model, imgsz=64):
         norm.momentum = 0.9
     with torch.no_grad():
         for _ in range(3):
-            model(picture((8, 3, imgsz, imgsz)))
+            model(drawn((8, 3, imgsz, imgsz)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model.eval()

@@ -1,58 +1,120 @@
 """Imports point one way, and the import of the package costs nothing that Ultralytics does not cost itself."""
 
 import ast
+import functools
+from graphlib import TopologicalSorter
 
 import pytest
 from support import ROOT, run_python
 
-MAY_IMPORT = {
-    "kernels": {"kernels"},
-    "layers": {"layers", "kernels"},
-    "editing": {"editing", "errors", "reading"},
-    "plugin": {"plugin", "safe", "editing", "layers", "compat", "errors", "files", "reading", "telemetry"},
-    "safe": {"safe", "plugin", "errors", "reading"},
-    "coco": {"coco", "errors", "files", "tables", "reading"},
-    "engine": {"compat", "engine", "plugin", "coco", "editing", "layers", "environment", "errors", "files", "reading"},
-    "compare": {"compare", "engine", "plugin", "coco", "errors", "files", "reading"},
-    "maps": {"maps", "engine", "plugin", "layers", "errors", "files", "tables", "reading"},
-    "cli": {
-        *("cli", "compare", "maps", "engine", "plugin", "coco", "editing", "kernels"),
-        *("environment", "errors", "files", "reading"),
-    },
-}
+PACKAGE = ROOT / "yolo_attn"
+
+FLOORS = (
+    {"version", "errors", "tables", "telemetry", "environment", "compat"},
+    {"files"},
+    {"bounded_reading"},
+    {"kernels"},
+    {"layers", "yaml_edit", "coco.reading"},
+    {"model", "coco.dataset"},
+    {"coco", "gates"},
+    {"safe"},
+    {"weights"},
+    {"engine"},
+    {"maps", "compare", "patches"},
+    {""},  # the package's own face, which imports when it is asked
+    {"cli"},
+)
+"""Rooms, the lowest first: each imports what stands on lower floors, and of its own floor itself alone."""
+
+STRANGERS = ({"layers", "kernels", "model", "gates", "safe", "weights"}, {"coco", "coco.reading", "coco.dataset"})
+"""Two sides that know nothing of each other."""
+
+WITHOUT = {"kernels": {"ultralytics"}, "layers": {"ultralytics"}, "yaml_edit": {"ultralytics", "torch"}}
+"""What rooms do without."""
 
 
+def name_of(file):
+    """A file's module, without the package's name."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(file): file for file in PACKAGE.rglob("*.py")}
+NAMED = {f"yolo_attn.{module}" for module in MODULES if module}
+
+
+def room_of(module):
+    """The room that a module stands in: a folder, or a file beside the folders."""
+    first, _, rest = module.partition(".")
+    second = rest.partition(".")[0]
+    return f"{first}.{second}" if first == "coco" and (PACKAGE / first / second).is_dir() and second else first
+
+
+@functools.cache
 def imports(file):
+    """Modules that a file imports, by whichever statement, or names in a string."""
+    found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full.removeprefix("yolo_attn.") in MODULES else node.module)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Constant) and node.value in NAMED:
+            found.add(node.value)
+    return found
 
 
-@pytest.mark.parametrize("part", MAY_IMPORT)
-def test_imports_point_one_way(part):
-    place = ROOT / "yolo_attn" / part
-    files = list(place.glob("*.py"))
-    assert files
-    for file in files:
-        names = list(imports(file))
-        own = {name.split(".")[1] for name in names if name.startswith("yolo_attn.")}
-        assert own <= MAY_IMPORT[part], file
-        if part in ("kernels", "layers", "editing"):
-            assert not any(name.startswith("ultralytics") for name in names), file
-        if part == "editing":
-            assert not any(name.startswith("torch") for name in names), file
+def own(file):
+    """Modules of the package that a file imports, without the package's name; "" is the package itself."""
+    found = {name for name in imports(file) if name.partition(".")[0] == "yolo_attn"}
+    return {name.removeprefix("yolo_attn").removeprefix(".") for name in found}
+
+
+def floor(room):
+    return next(n for n, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def test_every_room_has_a_floor():
+    rooms = {room_of(module) for module in MODULES} - {"__main__", "plugin"}
+    assert rooms == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("room", sorted(set().union(*FLOORS) - {""}))
+def test_imports_point_one_way(room):
+    for module, file in MODULES.items():
+        if room_of(module) == room:
+            for other in map(room_of, own(file)):
+                assert other == room or floor(other) < floor(room), (module, other)
+            outside = {name.partition(".")[0] for name in imports(file)}
+            assert not outside & WITHOUT.get(room, set()), module
+
+
+def test_layers_and_data_know_nothing_of_each_other():
+    one, other = STRANGERS
+    for module, file in MODULES.items():
+        for side, forbidden in ((one, other), (other, one)):
+            if room_of(module) in side:
+                assert not {room_of(name) for name in own(file)} & forbidden, module
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {module: own(file) - {module} for module, file in MODULES.items() if module}
+    TopologicalSorter(graph).prepare()
+
+
+def test_every_room_says_what_lives_there():
+    for folder in {file.parent for file in MODULES.values()}:
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
 
 
 def test_scripts_only_call_the_command_line():
-    """Studies and benchmarks apart, which measure for the documentation."""
     for file in (ROOT / "scripts").glob("*.py"):
-        if file.name.startswith(("measure_", "bench_")):
-            continue
         assert set(imports(file)) == {"sys", "yolo_attn.cli"}, file
 
 
+@pytest.mark.integration
 def test_registering_adds_little_to_ultralytics_own_import(tmp_path):
     """Seconds of our modules after Ultralytics' parser is there, as a share of its own import, in one process."""
     code = """

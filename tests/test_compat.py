@@ -61,6 +61,7 @@ print("all")
 """
 
 
+@pytest.mark.integration
 def test_images_are_read_whose_names_are_not_utf8(tmp_path):
     """In a process of its own, since OpenCV dies of such a name: what it finds under a plain name is expected."""
     pixels = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)

@@ -5,10 +5,9 @@ import os
 import pytest
 
 from yolo_attn.cli import main
-from yolo_attn.coco import CACHE_VARIABLE, OUTSIDE_VARIABLE
 from yolo_attn.coco import check as checking
-from yolo_attn.engine import run as engine_run
-from yolo_attn.environment import environment
+from yolo_attn.engine import api as engine_run
+from yolo_attn.environment import CACHE_VARIABLE, OUTSIDE_VARIABLE, environment
 
 OPTIONS = (OUTSIDE_VARIABLE, CACHE_VARIABLE)
 

@@ -7,43 +7,40 @@ import sys
 import pytest
 from source import functions
 
-from yolo_attn.coco.problems import Problems
-from yolo_attn.coco.read import _unique_names
-from yolo_attn.compare import processes
-from yolo_attn.compare.statistics import MOST_SEEDS, seeds_needed
+from yolo_attn.coco.reading.problems import Problems
+from yolo_attn.coco.reading.reader import _unique_names
+from yolo_attn.compare.analysis.seeds import MOST_SEEDS, seeds_needed
+from yolo_attn.compare.execution import processes
 from yolo_attn.errors import RunError, UserError
-from yolo_attn.plugin.insertion import insert, remove
-from yolo_attn.plugin.matching import _feeding
+from yolo_attn.model.insertion import insert, remove
+from yolo_attn.weights.matching import _feeding
 
 FILLED = "at the end of a file that has bytes, as only plain ones have"
 
 ENDS = {
-    "coco/decode _text while": "at the end of a plain file, or behind the most bytes that it may have",
-    "coco/pictures _header_settles read_bytes": "at the end of a plain file, whose size is within its bound",
-    "coco/pictures _ends_with read": "at the end of a plain file, of which it reads the last bytes",
-    "coco/read _unique_names while": "the name grows, and there are finitely many to be unlike",
-    "compare/data _pictures read": "at the end of a plain file",
-    "compare/plan wider while": "the step doubles up to the widest",
-    "compare/processes answer read": "when the process that asks closes its end",
-    "compare/runner _end_of read": "at the end of the log, of which it reads the last bytes",
-    "compare/runner _start Popen": "waits for nothing",
-    "compare/runner run_all while": "when all trainings have ended, each after its epochs",
-    "compare/statistics seeds_needed while": "at MOST_SEEDS, which suffice; then the interval halves",
-    "compare/worker _end_with_the_comparison read": "in a thread, until the comparison or this process ends",
-    "compare/worker main readline": "when the comparison, which started it, has written the line, or has ended",
-    "compare/worker peak_memory read_text": "at the end of what the system says of this process",
-    "editing/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
-    "editing/text _shared while": "each node is gone through twice at most",
-    "editing/text _span while": "a text in which a node holds itself has an alias, and is refused",
-    "engine/packaged base_text read_text": "at the end of a file of this package's, or of Ultralytics'",
-    "engine/run_files RunFiles.resume_training read_text": FILLED,
-    "engine/run_files RunFiles.save_metrics read_text": FILLED,
-    "plugin/foreign missing_class while": "each turn goes to an error that it has not met yet",
-    "plugin/workers generate_ddp_file read_text": "at the end of the file that Ultralytics has just written",
-    "reading chunks while": "at the end of a plain file",
-    "reading read_plain while": "at the end of a plain file, or behind the most bytes that it may have",
-    "reading repeated_key while": "each list and mapping is gone through once",
-    "safe/models modules_below while": "at MOST_MODULES modules",
+    "coco/reading/json_text _text while": "at the end of a plain file, or behind the most bytes that it may have",
+    "coco/dataset/image_files _header_settles read_bytes": "at the end of a plain file, whose size is within its bound",
+    "coco/dataset/image_files _header_settles read": "at the end of a plain file, of which it reads the last bytes",
+    "coco/reading/reader _unique_names while": "the name grows, and there are finitely many to be unlike",
+    "compare/planning/compared_data _images read": "at the end of a plain file",
+    "compare/planning/variants wider while": "the step doubles up to the widest",
+    "compare/execution/processes answer read": "when the process that asks closes its end",
+    "compare/execution/runner _start Popen": "waits for nothing",
+    "compare/execution/runner run_all while": "when all trainings have ended, each after its epochs",
+    "compare/execution/worker _end_with_the_comparison read": "in a thread, until the comparison or this process ends",
+    "compare/execution/worker main readline": "when the comparison has written the line, or has ended",
+    "compare/execution/worker peak_memory read_text": "at the end of what the system says of this process",
+    "yaml_edit/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
+    "yaml_edit/text _shared while": "what aliases stand for counts as often, and `load_yaml` has bounded it",
+    "yaml_edit/text _span while": "a text in which a node contains itself has an alias, and is refused",
+    "engine/training/run_files RunFiles.resume_training read_text": FILLED,
+    "engine/training/run_files RunFiles.save_metrics read_text": FILLED,
+    "safe/missing_classes missing_class while": "each turn goes to an error that it has not met yet",
+    "patches/workers generate_ddp_file read_text": "at the end of the file that Ultralytics has just written",
+    "bounded_reading chunks while": "at the end of a plain file",
+    "bounded_reading read_plain while": "at the end of a plain file, or behind the most bytes that it may have",
+    "bounded_reading repeated_key while": "each list and mapping is gone through once",
+    "safe/checkpoints modules_below while": "at MOST_MODULES modules",
 }
 """Why each loop, wait and reading without a number ends."""
 
@@ -155,8 +152,10 @@ def test_an_edit_of_a_text_that_goes_round_is_refused(text):
             edit()
 
 
+@pytest.mark.integration
+@pytest.mark.integration
 def test_a_question_to_a_process_ends(monkeypatch):
     monkeypatch.setattr(processes, "LONGEST", 0.5)
     monkeypatch.setattr(processes, "python", lambda *_: [sys.executable, "-c", "import time; time.sleep(600)"])
-    with pytest.raises(RunError, match="had not ended after"):
+    with pytest.raises(RunError, match="did not end within"):
         processes.ask(subprocess.run, {}, {})

@@ -155,6 +155,7 @@ SLOW = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.trap(20)
 @pytest.mark.parametrize(
     "commands",
@@ -187,12 +188,14 @@ libc.connect(libc.socket(socket.AF_INET, socket.SOCK_DGRAM, 0), address, len(add
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("code", LOOK_UPS.values(), ids=LOOK_UPS)
 def test_the_watch_sees(watched, code):
     assert watched.run("-c", code).returncode == 0
     assert len(watched.seen()) == 1
 
 
+@pytest.mark.integration
 def test_the_watch_sees_native_code(watched):
     if not can_trace():
         pytest.skip("strace is absent here, or may not trace")

@@ -1,6 +1,7 @@
 """The oldest supported Ultralytics, from a folder in front on PYTHONPATH: train, validate, export, every task."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -8,12 +9,12 @@ import pytest
 from support import OLDEST, QUICK, ROOT, pycocotools_scores, run_python, run_worker, script, users_folder
 
 
-def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
+@pytest.mark.smoke
+def test_train_and_validate(on_oldest, small_coco, tmp_path):
     arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 3, *QUICK]
-    result = script("train_det.py", *arguments, "val=False", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    result = script("scripts/train_det.py", *arguments, "val=False", cwd=tmp_path)
     assert f"Ultralytics {OLDEST}" in result.stdout + result.stderr
-    assert "attention, 8 pictures of val: row 22 GAM " in result.stdout + result.stderr
+    assert "attention, 8 images of val: row 22 GAM " in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
     lines = (run / "results.csv").read_text().splitlines()
     assert len(lines) == 4
@@ -22,9 +23,8 @@ def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     assert (run / "results.png").exists()
 
     result = script(
-        "val_det.py", "--weights", run / "weights/best.pt", "--split", "train", "--device", "cpu", cwd=tmp_path
+        "scripts/val_det.py", "--weights", run / "weights/best.pt", "--split", "train", "--device", "cpu", cwd=tmp_path
     )
-    assert result.returncode == 0, result.stderr
     metrics = json.loads((tmp_path / "runs/detect/val/metrics.json").read_text())
     stats, _ = pycocotools_scores(
         small_coco / "annotations/instances_train.json", tmp_path / "runs/detect/val/predictions.json"
@@ -32,30 +32,6 @@ def test_train_resume_and_validate(on_oldest, small_coco, tmp_path):
     assert [metrics[m] for m in list(metrics)[:12]] == pytest.approx(list(stats), abs=1e-9)
     assert metrics["versions"]["ultralytics"] == OLDEST
 
-    for fmt in ("safetensors", "torchscript"):  # its ONNX export asks current PyTorch for a package more
-        more = ["--format", fmt, "--imgsz", "64"]
-        result = script("export_det.py", "--weights", run / "weights/best.pt", *more, cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
-        assert "largest difference" in result.stdout + result.stderr
-    tensors = ["--weights", run / "weights/best.safetensors", "--data", small_coco, "--name", "safe"]
-    result = script("val_det.py", *tensors, "--split", "train", "--device", "cpu", "--imgsz", "64", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    safe = json.loads((tmp_path / "runs/detect/safe/metrics.json").read_text())
-    assert [safe[m] for m in list(metrics)[:12]] == [metrics[m] for m in list(metrics)[:12]]
-
-
-PLAIN = """
-import os, ultralytics
-import yolo_attn
-from ultralytics import YOLO
-
-settings = dict(imgsz=64, batch=8, device="cpu", plots=False, project=os.path.abspath("runs"))
-model = YOLO("yolov8n-gam.yaml")
-metrics = model.train(data={data!r}, epochs=1, name="run", **settings)
-assert metrics.coco.metrics["AP"] == metrics.fitness == metrics.results_dict["metrics/COCO_AP"]
-assert model.val(split="train", **settings).coco is not None
-print(ultralytics.__version__, type(model.trainer).__module__)
-"""
 
 TUNE = """
 import os
@@ -67,65 +43,61 @@ YOLO("yolov8n.yaml").tune(data={data!r}, epochs=1, iterations=2, **settings)
 """
 
 
-def test_plain_python(on_oldest, small_coco, tmp_path):
-    result = run_python(PLAIN.format(data=str(small_coco)), tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"{OLDEST} yolo_attn.engine.trainer"
-
-
+@pytest.mark.integration
 def test_worker_of_a_stock_trainer_knows_a_users_layer(on_oldest, tmp_path):
     result = run_worker(users_folder(tmp_path), "ultralytics.models.yolo.detect", "DetectionTrainer")
-    assert result.returncode == 0, result.stderr
     assert f"Ultralytics {OLDEST}" in result.stdout + result.stderr
 
 
-def run_tests(*arguments):
-    """The tests' own outcome in a process on the oldest Ultralytics: all passed, none skipped."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", *arguments]
+PERFECT = "tests/engine/validation/test_validator.py::test_labels_score_as_perfect_detections"
+EVERY = "tests/maps/test_maps.py::test_every_task_and_family"
+ON_BOTH = (
+    f"{PERFECT}[DetectionValidator-detect-0.99-False-192]",
+    f"{PERFECT}[RTDETRValidator-detect-0.99-False-192]",
+    f"{PERFECT}[PoseValidator-pose-0.99-False-192]",
+    f"{PERFECT}[SegmentationValidator-segment-0.88-False-192]",
+    "tests/coco/dataset/test_dataset.py::test_an_image_that_changes_is_grey_and_empty_until_it_is_back",
+    "tests/coco/dataset/test_dataset.py::test_data_that_is_gone_stops_a_training",
+    "tests/coco/dataset/test_dataset.py::test_mosaic_of_a_first_image_that_is_gone",
+    "tests/maps/test_maps.py::test_images_page_and_numbers",
+    *(f"{EVERY}[{name}-gam.yaml]" for name in ("yolov8n-seg", "yolov8n-cls", "rtdetr-l")),
+    *(f"tests/model/test_insertion.py::test_every_place_of_yolov8_is_the_base[{at}]" for at in ("neck", "blocks")),
+)
+"""Tests of other files, each by its name, so that none is lost where one changes."""
+
+# of faults, one export asks current PyTorch for a package more
+SLOW = {
+    "faults": "tests/engine/training/test_faults.py -m 'not slow' -k 'not (no_room_for_an_export and onnx)'",
+    "its own models and names": "tests/model/test_insertion.py tests/model/test_names.py -m 'not slow' "
+    "-k 'not 26m and not 26s and not 12n and not in_every_place'",
+    "every task": "tests/engine/test_tasks.py -m 'not slow'",
+    "safe reading": "tests/safe/test_load_safe.py tests/safe/test_attacks.py "
+    "-k '(ultralytics_comes or broken or older or yaml or outputs or no_attack) and not (mobilenetv2 or yolo12 or "
+    "yolo26 or heads_of_other_releases)'",
+}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(ON_BOTH, id="some"),
+        *(pytest.param(shlex.split(each), id=name, marks=pytest.mark.slow) for name, each in SLOW.items()),
+    ],
+)
+def test_tests_pass_and_none_is_skipped(arguments, on_oldest):
+    """Those of other files, in a process on the oldest Ultralytics."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:tiers", *arguments]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stdout
     assert "skipped" not in result.stdout
 
 
-def test_detections_come_back_to_the_pictures(on_oldest):
-    run_tests("tests/engine/test_validator.py", "-k", "192 and False")
-
-
-def test_pictures_that_change_are_left_out(on_oldest):
-    run_tests("tests/coco/test_dataset.py", "-k", "picture_that_changes or first_picture or data_that_is_gone")
-
-
-@pytest.mark.slow
-def test_faults(on_oldest):
-    its_own = "not (no_room_for_an_export and onnx)"  # it asks current PyTorch for a package more
-    run_tests("tests/engine/test_faults.py", "-m", "not slow", "-k", its_own)
-
-
-def test_attention_maps(on_oldest):
-    run_tests("tests/maps/test_maps.py", "-k", "pictures_page or seg or cls or rtdetr")
-
-
-def test_attention_is_inserted(on_oldest):
-    run_tests("tests/plugin/test_insertion.py", "-k", "every_place_of_yolov8 and (neck or blocks)")
-
-
-@pytest.mark.slow
-def test_attention_is_inserted_into_its_own_models_and_by_name(on_oldest):
-    deselected = "not 26m and not 26s and not 12n and not in_every_place"
-    run_tests("tests/plugin/test_insertion.py", "tests/plugin/test_names.py", "-m", "not slow", "-k", deselected)
-
-
 @pytest.mark.slow
 def test_tuning(on_oldest, small_coco, tmp_path):
-    result = run_python(TUNE.format(data=str(small_coco)), tmp_path)
-    assert result.returncode == 0, result.stderr
+    run_python(TUNE.format(data=str(small_coco)), tmp_path)
     assert len((tmp_path / "runs/tune/tune_results.csv").read_text().splitlines()) == 3
     assert len(list((tmp_path / "runs").glob("train*/metrics.json"))) == 2
-
-
-@pytest.mark.slow
-def test_every_task(on_oldest):
-    run_tests("tests/engine/test_tasks.py", "-m", "not slow")
 
 
 FAMILIES = """
@@ -146,13 +118,7 @@ print("all")
 """
 
 
+@pytest.mark.integration
 def test_models_of_every_kind_are_read_safely(on_oldest, tmp_path):
     result = run_python(FAMILIES, tmp_path)
     assert result.stdout.split()[-1:] == ["all"], result.stderr
-
-
-@pytest.mark.slow
-def test_every_model_is_read_safely_and_nothing_runs(on_oldest):
-    absent = "mobilenetv2 or yolo12 or yolo26 or heads_of_other_releases"
-    chosen = f"(ultralytics_comes or broken or older or yaml or outputs or no_attack) and not ({absent})"
-    run_tests("tests/safe/test_load_safe.py", "tests/safe/test_attacks.py", "-k", chosen)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from source import functions
-from strangers import OURS, content_of, plant, survive
-from support import QUICK, Command
+from support import QUICK, TINY_SIMAM, Command
 from ultralytics.utils.checks import check_yaml
+from users_files import OURS, content_of, plant, survive
 
 from yolo_attn import files
 from yolo_attn.cli import main
@@ -35,8 +35,8 @@ TOUCHED = {
     "cli/remove run write_text": NAMED,
     "cli/streams Stream._guarded open": "the null device, for a stream that nobody reads any more",
     "cli/streams _open open": "a standard stream, opened anew",
-    "coco/cache _remove_old unlink": "plain files under the cache's own names that nobody read for 90 days",
-    "coco/cache save_arrays write_bytes": "the cache's file of that key",
+    "coco/reading/cache _remove_old unlink": "plain files under the cache's own names that nobody read for 90 days",
+    "coco/reading/cache save_arrays write_bytes": "the cache's file of that key",
     "coco/demo _draw_split write_bytes": SCRATCH,
     "coco/demo _draw_split write_text": SCRATCH,
     "coco/demo demo_dataset rename": "the demo set's folder, if it is not there yet",
@@ -45,41 +45,40 @@ TOUCHED = {
     "coco/draw draw write_json": "data_report.json in the folder of --pictures, which is empty without --force",
     "coco/evaluate Detections.save write_bytes": RUN,
     "coco/evaluate write_truth write_bytes": STUDY,
-    "coco/report SplitReport.save write_json": RUN,
-    "compare/charts _finish savefig": "a stream in memory",
-    "compare/comparison _measure write_json": STUDY,
-    "compare/comparison compare remove_temporaries": "our names in the comparison's folder, its models/ and its runs",
-    "compare/comparison compare write_json": STUDY,
-    "compare/comparison compare write_text": STUDY,
-    "compare/report write_report write_bytes": STUDY,
-    "compare/runner _clear clear": "a run's files in the folder of a training that began and did not finish",
-    "compare/runner _settle write_json": RUN,
-    "compare/runner _start open": STUDY,
-    "compare/runner _start Popen": "no file; its output goes into the log",
-    "compare/runner locked FileLock": STUDY,
-    "compare/worker main write_json": RUN,
+    "coco/dataset/data_report SplitReport.save write_json": RUN,
+    "compare/report/charts _finish savefig": "a stream in memory",
+    "compare/pipeline _measure write_json": STUDY,
+    "compare/pipeline compare remove_temporaries": "our names in the comparison's folder, its models/ and its runs",
+    "compare/pipeline compare write_json": STUDY,
+    "compare/pipeline compare write_text": STUDY,
+    "compare/report/writer write_report write_bytes": STUDY,
+    "compare/execution/runner _clear clear": "a run's files in the folder of a training that began and did not finish",
+    "compare/execution/runner _settle write_json": RUN,
+    "compare/execution/runner _start open": STUDY,
+    "compare/execution/runner _start Popen": "no file; its output goes into the log",
+    "compare/execution/runner locked FileLock": STUDY,
+    "compare/execution/worker main write_json": RUN,
     "engine/data write_data_yaml write_text": RUN,
-    "engine/distributed share_folder NamedTemporaryFile": TEMPORARY,
-    "engine/export _put rename": "an earlier export's folder, all of whose names the new one has",
-    "engine/export _put replace": "the file that is exported to, or the folder of an earlier export",
-    "engine/export _save_script write_bytes": SCRATCH,
-    "engine/export export scratch_folder": SCRATCH,
-    "engine/packaged main write_text": "the package's own model YAMLs, for developers",
-    "engine/run_files RunFiles._undo_folder clear": "a run's files in the folder that this training made",
-    "engine/run_files RunFiles._undo_folder remove_empty": EMPTY,
-    "engine/run_files RunFiles.check_resume unlink": RUN,
-    "engine/run_files RunFiles.final_eval.save_whole write_bytes": RUN,
-    "engine/run_files RunFiles.resume_training write_text": RUN,
-    "engine/run_files RunFiles.save_metrics copyfile": SCRATCH,
-    "engine/run_files RunFiles.save_metrics whole_files": RUN,
-    "engine/run_files RunFiles.save_model whole_files": RUN,
+    "engine/training/distributed share_folder NamedTemporaryFile": TEMPORARY,
+    "engine/export/exporter _put rename": "an earlier export's folder, all of whose names the new one has",
+    "engine/export/exporter _put replace": "the file that is exported to, or the folder of an earlier export",
+    "engine/export/exporter _save_script write_bytes": SCRATCH,
+    "engine/export/exporter export scratch_folder": SCRATCH,
+    "engine/training/run_files RunFiles._undo_folder clear": "a run's files in the folder that this training made",
+    "engine/training/run_files RunFiles._undo_folder remove_empty": EMPTY,
+    "engine/training/run_files RunFiles.check_resume unlink": RUN,
+    "engine/training/run_files RunFiles.final_eval.save_whole write_bytes": RUN,
+    "engine/training/run_files RunFiles.resume_training write_text": RUN,
+    "engine/training/run_files RunFiles.save_metrics copyfile": SCRATCH,
+    "engine/training/run_files RunFiles.save_metrics whole_files": RUN,
+    "engine/training/run_files RunFiles.save_model whole_files": RUN,
     "engine/run_folder claim remove_empty": EMPTY,
     "engine/run_folder clear remove_empty": EMPTY,
     "engine/run_folder clear remove_temporaries": "our names in a run folder and its weights/",
     "engine/run_folder tidy remove_temporaries": "our names in a run folder and its weights/",
     "engine/run_folder clear unlink": "files under a run's names",
-    "engine/trainer RunTrainer._setup_train write_json": RUN,
-    "engine/validator RunValidator.get_stats write_json": RUN,
+    "engine/training/trainer RunTrainer._setup_train write_json": RUN,
+    "engine/validation/validator RunValidator.get_stats write_json": RUN,
     "files check_writable TemporaryFile": TEMPORARY,
     "files remove_empty rmdir": EMPTY,
     "files remove_temporaries rmtree": "folders under our names, no links",
@@ -96,40 +95,20 @@ TOUCHED = {
     "files write_text write_bytes": "the file that the caller names",
     "maps/figures draw_gate savefig": SCRATCH,
     "maps/figures draw_statistics savefig": SCRATCH,
-    "maps/figures save_picture write_bytes": SCRATCH,
-    "maps/run attention_maps whole_files": "files of an earlier attention-maps, by its gates.json",
-    "maps/run attention_maps write_json": SCRATCH,
-    "maps/run attention_maps write_text": SCRATCH,
-    "plugin/weights_only write_weights write_bytes": "the file that the caller names",
-    "plugin/workers generate_ddp_file write_text": "the file that Ultralytics has just made for its workers",
+    "maps/figures save_image write_bytes": SCRATCH,
+    "maps/attention_maps attention_maps whole_files": "files of an earlier attention-maps, by its gates.json",
+    "maps/attention_maps attention_maps write_json": SCRATCH,
+    "maps/attention_maps attention_maps write_text": SCRATCH,
+    "safe/safetensors_file write_weights write_bytes": "the file that the caller names",
+    "patches/workers generate_ddp_file write_text": "the file that Ultralytics has just made for its workers",
 }
 """Every call that may delete, replace or write, and what it may touch."""
 
 WRITING = {
     *("unlink", "rmtree", "rmdir", "remove", "removedirs", "rename", "renames", "replace", "move", "truncate"),
-    *(
-        "open",
-        "fdopen",
-        "write_text",
-        "write_bytes",
-        "write_json",
-        "touch",
-        "chmod",
-        "copy",
-        "copy2",
-        "copyfile",
-        "copytree",
-    ),
-    *(
-        "mkstemp",
-        "mkdtemp",
-        "TemporaryDirectory",
-        "TemporaryFile",
-        "NamedTemporaryFile",
-        "FileLock",
-        "Popen",
-        "extractall",
-    ),
+    *("open", "fdopen", "write_text", "write_bytes", "write_json", "touch", "chmod", "copy", "copy2", "copyfile"),
+    *("copytree", "mkstemp", "mkdtemp", "TemporaryDirectory", "TemporaryFile", "NamedTemporaryFile", "FileLock"),
+    *("Popen", "extractall"),
     *("symlink_to", "hardlink_to", "link", "symlink", "save_file", "savefig", "imwrite", "to_csv", "to_json", "dump"),
     *("whole_files", "scratch_folder", "clear", "remove_temporaries", "remove_empty"),
 }
@@ -186,7 +165,7 @@ def run(*arguments):
 def trained(small_coco, tmp_path_factory):
     """A run folder of two epochs, cut off after the first."""
     home = tmp_path_factory.mktemp("written")
-    arguments = ["train", "--cfg", "yolov8n-simam.yaml", "--data", small_coco, "--epochs", 2, "--project", home]
+    arguments = ["train", "--cfg", TINY_SIMAM, "--data", small_coco, "--epochs", 2, "--project", home]
     command = Command(home, *arguments, *QUICK, "plots=False")
     command.wait_for((home / "train/weights/last.pt").exists)
     command.process.kill()
@@ -200,6 +179,7 @@ def cut_off(trained, tmp_path):
 
 
 class TestResume:
+    @pytest.mark.integration
     def test_only_our_temporary_names_go_and_only_in_a_run_folder(self, cut_off, tmp_path):
         planted = {}
         for n, folder in enumerate((cut_off, cut_off / "weights", cut_off.parent)):
@@ -214,6 +194,7 @@ class TestResume:
         assert not (cut_off / "weights" / OURS).exists()
         assert (cut_off.parent / OURS).exists()
 
+    @pytest.mark.integration
     def test_a_home_folder_with_weights_in_it_is_no_run_folder(self, cut_off, tmp_path):
         home = tmp_path / "user"
         (home / "weights").mkdir(parents=True)
@@ -225,6 +206,7 @@ class TestResume:
         assert survive(planted)
         assert (home / OURS).exists()
 
+    @pytest.mark.integration
     @pytest.mark.parametrize("name", ["results.csv", "args.yaml", "data.yaml", "weights/best.pt", "weights/epoch1.pt"])
     def test_somebodys_work_is_not_replaced(self, cut_off, tmp_path, capsys, name):
         home = tmp_path / "user"
@@ -240,6 +222,7 @@ class TestResume:
 LINKS = ("args.yaml", "results.csv", "labels.jpg", "weights/best.pt")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("how", "name"), [*(("resume", name) for name in LINKS), *(("exist_ok", name) for name in (*LINKS, "weights"))]
 )
@@ -249,22 +232,24 @@ def test_nothing_is_written_through_a_link(cut_off, small_coco, tmp_path, capsys
     (cut_off / name).symlink_to(precious)
     before = content_of(precious) if precious.is_file() else sorted(precious.iterdir())
     more = ["--project", cut_off.parent, "--name", "run", "exist_ok=True", "plots=False"]
-    new = ["--cfg", "yolov8n-simam.yaml", "--data", small_coco, "--epochs", 1, *QUICK, *more]
+    new = ["--cfg", TINY_SIMAM, "--data", small_coco, "--epochs", 1, *QUICK, *more]
     assert run("train", *(["--resume", cut_off / "weights/last.pt"] if how == "resume" else new)) == 2
     assert f"error: {cut_off / name}: it is a link" in capsys.readouterr().err
     assert (content_of(precious) if precious.is_file() else sorted(precious.iterdir())) == before
 
 
 class TestRunsInAFolderThatIsThere:
+    @pytest.mark.integration
     @pytest.mark.parametrize("name", ["results.csv", "weights/best.pt", "data.yaml", "predictions.json"])
     def test_somebodys_work_is_not_replaced_by_a_training(self, small_coco, tmp_path, capsys, name):
         (tmp_path / "exp/weights").mkdir(parents=True)
         (tmp_path / "exp" / name).write_text("mine")
-        arguments = ["--cfg", "yolov8n-simam.yaml", "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]
+        arguments = ["--cfg", TINY_SIMAM, "--data", small_coco, "--epochs", 1, *QUICK, "plots=False"]
         assert run("train", *arguments, "--project", tmp_path, "--name", "exp", "exist_ok=True") == 2
         assert f"error: {tmp_path / 'exp' / name}: a run would replace it" in capsys.readouterr().err
         assert (tmp_path / "exp" / name).read_text() == "mine"
 
+    @pytest.mark.integration
     @pytest.mark.parametrize("name", ["data.yaml", "metrics.json", "labels/a.txt"])
     def test_somebodys_work_is_not_replaced_by_a_validation(self, trained, small_coco, tmp_path, capsys, name):
         """Ultralytics deletes all of labels/*.txt before it writes there."""
@@ -276,6 +261,7 @@ class TestRunsInAFolderThatIsThere:
         assert f"error: {tmp_path / 'exp' / name}: a run would replace it" in capsys.readouterr().err
         assert (tmp_path / "exp" / name).read_text() == "mine"
 
+    @pytest.mark.integration
     def test_a_validation_leaves_what_it_finds(self, trained, small_coco, tmp_path):
         (tmp_path / "exp").mkdir()
         planted = plant(tmp_path / "exp", tmp_path / "outside")
@@ -284,8 +270,9 @@ class TestRunsInAFolderThatIsThere:
             assert run("val", "--weights", trained / "weights/last.pt", "--data", small_coco, *where) == 0
         assert survive(planted)
 
+    @pytest.mark.integration
     def test_a_training_that_did_not_begin_leaves_what_was_put_in_meanwhile(self, small_coco, tmp_path, monkeypatch):
-        from yolo_attn.coco.dataset import CocoDataset
+        from yolo_attn.coco.dataset.dataset import CocoDataset
 
         planted = {}
 
@@ -294,12 +281,13 @@ class TestRunsInAFolderThatIsThere:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(CocoDataset, "get_labels", stop)
-        arguments = ["--cfg", "yolov8n-simam.yaml", "--data", small_coco, "--epochs", 1, *QUICK]
+        arguments = ["--cfg", TINY_SIMAM, "--data", small_coco, "--epochs", 1, *QUICK]
         assert run("train", *arguments, "--project", tmp_path / "runs") == 130
         assert survive(planted)
         assert not {"args.yaml", "data.yaml", "weights"} & {f.name for f in (tmp_path / "runs/train").iterdir()}
 
 
+@pytest.mark.integration
 def test_exports_leave_what_they_find(trained, tmp_path, monkeypatch):
     planted = plant(tmp_path, tmp_path / "outside")
     shutil.copy(trained / "weights/last.pt", tmp_path / "last.pt")
@@ -311,6 +299,7 @@ def test_exports_leave_what_they_find(trained, tmp_path, monkeypatch):
     assert not [f for f in tmp_path.glob(".yolo_attn-*") if f not in planted]
 
 
+@pytest.mark.integration
 def test_a_file_put_into_an_exported_folder_is_not_lost(trained, tmp_path, capsys):
     shutil.copy(trained / "weights/last.pt", tmp_path / "last.pt")
     command = ["export", "--weights", tmp_path / "last.pt", "--format", "openvino", "--imgsz", 64]
@@ -324,6 +313,7 @@ def test_a_file_put_into_an_exported_folder_is_not_lost(trained, tmp_path, capsy
     assert mine.read_text() == "mine"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("command", ["insert", "remove", "migrate"])
 def test_edits_of_model_yamls_leave_what_they_find(tmp_path, capsys, command):
     planted = plant(tmp_path, tmp_path / "outside")
@@ -337,13 +327,14 @@ def test_edits_of_model_yamls_leave_what_they_find(tmp_path, capsys, command):
     words = words.get(command, [port])
     for name in ("link.yaml", "dangling.yaml"):
         assert run(command, *words, "-o", tmp_path / name) == 2
-        assert "it is there already" in capsys.readouterr().err
+        assert "it exists already" in capsys.readouterr().err
         assert run(command, *words, "-o", tmp_path / name, "--force") == 0
         assert not (tmp_path / name).is_symlink()
     assert survive(planted)
     assert not (tmp_path / "outside/none.yaml").exists()
 
 
+@pytest.mark.integration
 def test_maps_and_check_data_leave_what_they_find(trained, small_coco, tmp_path):
     maps, check = tmp_path / "maps", tmp_path / "check"
     maps.mkdir()

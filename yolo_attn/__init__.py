@@ -10,10 +10,60 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["__version__", "identity_init", "load_safe", "register", "register_layer", "set_kernels", "unregister"]
+from yolo_attn.version import __version__
+
+__all__ = [
+    "BAM",
+    "CBAM",
+    "ECA",
+    "EMA",
+    "GAM",
+    "NAM",
+    "SE",
+    "ClassificationTrainer",
+    "ClassificationValidator",
+    "CoordAtt",
+    "DetectionTrainer",
+    "DetectionValidator",
+    "OBBTrainer",
+    "OBBValidator",
+    "PoseTrainer",
+    "PoseValidator",
+    "RTDETRTrainer",
+    "RTDETRValidator",
+    "SegmentationTrainer",
+    "SegmentationValidator",
+    "SimAM",
+    "TripletAttention",
+    "UserError",
+    "__version__",
+    "demo_dataset",
+    "identity_init",
+    "load_safe",
+    "measure_gates",
+    "register",
+    "register_layer",
+    "set_kernels",
+    "unregister",
+]
+
+_TASKS = ("Classification", "Detection", "OBB", "Pose", "RTDETR", "Segmentation")
+
+_HOMES = {
+    "yolo_attn.coco.demo": ("demo_dataset",),
+    "yolo_attn.engine.training.trainer": tuple(f"{task}Trainer" for task in _TASKS),
+    "yolo_attn.engine.validation.validator": tuple(f"{task}Validator" for task in _TASKS),
+    "yolo_attn.errors": ("UserError",),
+    "yolo_attn.gates.watch": ("measure_gates",),
+    "yolo_attn.kernels.switch": ("set_kernels",),
+    "yolo_attn.layers": ("BAM", "CBAM", "ECA", "EMA", "GAM", "NAM", "SE", "CoordAtt", "SimAM", "TripletAttention"),
+    "yolo_attn.model.registry": ("register_layer",),
+    "yolo_attn.weights.identity_init": ("identity_init",),
+    "yolo_attn.weights.checkpoint_files": ("load_safe",),
+}
+"""Which module holds which public name; a name's first use imports it."""
 
 _MODULES = ("ultralytics.nn.tasks", "ultralytics.engine.model", "ultralytics.data.utils")
 """Modules of Ultralytics' with something to register in; the parser's comes first."""
@@ -32,10 +82,10 @@ def register() -> None:
     importlib.import_module(_MODULES[0])
     _listen()
     try:
-        from yolo_attn.plugin.patches import register
+        from yolo_attn.patches.table import register
 
         register(_finder.executing)
-    except Exception as error:  # whatever a changed Ultralytics makes our own imports raise
+    except Exception as error:  # a changed Ultralytics may make our own imports raise anything
         import ultralytics
 
         text = f"{type(error).__name__}: {error}".removeprefix("UserError: ")
@@ -48,29 +98,44 @@ def register() -> None:
 def unregister() -> None:
     """Put Ultralytics back as it was before `register`."""
     _stop_listening()
-    wrapping = sys.modules.get("yolo_attn.plugin.wrapping")
+    wrapping = sys.modules.get("yolo_attn.patches.wrapping")
     if wrapping:
         wrapping.restore()
 
 
-def __getattr__(name: str) -> Any:
-    if name == "register_layer":  # needs PyTorch, which importing this package does not load
-        from yolo_attn.plugin.registry import register_layer
+if TYPE_CHECKING:
+    from yolo_attn.coco.demo import demo_dataset
+    from yolo_attn.engine.training.trainer import (
+        ClassificationTrainer,
+        DetectionTrainer,
+        OBBTrainer,
+        PoseTrainer,
+        RTDETRTrainer,
+        SegmentationTrainer,
+    )
+    from yolo_attn.engine.validation.validator import (
+        ClassificationValidator,
+        DetectionValidator,
+        OBBValidator,
+        PoseValidator,
+        RTDETRValidator,
+        SegmentationValidator,
+    )
+    from yolo_attn.errors import UserError
+    from yolo_attn.gates.watch import measure_gates
+    from yolo_attn.kernels.switch import set_kernels
+    from yolo_attn.layers import BAM, CBAM, ECA, EMA, GAM, NAM, SE, CoordAtt, SimAM, TripletAttention
+    from yolo_attn.model.registry import register_layer
+    from yolo_attn.weights.checkpoint_files import load_safe
+    from yolo_attn.weights.identity_init import identity_init
+else:
 
-        return register_layer
-    if name == "load_safe":
-        from yolo_attn.plugin.checkpoints import load_safe
-
-        return load_safe
-    if name == "identity_init":
-        from yolo_attn.engine.identity import identity_init
-
-        return identity_init
-    if name == "set_kernels":
-        from yolo_attn.kernels.switch import set_kernels
-
-        return set_kernels
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Import the module that holds a public name, when the name is first asked for."""
+        for module, names in _HOMES.items():
+            if name in names:
+                return getattr(importlib.import_module(module), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Differences between Ultralytics' releases."""
+"""Differences between Ultralytics' releases; what is wrapped under another name in some stands in patches/table.py."""
 
 import contextlib
 import os
@@ -7,8 +7,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from ultralytics.utils import ops
+from PIL import Image
+from torch import Tensor, nn
+from ultralytics.utils import DEFAULT_CFG_DICT, ops, patches
+
+HALF: dict[str, Any] = {"quantize": 16} if "quantize" in DEFAULT_CFG_DICT else {"half": True}
+"""The setting by which an exporter halves precision."""
+
+HALVES_ONNX_ON_CPU = "quantize" in HALF
+"""Whether ONNX files of half precision can be made on a CPU; earlier releases write float32 there and do not say so."""
+
+open_image = getattr(patches, "_image_open", Image.open)
+"""Pillow's `open`; later releases replace that of Pillow by one that looks for plug-ins."""
+
+
+def loads(file: str) -> bool:
+    """Return whether Ultralytics' data sets can read an image that `patches.imread` can.
+
+    Early releases use OpenCV's own reader, which fails on rotated TIFFs.
+    """
+    import cv2  # takes a while, as the next, and registering needs neither
+    from ultralytics.data import base
+
+    return hasattr(base, "imread") or cv2.imread(file) is not None
+
+
+def is_half(args: Any) -> bool:
+    """Return whether an exporter's settings ask for half precision."""
+    return getattr(args, "quantize", None) == 16 or bool(getattr(args, "half", False))
+
+
+def load_checkpoint(file: str) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the model and the content of a checkpoint, read by Ultralytics' own loader."""
+    from ultralytics.nn import tasks
+
+    return (getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight)(file)
 
 
 def native_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Sequence[int]) -> Tensor:
@@ -32,6 +65,20 @@ def is_settable(owner: Any, name: str) -> bool:
     """Return whether an attribute can be set: from 8.4.0 to 8.4.7 a head derives `end2end` from its layers."""
     found = getattr(type(owner), name, None)
     return not isinstance(found, property) or found.fset is not None
+
+
+def with_nms(model: nn.Module, args: Any) -> nn.Module | None:
+    """Return what exporters make of a model where NMS goes into the file; None without NMS, and in early releases."""
+    from ultralytics.engine import exporter
+
+    return exporter.NMSModel(model, args) if getattr(args, "nms", False) and hasattr(exporter, "NMSModel") else None
+
+
+def gives_queries(head: nn.Module) -> bool:
+    """Return whether a head is RT-DETR's of an early release: it gives queries, with a score for every class each."""
+    from ultralytics.nn.modules import RTDETRDecoder
+
+    return isinstance(head, RTDETRDecoder) and not hasattr(head, "postprocess")
 
 
 def imread(read: Callable[..., Any], filename: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:

@@ -1,20 +1,21 @@
 """The exceptions that the command line turns into a line of text and an exit code."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 LONGEST = 300
 """Characters of an exception's text that a line may have."""
 
 LONGEST_LINE = 4000
-"""Characters that a line may have in all, whatever files say that it quotes."""
+"""Most characters of a line, what it quotes from files included."""
 
 OF_OSERROR = ("errno", "strerror", "filename", "filename2")
 
 
 class UserError(Exception):
-    """A mistake of the user's, told in one line: what was found, where, and what would be right."""
+    """A mistake of the user's, reported in one line: what was found, where, and what would be right."""
 
     exit_code = 2
 
@@ -28,13 +29,13 @@ class UserError(Exception):
 
 
 class ExportError(UserError):
-    """An export that failed by no fault of the user's, told in one line."""
+    """An export that failed by no fault of the user's, reported in one line."""
 
     exit_code = 1
 
 
 class RunError(UserError):
-    """A training that something outside of it has stopped, such as a full disk, told in one line.
+    """A training that something outside of it has stopped, such as a full disk, reported in one line.
 
     Attributes:
         reason: What has stopped it, without the way on from there.
@@ -69,17 +70,28 @@ def listed(names: Iterable[str], most: int = 3) -> str:
     return ", ".join([*first[:most], *["…"] * (len(first) > most)])
 
 
-def like(error: Exception, told: UserError) -> UserError:
+def similar(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Known names that a misspelt one may stand for, best first; upper and lower case are alike."""
+    folded = {each.casefold(): each for each in known}
+    return [folded[each] for each in get_close_matches(name.casefold(), folded, n=most)]
+
+
+def did_you_mean(near: Sequence[str]) -> str:
+    """The end of a line on a wrong name: a question with what may be meant, or nothing where nothing is near."""
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def like(error: Exception, ours: UserError) -> UserError:
     """An error in our words that is of another's kind too, so that whoever handles the one handles the other.
 
     Args:
         error: What Ultralytics or PyTorch raised; its attributes are kept.
-        told: The error in our words.
+        ours: The error in our words.
 
     Returns:
-        An error whose class derives from those of both; `told` itself where no class can.
+        An error whose class derives from those of both; `ours` itself where no class can.
     """
-    return _made(type(told), type(error), str(told), {**_attributes(error), **vars(told)})
+    return _made(type(ours), type(error), str(ours), {**_attributes(error), **vars(ours)})
 
 
 def _attributes(error: Exception) -> dict[str, Any]:

@@ -96,12 +96,7 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def check_output_folder(folder: Path, option: str, force: bool) -> None:
-    """Make sure that files may be written into `folder`.
-
-    Args:
-        folder: The folder, there or not.
-        option: The option that chooses it.
-        force: Whether it may hold files already.
+    """Check that files may be written into a folder, there or not, which with `force` may hold files already.
 
     Raises:
         UserError: If it is a file, holds files already, or cannot be written.
@@ -114,12 +109,7 @@ def check_output_folder(folder: Path, option: str, force: bool) -> None:
 
 
 def check_apart(folder: Path, option: str, places: Iterable[Path]) -> None:
-    """Make sure that what is written does not come to lie among the user's data.
-
-    Args:
-        folder: The folder to write into.
-        option: The option that chooses it.
-        places: Folders of the data, and single files of it.
+    """Check that what is written into a folder does not come to lie among the user's data, folders and single files.
 
     Raises:
         UserError: If it is one of the folders or lies in one, or is the folder of one of the files.
@@ -199,23 +189,14 @@ def _named(file: Path) -> Iterator[None]:
         raise
 
 
-def told(error: OSError, place: Path | None = None) -> str:
-    """What could not be read or written, and why.
-
-    Args:
-        error: What the system said.
-        place: Where it was, if the error does not say.
-    """
+def os_error_line(error: OSError, place: Path | None = None) -> str:
+    """What could not be read or written, the `place` if the error does not say, and why."""
     name = error.filename or place
     return ": ".join(str(part) for part in (name, error.strerror or error) if part)
 
 
 def check_writable(folder: Path, option: str = "--project") -> None:
-    """Make sure that `folder` can be created and written in, leaving nothing behind.
-
-    Args:
-        folder: The folder.
-        option: The option that chooses it.
+    """Check that `folder` can be created and written in, leaving nothing behind.
 
     Raises:
         UserError: Naming the nearest existing folder and the reason.

@@ -1,104 +1,90 @@
-"""Arguments in Ultralytics' grammar: what goes where, and mistakes in it."""
+"""Arguments in Ultralytics' grammar: which are recognised, and mistakes in them."""
 
 import logging
 import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from support import listing
+from support import command_line, listing
 
 from yolo_attn.cli import _is_ultralytics_grammar, main
-from yolo_attn.plugin.yamls import MODEL_YAMLS
+from yolo_attn.model.names import MODEL_YAMLS
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch, capsys, caplog):
-    """Runs a command that must fail; returns its one line."""
-    monkeypatch.chdir(tmp_path)
+def refused(refused, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("ultralytics"), "handlers", [caplog.handler])
 
     def run(*arguments):
         before = sys.argv[:]
-        assert main(arguments) == 2
+        line = refused(*arguments)
         assert sys.argv == before
-        lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == 1, lines
-        assert "yolo TASK MODE ARGS" not in lines[0] + caplog.text
-        return lines[0].removeprefix("yolo-attn: error: ")
+        assert "yolo TASK MODE ARGS" not in line + caplog.text
+        return line
 
     return run
 
 
-@pytest.mark.parametrize(
-    ("arguments", "theirs"),
-    [
-        ("train model=yolov8n-gam.yaml data=coco", True),
-        ("detect train model=yolov8n-gam.yaml", True),
-        ("train resume model=last.pt", True),
-        ("mode=train model=yolov8n-gam.yaml", True),
-        ("val model=best.pt", True),
-        ("export model=best.pt format=onnx", True),
-        ("predict model=best.pt source=pictures", True),
-        ("predict --help", True),
-        ("settings", True),
-        ("trian", True),
-        ("train --cfg yolov8n-gam.yaml", False),
-        ("train --cfg yolov8n-gam.yaml lr0=0.1", False),
-        ("train model=yolov8n-gam.yaml --data coco", False),
-        ("train", False),
-        ("val", False),
-        ("train -h", False),
-        ("layers", False),
-        ("layers all", False),
-        ("doctor", False),
-        ("--version", False),
-        ("", False),
-    ],
-)
-def test_which_grammar(arguments, theirs):
-    assert _is_ultralytics_grammar(arguments.split()) is theirs
+THEIRS = [
+    *("train model=yolov8n-gam.yaml data=coco", "detect train model=yolov8n-gam.yaml", "train resume model=last.pt"),
+    *("mode=train model=yolov8n-gam.yaml", "val model=best.pt", "export model=best.pt format=onnx", "predict --help"),
+    *("predict model=best.pt source=images", "settings", "trian"),
+]
+OURS = [
+    *(
+        "train --cfg yolov8n-gam.yaml",
+        "train --cfg yolov8n-gam.yaml lr0=0.1",
+        "train model=yolov8n-gam.yaml --data coco",
+    ),
+    *("train", "val", "train -h", "layers", "layers all", "doctor", "--version", ""),
+]
 
 
-def test_mistakes_are_one_line(told, tmp_path, monkeypatch):
+@pytest.mark.parametrize("arguments", [*THEIRS, *OURS])
+def test_which_grammar(arguments):
+    assert _is_ultralytics_grammar(arguments.split()) is (arguments in THEIRS)
+
+
+@pytest.mark.integration
+def test_mistakes_are_one_line(refused, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: asked.append(args))
     runs = f"project={tmp_path / 'runs'}"
-    assert told("trian").startswith("SyntaxError: 'trian' is not a valid YOLO argument. Similar arguments are i.e. ")
-    assert told("nsert", "yolov8n.yaml") == "'nsert': no such command; did you mean yolo-attn insert?"
+    assert refused("trian").startswith("SyntaxError: 'trian' is not a valid YOLO argument. Similar arguments are i.e. ")
+    assert refused("nsert", "yolov8n.yaml") == "'nsert': no such command; did you mean yolo-attn insert?"
     near = "yolov8n-gam-head.yaml: no such model; did you mean yolov8n-gam.yaml?"
-    assert told("train", "model=yolov8n-gam-head.yaml", "data=coco8.yaml") == near
-    assert "'epochz' is not a valid YOLO argument" in told("train", "model=yolov8n-gam.yaml", "epochz=3")
-    assert "missing an '=' sign" in told("train", "epochs")
-    assert told("mode=foo").startswith("ValueError: Invalid 'mode=foo'. Valid modes are")
-    assert "'nope.yaml' does not exist" in told("train", "model=nope.yaml")
-    assert "'nope.pt'" in told("predict", "model=nope.pt")
-    assert "nope.jpg does not exist" in told("predict", "model=yolov8n-gam.yaml", "source=nope.jpg", runs)
-    assert "Invalid export format='foo'" in told("export", "model=yolov8n-gam.yaml", "format=foo")
-    assert "'epochs=x'" in told("train", "model=yolov8n-gam.yaml", "data=nope.yaml", "epochs=x")
-    assert "'nope.yaml' does not exist" in told("train", "model=yolov8n-gam.yaml", "data=nope.yaml", runs)
-    assert told("train", "model=yolov8n-gam.yaml", "data=gone", runs).startswith("gone: no such folder or file")
+    assert refused("train", "model=yolov8n-gam-head.yaml", "data=coco8.yaml") == near
+    assert "'epochz' is not a valid YOLO argument" in refused("train", "model=yolov8n-gam.yaml", "epochz=3")
+    assert "missing an '=' sign" in refused("train", "epochs")
+    assert refused("mode=foo").startswith("ValueError: Invalid 'mode=foo'. Valid modes are")
+    assert "'nope.yaml' does not exist" in refused("train", "model=nope.yaml")
+    assert "'nope.pt'" in refused("predict", "model=nope.pt")
+    assert "nope.jpg does not exist" in refused("predict", "model=yolov8n-gam.yaml", "source=nope.jpg", runs)
+    assert "Invalid export format='foo'" in refused("export", "model=yolov8n-gam.yaml", "format=foo")
+    assert "'epochs=x'" in refused("train", "model=yolov8n-gam.yaml", "data=nope.yaml", "epochs=x")
+    assert "'nope.yaml' does not exist" in refused("train", "model=yolov8n-gam.yaml", "data=nope.yaml", runs)
+    assert refused("train", "model=yolov8n-gam.yaml", "data=gone", runs).startswith("gone: no such folder or file")
     for name in ("./my_layers", "my_layers.py", "my_layers/", tmp_path / "my_layers.py", "../my_layers.py", ""):
-        assert told("--import", str(name), "layers").endswith("in this folder or on PYTHONPATH, such as my_layers")
-    assert "such as sub.my_layers" in told("--import", "sub/my_layers.py", "layers")
+        assert refused("--import", str(name), "layers").endswith("in this folder or on PYTHONPATH, such as my_layers")
+    assert "such as sub.my_layers" in refused("--import", "sub/my_layers.py", "layers")
     (tmp_path / "stops_itself.py").write_text("raise SystemExit(0)")
-    assert told("--import", "stops_itself", "layers") == "--import stops_itself: SystemExit: 0"
-    assert "--import nope: ModuleNotFoundError" in told("--import", "nope", "predict", "model=yolov8n-gam.yaml")
+    assert refused("--import", "stops_itself", "layers") == "--import stops_itself: SystemExit: 0"
+    assert "--import nope: ModuleNotFoundError" in refused("--import", "nope", "predict", "model=yolov8n-gam.yaml")
     (tmp_path / "yolov8n-own.yaml").write_text(
         "nc: 1\nbackbone:\n- [-1, 1, GUM, []]\nhead:\n- [[0], 1, Detect, [nc]]\n"
     )
-    assert "yolov8n-own.yaml, row 0: unknown layer 'GUM'" in told("train", "model=yolov8n-own.yaml", "data=x")
-    assert asked == []  # of the network, for the checkpoint that is not there
+    assert "yolov8n-own.yaml, row 0: unknown layer 'GUM'" in refused("train", "model=yolov8n-own.yaml", "data=x")
+    assert asked == []  # of the network, about the missing checkpoint
 
 
-def test_arguments_are_read_where_another_list_is_sys_argv_by_now(told, monkeypatch):
-    """As in what multiprocessing starts: Ultralytics holds the list of its import."""
+def test_arguments_are_read_after_sys_argv_was_replaced(refused, monkeypatch):
+    """Processes of multiprocessing do so; Ultralytics keeps the list of its import."""
     monkeypatch.setattr(sys, "argv", ["another"])
-    assert "'nope.pt'" in told("predict", "model=nope.pt")
+    assert "'nope.pt'" in refused("predict", "model=nope.pt")
 
 
-def test_what_breaks_in_a_training_keeps_its_traceback(monkeypatch, tmp_path, small_coco):
+@pytest.mark.integration
+def test_an_error_in_a_training_keeps_its_traceback(monkeypatch, tmp_path, small_coco):
     from ultralytics.engine.trainer import BaseTrainer
 
     def broken(self, *args):
@@ -110,16 +96,17 @@ def test_what_breaks_in_a_training_keeps_its_traceback(monkeypatch, tmp_path, sm
         main(["train", *arguments, f"project={tmp_path}"])
 
 
-def test_help_and_special_words_are_ultralytics(tmp_path):
-    for words, text in ((["help"], "yolo TASK MODE ARGS"), (["cfg"], "mosaic:"), (["settings"], "runs_dir")):
-        command = [sys.executable, "-m", "yolo_attn", *words]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-        assert result.returncode == 0, result.stderr
-        assert text in result.stdout
+@pytest.mark.parametrize(
+    ("word", "text"), [("help", "yolo TASK MODE ARGS"), ("cfg", "mosaic:"), ("settings", "runs_dir")]
+)
+def test_help_and_special_commands_are_ultralytics(word, text, capsys, caplog):
+    assert main([word]) == 0
+    assert text in caplog.text + capsys.readouterr().out
 
 
-def test_life_of_a_model_of_the_users_own_layer(small_coco, tmp_path):
-    """Each command in a process of its own, on COCO-format data."""
+@pytest.mark.integration
+def test_every_mode_takes_the_users_own_layer(small_coco, tmp_path):
+    """Each command in its own process, on COCO-format data."""
     (tmp_path / "my_layers.py").write_text(
         "import torch, yolo_attn\n\n@yolo_attn.register_layer\nclass Tanh(torch.nn.Tanh):\n"
         "    def __init__(self, channels):\n        super().__init__()\n"
@@ -131,8 +118,7 @@ def test_life_of_a_model_of_the_users_own_layer(small_coco, tmp_path):
     best, small = "model=runs/train/weights/best.pt", ["imgsz=64", "device=cpu", f"project={tmp_path / 'runs'}"]
 
     def run(*arguments, imports=("--import", "my_layers"), code=0):
-        command = [Path(sys.executable).with_name("yolo-attn"), *imports, *arguments, *small]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        result = command_line(*imports, *arguments, *small, cwd=tmp_path)
         assert result.returncode == code, (arguments, result.stderr)
         return result.stderr if code else result.stdout
 

@@ -1,4 +1,4 @@
-"""`yolo-attn layers` against the layers themselves."""
+"""`yolo-attn layers` lists what the layers are."""
 
 import re
 import sys
@@ -9,8 +9,8 @@ from torch import nn
 from yolo_attn import layers
 from yolo_attn.cli import main
 from yolo_attn.cli.layers import cost
-from yolo_attn.plugin.blocks import UNITS
-from yolo_attn.plugin.registry import LAYERS
+from yolo_attn.model.blocks import UNITS
+from yolo_attn.model.registry import LAYERS
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -30,18 +30,17 @@ def test_every_layer_with_paper_options_and_cost(columns, capsys, monkeypatch):
 
 
 def test_cost_is_what_can_be_counted_by_hand():
-    """GAM: 1×1 convolutions 256 → 64 → 256, 7×7 ones of the same widths, each a multiply and an add a weight."""
+    """GAM: 1×1 and 7×7 convolutions 256 → 64 → 256, a multiply and an add for each weight and pixel."""
     pixels, weights = 40 * 40, 2 * 256 * 64 * (1 + 49)
     parameters, flops = cost(layers.GAM)
     assert parameters == weights + 2 * (64 + 256) + 2 * (64 + 256)  # biases; scales and shifts of two norms
     assert flops == pytest.approx(2 * pixels * weights, rel=0.01)
-    assert cost(layers.SimAM) == (0, 10 * 256 * pixels)  # it states its own
+    assert cost(layers.SimAM) == (0, 10 * 256 * pixels)  # reported by the layer
 
 
-@pytest.mark.parametrize("arguments", [["layers", "--import"], ["--import", "layers"]], ids=["behind", "before"])
-def test_layer_of_the_users_own(arguments, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own_for_table.py").write_text(
+@pytest.mark.parametrize("arguments", [["layers", "--import"], ["--import", "layers"]], ids=["after", "before"])
+def test_layer_of_the_users_own(arguments, here, capsys):
+    (here / "own_for_table.py").write_text(
         "import torch, yolo_attn\n"
         "@yolo_attn.register_layer\n"
         "class Mine(torch.nn.Conv2d):\n"
@@ -59,6 +58,5 @@ def test_layer_of_the_users_own(arguments, tmp_path, monkeypatch, capsys):
         del LAYERS["Mine"], sys.modules["own_for_table"]
 
 
-def test_further_arguments_are_a_mistake(capsys):
-    assert main(["layers", "all"]) == 2
-    assert "'all': layers takes --import alone" in capsys.readouterr().err
+def test_further_arguments_are_a_mistake(refused):
+    assert refused("layers", "all") == "'all': unknown to layers; see yolo-attn layers --help"

@@ -1,4 +1,4 @@
-"""Commands whose standard streams are closed, full, left by their reader, or of a poor encoding."""
+"""Commands whose standard streams are closed, full, without a reader, or of a poor encoding."""
 
 import os
 import subprocess
@@ -8,11 +8,11 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-YOLO_ATTN = [sys.executable, "-m", "yolo_attn"]
+pytestmark = pytest.mark.integration
 
 
 def shell(command, cwd, **env):
-    """Run `yolo-attn` and what is around it in a shell; the exit code is the command's, not the pipe's."""
+    """Run a line with `yolo-attn` in a shell; the exit code is the command's, not the pipe's."""
     line = command.replace("yolo-attn", f"{sys.executable} -m yolo_attn")
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
@@ -46,19 +46,19 @@ GONE = {
 
 
 @pytest.mark.parametrize("way", GONE.values(), ids=GONE)
-def test_output_that_nobody_takes_is_no_error(way, tmp_path):
+def test_output_without_a_reader_is_no_error(way, tmp_path):
     result = shell(way.format("yolo-attn doctor --help"), tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("command", ["yolo-attn doctor --help", "yolo-attn --version"])
-def test_output_that_cannot_be_written_is_told_in_a_line(command, tmp_path):
+def test_output_that_cannot_be_written_is_reported_in_one_line(command, tmp_path):
     result = shell(f"{command} > /dev/full", tmp_path)
     assert result.returncode == 1
     assert result.stderr == "yolo-attn: error: output is missing: No space left on device\n"
 
 
-def test_an_error_that_cannot_be_told_keeps_its_exit_code(tmp_path):
+def test_an_error_that_cannot_be_reported_keeps_its_exit_code(tmp_path):
     assert shell("yolo-attn > /dev/full 2>&1", tmp_path).returncode == 2
     assert shell("yolo-attn 2>&-", tmp_path).returncode == 2
 
@@ -67,7 +67,7 @@ POOR = [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHO
 
 
 @pytest.mark.parametrize("variables", POOR, ids=["PYTHONIOENCODING", "no UTF-8 anywhere", "LC_ALL"])
-def test_characters_that_the_output_lacks_are_replaced(variables, tmp_path):
+def test_characters_that_the_encoding_lacks_are_replaced(variables, tmp_path):
     result = shell("yolo-attn train --help", tmp_path, **variables)
     assert (result.returncode, result.stderr) == (0, "")
     shown = "P?(?|?| + ?|?|)" if len(variables) != 1 or "PYTHONIOENCODING" in variables else "P·(Σ|γ| + Σ|λ|)"
@@ -81,7 +81,7 @@ def test_a_validation_finishes_when_its_reader_leaves(best):
     assert (best / "runs/detect/val/metrics.json").exists()
 
 
-def test_a_table_whose_output_is_closed_is_no_error(tmp_path):
+def test_a_table_on_a_closed_output_is_no_error(tmp_path):
     result = shell("yolo-attn layers >&-", tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -89,7 +89,7 @@ def test_a_table_whose_output_is_closed_is_no_error(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [*GONE.values(), "{}"], ids=[*GONE, "plain"])
 @pytest.mark.parametrize("variables", POOR, ids=["PYTHONIOENCODING", "no UTF-8 anywhere", "LC_ALL"])
-def test_trainings_and_validations_finish_whatever_becomes_of_their_output(best, way, variables):
+def test_trainings_and_validations_finish_with_any_output(best, way, variables):
     for command, file in ((TRAIN, "train/results.csv"), (VAL, "val/predictions.json")):
         result = shell(way.format(command), best, **variables)
         assert result.returncode == 0, result.stderr

@@ -1,6 +1,7 @@
-"""A small set of which any part may be hostile."""
+"""A small set of which any part may be hostile, and what is logged."""
 
 import json
+import logging
 
 import pytest
 from support import save_noise
@@ -8,7 +9,7 @@ from support import save_noise
 
 @pytest.fixture
 def written(tmp_path):
-    """Writes a JSON, and the three pictures."""
+    """Writes a JSON, and the three images."""
 
     def write(content, name="annotations/instances_val.json"):
         file = tmp_path / "set" / name
@@ -19,3 +20,11 @@ def written(tmp_path):
         return tmp_path / "set"
 
     return write
+
+
+@pytest.fixture
+def logged(caplog):
+    """Messages of Ultralytics' logger so far."""
+    logging.getLogger("ultralytics").addHandler(caplog.handler)
+    yield lambda: [record.message for record in caplog.records]
+    logging.getLogger("ultralytics").removeHandler(caplog.handler)

@@ -1,10 +1,10 @@
-"""What the tests of hostile JSONs and pictures share: a small set, changes of it, and how it is read and scored."""
+"""What the tests of hostile JSONs and images share: a small set, changes of it, and how it is read and scored."""
 
 import warnings
 
+from yolo_attn.coco.dataset.data_report import examine
+from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.coco.evaluate import Detections, evaluate
-from yolo_attn.coco.report import examine
-from yolo_attn.coco.source import load_source
 
 BASE = {
     "images": [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 48} for n in (1, 2, 3)],
@@ -33,19 +33,19 @@ FOUND = [
 ]
 """What a detector found, by file name and category name."""
 
-OTHER_SIZE = {"picture of another size than the JSON says": 1}
-OUTSIDE = {"picture outside its image folder": 1}
+OTHER_SIZE = {"image of another size than the JSON says": 1}
+OUTSIDE = {"image file outside its image folder": 1}
 
 
 def read(folder, task="detect", split="val"):
-    """A split, looked through; nothing warns."""
+    """A split, examined; nothing warns."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = load_source(folder, [split], task)[split]
         return found.index, examine(found.index, found.folders, found.index.category_names)
 
 
-def told_of(examined):
+def reported(examined):
     """Each kind of problem up to its first comma, and how often it was met; each in one line."""
     lines = examined.report.problems.lines()
     assert all(len(line) < 500 and len(line.splitlines()) == 1 for line in lines), lines
@@ -114,5 +114,5 @@ def one_box(*box):
     return put("annotations", 0, bbox=list(box))
 
 
-def pictures(*file_names):
+def images(*file_names):
     return {**BASE, "annotations": [], "images": [{"id": n, "file_name": f} for n, f in enumerate(file_names)]}

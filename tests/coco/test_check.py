@@ -1,4 +1,4 @@
-"""Looking through a data set: all its splits, tables, and pictures of the boxes in question."""
+"""`check-data`: all splits of a data set, tables, and pictures of suspicious boxes."""
 
 import json
 
@@ -8,8 +8,8 @@ from PIL import Image
 
 from yolo_attn.coco import draw as drawing
 from yolo_attn.coco.check import check, problem_count, tables
+from yolo_attn.coco.dataset.locations import splits_of
 from yolo_attn.coco.draw import draw
-from yolo_attn.coco.source import splits_of
 from yolo_attn.errors import UserError
 
 
@@ -28,13 +28,13 @@ BOXES = [
 
 @pytest.fixture
 def three(make_coco):
-    """A set of all three splits; the test split knows a category that the others do not."""
+    """A set of all three splits; the test split has a category that the others lack."""
     make_coco([(9, "t.jpg")], [box(9, 7, 1, 1, 5, 5)], split="train", root="images/train")
     make_coco([(8, "e.jpg")], [box(8, 4, 1, 1, 5, 5)], [(4, "fox")], split="test", root="images/test")
     return make_coco([(1, "a b.jpg"), (2, "b.jpg"), (3, "c.jpg")], BOXES)
 
 
-def test_every_split_that_is_there_is_looked_through(three):
+def test_every_existing_split_is_examined(three):
     found = check(three, "detect")
     assert list(found) == ["train", "val", "test"]
     assert {split: len(e.report.problems) for split, e in found.items()} == {"train": 0, "val": 2, "test": 1}
@@ -49,14 +49,14 @@ def test_tables(three):
         "val         3       3      3       0         3",
         "test        1       1      0       0         1",
         "",
-        "split  count  problem                                            first item",
-        "val        2  box without area inside its picture, left out      annotation 3 of image 1 (a b.jpg)",
-        "val        1  box clipped to its picture                         annotation 2 of image 1 (a b.jpg)",
-        "test       1  box of a category that is no class here, no label  annotation 1 of image 8 (e.jpg)",
+        "split  count  problem                                               first item",
+        "val        2  box without area inside its image, skipped            annotation 3 of image 1 (a b.jpg)",
+        "val        1  box clipped to its image                              annotation 2 of image 1 (a b.jpg)",
+        "test       1  box of a category that is not a class here, no label  annotation 1 of image 8 (e.jpg)",
     ]
 
 
-def test_long_items_are_cut_and_stay_one_line(make_coco):
+def test_long_items_are_shortened_to_one_line(make_coco):
     folder = make_coco([(1, "a.jpg"), (2, "x" * 90 + "\n.jpg")])
     (folder / "images/val" / ("x" * 90 + "\n.jpg")).unlink()
     lines = tables({"val": check(folder, "detect")["val"].report})
@@ -65,18 +65,17 @@ def test_long_items_are_cut_and_stay_one_line(make_coco):
 
 
 def test_no_problem(make_coco):
-    folder = make_coco([(1, "a.jpg")], [box(1, 7, 1, 1, 5, 5)])
-    assert tables({"val": check(folder, "detect")["val"].report})[-1] == "No problem was found."
+    report = check(make_coco([(1, "a.jpg")], [box(1, 7, 1, 1, 5, 5)]), "detect")["val"].report
+    assert tables({"val": report})[-1] == "No problems found."
 
 
-def test_boxes_in_shares_of_the_image_are_reported(make_coco):
-    folder = make_coco(
-        [(1, "a.jpg")], [box(1, 7, 0.2, 0.3, 0.5, 0.25), box(1, 7, 0.1, 0.1, 0.9, 1), box(1, 7, 5, 5, 9, 9)]
-    )
+def test_boxes_in_fractions_of_the_image_are_reported(make_coco):
+    boxes = [box(1, 7, 0.2, 0.3, 0.5, 0.25), box(1, 7, 0.1, 0.1, 0.9, 1), box(1, 7, 5, 5, 9, 9)]
+    folder = make_coco([(1, "a.jpg")], boxes)
     found = check(folder, "detect")["val"]
     assert len(found.labels.boxes) == 3
     assert found.report.problems.lines() == [
-        "2 × box of a pixel at most, taken; boxes must be in pixels, not in shares of the image: "
+        "2 × box of at most a pixel, used; boxes must be in pixels, not in fractions of the image: "
         "annotation 1 of image 1 (a.jpg), …"
     ]
 
@@ -99,12 +98,14 @@ def test_wrong_data(three, tmp_path):
     ordinary.write_text("train: a\nval: b\nnames: [x]\n")
     for data, message in (
         (tmp_path / "missing", "missing: no such folder or file"),
+        (tmp_path / "missing.yaml", "missing.yaml: no such folder or file"),
+        (three / "annotations/instances_val.json", r"found a \.json file"),
         (f"{three},{tmp_path / 'missing'}", "missing: no such folder or file"),
         ([three, tmp_path / "miss,ing"], "miss,ing: no such folder or file"),
         (f"{tmp_path}/miss,ing", "miss,ing: no such folder or file"),
         (three / "images", "no annotations for 'train'; expected annotations/instances_train.json or"),
-        (ordinary, "plain.yaml: expected COCO-format data, found labels of Ultralytics' own"),
-        (f"{three},{ordinary}", "plain.yaml: expected COCO-format data, found labels of Ultralytics' own"),
+        (ordinary, "plain.yaml: expected COCO-format data, found labels in Ultralytics' own format"),
+        (f"{three},{ordinary}", "plain.yaml: expected COCO-format data, found labels in Ultralytics' own format"),
     ):
         with pytest.raises(UserError, match=message):
             check(data, "detect")
@@ -122,15 +123,11 @@ def test_nothing_is_written_among_the_data(three, tmp_path):
         check(file, "detect", three / "annotations/out")
 
 
-def test_boxes_in_question_are_drawn(three, tmp_path):
+def test_suspicious_boxes_are_drawn(three, tmp_path):
     out = tmp_path / "out"
     assert draw(check(three, "detect"), out) == 3
-    assert sorted(f.name for f in out.iterdir()) == [
-        "data_report.json",
-        "test-001-e.jpg",
-        "val-001-a_b.jpg",
-        "val-002-b.jpg",
-    ]
+    names = ["data_report.json", "test-001-e.jpg", "val-001-a_b.jpg", "val-002-b.jpg"]
+    assert sorted(f.name for f in out.iterdir()) == names
     report = json.loads((out / "data_report.json").read_text())
     assert list(report) == ["train", "val", "test"]
     assert report["val"]["problems"][0]["items"][0] == "annotation 3 of image 1 (a b.jpg)"
@@ -150,30 +147,23 @@ def test_number_of_pictures_is_bounded_and_every_kind_is_among_them(make_coco, t
     assert [f.name for f in sorted((tmp_path / "out").glob("*.jpg"))] == ["val-001-8.jpg", "val-002-1.jpg"]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (20_000, 3), (3, 20_000)])
-def test_pictures_of_any_shape(make_coco, tmp_path, size):
-    folder = make_coco([("ü/..", "a.png")], [box("ü/..", 7, -5, -5, 40_000, 30), box("ü/..", 7, -9, -9, 1, 1)])
-    Image.new("RGB", size).save(folder / "images/val/a.png")
-    assert draw(check(folder, "detect"), tmp_path / "out") == 1
-    with Image.open(tmp_path / "out/val-001-a.jpg") as picture:
-        assert 500 < max(picture.size) < 2 * drawing.SIDES[1]
-
-
 EDGES = {
     "corners": ((64, 48), [(x, y, 9, 9) for x in (-5, 60, 1e6) for y in (-5, 45, 1e6)]),
     "one behind the other": ((64, 48), [(-n, -5, 30, 30) for n in range(1, 20)]),
     "all at one place": ((64, 48), [(1e6, 1e6, 5, 5)] * 40),
     "high": ((3, 2000), [(-5, -5, 1e5, 30), (-9, -9, 1, 1), (1, 500, 5, 9)]),
     "wide": ((2000, 3), [(-5, -5, 1e5, 30), (-9, -9, 1, 1), (1500, 1, 5, 9)]),
-    "a dot": ((1, 1), [(-5, -5, 40, 30), (-9, -9, 1, 1)]),
+    "very high": ((3, 20_000), [(-5, -5, 40_000, 30), (-9, -9, 1, 1)]),
+    "very wide": ((20_000, 3), [(-5, -5, 40_000, 30), (-9, -9, 1, 1)]),
+    "a dot": ((1, 1), [(-5, -5, 40_000, 30), (-9, -9, 1, 1)]),
 }
 
 
 @pytest.mark.parametrize("case", EDGES)
 def test_numbers_are_whole(make_coco, tmp_path, monkeypatch, case):
-    """Each lies inside its picture, behind no other and behind no box."""
+    """Each lies inside its picture, which has a sensible size, hidden by no other and by no box."""
     size, boxes = EDGES[case]
-    folder = make_coco([(1, "a.png")], [box(1, 7, *b) for b in boxes])
+    folder = make_coco([("ü/..", "a.png")], [box("ü/..", 7, *b) for b in boxes])
     Image.new("RGB", size).save(folder / "images/val/a.png")
     rectangle, drawn = drawing.cv2.rectangle, []
 
@@ -183,19 +173,18 @@ def test_numbers_are_whole(make_coco, tmp_path, monkeypatch, case):
 
     monkeypatch.setattr(drawing.cv2, "rectangle", seen)
     assert draw(check(folder, "detect"), tmp_path / "out") == 1
+    with Image.open(tmp_path / "out/val-001-a.jpg") as picture:
+        assert 500 < max(picture.size) < 2 * drawing.SIDES[1]
     numbers = np.array([facts for facts in drawn if facts[0] == -1])
     assert len(numbers) == (len(boxes) if len(boxes) <= drawing.MOST_LINES else drawing.MOST_LINES - 1)
     assert [facts[0] for facts in drawn[-len(numbers) :]] == [-1] * len(numbers)
     _, left, top, right, bottom, width, height = numbers.T
-    assert (left >= 0).all()
-    assert (top >= 0).all()
-    assert (right < width).all()
-    assert (bottom < height).all()
+    assert ((left >= 0) & (top >= 0) & (right < width) & (bottom < height)).all()
     apart = (left[:, None] > right) | (left > right[:, None]) | (top[:, None] > bottom) | (top > bottom[:, None])
     assert (apart | np.eye(len(numbers), dtype=bool)).all()
 
 
-def test_a_picture_that_went_is_not_drawn(three, tmp_path):
+def test_an_image_that_is_gone_is_not_drawn(three, tmp_path):
     found = check(three, "detect")
     (three / "images/val/b.jpg").unlink()
     assert draw(found, tmp_path / "out") == 2

@@ -1,15 +1,16 @@
+"""The demo set: what it holds, that it is the same everywhere, and that only whole sets are left."""
+
 import contextlib
 import io
-import os
+import re
 from collections import Counter
 from pathlib import Path
-from subprocess import PIPE, Popen
-from sys import executable
 
 import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
+from support import CONTEXT
 
 from yolo_attn.coco.demo import DEMO_CATEGORIES, DEMO_VERSION, demo_dataset
 from yolo_attn.errors import UserError
@@ -39,48 +40,34 @@ def split(request) -> str:
 def test_layout(whole):
     assert whole.name == DEMO_VERSION
     assert whole.is_absolute()
-    assert sorted(path.name for path in whole.parent.iterdir()) == [DEMO_VERSION]
-    assert sorted(str(path.relative_to(whole)) for path in whole.glob("*/*")) == [
-        "annotations/instances_train.json",
-        "annotations/instances_val.json",
-        "images/train",
-        "images/val",
-    ]
+    assert list(whole.parent.iterdir()) == [whole]
+    files = {"annotations/instances_train.json", "annotations/instances_val.json", "images/train", "images/val"}
+    assert {str(path.relative_to(whole)) for path in whole.glob("*/*")} == files
 
 
-def test_same_pixels_and_json_each_time(tmp_path):
-    first, second = (contents(demo_dataset(tmp_path / name, **SMALL)) for name in "ab")
-    assert len(first) == 14
-    assert first == second
+def test_same_pixels_and_json_each_time_and_drawn_once(tmp_path, whole):
+    """Nor does an image depend on the others."""
+    first, second = (demo_dataset(tmp_path / name, **SMALL) for name in "ab")
+    assert len(contents(first)) == 14
+    assert contents(first) == contents(second)
+    for file in first.glob("images/*/*"):
+        assert file.read_bytes() == (whole / file.relative_to(first)).read_bytes()
+    (first / "mark").touch()
+    assert demo_dataset(tmp_path / "a", **SMALL) == first
+    assert (first / "mark").exists()
 
 
-def test_a_picture_does_not_depend_on_the_others(tmp_path, whole):
-    few = demo_dataset(tmp_path, **SMALL)
-    for file in few.glob("images/*/*"):
-        assert file.read_bytes() == (whole / file.relative_to(few)).read_bytes()
-
-
-def test_drawn_once(tmp_path):
-    root = demo_dataset(tmp_path, **SMALL)
-    (root / "mark").touch()
-    assert demo_dataset(tmp_path, **SMALL) == root
-    assert (root / "mark").exists()
-
-
-def test_pictures_match_the_json(whole, split):
+def test_images_match_the_json(whole, split):
     images = read(whole, split).dataset["images"]
     assert {image["file_name"] for image in images} == {path.name for path in (whole / "images" / split).iterdir()}
     assert len({image["id"] for image in images}) == len(images)
+    assert not {image["id"] for image in images} & set(read(whole, "val" if split == "train" else "train").imgs)
     for image in images[:40]:
         pixels = cv2.imread(str(whole / "images" / split / image["file_name"]))
         assert pixels.shape == (image["height"], image["width"], 3)
         assert pixels.std() > 3
     assert len({(image["width"], image["height"]) for image in images}) > 5
     assert any(image["height"] > image["width"] for image in images)
-
-
-def test_splits_share_no_picture(whole):
-    assert not set(read(whole, "train").imgs) & set(read(whole, "val").imgs)
 
 
 def test_categories(whole, split):
@@ -105,27 +92,21 @@ def test_boxes_and_areas_fit_the_masks(whole, split):
         assert mask.shape == (image["height"], image["width"])
 
 
-def test_masks_lie_on_the_pictures(whole):
+def test_masks_lie_on_the_images_and_share_no_pixel(whole):
     coco = read(whole, "val")
     steps = []
-    for a in coco.dataset["annotations"]:
-        if a["iscrowd"]:
-            continue
-        image = cv2.imread(str(whole / "images/val" / coco.imgs[a["image_id"]]["file_name"])).astype(float)
-        mask = coco.annToMask(a)
-        ring = cv2.dilate(mask, np.ones((9, 9))) - cv2.dilate(mask, np.ones((3, 3)))
-        steps.append(np.linalg.norm(image[mask > 0].mean(0) - image[ring > 0].mean(0)))
+    for image_id, image in coco.imgs.items():
+        pixels = cv2.imread(str(whole / "images/val" / image["file_name"])).astype(float)
+        masks = [coco.annToMask(a) for a in coco.imgToAnns[image_id]]
+        assert not masks or np.max(np.sum(masks, 0)) == 1
+        for a, mask in zip(coco.imgToAnns[image_id], masks, strict=True):
+            if not a["iscrowd"]:
+                ring = cv2.dilate(mask, np.ones((9, 9))) - cv2.dilate(mask, np.ones((3, 3)))
+                steps.append(np.linalg.norm(pixels[mask > 0].mean(0) - pixels[ring > 0].mean(0)))
     assert np.percentile(steps, 10) > 50
 
 
-def test_objects_of_a_picture_share_no_pixel(whole):
-    coco = read(whole, "val")
-    for image_id in coco.imgs:
-        masks = [coco.annToMask(a) for a in coco.imgToAnns[image_id]]
-        assert not masks or np.max(np.sum(masks, 0)) == 1
-
-
-def test_crowds_empty_pictures_and_sizes(whole, split):
+def test_crowds_empty_images_and_sizes(whole, split):
     coco = read(whole, split)
     annotations = coco.dataset["annotations"]
     crowds = [a for a in annotations if a["iscrowd"]]
@@ -140,15 +121,6 @@ def test_crowds_empty_pictures_and_sizes(whole, split):
     assert small + large < 0.6
 
 
-def test_left_over_of_a_killed_drawing_does_not_matter(tmp_path):
-    stale = tmp_path / ".drawing-killed" / f"{DEMO_VERSION}-8-4" / "annotations"
-    stale.mkdir(parents=True)
-    (stale / "instances_train.json").write_text('{"images": [')
-    root = demo_dataset(tmp_path, **SMALL)
-    assert len(read(root, "train").imgs) == 8
-    assert stale.exists()
-
-
 def test_nothing_is_left_of_a_failed_drawing(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
@@ -159,13 +131,16 @@ def test_nothing_is_left_of_a_failed_drawing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.integration
 def test_processes_that_start_together(tmp_path):
-    code = "from yolo_attn.coco.demo import demo_dataset; print(demo_dataset(train=60, val=4))"
-    environment = {**os.environ, "YOLO_ATTN_CACHE": str(tmp_path)}
-    processes = [Popen([executable, "-c", code], env=environment, stdout=PIPE, text=True) for _ in range(2)]
+    arguments = {"folder": tmp_path, "train": 60, "val": 4}
+    processes = [CONTEXT.Process(target=demo_dataset, kwargs=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
     root = tmp_path / f"{DEMO_VERSION}-60-4"
-    assert [process.communicate()[0].strip() for process in processes] == [str(root)] * 2
-    assert [process.returncode for process in processes] == [0, 0]
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
     assert list(tmp_path.iterdir()) == [root]
     assert len(contents(root)) == 66
 
@@ -184,21 +159,21 @@ def test_loser_of_the_race_uses_the_winners_set(tmp_path, monkeypatch):
     assert [path.name for path in winner.iterdir()] == ["winner"]
 
 
-def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("cache", "message"),
+    [
+        ("{tmp}/file/cache", "cannot draw the demo set in {tmp}/file/cache: Not a directory; set YOLO_ATTN_CACHE to"),
+        ("~no-such-user/cache", "~no-such-user/cache: there is no home folder of that user here"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_named_in_one_line(tmp_path, monkeypatch, cache, message):
     (tmp_path / "file").touch()
-    monkeypatch.setenv("YOLO_ATTN_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(UserError) as told:
-        demo_dataset(**SMALL)
-    assert str(tmp_path / "file" / "cache") in str(told.value)
-    assert "YOLO_ATTN_CACHE" in str(told.value)
-    assert "\n" not in str(told.value)
-
-
-def test_cache_in_the_home_of_nobody(monkeypatch):
-    monkeypatch.setenv("YOLO_ATTN_CACHE", "~no-such-user/cache")
-    for folder in (None, "~no-such-user/cache"):
-        with pytest.raises(UserError, match="~no-such-user/cache: there is no home folder of that user here"):
+    cache = cache.format(tmp=tmp_path)
+    monkeypatch.setenv("YOLO_ATTN_CACHE", cache)
+    for folder in (None, cache):
+        with pytest.raises(UserError, match=re.escape(message.format(tmp=tmp_path))) as error:
             demo_dataset(folder, **SMALL)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +190,4 @@ def test_default_folder(tmp_path, monkeypatch, variables, cache):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, folder in variables.items():
         monkeypatch.setenv(name, str(tmp_path / folder))
-    root = demo_dataset(train=1, val=1)
-    assert root == tmp_path / cache / f"{DEMO_VERSION}-1-1"
-    assert root.is_dir()
+    assert demo_dataset(train=1, val=1) == tmp_path / cache / f"{DEMO_VERSION}-1-1"

@@ -1,4 +1,4 @@
-"""COCO's twelve numbers against pycocotools and the published ones."""
+"""COCO's numbers compared with pycocotools' and the published ones."""
 
 import json
 
@@ -8,7 +8,7 @@ from pycocotools import mask as mask_api
 from support import pycocotools_scores
 
 from yolo_attn.coco.evaluate import METRICS, Detections, evaluate
-from yolo_attn.coco.read import read_index
+from yolo_attn.coco.reading.reader import read_index
 
 
 def detections_of(results):
@@ -18,6 +18,13 @@ def detections_of(results):
     for image, ds in by_image.items():
         detections.add(image, [d["bbox"] for d in ds], [d["score"] for d in ds], [d["category_id"] for d in ds])
     return detections
+
+
+def assert_as_pycocotools(scores, truth, folder, kind="bbox"):
+    """The numbers of all and of each class are pycocotools' of the saved detections."""
+    stats, per_class = pycocotools_scores(truth, folder / "predictions.json", kind)
+    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
+    assert {n: pytest.approx(list(v.values()), abs=1e-9) for n, v in scores.per_class.items()} == per_class
 
 
 PAIRS = ["fakebbox100", "fakebbox100_nocrowd_bboxarea", "bccd_val_yolov8n", "bccd_test_yolov8n"]
@@ -33,9 +40,7 @@ def test_published_pairs(shared_data, pair, tmp_path):
     detections = detections_of(folder / expected["dt"])
     detections.save(tmp_path / "predictions.json")
     scores = evaluate(read_index(truth), detections)
-    stats, per_class = pycocotools_scores(truth, tmp_path / "predictions.json")
-    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
-    assert {n: pytest.approx(list(v.values()), abs=1e-9) for n, v in scores.per_class.items()} == per_class
+    assert_as_pycocotools(scores, truth, tmp_path)
     np.testing.assert_allclose(
         [scores.metrics[m] for m in METRICS], list(expected["stats"].values()), rtol=0, atol=1e-9
     )
@@ -47,22 +52,13 @@ def random_truth(file, rng, categories=(3, 7, 42), images=12):
         for _ in range(rng.integers(0, 6)):
             x, y, w, h = rng.uniform(1, 300, 4)
             crowd = int(rng.random() < 0.15)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": 2**33 + image,
-                    "category_id": int(rng.choice(categories)),
-                    "bbox": [x, y, w, h],
-                    "area": w * h * rng.uniform(0.4, 1),
-                    "iscrowd": crowd,
-                    "segmentation": {"size": [1, 1], "counts": [1]} if crowd else [[x, y, x + w, y, x, y + h]],
-                }
-            )
-    content = {
-        "images": [{"id": 2**33 + i, "file_name": f"{i}.jpg", "width": 640, "height": 640} for i in range(images)],
-        "categories": [{"id": c, "name": f"c{c}"} for c in (*categories, 90)],
-        "annotations": annotations,
-    }
+            known = {"id": len(annotations) + 1, "image_id": 2**33 + image, "category_id": int(rng.choice(categories))}
+            known |= {"bbox": [x, y, w, h], "area": w * h * rng.uniform(0.4, 1), "iscrowd": crowd}
+            mask = {"size": [1, 1], "counts": [1]} if crowd else [[x, y, x + w, y, x, y + h]]
+            annotations.append({**known, "segmentation": mask})
+    drawn = [{"id": 2**33 + i, "file_name": f"{i}.jpg", "width": 640, "height": 640} for i in range(images)]
+    categories = [{"id": c, "name": f"c{c}"} for c in (*categories, 90)]
+    content = {"images": drawn, "categories": categories, "annotations": annotations}
     file.write_text(json.dumps(content))
     return content
 
@@ -83,13 +79,11 @@ def test_random_sets_with_crowds_ties_and_many_detections(tmp_path, seed):
         detections.add(image["id"], np.array(boxes), rng.integers(1, 20, len(boxes)) / 20, ids)
     detections.save(tmp_path / "predictions.json")
     scores = evaluate(read_index(truth), detections)
-    stats, per_class = pycocotools_scores(truth, tmp_path / "predictions.json")
-    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
-    assert {n: pytest.approx(list(v.values()), abs=1e-9) for n, v in scores.per_class.items()} == per_class
+    assert_as_pycocotools(scores, truth, tmp_path)
 
 
 def polygon_truth(file, rng):
-    """Triangles, pairs of boxes and crowds of run lengths, in pictures of different sizes."""
+    """Triangles, pairs of boxes and crowds of run lengths, in images of different sizes."""
     content = random_truth(file, rng)
     for i, image in enumerate(content["images"]):
         image.update(width=320 + i, height=640 - 3 * i)
@@ -109,7 +103,7 @@ def polygon_truth(file, rng):
 
 
 def raw(segmentation):
-    """Whether it is polygons, or run lengths as a list of numbers."""
+    """Whether these are polygons, or run lengths as a list of numbers."""
     return isinstance(segmentation, list) or isinstance(segmentation["counts"], list)
 
 
@@ -141,10 +135,8 @@ def test_masks_of_polygons_and_run_lengths(tmp_path, seed):
     detections = shifted_masks(polygon_truth(truth, rng), rng)
     detections.save(tmp_path / "predictions.json")
     scores = evaluate(read_index(truth, "segment"), detections, "segm")
-    stats, per_class = pycocotools_scores(truth, tmp_path / "predictions.json", "segm")
     assert 0.1 < scores.metrics["AP"] < 0.95
-    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
-    assert {n: pytest.approx(list(v.values()), abs=1e-9) for n, v in scores.per_class.items()} == per_class
+    assert_as_pycocotools(scores, truth, tmp_path, "segm")
 
 
 def test_real_masks(shared_data, tmp_path):
@@ -152,12 +144,11 @@ def test_real_masks(shared_data, tmp_path):
     detections = shifted_masks(json.loads(truth.read_text()), np.random.default_rng(0))
     detections.save(tmp_path / "predictions.json")
     scores = evaluate(read_index(truth, "segment"), detections, "segm")
-    stats, _ = pycocotools_scores(truth, tmp_path / "predictions.json", "segm")
     assert scores.metrics["AP"] > 0.1
-    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
+    assert_as_pycocotools(scores, truth, tmp_path, "segm")
 
 
-def test_masks_of_pictures_whose_size_the_json_leaves_out(tmp_path):
+def test_masks_of_images_without_a_size_in_the_json(tmp_path):
     """COCO's own tools cannot read these; a polygon is drawn as far as it reaches."""
     rng = np.random.default_rng(0)
     truth = tmp_path / "truth.json"
@@ -179,22 +170,6 @@ def test_no_detection_at_all_is_zero(tmp_path):
     assert scores.per_class["c90"]["AP"] == -1
 
 
-def test_missing_area_and_iscrowd_are_box_area_and_no_crowd(tmp_path):
-    truth = tmp_path / "truth.json"
-    content = random_truth(truth, np.random.default_rng(2))
-    for a in content["annotations"]:
-        a.update(area=a["bbox"][2] * a["bbox"][3], iscrowd=0)
-    truth.write_text(json.dumps(content))
-    detections = Detections()
-    for a in content["annotations"][::2]:
-        detections.add(a["image_id"], [a["bbox"]], [0.5], [a["category_id"]])
-    whole = evaluate(read_index(truth), detections)
-    for a in content["annotations"]:
-        del a["area"], a["iscrowd"]
-    truth.write_text(json.dumps(content))
-    assert evaluate(read_index(truth), detections) == whole
-
-
 def test_saved_detections_are_coco_results(tmp_path):
     detections = Detections()
     detections.add(2**40, np.float32([[1.23456, 2, 3, 4]]), np.float32([0.123456789]), [42])
@@ -205,7 +180,7 @@ def test_saved_detections_are_coco_results(tmp_path):
     ]
 
 
-def test_the_same_picture_seen_by_two_processes_counts_once():
+def test_an_image_seen_by_two_processes_counts_once():
     a, b = Detections(), Detections()
     a.add(1, [[0, 0, 1, 1]], [0.5], [3])
     b.add(1, [[0, 0, 1, 1]], [0.5], [3])
@@ -214,44 +189,43 @@ def test_the_same_picture_seen_by_two_processes_counts_once():
     assert a.array()[:, 0].tolist() == [1, 2]
 
 
+USED = {"num_keypoints that is not the number of labelled keypoints, used as given": 1}
+COUNTED = {"num_keypoints that is not an int, counted instead": 1}
+
+
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "as_if", "problems"),
     [
-        (0, {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
-        ("0", {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
-        (9, {"num_keypoints that is not the number of labelled keypoints, it is heeded": 1}),
-        (17, {}),
-        (-3, {"num_keypoints that is no whole number, counted anew": 1}),
-        ("some", {"num_keypoints that is no whole number, counted anew": 1}),
-        (None, {}),
+        (0, 0, USED),
+        ("0", 0, USED),
+        (9, 9, USED),
+        (17, 17, {}),
+        (-3, 17, COUNTED),
+        ("some", 17, COUNTED),
+        (None, 17, {}),
     ],
 )
-def test_num_keypoints_is_the_jsons(tmp_path, number, told):
+def test_num_keypoints_is_the_jsons(tmp_path, number, as_if, problems):
     """As for pycocotools, an annotation with none counts neither as found nor as missed."""
     file = tmp_path / "truth.json"
     points = [v for k in range(17) for v in (10 + k, 20 + 2 * k, 2)]
-    annotations = [
-        {"id": n, "image_id": n, "category_id": 1, "bbox": [8, 18, 20, 36], "area": 720, "iscrowd": 0}
-        | {"keypoints": points, "num_keypoints": 17}
-        for n in (1, 2)
-    ]
-    content = {
-        "images": [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 64} for n in (1, 2)],
-        "categories": [{"id": 1, "name": "person"}],
-        "annotations": annotations,
-    }
-    file.write_text(
-        json.dumps({**content, "annotations": [{**annotations[0], "num_keypoints": number}, annotations[1]]})
-    )
+
+    def write(number):
+        annotations = [
+            {"id": n, "image_id": n, "category_id": 1, "bbox": [8, 18, 20, 36], "area": 720, "iscrowd": 0}
+            | {"keypoints": points, "num_keypoints": count}
+            for n, count in ((1, number), (2, 17))
+        ]
+        images = [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 64} for n in (1, 2)]
+        content = {"images": images, "categories": [{"id": 1, "name": "person"}], "annotations": annotations}
+        file.write_text(json.dumps(content))
+
+    write(number)
     index, detections = read_index(file, "pose"), Detections()
-    assert dict(index.problems) == told
+    assert dict(index.problems) == problems
     detections.add(2, [[8, 18, 20, 36]], [0.5], [1], {"keypoints": [points]})
-    detections.save(tmp_path / "found.json")
-    as_if = {"some": 17, -3: 17, None: 17, "0": 0}.get(number, number)
-    file.write_text(
-        json.dumps({**content, "annotations": [{**annotations[0], "num_keypoints": as_if}, annotations[1]]})
-    )
-    stats, _ = pycocotools_scores(file, tmp_path / "found.json", "keypoints")
+    detections.save(tmp_path / "predictions.json")
+    write(as_if)
     scores = evaluate(index, detections, "keypoints")
-    np.testing.assert_allclose(list(scores.metrics.values()), stats, rtol=0, atol=1e-9)
+    assert_as_pycocotools(scores, file, tmp_path, "keypoints")
     assert scores.metrics["AP"] == pytest.approx(1 if as_if == 0 else 51 / 101)

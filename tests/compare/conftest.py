@@ -1,4 +1,4 @@
-"""A whole comparison, made once."""
+"""A whole comparison, run once."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from commands import arguments
 
 @pytest.fixture(scope="session")
 def easy_coco(small_coco, tmp_path_factory):
-    """The drawn set with one object a picture that fills most of it, of which the shortest training finds some."""
+    """The drawn set with one object that fills most of each image, so that the shortest training finds some."""
     root, rng = tmp_path_factory.mktemp("easy_coco"), random.Random(0)
     (root / "images").symlink_to(small_coco / "images")
     (root / "annotations").mkdir()
@@ -28,11 +28,11 @@ def easy_coco(small_coco, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole(easy_coco, tmp_path_factory):
-    """yolov8n with and without SimAM, two seeds, one epoch each, which nothing interrupted."""
+    """yolov8n with and without SimAM, two seeds, one epoch each, two at once, not interrupted."""
     from yolo_attn.cli import main
 
     output = tmp_path_factory.mktemp("whole") / "study"
-    assert main(arguments(easy_coco, output)) == 0
+    assert main(arguments(easy_coco, output, "--parallel", "2")) == 0
     metrics, found = (list(output.glob(f"runs/*/*/{name}.json")) for name in ("metrics", "predictions"))
     assert min(json.loads(file.read_text())["AP"] for file in metrics) > 0, "zeros are all alike"
     assert len({file.read_bytes() for file in found}) == 4

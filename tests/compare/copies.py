@@ -1,4 +1,4 @@
-"""COCO's numbers on images drawn with repetition, the plain way: each copy an image of its own, all matched anew."""
+"""COCO's numbers on images drawn with repetition, the plain way: each copy is its own image and matched again."""
 
 import json
 
@@ -6,7 +6,7 @@ from support import pycocotools_scores
 
 
 def scores_of_copies(truth, predictions, counts, folder, kind="bbox", sigmas=None):
-    """pycocotools' average precisions of a set that has each image, by the order of ids, as often as `counts` says."""
+    """Return pycocotools' average precisions of a set with each image, in the order of ids, `counts` times."""
     content, found = json.loads(truth.read_text()), json.loads(predictions.read_text())
     images, annotations, detections = [], [], []
     for image, count in zip(sorted(content["images"], key=lambda each: each["id"]), counts, strict=True):

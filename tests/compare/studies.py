@@ -1,20 +1,31 @@
-"""Comparisons' folders as the runner leaves them, without the trainings."""
+"""Comparisons without trainings: in folders as the runner leaves them, and in memory."""
 
 import csv
 import json
+from pathlib import Path
 
-from yolo_attn.compare.study import read_study, run_folder
+from yolo_attn.compare.study_folder import (
+    Costs,
+    Data,
+    Manifest,
+    Record,
+    Run,
+    Study,
+    Variant,
+    read_study,
+    run_folder,
+)
 
 VERSIONS = {"yolo_attn": "0.1.0", "ultralytics": "8.4.0", "torch": "2.1.0", "python": "3.11.0"}
 
 
 def write_study(folder, scores, **changes):
-    """A comparison, read back.
+    """Write a comparison and read it back.
 
     Args:
-        folder: Where it is written.
-        scores: By variant, by seed: AP, a fraction of 1, or all of metrics.json; None for a training that is missing,
-            or why it failed.
+        folder: Its folder.
+        scores: By variant, by seed: AP, a fraction of 1, or all of metrics.json; None for a missing training, a text
+            for why it failed.
         changes: Parts of manifest.json; "labels" and "controls" by variant.
     """
     labels, controls = changes.pop("labels", {}), changes.pop("controls", {})
@@ -26,6 +37,18 @@ def write_study(folder, scores, **changes):
         for seed, found in runs.items():
             _write_run(run_folder(folder, variant, seed), variant, seed, found)
     return read_study(folder)
+
+
+def study_in_memory(scores):
+    """A finished comparison without files: `scores` has the AP by variant, by seed."""
+    variants = tuple(Variant(name, name) for name in scores)
+    manifest = Manifest("yolov8n.yaml", variants, tuple(scores["base"]), 2, Data("bccd"))
+    runs = [
+        Run(name, seed, Path("/nowhere"), Record(name, seed, 2, 60.0), scores={"AP": float(ap)})
+        for name, of_seed in scores.items()
+        for seed, ap in of_seed.items()
+    ]
+    return Study(Path("/nowhere"), manifest, Costs(), tuple(runs))
 
 
 def _write_run(folder, variant, seed, found):

@@ -1,20 +1,11 @@
-"""Whole runs on a small drawn set."""
+"""What runs begin with."""
 
 import pytest
 import torch
-from support import QUICK, Run, listing, script
+from support import listing
 from ultralytics.nn import tasks
 
-
-@pytest.fixture(scope="session")
-def trained(small_coco, tmp_path_factory):
-    """yolov8n-gam after two epochs."""
-    home = tmp_path_factory.mktemp("trained")
-    before = listing(small_coco)
-    arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 2, "--name", "gam", *QUICK]
-    result = script("train_det.py", *arguments, "lr0=0.01", "optimizer=SGD", cwd=home)
-    assert result.returncode == 0, result.stderr
-    return Run(home / "runs" / "detect" / "gam", result.stdout + result.stderr, small_coco, before)
+from yolo_attn.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +16,22 @@ def base(tmp_path_factory):
     network.names = {0: "triangle", 1: "circle", 2: "star"}
     torch.save({"model": network.half(), "train_args": {"imgsz": 64}}, file)
     return file
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys):
+    """Runs a command that must fail, in a folder that stays as it is; returns its one line."""
+    work = tmp_path / "work"
+    work.mkdir(exist_ok=True)
+    monkeypatch.chdir(work)
+
+    def run(*arguments, code=2):
+        before = listing(work)
+        assert main([str(a) for a in arguments]) == code
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("yolo-attn: error: ")
+        assert listing(work) == before
+        return lines[0]
+
+    return run

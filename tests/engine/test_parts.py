@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support import QUICK, listing, pycocotools_scores, results_rows
+from support import QUICK, TINY, TINY_SIMAM, listing, pycocotools_scores, results_rows
 from ultralytics import YOLO
 
 from yolo_attn.cli import main
-from yolo_attn.coco.choose import subset
+from yolo_attn.coco.dataset.data_report import examine
+from yolo_attn.coco.dataset.subsets import subset
 from yolo_attn.coco.evaluate import METRICS
-from yolo_attn.coco.read import read_index
-from yolo_attn.coco.report import examine
+from yolo_attn.coco.reading.reader import read_index
 from yolo_attn.engine import data as engine_data
 from yolo_attn.errors import UserError
 
@@ -36,6 +36,7 @@ def assert_scores(metrics, truth, predictions, **params):
     np.testing.assert_allclose([metrics[m] for m in METRICS], stats, rtol=0, atol=1e-9)
 
 
+@pytest.mark.integration
 def test_some_classes_are_scored_alone(trained, tmp_path):
     metrics, run = validate(trained, tmp_path, "--classes", "star,circle", "--split", "train")
     assert_scores(metrics, truth(trained, "train"), run / "predictions.json", catIds=[7, 42])
@@ -44,12 +45,14 @@ def test_some_classes_are_scored_alone(trained, tmp_path):
     assert metrics["settings"]["classes"] == [1, 2]
 
 
+@pytest.mark.integration
 def test_all_classes_as_one(trained, tmp_path):
     metrics, run = validate(trained, tmp_path, "--single-cls", "--split", "train")
     assert_scores(metrics, truth(trained, "train"), run / "predictions.json", useCats=0)
     assert list(metrics["per_class"]) == ["item"]
 
 
+@pytest.mark.integration
 def test_a_subset_is_scored_on_its_images_alone(trained, tmp_path):
     metrics, run = validate(trained, tmp_path, "--subset", "0.5", "--split", "train", "--seed", "3")
     ids = subset(read_index(truth(trained, "train")), 0.5, 3).image_ids.tolist()
@@ -75,13 +78,14 @@ def second_set(small_coco, tmp_path):
     return folder
 
 
+@pytest.mark.integration
 def test_several_sets_train_and_validate_as_one(trained, second_set, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = listing(second_set)
     data = ["--data", str(trained.data), str(second_set)]
     options = ["--subset", "0.5", "--classes", "circle,moon", *QUICK, "plots=False", "workers=0"]
     project = ["--project", str(tmp_path / "runs"), "--name"]
-    arguments = ["--cfg", "yolov8n-simam.yaml", *data, "--epochs", "1", *project, "t", *options]
+    arguments = ["--cfg", TINY_SIMAM, *data, "--epochs", "1", *project, "t", *options]
     assert main(["train", *arguments]) == 0
     run = tmp_path / "runs/t"
     described = yaml.safe_load((run / "data.yaml").read_text())
@@ -107,22 +111,22 @@ def test_several_sets_train_and_validate_as_one(trained, second_set, tmp_path, m
 
 
 WRONG = [
-    (["--classes", "cirle"], "classes cirle: no such class; near are circle"),
-    (["--classes", "STAR"], "classes STAR: no such class; near are star\n"),
-    (["--classes", "Cirkle,star"], "classes Cirkle: no such class; near are circle\n"),
-    (["--classes", "3"], "classes 3: no such class; near are"),
-    (["--classes", "a,,b"], "expected names with commas between"),
+    (["--classes", "cirle"], "classes cirle: no such class; similar names: circle"),
+    (["--classes", "STAR"], "classes STAR: no such class; similar names: star\n"),
+    (["--classes", "Cirkle,star"], "classes Cirkle: no such class; similar names: circle\n"),
+    (["--classes", "3"], "classes 3: no such class; similar names:"),
+    (["--classes", "a,,b"], "expected names separated by commas"),
     (["--subset", "1.5"], "expected a share above 0, up to 1"),
     (["--subset", "0"], "expected a share above 0"),
-    (["classes=[0]"], "give this by --classes"),
-    (["fraction=0.5"], "give this by --subset"),
+    (["classes=[0]"], "use --classes"),
+    (["fraction=0.5"], "use --subset"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[m for _, m in WRONG])
-def test_wrong_choices_are_told_in_one_line(small_coco, tmp_path, capsys, arguments, message):
+def test_wrong_choices_are_reported_in_one_line(small_coco, tmp_path, capsys, arguments, message):
     home = tmp_path / "runs"
-    assert main(["train", "--cfg", "yolov8n.yaml", "--data", str(small_coco), "--project", str(home), *arguments]) == 2
+    assert main(["train", "--cfg", TINY, "--data", str(small_coco), "--project", str(home), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not home.exists()
 
@@ -132,45 +136,42 @@ def test_a_comma_in_the_path_of_one_of_several(small_coco, tmp_path, capsys):
     (tmp_path / "x,y").symlink_to(small_coco)
     home = tmp_path / "runs"
     for data in ([small_coco, tmp_path / "x,y"], [small_coco, tmp_path / "gone,lost"]):
-        arguments = ["--cfg", "yolov8n.yaml", "--data", *data, "--project", home]
+        arguments = ["--cfg", TINY, "--data", *data, "--project", home]
         assert main(["train", *map(str, arguments)]) == 2
-        told = f"{data[1]}: a comma stands between data sets, so none of several may have one in its path"
-        assert told in capsys.readouterr().err
+        reported = f"{data[1]}: commas separate data sets, so none of several may have one in its path"
+        assert reported in capsys.readouterr().err
     assert not home.exists()
 
 
-def test_boxes_in_shares_of_the_image_are_nothing_to_learn(make_coco, tmp_path, capsys):
-    annotation = {"image_id": 1, "category_id": 7, "bbox": [0.1, 0.1, 0.5, 0.5], "area": 0.25, "iscrowd": 0}
-    for split in ("train", "val"):
-        folder = make_coco([(1, "a.jpg")], [annotation], root=f"images/{split}", split=split)
-    arguments = ["--cfg", "yolov8n.yaml", "--data", str(folder), "--project", str(tmp_path / "runs")]
+BOX, SHARES, BESIDE = [1, 1, 9, 9], [0.1, 0.1, 0.5, 0.5], [60, 1, 9, 9]
+UNFIT = [
+    ([SHARES], [BOX], [], "train.json: no box is larger than a pixel; 1 × box of at most a pixel, used; boxes must be"),
+    ([BOX], [BOX], ["--classes", "dog"], "instances_train.json: no box to train on"),
+    (
+        [BOX],
+        [BOX, BESIDE],
+        ["--strict"],
+        "--strict: instances_val.json: 1 × box clipped to its image: annotation 2 of image 1 (a.jpg)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("train", "val", "options", "message"), UNFIT)
+def test_data_that_is_unfit_is_reported_in_one_line(train, val, options, message, make_coco, tmp_path, capsys):
+    """Boxes in shares of the image, a class without boxes, and with `--strict` any problem of either split."""
+    for split, boxes in (("train", train), ("val", val)):
+        made = [{"image_id": 1, "category_id": 7, "bbox": box, "area": 81, "iscrowd": 0} for box in boxes]
+        folder = make_coco([(1, "a.jpg")], made, root=f"images/{split}", split=split)
+    arguments = ["--cfg", TINY, "--data", str(folder), "--project", str(tmp_path / "runs"), *options]
     assert main(["train", *arguments]) == 2
-    line = "instances_train.json: no box is larger than a pixel; 1 × box of a pixel at most, taken; boxes must be"
-    assert line in capsys.readouterr().err
+    assert message in capsys.readouterr().err.strip().splitlines()[-1].replace(f"{folder}/annotations/", "")
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_class_without_boxes_is_nothing_to_learn(make_coco, tmp_path, capsys):
-    annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
-    folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")
-    make_coco([(1, "a.jpg")], [annotation])
-    arguments = [
-        "--cfg",
-        "yolov8n.yaml",
-        "--data",
-        str(folder),
-        "--classes",
-        "dog",
-        "--project",
-        str(tmp_path / "runs"),
-    ]
-    assert main(["train", *map(str, arguments)]) == 2
-    assert "instances_train.json: no box to learn from" in capsys.readouterr().err
-
-
+@pytest.mark.integration
 def test_some_classes_as_one(small_coco, tmp_path):
     settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "workers": 0, "project": str(tmp_path)}
-    model = YOLO("yolov8n-simam.yaml")
+    model = YOLO(TINY_SIMAM)
     model.train(data=str(small_coco), epochs=1, single_cls=True, classes=[1, 2], name="t", **settings)
     content = json.loads((small_coco / "annotations/instances_train.json").read_text())
     boxes = sum(a["category_id"] in {7, 42} and not a["iscrowd"] for a in content["annotations"])
@@ -179,35 +180,16 @@ def test_some_classes_as_one(small_coco, tmp_path):
     arguments = ["--weights", best, "--imgsz", 64, "--device", "cpu", "--project", tmp_path, "--name", "v"]
     assert main(["val", *map(str, arguments)]) == 0
     assert list(json.loads((tmp_path / "v/metrics.json").read_text())["per_class"]) == ["item"]
+    assert list(YOLO(best).val(name="w", **settings).coco.per_class) == ["item"]
 
 
 @pytest.mark.parametrize("classes", [[9], ["circel"], 3])
 def test_classes_that_are_none_in_plain_python(small_coco, tmp_path, classes):
-    with pytest.raises(UserError, match="no such class; near are"):
-        YOLO("yolov8n-simam.yaml").train(data=str(small_coco), classes=classes, project=str(tmp_path))
+    with pytest.raises(UserError, match="no such class; similar names:"):
+        YOLO(TINY_SIMAM).train(data=str(small_coco), classes=classes, project=str(tmp_path))
 
 
-def test_single_class_in_plain_python(small_coco, tmp_path):
-    settings = {"imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "workers": 0, "project": str(tmp_path)}
-    model = YOLO("yolov8n-simam.yaml")
-    model.train(data=str(small_coco), epochs=1, single_cls=True, name="t", **settings)
-    metrics = YOLO(tmp_path / "t/weights/best.pt").val(name="v", **settings)
-    assert list(metrics.coco.per_class) == ["item"]
-
-
-def test_strict_refuses_data_with_problems(make_coco, tmp_path, capsys):
-    annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
-    folder = make_coco([(1, "a.jpg")], [annotation], root="images/train", split="train")
-    make_coco([(1, "a.jpg")], [annotation, {**annotation, "bbox": [60, 1, 9, 9]}])
-    home = tmp_path / "runs"
-    arguments = ["--cfg", "yolov8n.yaml", "--data", str(folder), "--project", str(home), "--strict"]
-    assert main(["train", *arguments]) == 2
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "--strict" in told
-    assert "instances_val.json: 1 × box clipped to its picture: annotation 2 of image 1 (a.jpg)" in told
-    assert not home.exists()
-
-
+@pytest.mark.integration
 def test_a_split_is_looked_through_once(small_coco, tmp_path, monkeypatch):
     """By the check, strict or not, whose findings the training and the validation go on with."""
     seen = []
@@ -218,7 +200,7 @@ def test_a_split_is_looked_through_once(small_coco, tmp_path, monkeypatch):
 
     monkeypatch.setattr(engine_data, "examine", counted)
     common = ["--project", str(tmp_path), "--strict", "--imgsz", "64", "--device", "cpu", "plots=False", "workers=0"]
-    assert main(["train", "--cfg", "yolov8n-simam.yaml", "--data", str(small_coco), "--epochs", "1", *common]) == 0
+    assert main(["train", "--cfg", TINY_SIMAM, "--data", str(small_coco), "--epochs", "1", *common]) == 0
     assert sorted(seen) == ["instances_train", "instances_val"]
     seen.clear()
     assert main(["val", "--weights", str(tmp_path / "train/weights/best.pt"), *common]) == 0

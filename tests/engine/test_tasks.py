@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support import QUICK, listing, pycocotools_scores, run_python, save_noise, script
+from support import QUICK, listing, pycocotools_scores, run_python, save_noise, script, train_and_cut
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import KEYPOINT_METRICS, METRICS
-from yolo_attn.engine import trainer, validator
 from yolo_attn.engine.tasks import TASKS, ours, task_of
+from yolo_attn.engine.training import trainer
+from yolo_attn.engine.validation import validator
 
 BODY = """
 nc: 80
@@ -54,20 +55,19 @@ def train_and_validate(task, data, tmp_path, *more):
     """Two epochs by the script, then a validation of the checkpoint by the script in a fresh process."""
     before = listing(data)
     arguments = ["--cfg", model_yaml(tmp_path, task), "--task", task, "--data", data, "--epochs", 2, *QUICK, *more]
-    result = script("train_det.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "attention, 8 pictures of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
+    assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
     run = tmp_path / "runs" / task / "train"
     lines = (run / "results.csv").read_text().splitlines()
     assert len(lines) == 3
     assert len({line.count(",") for line in lines}) == 1
     assert (run / "results.png").exists()
-    again = script("val_det.py", "--weights", run / "weights/best.pt", "--device", "cpu", "conf=0.0001", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
+    script("scripts/val_det.py", "--weights", run / "weights/best.pt", "--device", "cpu", "conf=0.0001", cwd=tmp_path)
     assert listing(data) == before
     return run, tmp_path / "runs" / task / "val", lines[0]
 
 
+@pytest.mark.integration
 def test_segmentation(small_coco, tmp_path):
     _, val, header = train_and_validate("segment", small_coco, tmp_path)
     assert "metrics/COCO_AP" in header
@@ -84,6 +84,7 @@ def test_segmentation(small_coco, tmp_path):
     assert all(d["segmentation"]["size"] == [images[d["image_id"]][k] for k in ("height", "width")] for d in found)
 
 
+@pytest.mark.integration
 def test_pose(small_poses, tmp_path):
     run, val, header = train_and_validate("pose", small_poses, tmp_path)
     assert "metrics/COCO_AP" in header
@@ -99,6 +100,7 @@ def test_pose(small_poses, tmp_path):
     assert all(len(d["keypoints"]) == 15 for d in found)
 
 
+@pytest.mark.integration
 def test_oriented_boxes(tmp_path):
     data = tmp_path / "set"
     rng = np.random.default_rng(0)
@@ -111,14 +113,14 @@ def test_oriented_boxes(tmp_path):
     file = tmp_path / "data.yaml"
     file.write_text(yaml.safe_dump({"path": str(data), "train": "images/train", "val": "images/val", "names": ["a"]}))
     arguments = ["--cfg", model_yaml(tmp_path, "obb"), "--data", file, "--epochs", 1, *QUICK]
-    result = script("train_det.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
     assert "Ultralytics mAP50-95(B)" in result.stdout + result.stderr
-    assert "attention, 8 pictures of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
+    assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in result.stdout + result.stderr
     metrics = json.loads((tmp_path / "runs/obb/train/metrics.json").read_text())
     assert metrics["ultralytics"]["mAP50-95(B)"] >= 0
 
 
+@pytest.mark.integration
 def test_classification_resumes(tmp_path, caplog):
     data = tmp_path / "set"
     for split in ("train", "val"):
@@ -126,16 +128,10 @@ def test_classification_resumes(tmp_path, caplog):
             for i in range(4):
                 save_noise(data / split / name / f"{i}.png", (32, 32))
     settings = {"model": str(model_yaml(tmp_path, "classify")), "data": str(data), "epochs": 3, "imgsz": 32, "batch": 4}
-
-    class Cut(trainer.ClassificationTrainer):
-        def save_model(self):
-            super().save_model()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Cut(overrides={**settings, "device": "cpu", "project": str(tmp_path), "name": "cut", "plots": False}).train()
+    settings |= {"device": "cpu", "project": str(tmp_path), "name": "cut", "plots": False}
+    train_and_cut(trainer.ClassificationTrainer, "save_model", **settings)
     assert main(["train", "--resume", str(tmp_path / "cut/weights/last.pt")]) == 0
-    assert "attention, 8 pictures of val: row 2 C2f_NAM m.0.cv2 " in caplog.text
+    assert "attention, 8 images of val: row 2 C2f_NAM m.0.cv2 " in caplog.text
     lines = (tmp_path / "cut/results.csv").read_text().splitlines()
     assert [line.split(",")[0].strip() for line in lines] == ["epoch", "1", "2", "3"]
     metrics = json.loads((tmp_path / "cut/metrics.json").read_text())
@@ -161,14 +157,14 @@ head:
 """
 
 
+@pytest.mark.integration
 def test_rtdetr(small_coco, tmp_path):
     """Stretched pictures: boxes come back to each picture's own pixels, held against pycocotools."""
     file = tmp_path / "rtdetr.yaml"
     file.write_text(RTDETR)
     arguments = ["--cfg", file, "--data", small_coco, "--epochs", 2, *QUICK]
-    result = script("train_det.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "attention, 8 pictures of val: row 1 HGBlock_SimAM " in result.stdout + result.stderr
+    result = script("scripts/train_det.py", *arguments, cwd=tmp_path)
+    assert "attention, 8 images of val: row 1 HGBlock_SimAM " in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
     assert "giou_loss" in (run / "results.csv").read_text()
     metrics = json.loads((run / "metrics.json").read_text())
@@ -196,24 +192,9 @@ def test_real_pictures_with_polygons(task, shared_data, tmp_path):
     """coco-mini: polygons of several parts, run-length crowds, 80 categories."""
     data = shared_data("coco-mini")
     cfg = "yolov8n-seg.yaml" if task == "segment" else "rtdetr-l.yaml"
-    arguments = [
-        "--cfg",
-        cfg,
-        "--data",
-        data,
-        "--epochs",
-        1,
-        "--imgsz",
-        128,
-        "--batch",
-        4,
-        "--device",
-        "cpu",
-        "conf=1e-6",
-    ]
+    arguments = ["--cfg", cfg, "--data", data, *QUICK, "--epochs", 1, "--imgsz", 128, "--batch", 4, "conf=1e-6"]
     before = listing(data)
-    result = script("train_det.py", *arguments, cwd=tmp_path, timeout=900)
-    assert result.returncode == 0, result.stderr
+    script("scripts/train_det.py", *arguments, cwd=tmp_path, timeout=900)
     run = tmp_path / "runs" / task / "train"
     metrics = json.loads((run / "metrics.json").read_text())
     kind = "segm" if task == "segment" else "bbox"
@@ -223,6 +204,7 @@ def test_real_pictures_with_polygons(task, shared_data, tmp_path):
     assert listing(data) == before
 
 
+@pytest.mark.integration
 def test_plain_ultralytics_reads_the_checkpoint(small_poses, tmp_path):
     """A checkpoint of each task predicts through YOLO(...) in a fresh process."""
     from ultralytics.nn import tasks

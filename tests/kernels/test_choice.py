@@ -5,7 +5,6 @@ import io
 import pickle
 import warnings
 
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from yolo_attn.layers import NAM, SimAM, nam, simam
 
 LAYERS = {"SimAM": lambda: SimAM(4, gain=1.5), "NAM": lambda: NAM(4)}
 every_layer = pytest.mark.parametrize("name", LAYERS)
+every_fast_form = pytest.mark.parametrize(("name", "training"), [("SimAM", True), ("SimAM", False), ("NAM", True)])
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_tensors_that_take_the_formula(x):
 def test_tracing(name, chosen):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        torch.jit.trace(LAYERS[name]().eval(), torch.randn(1, 4, 3, 3), check_trace=False)
+        torch.jit.trace(LAYERS[name](), torch.randn(1, 4, 3, 3), check_trace=False)
     assert chosen
     assert not any(chosen)
 
@@ -82,15 +82,11 @@ def test_torch_export(name, chosen):
 
 @every_layer
 def test_onnx_export(name, chosen):
-    layer, file, x = LAYERS[name]().eval(), io.BytesIO(), torch.randn(1, 4, 3, 3)
+    """What the file computes is in tests/layers/test_layer_contract.py."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(layer, (x,), file, dynamo=False, input_names=["x"])
+        torch.onnx.export(LAYERS[name]().eval(), (torch.randn(1, 4, 3, 3),), io.BytesIO(), dynamo=False)
     assert not any(chosen)
-    (got,) = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"]).run(
-        None, {"x": x.numpy()}
-    )
-    torch.testing.assert_close(torch.from_numpy(got), layer(x))
 
 
 @every_layer
@@ -122,12 +118,11 @@ def test_transforms(name, chosen):
         dual = layer(forward_ad.make_dual(x[0], torch.ones_like(x[0])))
         torch.testing.assert_close(forward_ad.unpack_dual(dual).tangent, tangent)
     torch.func.grad(lambda x: layer(x).sum())(x[0])
-    assert len(chosen) == 4
+    assert len(chosen) == (4 if name == "SimAM" else 0)  # NAM's is for training, which transforms do not take
     assert not any(chosen)
 
 
-@pytest.mark.parametrize("training", [True, False])
-@every_layer
+@every_fast_form
 def test_second_derivative(name, training, monkeypatch):
     layer, x = LAYERS[name]().double().train(training), torch.randn(2, 4, 3, 3, dtype=torch.float64, requires_grad=True)
     (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
@@ -139,8 +134,7 @@ def test_second_derivative(name, training, monkeypatch):
     assert torch.autograd.grad(plain.sum(), x)[0].isfinite().all()
 
 
-@pytest.mark.parametrize("training", [True, False])
-@every_layer
+@every_fast_form
 def test_batches_of_gradients(name, training, monkeypatch):
     """As torch.autograd.functional and torch.func hand them in."""
     layer, x = LAYERS[name]().double().train(training), torch.randn(2, 4, 2, 2, dtype=torch.float64, requires_grad=True)

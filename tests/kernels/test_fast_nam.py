@@ -1,4 +1,4 @@
-"""The fast forms of NAM's channel part against the formula of its layer."""
+"""The fast form of NAM's channel part in training against the formula of its layer."""
 
 import contextlib
 import copy
@@ -9,7 +9,7 @@ from test_fast_simam import SIZES, TOLERANCES, layouts, relative
 from torch import nn
 from torch.nn.modules import module
 
-from yolo_attn.kernels.nam import affine_gate, batch_norm_gate
+from yolo_attn.kernels.nam import batch_norm_gate
 from yolo_attn.layers import NAM, nam
 
 OPTIONS = [{}, {"detach_weights": False, "weight_norm": "mean", "gain": 1.9}]
@@ -33,12 +33,11 @@ def results(layer, x, grad, mode, monkeypatch):
     return out, *torch.autograd.grad(out, (leaf, *layer.parameters()), grad), *layer.buffers()
 
 
-@every_mode
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_same_as_the_formula_in_float64(size, options, dtype, training, monkeypatch):
-    layer = randomised(NAM(3, **options)).train(training)
+def test_same_as_the_formula_in_float64(size, options, dtype, monkeypatch):
+    layer = randomised(NAM(3, **options)).train()
     for x in layouts((2, 3, *size), dtype):
         grad = torch.randn_like(x)
         got = results(copy.deepcopy(layer).to(torch.promote_types(dtype, torch.float32)), x, grad, "auto", monkeypatch)
@@ -78,23 +77,18 @@ def test_only_what_is_asked_for_has_a_gradient(frozen, training):
     assert all((p.grad is None) == (frozen == "norm") for p in layer.parameters())
 
 
-@every_mode
-def test_gradcheck(training):
-    vectors = [torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(3 if training else 2)]
-    statistics = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+def test_gradcheck():
+    vectors = [torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
 
     def gate(x, *vectors):
-        if training:
-            return batch_norm_gate(x, *vectors, *(s.clone() for s in statistics), 0.1, 1e-5)
-        return affine_gate(x, *vectors)
+        return batch_norm_gate(x, *vectors, torch.zeros_like(vectors[0]), torch.ones_like(vectors[0]), 0.1, 1e-5)
 
     for x in list(layouts((2, 3, 4, 3), torch.float64))[:4]:
         assert torch.autograd.gradcheck(gate, (x.detach().requires_grad_(), *vectors))
 
 
-@every_mode
-def test_layouts_are_kept(training):
-    layer = NAM(4).train(training)
+def test_layouts_are_kept():
+    layer = NAM(4).train()
     for memory_format in (torch.contiguous_format, torch.channels_last):
         x = torch.randn(2, 4, 6, 5).to(memory_format=memory_format).requires_grad_()
         out = layer(x)

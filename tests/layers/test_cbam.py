@@ -1,6 +1,4 @@
-"""CBAM against its formula in the test's own words, its ties, and its messages."""
-
-import re
+"""CBAM against its formula in the test's own words, and its ties."""
 
 import pytest
 import torch
@@ -45,40 +43,7 @@ def test_ties_share_the_gradient_of_the_maximum(training):
 
 
 @pytest.mark.parametrize(("channels", "middle"), [(1, 1), (16, 1), (24, 1), (60, 3), (90, 5), (256, 16)])
-def test_width_and_keys(channels, middle):
-    shapes = {key: tuple(value.shape) for key, value in CBAM(channels).state_dict().items()}
-    bn = {"weight": (1,), "bias": (1,), "running_mean": (1,), "running_var": (1,), "num_batches_tracked": ()}
-    assert shapes == {
-        "channel.fc1.weight": (middle, channels),
-        "channel.fc1.bias": (middle,),
-        "channel.fc2.weight": (channels, middle),
-        "channel.fc2.bias": (channels,),
-        "spatial.conv.weight": (1, 2, 7, 7),
-        **{f"spatial.bn.{key}": shape for key, shape in bn.items()},
-    }
-
-
-def test_single_pixel_in_training():
-    with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
-        CBAM(8)(torch.ones(1, 8, 1, 1))
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"channels": 0}, "channels must be a positive int, got 0"),
-        ({"ratio": True}, "ratio must be a positive int, got True"),
-        ({"ratio": 0}, "ratio must be a positive int, got 0"),
-        ({"kernel_size": 6}, "kernel_size must be odd, got 6; allowed: 1, 3, 5, 7, ..."),
-        ({"kernel_size": (7, 7)}, "kernel_size must be a positive int, got (7, 7)"),
-        ({"kernel_size": None}, "kernel_size must be a positive int, got None"),
-    ],
-)
-def test_wrong_options(options, words):
-    with pytest.raises(ValueError, match=f"^CBAM: {re.escape(words)}$"):
-        CBAM(**{"channels": 8} | options)
-
-
-def test_options_are_keyword_only():
-    with pytest.raises(TypeError):
-        CBAM(64, 16)
+def test_width(channels, middle):
+    layer = CBAM(channels)
+    assert layer.channel.fc1.weight.shape == (middle, channels)
+    assert layer.spatial.conv.weight.shape == (1, 2, 7, 7)

@@ -1,4 +1,4 @@
-"""EMA against its formula in the test's own words, its groups, and its messages."""
+"""EMA against its formula in the test's own words, and its groups."""
 
 import numpy as np
 import pytest
@@ -45,9 +45,7 @@ def test_single_value(training):
     assert_same(layer, x, by_hand(x, layer, 1))
 
 
-def test_keys_and_repr():
-    keys = [f"{part}.{key}" for part in ("gn", "conv1x1", "conv3x3") for key in ("weight", "bias")]
-    assert list(EMA(64).state_dict()) == keys
+def test_repr():
     assert "groups=32" in repr(EMA(64))
     assert "groups=30" in repr(EMA(60))
 
@@ -62,18 +60,3 @@ def test_autocast_does_not_round_the_sums():
     with torch.autocast("cpu", torch.bfloat16):
         out = layer(x)
     torch.testing.assert_close(out, x * torch.tensor(1 + 1 / 256).sigmoid(), rtol=1e-6, atol=0)
-
-
-WRONG = [{"channels": 0}, {"channels": True}, {"groups": 0}, {"groups": 4.0}, {"groups": None}]
-
-
-@pytest.mark.parametrize("options", WRONG, ids=str)
-def test_wrong_options(options):
-    ((name, value),) = options.items()
-    with pytest.raises(ValueError, match=f"^EMA: {name} must be a positive int, got {value}$"):
-        EMA(**{"channels": 8} | options)
-
-
-def test_options_are_keyword_only():
-    with pytest.raises(TypeError):
-        EMA(64, 32)

@@ -5,26 +5,22 @@ import copy
 import numpy as np
 import pytest
 import torch
-from formulas import check_fuse, conv, norm, randomised, sigmoid
+from formulas import assert_same, check_fuse, conv, norm, numbers, randomised, relu, sample, sigmoid
 from torch import nn
 
 from yolo_attn.layers import GAM
 
 
-def made(channels, dtype=torch.float64, **options):
-    return randomised(GAM(channels, **options)).to(dtype)
-
-
 def by_hand(x, layer, training, groups, channel_act):
     """The MLP on the last axis, as in the paper's figure; then two convolutions with the groups interleaved between."""
-    state = {key: value.numpy().copy() for key, value in layer.state_dict().items()}
+    state = numbers(layer)
     w1, w2 = (state[f"channel.fc{i}.weight"][:, :, 0, 0] for i in (1, 2))
     pixels = np.moveaxis(x, 1, -1)
-    hidden = np.maximum(pixels @ w1.T + state["channel.fc1.bias"], 0)
+    hidden = relu(pixels @ w1.T + state["channel.fc1.bias"])
     attention = np.moveaxis(hidden @ w2.T + state["channel.fc2.bias"], -1, 1)
     u = x * (sigmoid(attention) if channel_act == "sigmoid" else attention)
     a = conv(u, state["spatial.conv1.weight"], state["spatial.conv1.bias"], groups)
-    a = np.maximum(norm(a, state, "spatial.bn1", training), 0)
+    a = relu(norm(a, state, "spatial.bn1", training))
     each = a.shape[1] // groups
     a = a[:, [g * each + i for i in range(each) for g in range(groups)]]
     a = conv(a, state["spatial.conv2.weight"], state["spatial.conv2.bias"], groups)
@@ -46,27 +42,18 @@ def by_hand(x, layer, training, groups, channel_act):
 )
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 5), (31, 17)])
 def test_formula(size, channels, options, training):
-    layer = made(channels, **options).train(training)
-    x = np.random.default_rng(1).normal(0.5, 2, (2, channels, *size))
+    layer = randomised(GAM(channels, **options)).train(training)
+    x = sample(channels, size)
     want = by_hand(x, layer, training, options.get("groups", 1), options.get("channel_act", "sigmoid"))
-    np.testing.assert_allclose(layer(torch.from_numpy(x)).detach().numpy(), want, rtol=1e-9, atol=1e-11)
+    assert_same(layer, x, want)
 
 
 def test_shuffle_lets_every_output_see_every_group():
-    layer = made(16, ratio=2, groups=2).eval()
+    layer = randomised(GAM(16, ratio=2, groups=2)).eval()
     x = torch.randn(1, 16, 5, 5, dtype=torch.float64, requires_grad=True)
     for channel in (0, 15):
         (grad,) = torch.autograd.grad(layer.spatial(x)[0, channel].sum(), x)
         assert (grad.abs().sum((0, 2, 3)) > 0).all()
-
-
-def test_state_dict_keys():
-    bn = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
-    want = [f"channel.fc{i}.{key}" for i in (1, 2) for key in ("weight", "bias")]
-    for i in (1, 2):
-        want += [f"spatial.conv{i}.weight", f"spatial.conv{i}.bias", *(f"spatial.bn{i}.{key}" for key in bn)]
-    assert list(GAM(8).state_dict()) == want
-    assert GAM(8).channel.fc1.weight.shape == (2, 8, 1, 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -92,11 +79,11 @@ OPTIONS = [{}, {"groups": 2}, {"channel_act": "none", "kernel_size": 3}]
 )
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_fuse(options, dtype, tolerance):
-    check_fuse(made(8, dtype, **options).eval(), torch.randn(2, 8, 7, 5).to(dtype), tolerance)
+    check_fuse(randomised(GAM(8, **options)).to(dtype).eval(), torch.randn(2, 8, 7, 5).to(dtype), tolerance)
 
 
 def test_fuse_rounds_once():
-    layer = made(8, torch.float16)
+    layer = randomised(GAM(8)).half()
     conv, bn = layer.spatial.conv1, layer.spatial.bn1
     factor = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
     weight = conv.weight.double() * factor[:, None, None, None]
@@ -107,7 +94,7 @@ def test_fuse_rounds_once():
 
 
 def test_fuse_then_half():
-    layer = made(8, torch.float32).eval()
+    layer = randomised(GAM(8)).float().eval()
     x = torch.randn(2, 8, 7, 5)
     want = layer(x)
     folded = copy.deepcopy(layer)
@@ -117,7 +104,7 @@ def test_fuse_then_half():
 
 
 def test_fuse_keeps_layout_and_trainability():
-    layer = made(8, torch.float32).to(memory_format=torch.channels_last)
+    layer = randomised(GAM(8)).float().to(memory_format=torch.channels_last)
     layer.spatial.conv1.requires_grad_(False)
     layer.fuse()
     assert layer.spatial.conv1.weight.is_contiguous(memory_format=torch.channels_last)
@@ -129,21 +116,12 @@ def test_fuse_keeps_layout_and_trainability():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"channels": 0}, ["channels must be a positive int, got 0"]),
-        ({"channels": True}, ["channels must be a positive int, got True"]),
-        ({"ratio": 0}, ["ratio must be a positive int, got 0"]),
-        ({"ratio": 4.0}, ["ratio must be a positive int, got 4.0"]),
-        ({"ratio": True}, ["ratio must be a positive int, got True"]),
         ({"ratio": 5}, ["ratio=5 does not divide channels=64; allowed: 1, 2, 4, 8, 16, 32, 64"]),
         ({"ratio": 128}, ["ratio=128 does not divide channels=64; allowed: 1, 2"]),
-        ({"groups": -1}, ["groups must be a positive int, got -1"]),
         ({"groups": 3}, ["groups=3", "channels=64", "channels/ratio=16; allowed: 1, 2, 4, 8, 16"]),
         ({"groups": 32}, ["groups=32", "channels/ratio=16; allowed: 1, 2, 4, 8, 16"]),
         ({"channel_act": "relu"}, ["channel_act='relu'", "allowed: 'sigmoid', 'none'"]),
         ({"channel_act": None}, ["channel_act=None", "allowed: 'sigmoid', 'none'"]),
-        ({"kernel_size": 4}, ["kernel_size must be odd, got 4"]),
-        ({"kernel_size": 0}, ["kernel_size must be a positive int, got 0"]),
-        ({"kernel_size": (7, 7)}, ["kernel_size must be a positive int, got (7, 7)"]),
     ],
 )
 def test_wrong_options(options, words):
@@ -158,8 +136,3 @@ def test_defaults_and_repr():
     assert (layer.channel.fc1.out_channels, layer.spatial.conv1.kernel_size, layer.spatial.groups) == (16, (7, 7), 1)
     assert "channel_act='sigmoid'" in repr(layer)
     assert "channel_act='none'" in repr(GAM(64, channel_act="none"))
-
-
-def test_options_are_keyword_only():
-    with pytest.raises(TypeError):
-        GAM(64, 4)

@@ -4,6 +4,7 @@ import copy
 import inspect
 import io
 import pickle
+import re
 import warnings
 
 import onnxruntime
@@ -125,41 +126,25 @@ def test_autocast_keeps_the_input_dtype(name, training, dtype):
     assert x.grad.isfinite().all()
 
 
-def open_rows(layer):
-    nn.init.zeros_(layer.conv_h.weight)
-    nn.init.constant_(layer.conv_h.bias, 100)
-
-
-def open_columns(layer):
-    nn.init.zeros_(layer.conv_w.weight)
-    nn.init.constant_(layer.conv_w.bias, 100)
-
-
-def open_channels(layer):
-    nn.init.zeros_(layer.channel.fc2.weight)
-    nn.init.constant_(layer.channel.fc2.bias, 100)
-
-
-def open_pixels(layer):
-    nn.init.zeros_(layer.spatial.bn.weight)
-    nn.init.constant_(layer.spatial.bn.bias, 100)
-
-
 @pytest.mark.parametrize(
-    ("name", "prepare"),
+    ("name", "opened"),
     [
         *((name, None) for name in ("SE", "ECA", "BAM", "TripletAttention", "EMA", "EMA-grouped")),
-        ("CBAM", open_channels),
-        ("CBAM", open_pixels),
-        ("CoordAtt", open_rows),
-        ("CoordAtt", open_columns),
+        ("CBAM", "channel.fc2"),
+        ("CBAM", "spatial.bn"),
+        ("CoordAtt", "conv_h"),
+        ("CoordAtt", "conv_w"),
     ],
 )
-def test_every_gate_is_formed_in_float32(name, prepare):
-    """The gate under bfloat16 autocast, alone: formed in bfloat16, it would have bfloat16 values only."""
+def test_every_gate_is_formed_in_float32(name, opened):
+    """The gate under bfloat16 autocast, alone: formed in bfloat16, it would have bfloat16 values only.
+
+    Of a layer with two gates, the other one is opened by the bias before it.
+    """
     layer, x = build(name), example(2, 8, 7, 5)
-    if prepare:
-        prepare(layer)
+    if opened:
+        nn.init.zeros_(layer.get_submodule(opened).weight)
+        nn.init.constant_(layer.get_submodule(opened).bias, 100)
     with torch.autocast("cpu", torch.bfloat16):
         gate = layer(x) / x
     assert (gate - gate.bfloat16()).abs().max() > 1e-4
@@ -304,8 +289,47 @@ def test_gain_is_a_factor_on_the_output(name, training, dtype):
     torch.testing.assert_close(doubled(x), 2 * plain(x), rtol=0, atol=torch.finfo(dtype).tiny)
 
 
+KINDS = sorted({type(build(name)) for name in LAYERS}, key=str)
+INTS = [
+    (layer, name)
+    for layer in KINDS
+    for name, option in inspect.signature(layer).parameters.items()
+    if name in ("channels", "kernel_size") or type(option.default) is int
+]
+
+every_kind = pytest.mark.parametrize("layer", KINDS)
+
+
+@every_kind
+def test_options_are_keyword_only(layer):
+    with pytest.raises(TypeError, match="positional argument"):
+        layer(8, 4)
+
+
+@pytest.mark.parametrize(("layer", "name"), INTS)
+def test_whole_numbers_are_ints_above_0(layer, name):
+    default = inspect.signature(layer).parameters[name].default
+    for value in (0, -7, True, 4.0, "8", (7, 7), *([None] if default is not None else [])):
+        words = rf"{name} must be a positive int( or None)?, got {re.escape(repr(value))}"
+        with pytest.raises(ValueError, match=rf"^{layer.__name__}: {words}(;|$)"):
+            layer(**{"channels": 8, name: value})
+
+
+@pytest.mark.parametrize("layer", [layer for layer, name in INTS if name == "kernel_size"])
+def test_kernels_are_odd(layer):
+    words = r"kernel_size must be odd, got 6; allowed: 1, 3, 5, 7, \.\.\."
+    with pytest.raises(ValueError, match=f"^{layer.__name__}: {words}$"):
+        layer(8, kernel_size=6)
+
+
+@pytest.mark.parametrize("name", ["BAM", "CBAM", "TripletAttention"])
+def test_a_single_pixel_cannot_be_trained_on(name):
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
+        build(name, training=True)(torch.ones(1, 8, 1, 1))
+
+
 @pytest.mark.parametrize("gain", [0, -1.0, float("inf"), float("nan"), True, "2", None])
-@pytest.mark.parametrize("layer", sorted({type(build(name)) for name in LAYERS}, key=str))
+@every_kind
 def test_gain_must_be_a_finite_number_above_0(layer, gain):
     with pytest.raises(ValueError, match=f"{layer.__name__}: gain must be a finite number > 0, got"):
         layer(8, gain=gain)

@@ -6,19 +6,17 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from formulas import numbers, randomised
 from torch import nn
 
 from yolo_attn.layers import NAM
+from yolo_attn.layers.nam import SCALE_NORMS
 
 
-def randomised(channels, seed=0, **options):
-    rng = np.random.default_rng(seed)
-    layer, bn = NAM(channels, **options).double(), {}
-    bn["weight"], bn["bias"], bn["running_mean"] = rng.normal(size=(3, channels))
-    bn["running_var"] = rng.uniform(0.5, 2, channels)
-    state = {f"channel.bn.{key}": torch.from_numpy(value) for key, value in bn.items()}
-    layer.load_state_dict(state | {"channel.bn.num_batches_tracked": torch.tensor(0)})
-    return layer, bn
+def drawn(channels, **options):
+    """A layer with no neutral start value, and the numbers of its norm."""
+    layer = randomised(NAM(channels, **options))
+    return layer, {key.rpartition(".")[2]: value for key, value in numbers(layer).items()}
 
 
 def by_hand(x, bn, training, eps=1e-5, weight_norm="sum"):
@@ -42,7 +40,7 @@ def by_hand(x, bn, training, eps=1e-5, weight_norm="sum"):
 @pytest.mark.parametrize("channels", [1, 3, 16, 60])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 5), (31, 17)])
 def test_formula(size, channels, training, weight_norm):
-    layer, bn = randomised(channels, weight_norm=weight_norm)
+    layer, bn = drawn(channels, weight_norm=weight_norm)
     x = np.random.default_rng(1).normal(0.5, 2, (3, channels, *size))
     want, gamma_grad = by_hand(x, bn, training, weight_norm=weight_norm)
     out = layer.train(training)(torch.from_numpy(x))
@@ -59,7 +57,7 @@ def test_attached_weights_change_only_the_gradient_of_gamma():
     x = torch.randn(2, 6, 5, 5, dtype=torch.float64)
     results = []
     for detach_weights in (True, False):
-        layer, _ = randomised(6, detach_weights=detach_weights)
+        layer = randomised(NAM(6, detach_weights=detach_weights))
         out = layer(x)
         out.sum().backward()
         results.append((out, layer.channel.bn.bias.grad, layer.channel.bn.weight.grad))
@@ -69,26 +67,26 @@ def test_attached_weights_change_only_the_gradient_of_gamma():
     assert not torch.allclose(gamma, gamma_attached)
 
 
-def test_state_dict_keys():
-    keys = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
-    assert list(NAM(4).state_dict()) == [f"channel.bn.{key}" for key in keys]
-
-
-def test_norm_keeps_eps_and_momentum_inside_ultralytics():
+def test_norms_keep_eps_and_momentum_inside_ultralytics():
     """What initialize_weights overwrites is exactly a BatchNorm2d; what escapes weight decay is any norm layer."""
-    bn = NAM(4, eps=1e-4, momentum=0.2).channel.bn
-    assert type(bn) is not nn.BatchNorm2d
-    assert isinstance(bn, nn.BatchNorm2d)
-    assert (bn.eps, bn.momentum) == (1e-4, 0.2)
-    twin = pickle.loads(pickle.dumps(bn))
-    assert (type(twin), twin.eps, twin.momentum) == (type(bn), 1e-4, 0.2)
+    layer = NAM(4, spatial=True, grid=(2, 5), eps=1e-4, momentum=0.2)
+    twin = pickle.loads(pickle.dumps(layer))
+    assert "grid=(2, 5)" in str(twin)
+    for one in (layer, twin):
+        norms = [m for m in one.modules() if isinstance(m, SCALE_NORMS)]
+        assert norms == [one.channel.bn, one.spatial.bn]
+        for bn, parent in zip(norms, (nn.BatchNorm2d, nn.BatchNorm1d), strict=True):
+            assert type(bn) is not parent
+            assert isinstance(bn, parent)
+            assert (bn.eps, bn.momentum) == (1e-4, 0.2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
 def test_survives_conversion_to_sync_batch_norm(dtype):
-    layer = randomised(6)[0].to(dtype).eval()
+    layer = randomised(NAM(6, spatial=True, grid=4)).to(dtype).eval()
     twin = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(layer))
     assert isinstance(twin.channel.bn, nn.SyncBatchNorm)
+    assert isinstance(twin.spatial.bn, nn.SyncBatchNorm)
     x = torch.randn(2, 6, 5, 5).to(dtype)
     assert torch.equal(twin(x), layer(x))
 
@@ -108,7 +106,7 @@ def test_vanished_scales(gamma, detach_weights):
 
 
 def test_small_scales_are_exact():
-    layer, bn = randomised(6)
+    layer, bn = drawn(6)
     layer.channel.bn.weight.data *= 1e-30
     x = np.random.default_rng(1).normal(size=(2, 6, 4, 4))
     want, _ = by_hand(x, bn | {"weight": bn["weight"] * 1e-30}, training=True)
@@ -150,9 +148,6 @@ def test_single_value_per_channel():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"channels": 0}, ["channels", "positive int", "got 0"]),
-        ({"channels": True}, ["channels", "positive int", "got True"]),
-        ({"channels": 8.0}, ["channels", "positive int", "got 8.0"]),
         ({"weight_norm": "max"}, ["weight_norm='max'", "'sum', 'mean'"]),
         ({"weight_norm": None}, ["weight_norm=None", "'sum', 'mean'"]),
         ({"detach_weights": 1}, ["detach_weights", "True or False", "got 1"]),
@@ -178,8 +173,3 @@ def test_limits_are_allowed_and_shown():
     layer = NAM(1, weight_norm="mean", detach_weights=False, eps=1, momentum=1)
     assert "weight_norm='mean', detach_weights=False" in repr(layer)
     assert "ScaleNorm(1, eps=1, momentum=1" in repr(layer)
-
-
-def test_options_are_keyword_only():
-    with pytest.raises(TypeError):
-        NAM(8, "sum")

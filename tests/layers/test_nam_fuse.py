@@ -32,7 +32,7 @@ def test_what_it_folds_to():
     shift = w * bn.bias - scale * bn.running_mean
     layer.fuse()
     assert list(layer.state_dict()) == ["channel.bn.scale", "channel.bn.shift"]
-    torch.testing.assert_close(layer.channel.bn.vectors(torch.float64), (scale.detach(), shift.detach()))
+    torch.testing.assert_close((layer.channel.bn.scale, layer.channel.bn.shift), (scale.detach(), shift.detach()))
     assert "FoldedNorm(6)" in repr(layer)
     twin = NAM(6)
     twin.fuse()

@@ -1,7 +1,6 @@
 """NAM's spatial part against its definition with F.interpolate, at its grid and elsewhere, its edges, its messages."""
 
 import copy
-import pickle
 import re
 
 import numpy as np
@@ -12,7 +11,6 @@ from formulas import randomised
 from torch import nn
 
 from yolo_attn.layers import NAM
-from yolo_attn.layers.nam import SCALE_NORMS
 
 GRIDS = [(1, 1), (4, 4), (3, 8)]
 SIZES = [(1, 1), (1, 9), (3, 8), (4, 4), (7, 5), (31, 17)]
@@ -176,28 +174,6 @@ def test_frozen_norm_keeps_its_statistics():
     layer(torch.randn(2, 4, 5, 3))
     assert layer.spatial.bn.num_batches_tracked == 0
     assert torch.equal(layer.spatial.bn.running_mean, torch.zeros(16))
-
-
-def test_state_dict_keys_and_norms():
-    layer = NAM(4, spatial=True, grid=(2, 5), eps=1e-4, momentum=0.2)
-    keys = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
-    assert list(layer.state_dict()) == [f"{part}.bn.{key}" for part in ("channel", "spatial") for key in keys]
-    assert layer.spatial.bn.weight.shape == (10,)
-    assert [m for m in layer.modules() if isinstance(m, SCALE_NORMS)] == [layer.channel.bn, layer.spatial.bn]
-    for bn, parent in ((layer.channel.bn, nn.BatchNorm2d), (layer.spatial.bn, nn.BatchNorm1d)):
-        assert type(bn) is not parent
-        assert isinstance(bn, parent)
-        assert (bn.eps, bn.momentum) == (1e-4, 0.2)
-    twin = pickle.loads(pickle.dumps(layer))
-    assert "grid=(2, 5)" in repr(twin)
-
-
-def test_survives_conversion_to_sync_batch_norm():
-    layer = build((4, 4)).eval()
-    twin = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(layer))
-    assert isinstance(twin.spatial.bn, nn.SyncBatchNorm)
-    x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
-    assert torch.equal(twin.spatial(x), layer.spatial(x))
 
 
 def test_meta_device():

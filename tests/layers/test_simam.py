@@ -94,8 +94,3 @@ def test_wrong_e_lambda(e_lambda):
     assert "channel count" in str(e.value)
     with pytest.raises(ValueError, match=r"constant σ\(0.5\) = 0.62$"):  # it was given
         SimAM(8, e_lambda=e_lambda)
-
-
-def test_options_are_keyword_only():
-    with pytest.raises(TypeError):
-        SimAM(8, 0.1)

@@ -1,21 +1,23 @@
-"""`yolo-attn attention-maps`: pictures, page and numbers of checkpoints of every task; mistakes."""
+"""`yolo-attn attention-maps`: images, page and numbers of checkpoints of every task; mistakes."""
 
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
+from pages import Page
 from PIL import Image
-from support import contents, enliven, randomise, save_noise, script
+from support import contents, enliven, randomise, save_noise
+from tiers import later
 from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
-from yolo_attn.maps.view import GateView
-from yolo_attn.plugin.gates import attention_layers, measure_gates, watching
+from yolo_attn.gates.watch import attention_layers, measure_gates, watching
+from yolo_attn.maps import attention_maps
+from yolo_attn.maps.views import GateView
 
 NAMES = {0: "triangle", 1: "$круг$", 2: "star"}
 
@@ -31,7 +33,7 @@ SMALL = {"nc": 3, "backbone": ROWS, "head": [[[2, 4], 1, "Detect", ["nc"]]]}
 
 
 def save_model(file, cfg, task="Detection"):
-    """A checkpoint of a model whose output depends on the picture."""
+    """A checkpoint of a model whose output depends on the image."""
     torch.manual_seed(0)
     alive = randomise if task.startswith("RTDETR") else enliven  # early 8.3 trains RT-DETR with labels alone
     model = alive(getattr(tasks, f"{task}Model")(cfg, nc=3, verbose=False))
@@ -53,126 +55,129 @@ def base(tmp_path_factory):
 
 @pytest.fixture
 def source(tmp_path):
-    """Two pictures, one in a folder of its own, with names that HTML and file systems mind."""
+    """Two images, one in a folder of its own, whose names need escapes in HTML and file names."""
     folder = tmp_path / "pictures"
     save_noise(folder / 'a <b> & "c" %20.png', (80, 48))
     save_noise(folder / "below/größe.JPG", (40, 64))
     return folder
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Has empty files in place of figures, which take most of a run's time."""
+    for name in ("draw_gate", "draw_statistics"):
+        monkeypatch.setattr(attention_maps, name, lambda *given: given[-1].touch())
+
+
 def run(weights, source, out, *more):
-    return main(["attention-maps", "--weights", weights, "--source", str(source), "--output", str(out), *more])
+    given = ["--weights", weights, "--source", str(source), "--output", str(out), "--device", "cpu"]
+    return main(["attention-maps", *given, *more])
 
 
-class Page(HTMLParser):
-    """What a page shows."""
-
-    def __init__(self, file):
-        super().__init__()
-        self.pictures, self.cells, self.text, self.tags = [], [], [], []
-        self.feed(file.read_text())
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        if tag == "img":
-            self.pictures.append(unquote(dict(attributes)["src"]))
-
-    def handle_data(self, data):
-        self.text.append(data)
+def layers_in(folder):
+    return json.loads((folder / "gates.json").read_text())["layers"]
 
 
-def test_pictures_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
+def as_input(file):
+    """The pixels of an image as a model takes them, (3, H, W)."""
+    with Image.open(file) as image:
+        return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1) / 255
+
+
+def page_of(out):
+    """A run's page, and the images that it shows."""
+    page = Page((out / "index.html").read_text())
+    return page, [unquote(link) for link in page.links]
+
+
+def test_images_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
     before, out = contents(source), tmp_path / "out"
-    assert run(checkpoint, source, out, "--base", base, "--device", "cpu", "--conf", "0.01") == 0
-    told = capsys.readouterr()
-    assert not told.err.replace("\r", "").count("Traceback")
-    assert told.out.splitlines()[-1] == f"{out / 'index.html'}: pictures drawn: 2; gates measured on: 2"
+    assert run(checkpoint, source, out, "--base", base, "--conf", "0.01") == 0
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    assert printed.out.splitlines()[-1] == f"{out / 'index.html'}: images drawn: 2; gates measured on: 2"
     assert contents(source) == before
     numbers = json.loads((out / "gates.json").read_text())
     labels = [layer["layer"] for layer in numbers["layers"]]
     assert labels == ["row 2 C2f_NAM m.0.cv2", "row 4 CBAM"]
-    page = Page(out / "index.html")
+    page, images = page_of(out)
     stems = ["001-a_b_c_20", "002-gr_e"]
-    assert sorted(page.pictures) == sorted(
+    assert sorted(images) == sorted(
         ["gates.png"]
         + [f"{stem}-{kind}.png" for stem in stems for kind in ("detections", "base")]
         + [f"{stem}-{label.replace(' ', '-')}.png" for stem in stems for label in labels]
     )
-    assert {f.name for f in out.iterdir()} == {*page.pictures, "index.html", "gates.json"}
-    for name in page.pictures:
-        with Image.open(out / name) as picture:
-            assert picture.format == "PNG"
-            assert np.asarray(picture.convert("RGB")).std() > 1
-    with Image.open(out / f"{stems[0]}-detections.png") as picture:
-        assert picture.size == (80, 48)
-    text = " ".join(page.text)
-    assert str(source / 'a <b> & "c" %20.png') in text
-    assert f"base: {base}" in text
+    assert {f.name for f in out.iterdir()} == {*images, "index.html", "gates.json"}
+    for name in images:
+        with Image.open(out / name) as image:
+            assert image.format == "PNG"
+            assert np.asarray(image.convert("RGB")).std() > 1
+    with Image.open(out / f"{stems[0]}-detections.png") as image:
+        assert image.size == (80, 48)
+    assert str(source / 'a <b> & "c" %20.png') in page.text
+    assert f"base: {base}" in page.text
     assert not {"script", "link", "iframe", "b"} & set(page.tags)
     assert "http" not in (out / "index.html").read_text()
     assert all(gate["pictures"] == 2 and gate["gain"] == 1 for gate in numbers["layers"])
     assert (numbers["pictures"], numbers["weights"], numbers["base"]) == (2, checkpoint, base)
     for gate in numbers["layers"]:
-        assert re.search(rf"^{re.escape(gate['layer'])} +{gate['mean']:.3f} ", told.out, re.MULTILINE)
+        assert re.search(rf"^{re.escape(gate['layer'])} +{gate['mean']:.3f} ", printed.out, re.MULTILINE)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_numbers_are_those_of_the_model_on_its_input(checkpoint, tmp_path):
-    """A picture that is already as the model takes it; fused or not, the gates are the same."""
+    """An image that is already as the model takes it; fused or not, the gates are the same."""
     save_noise(tmp_path / "p/a.png", (64, 64))
-    assert run(checkpoint, tmp_path / "p", tmp_path / "out", "--device", "cpu") == 0
-    found = json.loads((tmp_path / "out/gates.json").read_text())["layers"]
+    assert run(checkpoint, tmp_path / "p", tmp_path / "out") == 0
     model = torch.load(checkpoint, weights_only=False)["model"]
-    with Image.open(tmp_path / "p/a.png") as picture:
-        x = torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1)[None] / 255
-    expected = measure_gates(model, [x]).values()
-    for ours, gate in zip(found, expected, strict=True):
+    expected = measure_gates(model, [as_input(tmp_path / "p/a.png")[None]]).values()
+    for ours, gate in zip(layers_in(tmp_path / "out"), expected, strict=True):
         assert [ours["mean"], ours["std"]] == pytest.approx([gate.mean, gate.std], rel=1e-4)
         assert sum(ours["histogram"]["counts"]) == ours["values"] == gate.values
 
 
-def test_margins_are_left_out(checkpoint, tmp_path):
-    """Numbers and drawings are of the cells on the picture, which lies between twelve grey rows at both ends."""
+@pytest.mark.usefixtures("undrawn")
+def test_margins_do_not_count(checkpoint, tmp_path):
+    """Numbers and drawings are of the cells on the image, which lies between twelve grey rows at both ends."""
     save_noise(tmp_path / "p/a.png", (64, 40))
-    assert run(checkpoint, tmp_path / "p", tmp_path / "out", "--device", "cpu") == 0
-    found = json.loads((tmp_path / "out/gates.json").read_text())["layers"]
+    assert run(checkpoint, tmp_path / "p", tmp_path / "out") == 0
     model = torch.load(checkpoint, weights_only=False)["model"].eval()
     x = torch.full((1, 3, 64, 64), 114 / 255)
-    with Image.open(tmp_path / "p/a.png") as picture:
-        x[:, :, 12:52] = torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1) / 255
+    x[0, :, 12:52] = as_input(tmp_path / "p/a.png")
     seen = []
     with torch.no_grad(), watching(attention_layers(model), lambda _, gate: seen.append(gate)):
         model(x)
-    for ours, gate, rows in zip(found, seen, (slice(3, 13), slice(1, 6)), strict=True):
+    for ours, gate, rows in zip(layers_in(tmp_path / "out"), seen, (slice(3, 13), slice(1, 6)), strict=True):
         inner = gate[:, :, rows]
+        expected = [float(inner.mean()), float(inner.std(correction=0))]
         assert ours["values"] == inner.numel()
-        assert [ours["mean"], ours["std"]] == pytest.approx(
-            [float(inner.mean()), float(inner.std(correction=0))], rel=1e-4
-        )
+        assert [ours["mean"], ours["std"]] == pytest.approx(expected, rel=1e-4)
 
 
 KINDS = {
-    "yolov8n-seg-gam.yaml": ("Segmentation", {}),
-    "yolov8n-pose-gam.yaml": ("Pose", {}),
-    "yolov8n-obb-gam.yaml": ("OBB", {}),
-    "yolov8n-cls-gam.yaml": ("Classification", {}),
-    "yolo11n-triplet.yaml": ("Detection", {}),
-    "yolo26n-ema.yaml": ("Detection", {}),
-    "rtdetr-l-gam.yaml": ("RTDETRDetection", {}),
+    "yolov8n-seg-gam.yaml": "Segmentation",
+    "yolov8n-pose-gam.yaml": "Pose",
+    "yolov8n-obb-gam.yaml": "OBB",
+    "yolov8n-cls-gam.yaml": "Classification",
+    "yolo11n-triplet.yaml": "Detection",
+    "yolo26n-ema.yaml": "Detection",
+    "rtdetr-l-gam.yaml": "RTDETRDetection",
 }
 
 
-@pytest.mark.parametrize("cfg", KINDS)
+@pytest.mark.parametrize("cfg", later(KINDS, ["yolov8n-seg-gam.yaml"]))
 def test_every_task_and_family(cfg, tmp_path):
-    weights = save_model(tmp_path / "best.pt", cfg, KINDS[cfg][0])
+    weights = save_model(tmp_path / "best.pt", cfg, KINDS[cfg])
     save_noise(tmp_path / "p/a.png", (80, 48))
-    small = ["--device", "cpu", "--conf", "0.01", "--imgsz", "160" if "detr" in cfg else "64"]  # it has 300 queries
+    small = ["--conf", "0.01", "--imgsz", "160" if "detr" in cfg else "64"]  # it has 300 queries
     assert run(weights, tmp_path / "p", tmp_path / "out", *small, "--trust") == 0
-    layers = json.loads((tmp_path / "out/gates.json").read_text())["layers"]
+    layers = layers_in(tmp_path / "out")
     assert len(list((tmp_path / "out").glob("001-a-row*.png"))) == len(layers) > 0
     assert all(layer["values"] for layer in layers)
 
 
-def test_gain_is_told_and_no_part_of_the_gate(tmp_path):
+@pytest.mark.usefixtures("undrawn")
+def test_gain_is_listed_and_not_part_of_the_gate(tmp_path):
     save_noise(tmp_path / "p/a.png")
     means = []
     for gain in (1, 4):
@@ -182,66 +187,69 @@ def test_gain_is_told_and_no_part_of_the_gate(tmp_path):
         model = tasks.ClassificationModel({"nc": 3, "backbone": body, "head": head}, verbose=False)
         torch.save({"model": model, "train_args": {}}, tmp_path / f"{gain}.pt")
         out = tmp_path / f"out{gain}"
-        assert run(str(tmp_path / f"{gain}.pt"), tmp_path / "p", out, "--device", "cpu", "--imgsz", "64") == 0
-        (layer,) = json.loads((out / "gates.json").read_text())["layers"]
+        assert run(str(tmp_path / f"{gain}.pt"), tmp_path / "p", out, "--imgsz", "64") == 0
+        (layer,) = layers_in(out)
         assert layer["gain"] == gain
         means.append(layer["mean"])
     assert means[0] == pytest.approx(means[1])
     assert 0.62 < means[0] < 1
 
 
-def test_unreadable_pictures_are_told_and_left_out(checkpoint, source, tmp_path, caplog):
-    """The next one is drawn in its place; other files are none."""
-    (source / "000.png").write_bytes(b"no picture")
-    (source / "notes.txt").write_text("no picture")
+@pytest.mark.integration
+def test_unreadable_images_are_reported_and_skipped(checkpoint, source, tmp_path, caplog):
+    """The next one is drawn in their place; files of other kinds do not count."""
+    (source / "000.png").write_bytes(b"no image")
+    (source / "notes.txt").write_text("no image")
     (source / "folder.png").mkdir()
     out = tmp_path / "out"
-    assert run(checkpoint, source, out, "--pictures", "1", "--device", "cpu") == 0
-    assert [r.message for r in caplog.records if "000.png" in r.message] == [
-        f"{source / '000.png'}: not readable as a picture, left out"
-    ]
+    assert run(checkpoint, source, out, "--pictures", "1") == 0
+    line = f"{source / '000.png'}: not readable as an image, skipped"
+    assert [r.message for r in caplog.records if "000.png" in r.message] == [line]
     assert [f.name for f in out.glob("*detections.png")] == ["001-a_b_c_20-detections.png"]
     assert json.loads((out / "gates.json").read_text())["pictures"] == 2
-    assert f"left out, not to be read: {source / '000.png'}" in Page(out / "index.html").text
+    assert f"skipped, not readable: {source / '000.png'}" in page_of(out)[0].text
 
 
-def test_patterns_and_the_size_that_pictures_get(checkpoint, source, tmp_path):
+@pytest.mark.integration
+@pytest.mark.usefixtures("undrawn")
+def test_patterns_and_the_size_of_images(checkpoint, source, tmp_path):
     """A pattern that no shell has expanded; sizes are multiples of the model's stride."""
     save_noise(source / "b[1].png")
     out = tmp_path / "out"
     for pattern, number in ((f"{source}/*.png", 2), (f"{source}/**/*", 3), (f"{source}/b[1].png", 1)):
-        arguments = ["--imgsz", "50", "--device", "cpu", "--pictures", "1", "--force"]
-        assert run(checkpoint, pattern, out, *arguments) == 0
+        assert run(checkpoint, pattern, out, "--imgsz", "50", "--pictures", "1", "--force") == 0
         numbers = json.loads((out / "gates.json").read_text())
         assert (numbers["pictures"], numbers["imgsz"]) == (number, 64)
         assert "at 64 px" in (out / "index.html").read_text()
-    assert run(checkpoint, f"{source}/*.png", source, "--device", "cpu", "--force") == 2
+    assert run(checkpoint, f"{source}/*.png", source, "--force") == 2
 
 
-def test_names_that_are_no_text(checkpoint, tmp_path):
-    """A file system may hold names that are not UTF-8: the page shows their escapes, and all of its pictures."""
+@pytest.mark.integration
+def test_names_that_are_not_utf8(checkpoint, tmp_path):
+    """A file system may hold names that are not UTF-8: the page shows their escapes, and all of its images."""
     save_noise(tmp_path / "p/b.png")
     (tmp_path / "p/b.png").rename(tmp_path / "p/a\udcff.png")
     out = tmp_path / "out"
-    assert run(checkpoint, tmp_path / "p", out, "--device", "cpu") == 0
-    page = Page(out / "index.html")
+    assert run(checkpoint, tmp_path / "p", out) == 0
+    page, images = page_of(out)
     assert f"{tmp_path}/p/a\\udcff.png" in page.text
-    assert {f.name for f in out.iterdir()} == {*page.pictures, "index.html", "gates.json"}
+    assert {f.name for f in out.iterdir()} == {*images, "index.html", "gates.json"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_limits(checkpoint, tmp_path):
     for i in range(9):
         save_noise(tmp_path / f"p/{i}.png", (32 + 8 * i, 48))
-    assert run(checkpoint, tmp_path / "p", tmp_path / "out", "--pictures", "2", "--limit", "4", "--device", "cpu") == 0
+    assert run(checkpoint, tmp_path / "p", tmp_path / "out", "--pictures", "2", "--limit", "4") == 0
     assert json.loads((tmp_path / "out/gates.json").read_text())["pictures"] == 4
-    assert sorted(f.name for f in (tmp_path / "out").glob("*detections.png")) == [
-        "001-0-detections.png",
-        "002-4-detections.png",
-    ]
+    drawn = {f.name for f in (tmp_path / "out").glob("*detections.png")}
+    assert drawn == {"001-0-detections.png", "002-4-detections.png"}
 
 
+@pytest.mark.integration
+@pytest.mark.usefixtures("undrawn")
 def test_folders(checkpoint, source, tmp_path, capsys, monkeypatch):
-    """A folder is numbered unless it is given; one that holds files is written into only by force."""
+    """A folder is numbered unless it is given; one that holds files is used only by force."""
     monkeypatch.chdir(tmp_path)
     small = ["--pictures", "1", "--device", "cpu"]
     for number in (1, 2):
@@ -257,12 +265,13 @@ def test_folders(checkpoint, source, tmp_path, capsys, monkeypatch):
     assert (kept / "mine.txt").read_text() == "mine"
 
 
-def test_folder_beside_a_picture(checkpoint, tmp_path, monkeypatch):
-    """Pictures and results in the same working folder, which a list of files may name."""
+@pytest.mark.usefixtures("undrawn")
+def test_folder_beside_an_image(checkpoint, tmp_path, monkeypatch):
+    """Images and results in one working folder, which a list of files may name."""
     monkeypatch.chdir(tmp_path)
     for name in "ab":
         save_noise(tmp_path / f"{name}.png")
-    arguments = ["attention-maps", "--weights", checkpoint, "--source", "a.png", "b.png", "--device", "cpu", "--output"]
+    arguments = ["attention-maps", "--weights", checkpoint, "--source", "a.png", "b.png", "--output"]
     assert main([*arguments, "maps"]) == 0
     before = contents(tmp_path)
     assert main([*arguments, ".", "--force"]) == 2
@@ -270,47 +279,41 @@ def test_folder_beside_a_picture(checkpoint, tmp_path, monkeypatch):
     assert contents(tmp_path) == before
 
 
-STRANGERS = {
-    "gates.png": b"mine",
-    "index.html": b"mine",
-    "001-a_b_c_20-row-4-CBAM.png": b"mine",
-    "gates.json": b'{"files": 2}',
-}
-
-
-@pytest.mark.parametrize("name", STRANGERS)
-def test_force_spares_what_no_run_wrote(name, checkpoint, source, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["gates.png", "index.html", "001-a_b_c_20-row-4-CBAM.png", "gates.json"])
+def test_force_overwrites_no_other_files(name, checkpoint, source, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
-    (out / name).write_bytes(STRANGERS[name])
+    (out / name).write_bytes(b'{"files": 2}')
     before = contents(tmp_path)
-    assert run(checkpoint, source, out, "--device", "cpu", "--force") == 2
+    assert run(checkpoint, source, out, "--force") == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"--output {out}: {name} is not of an earlier attention-maps, so it is not written over; choose" in line
+    assert f"--output {out}: {name} is not of an earlier attention-maps, so it is not overwritten; choose" in line
     assert contents(tmp_path) == before
 
 
-def test_force_writes_over_all_earlier_runs(checkpoint, source, tmp_path):
+@pytest.mark.usefixtures("undrawn")
+def test_force_overwrites_files_of_all_earlier_runs(checkpoint, source, tmp_path):
     out = tmp_path / "out"
     for number in ("2", "1", "2"):
-        assert run(checkpoint, source, out, "--device", "cpu", "--pictures", number, "--force") == 0
+        assert run(checkpoint, source, out, "--pictures", number, "--force") == 0
         files = {f.name for f in out.iterdir()}
         assert {*json.loads((out / "gates.json").read_text())["files"]} == files
     assert len([name for name in files if name.endswith("detections.png")]) == 2
 
 
 MISTAKES = [
-    (["--weights", "{base}"], "base.pt: it has no attention layer, so there is no gate to look at"),
+    (["--weights", "{base}"], "base.pt: it has no attention layer, so there is no gate to draw"),
     (["--weights", "missing.pt"], "--weights missing.pt: no such file"),
     (["--base", "missing.pt"], "--base missing.pt: no such file"),
     (["--base", "{other}"], "Classify, is of the task classify, expected detect"),
+    (["--weights", "{grey}"], "it takes images of 1 channels, expected 3"),
     (["--source", "{tmp}/missing"], "--source {tmp}/missing: no such file or folder"),
-    (["--source", "{tmp}/empty"], "--source {tmp}/empty: no picture there; expected files ending with"),
-    (["--source", "{tmp}/broken"], "--source: of 2 pictures none can be read, the first is {tmp}/broken/a.jpg"),
+    (["--source", "{tmp}/empty"], "--source {tmp}/empty: no image there; expected files ending with"),
+    (["--source", "{tmp}/broken"], "--source: none of 2 images can be read, the first is {tmp}/broken/a.jpg"),
     (["--output", "{tmp}/pictures/out"], "--output {tmp}/pictures/out: it is among the data"),
     (["--source", "{tmp}/pictures/below/größe.JPG", "--output", "{tmp}/pictures/below"], "below: it is among the data"),
     (["--output", "{tmp}/empty/notes.txt"], "--output {tmp}/empty/notes.txt: it is a file"),
-    (["--pictures", "0"], "expected a whole number above 0, found '0'"),
+    (["--pictures", "0"], "expected an int above 0, found '0'"),
     (["--conf", "2"], "expected a share above 0"),
     (["--device", "7"], "--device 7: no such device here"),
     (["--epochs", "3"], "'--epochs': unknown to attention-maps"),
@@ -318,56 +321,44 @@ MISTAKES = [
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory):
-    head = [[-1, 1, "Classify", ["nc"]]]
-    return save_model(tmp_path_factory.mktemp("weights") / "other.pt", {**SMALL, "head": head}, "Classification")
+def others(base, tmp_path_factory):
+    """Checkpoints that do not fit: without attention, of another task, and of grey images."""
+    home, head = tmp_path_factory.mktemp("weights"), [[-1, 1, "Classify", ["nc"]]]
+    grey = tasks.DetectionModel({**SMALL, "channels": 1}, ch=1, verbose=False)
+    torch.save({"model": grey, "train_args": {}}, home / "grey.pt")
+    other = save_model(home / "other.pt", {**SMALL, "head": head}, "Classification")
+    return {"base": base, "other": other, "grey": home / "grey.pt"}
 
 
-@pytest.mark.parametrize(("arguments", "told"), MISTAKES, ids=[told[:40] for _, told in MISTAKES])
-def test_mistakes(arguments, told, checkpoint, base, other, source, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[message[:40] for _, message in MISTAKES])
+def test_mistakes(arguments, message, checkpoint, others, source, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("empty", "broken"):
         (tmp_path / folder).mkdir()
     (tmp_path / "empty/notes.txt").write_text("none")
     for name in ("a.jpg", "b.png"):
         (tmp_path / "broken" / name).write_bytes(b"none")
-    names = {"tmp": tmp_path, "base": base, "other": other}
+    names = {"tmp": tmp_path, **others}
     given = {"--weights": checkpoint, "--source": str(source), "--output": str(tmp_path / "out"), "--device": "cpu"}
     given |= {option: value.format(**names) for option, value in zip(arguments[::2], arguments[1::2], strict=True)}
     before = contents(tmp_path)
     assert main(["attention-maps", *(part for pair in given.items() for part in pair)]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("yolo-attn: error: ")
-    assert told.format(**names) in line
+    assert message.format(**names) in line
     assert contents(tmp_path) == before
 
 
-def test_model_of_other_channels_is_refused(source, tmp_path, capsys):
-    weights = tmp_path / "grey.pt"
-    d = {**tasks.yaml_model_load("yolov8n-gam.yaml"), "channels": 1}
-    torch.save({"model": tasks.DetectionModel(d, ch=1, verbose=False), "train_args": {}}, weights)
-    assert run(str(weights), source, tmp_path / "out", "--device", "cpu") == 2
-    assert "it takes pictures of 1 channels, expected 3" in capsys.readouterr().err
-
-
-def test_stopped_run_leaves_no_picture(checkpoint, source, tmp_path, monkeypatch):
+@pytest.mark.integration
+def test_a_stopped_run_leaves_no_file(checkpoint, source, tmp_path, monkeypatch):
     """Ctrl-C in the middle of drawing."""
-    import yolo_attn.maps.run as module
 
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "draw_statistics", stop)
-    assert run(checkpoint, source, tmp_path / "out", "--device", "cpu") == 130
+    monkeypatch.setattr(attention_maps, "draw_statistics", stop)
+    assert run(checkpoint, source, tmp_path / "out") == 130
     assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_script(checkpoint, source, tmp_path):
-    arguments = ["--weights", checkpoint, "--source", source, "--pictures", "1", "--device", "cpu"]
-    result = script("attention_maps.py", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "runs/attention-maps/index.html").exists()
-    assert [f.name for f in tmp_path.glob("runs/*")] == ["attention-maps"]
 
 
 def test_view_of_holes_and_constants():
@@ -392,7 +383,8 @@ def test_view_of_holes_and_constants():
     assert nothing.counts.sum() == 0
 
 
-def test_unusual_pictures_and_gates_are_drawn(tmp_path):
+@pytest.mark.integration
+def test_unusual_images_and_gates_are_drawn(tmp_path):
     """One pixel wide, grey, with transparency, 16 bits; a layer without any gate, since its input is 0."""
     rows = {"backbone": [ROWS[0], [-1, 1, "SE", []]], "head": [[-1, 1, "Classify", ["nc"]]]}
     model = tasks.ClassificationModel({"nc": 3, **rows}, verbose=False)
@@ -404,7 +396,8 @@ def test_unusual_pictures_and_gates_are_drawn(tmp_path):
     for mode in ("L", "RGBA", "I;16"):
         Image.new(mode, (40, 30), 99 if mode != "RGBA" else (9, 9, 9, 9)).save(folder / f"{mode[0]}.png")
     shutil.copy(folder / "L.png", folder / "L.tif")
-    assert run(str(tmp_path / "best.pt"), folder, tmp_path / "out", "--device", "cpu", "--trust") == 0
+    assert run(str(tmp_path / "best.pt"), folder, tmp_path / "out", "--trust") == 0
+    (layer,) = layers_in(tmp_path / "out")
+    assert layer["mean"] is None
     numbers = json.loads((tmp_path / "out/gates.json").read_text())
-    assert [layer["mean"] for layer in numbers["layers"]] == [None]
     assert len(list((tmp_path / "out").glob("*-row-1-SE.png"))) == numbers["pictures"] >= 4

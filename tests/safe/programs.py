@@ -4,6 +4,7 @@ import io
 import pickle
 import struct
 import zipfile
+from functools import partial
 
 import numpy as np
 
@@ -42,12 +43,20 @@ def name(module, attribute):
     return pickle.GLOBAL + f"{module}\n{attribute}\n".encode()
 
 
+def marked(*parts):
+    return pickle.MARK + b"".join(parts)
+
+
 def tuple_of(*parts):
-    return pickle.MARK + b"".join(parts) + pickle.TUPLE
+    return marked(*parts) + pickle.TUPLE
 
 
 def call(function, *args):
     return function + tuple_of(*args) + pickle.REDUCE
+
+
+def globals_of(function):
+    return call(name("builtins", "getattr"), function, text("__globals__"))
 
 
 def built(target, state):
@@ -55,12 +64,12 @@ def built(target, state):
 
 
 def dictionary(**items):
-    body = b"".join(text(key) + value for key, value in items.items())
-    return pickle.EMPTY_DICT + pickle.MARK + body + pickle.SETITEMS
+    return pickle.EMPTY_DICT + marked(*(text(key) + value for key, value in items.items())) + pickle.SETITEMS
 
 
 def storage(kind="FloatStorage", key="0", length=4, word="storage", place="cpu"):
-    ident = tuple_of(text(word), name("torch", kind), text(key), text(place), number(length))
+    kind = kind if isinstance(kind, bytes) else name("torch", kind)
+    ident = tuple_of(text(word), kind, text(key), text(place), number(length))
     return ident + pickle.BINPERSID
 
 
@@ -109,10 +118,14 @@ def attacks(canary):
     evaluate = name("builtins", "eval")
     tensor_class, module_class = name("torch", "Tensor"), name("torch.nn.modules.module", "Module")
     model_class = name("ultralytics.nn.tasks", "DetectionModel")
+    attribute, four = name("builtins", "getattr"), pickle.PROTO + b"\x04"
+    a_model, modules = model_class + pickle.EMPTY_TUPLE + pickle.NEWOBJ, dictionary(forward=call(system, touch))
+    its_globals = globals_of(call(attribute, model_class, text("forward")))
+    utility, at, one = partial(name, "torch._utils"), (storage(), number(0)), tuple_of(number(1))
     rebuild_type = name("torch._tensor", "_rebuild_from_type_v2")
-    attribute = name("builtins", "getattr")
     floats = np.zeros(4, np.float32).tobytes()
     slow, *others = map(number, colliding())
+    doubled = (pickle.DUP + pickle.TUPLE2) * 70
     programs = {
         "reduce_system": call(system, touch),
         "reduce_eval": call(evaluate, code),
@@ -139,21 +152,11 @@ def attacks(canary):
         "reduce_torchvision": call(name("ultralytics.nn.modules.block", "TorchVision"), text("resnet18")),
         "newobj": system + tuple_of(touch) + pickle.NEWOBJ,
         "newobj_of_a_tensor": tensor_class + tuple_of(number(10)) + pickle.NEWOBJ,
-        "newobj_ex": pickle.PROTO + b"\x04" + system + tuple_of(touch) + pickle.EMPTY_DICT + pickle.NEWOBJ_EX,
+        "newobj_ex": four + system + tuple_of(touch) + pickle.EMPTY_DICT + pickle.NEWOBJ_EX,
         "inst": pickle.MARK + touch + pickle.INST + b"posix\nsystem\n",
         "obj": pickle.MARK + system + touch + pickle.OBJ,
-        "stack_global": pickle.PROTO
-        + b"\x04"
-        + text("posix")
-        + text("system")
-        + pickle.STACK_GLOBAL
-        + tuple_of(touch)
-        + pickle.REDUCE,
-        "stack_global_dotted": text("builtins")
-        + text("eval.__self__.exec")
-        + pickle.STACK_GLOBAL
-        + tuple_of(code)
-        + pickle.REDUCE,
+        "stack_global": four + call(text("posix") + text("system") + pickle.STACK_GLOBAL, touch),
+        "stack_global_dotted": call(text("builtins") + text("eval.__self__.exec") + pickle.STACK_GLOBAL, code),
         "ext1": pickle.EXT1 + b"\x01",
         "ext2": pickle.EXT2 + b"\x01\x00",
         "ext4": pickle.EXT4 + b"\x01\x00\x00\x00",
@@ -162,38 +165,21 @@ def attacks(canary):
         "build_a_class": built(tensor_class, dictionary(evil=touch, __repr__=system)),
         "build_a_module_class": built(module_class, dictionary(__call__=system, forward=system)),
         "build_slots": built(tensor_class, tuple_of(pickle.NONE, dictionary(evil=touch))),
-        "build_setstate": built(model_class + pickle.EMPTY_TUPLE + pickle.NEWOBJ, dictionary(__setstate__=system)),
-        "build_forward": built(
-            model_class + pickle.EMPTY_TUPLE + pickle.NEWOBJ,
-            dictionary(
-                training=pickle.NEWTRUE, model=pickle.EMPTY_LIST, _modules=dictionary(forward=call(system, touch))
-            ),
-        ),
+        "build_setstate": built(a_model, dictionary(__setstate__=system)),
+        "build_forward": built(a_model, dictionary(training=pickle.NEWTRUE, model=pickle.EMPTY_LIST, _modules=modules)),
         "build_parameter_class": built(name("torch.nn.parameter", "Parameter"), dictionary(evil=touch)),
         "build_a_list": built(pickle.EMPTY_LIST, dictionary(append=system)),
         "append_to_a_class": tensor_class + touch + pickle.APPEND,
         "appends_to_a_call": call(system, touch) + pickle.MARK + touch + pickle.APPENDS,
         "setitem_on_a_class": tensor_class + text("evil") + touch + pickle.SETITEM,
-        "setitems_on_globals": call(attribute, system, text("__globals__"))
-        + pickle.MARK
-        + text("x")
-        + touch
-        + pickle.SETITEMS,
+        "setitems_on_globals": globals_of(system) + marked(text("x"), touch) + pickle.SETITEMS,
         "additems_to_a_class": tensor_class + pickle.MARK + touch + pickle.ADDITEMS,
-        "getattr_chain": call(
-            call(
-                attribute,
-                call(attribute, call(attribute, model_class, text("forward")), text("__globals__")),
-                text("get"),
-            ),
-            text("__builtins__"),
-        ),
+        "getattr_chain": call(call(attribute, its_globals, text("get")), text("__builtins__")),
         "setattr": call(name("builtins", "setattr"), tensor_class, text("evil"), touch),
         "persistent_text": pickle.PERSID + b"storage\n",
         "persistent_record": call(system, touch) + pickle.BINPERSID,
         "persistent_nested": storage(key="0") + pickle.BINPERSID,
-        "persistent_kind_is_a_call": tuple_of(text("storage"), call(system, touch), text("0"), text("cpu"), number(4))
-        + pickle.BINPERSID,
+        "persistent_kind_is_a_call": storage(kind=call(system, touch)),
         "persistent_of_a_file": tensor(storage(key="../../../etc/passwd")),
         "persistent_not_there": tensor(storage(key="7")),
         "storage_longer_than_the_entry": tensor(storage(length=10**9), size=(10**9,)),
@@ -208,49 +194,22 @@ def attacks(canary):
         "tensor_of_a_thousand_dimensions": tensor(size=(1,) * 1000, stride=(1,) * 1000),
         "tensor_of_a_class": tensor(tensor_class),
         "tensor_whose_size_is_a_call": call(
-            name("torch._utils", "_rebuild_tensor_v2"),
-            storage(),
-            number(0),
-            call(system, touch),
-            tuple_of(number(1)),
-            pickle.NEWFALSE,
-            pickle.NONE,
+            utility("_rebuild_tensor_v2"), *at, call(system, touch), one, pickle.NEWFALSE, pickle.NONE
         ),
-        "sparse_tensor": call(
-            name("torch._utils", "_rebuild_sparse_tensor"), pickle.NONE, tuple_of(tensor(), tensor())
-        ),
-        "quantised_tensor": call(
-            name("torch._utils", "_rebuild_qtensor"),
-            storage(),
-            number(0),
-            tuple_of(number(4)),
-            tuple_of(number(1)),
-            tuple_of(pickle.NONE),
-        ),
+        "sparse_tensor": call(utility("_rebuild_sparse_tensor"), pickle.NONE, tuple_of(tensor(), tensor())),
+        "quantised_tensor": call(utility("_rebuild_qtensor"), *at, tuple_of(number(4)), one, tuple_of(pickle.NONE)),
         "numpy_array": call(
             name("numpy.core.multiarray", "_reconstruct"), name("numpy", "ndarray"), tuple_of(number(0)), text("b")
         ),
         "unhashable_key": pickle.EMPTY_DICT + pickle.EMPTY_LIST + touch + pickle.SETITEM,
         "key_is_a_call": pickle.EMPTY_DICT + call(system, touch) + touch + pickle.SETITEM,
-        "key_that_hashes_for_ever": pickle.EMPTY_DICT
-        + pickle.EMPTY_TUPLE
-        + (pickle.DUP + pickle.TUPLE2) * 70
-        + touch
-        + pickle.SETITEM,
+        "key_that_hashes_for_ever": pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + doubled + touch + pickle.SETITEM,
         "keys_that_collide": pickle.EMPTY_DICT
-        + pickle.MARK
-        + b"".join(key + pickle.NONE for key in others)
-        + (slow + pickle.NONE) * 400_000
+        + marked(*(key + pickle.NONE for key in others), (slow + pickle.NONE) * 400_000)
         + pickle.SETITEMS,
-        "members_that_collide": pickle.PROTO
-        + b"\x04"
-        + pickle.EMPTY_SET
-        + pickle.MARK
-        + b"".join(others)
-        + slow * 800_000
-        + pickle.ADDITEMS,
+        "members_that_collide": four + pickle.EMPTY_SET + marked(*others, slow * 800_000) + pickle.ADDITEMS,
         "a_key_twice": pickle.EMPTY_DICT + (text("model") + pickle.NONE + pickle.SETITEM) * 2,
-        "lists_that_double": pickle.EMPTY_LIST + (pickle.DUP + pickle.TUPLE2) * 70,
+        "lists_that_double": pickle.EMPTY_LIST + doubled,
         "a_list_in_itself": pickle.EMPTY_LIST + pickle.DUP + pickle.APPEND,
         "a_record_in_itself": call(system, touch) + pickle.DUP + pickle.BUILD,
         "deep_lists": pickle.EMPTY_LIST * 100_000 + pickle.APPEND * 99_999,
@@ -258,18 +217,14 @@ def attacks(canary):
         "long_that_is_not_there": pickle.LONG4 + struct.pack("<i", 2**31 - 1) + b"1",
         "text_that_is_not_there": pickle.BINUNICODE8 + struct.pack("<Q", 2**62),
         "bytes_that_are_not_there": pickle.BINBYTES8 + struct.pack("<Q", 2**62),
-        "frame_that_is_not_there": pickle.PROTO + b"\x04" + pickle.FRAME + struct.pack("<Q", 2**40),
+        "frame_that_is_not_there": four + pickle.FRAME + struct.pack("<Q", 2**40),
         "memo_that_is_empty": pickle.LONG_BINGET + struct.pack("<I", 2**32 - 1),
         "memo_far_away": pickle.NONE + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1),
         "empty_stack": pickle.POP * 3,
         "stack_without_mark": pickle.TUPLE,
         "old_numbers": pickle.INT + b"9" * 5_000 + b"\n",
         "a_copy_asked_for_often": pickle.EMPTY_LIST
-        + pickle.MARK
-        + pickle.NONE * 100_000
-        + pickle.APPENDS
-        + pickle.BINPUT
-        + b"\x01"
+        + (marked(pickle.NONE * 100_000) + pickle.APPENDS + pickle.BINPUT + b"\x01")
         + (name("builtins", "set") + pickle.BINGET + b"\x01" + pickle.TUPLE1 + pickle.REDUCE + pickle.POP) * 1_000,
         "unknown_opcode": b"\xff",
         "unknown_protocol": pickle.PROTO + b"\x63",

@@ -13,18 +13,20 @@ from support import OLDEST, ROOT
 from tools.versions import __main__ as command
 from tools.versions import limits, page, runs
 from tools.versions.environments import Ready, Release, environments, find_python, lowest
-from tools.versions.limits import Limit
+from tools.versions.limits import Limit, limit_of
 
 VERSIONS = {"python": "3.11.7", "ultralytics": "8.3.0", "torch": "2.1.0+cpu", "numpy": "1.23.0"}
 
 
-@pytest.mark.parametrize("release", [OLDEST, "8.4.0", "newest"])
+@pytest.mark.integration
+@pytest.mark.parametrize("release", [OLDEST, "8.4.0", pytest.param("newest", marks=pytest.mark.slow)])
 def test_every_step_passes_or_is_listed_as_impossible(release):
+    """The newest release's are slow only because all other tests run on it."""
     row = runs.run(Release(release))
     assert row.failures == {}
     assert row.versions["ultralytics"] == release or release == "newest"
     impossible = {step for step, outcome in row.outcomes.items() if outcome.startswith("cannot")}
-    assert impossible == {limit.step for limit in limits.LIMITS if limit.holds(row.versions)}
+    assert impossible == {limit.step for limit in limits.LIMITS if limit_of(limit.step, row.versions["ultralytics"])}
 
 
 @pytest.mark.parametrize(
@@ -37,16 +39,17 @@ def test_every_step_passes_or_is_listed_as_impossible(release):
     ],
 )
 def test_listed_step_must_fail_and_others_must_pass(error, limited, outcome, monkeypatch):
-    listed = Limit("yolo12", {"ultralytics": "<8.3.78", "torch": "<2.2"}, "not there")
+    listed = Limit("yolo12", "<8.3.78", "not there")
     monkeypatch.setattr(limits, "LIMITS", (listed,) if limited else ())
     assert runs._outcome("yolo12", error, VERSIONS) == outcome
 
 
-def test_limit_needs_all_of_its_versions():
-    limit = Limit("onnx", {"ultralytics": "<8.3.200", "torch": ">=2.9"}, "")
-    assert not limit.holds(VERSIONS)
-    assert limit.holds({**VERSIONS, "torch": "2.14.1+cu130"})
-    assert not limit.holds({"torch": "2.14.1"})
+def test_a_limit_is_of_its_step_and_its_releases(monkeypatch):
+    listed = Limit("onnx", "<8.3.200", "")
+    monkeypatch.setattr(limits, "LIMITS", (listed,))
+    assert limit_of("onnx", "8.3.199") is listed
+    assert limit_of("onnx", "8.3.200") is limit_of("yolo12", "8.3.0") is None
+    assert runs._outcome("onnx", None, {}) == "passed"
 
 
 FAKE = """
@@ -63,6 +66,7 @@ with open(report, "a") as stream:
 """
 
 
+@pytest.mark.integration
 def test_step_that_crashes_or_hangs_is_reported_and_the_others_run(tmp_path, monkeypatch):
     script = tmp_path / "python"
     (tmp_path / "steps.py").write_text(FAKE)
@@ -118,6 +122,7 @@ def test_every_row_of_the_page_has_passed():
     assert {name: found.failures for name, found in rows.items() if found.failures} == {}
 
 
+@pytest.mark.integration
 def test_environments_are_named_once_and_have_the_declared_ends():
     names = [each.name for each in environments()]
     assert len(set(names)) == len(names)
@@ -147,6 +152,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.integration
 def test_sigterm_ends_the_process_of_the_step_too(tmp_path):
     script, started = tmp_path / "python", tmp_path / "pid"
     script.write_text(f"#!/bin/sh\necho $$ > {started}.part\nmv {started}.part {started}\nexec sleep 100\n")

@@ -1,14 +1,45 @@
-"""A pytest plug-in for Ultralytics' own tests: writes each one's outcome, a line of JSON each, into $OUTCOMES."""
+"""A pytest plug-in for Ultralytics' own tests: writes each one's outcome, a line of JSON each, into $OUTCOMES.
+
+The `yolo` commands of these tests run in processes forked from one that has imported everything.
+"""
 
 import json
+import multiprocessing
 import os
+import subprocess
+import sys
 
 _worst = {}
+_run = subprocess.run
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["ultralytics.models", "ultralytics.cfg", "torch._inductor"])
 
 
 def _write(record):
     with open(os.environ["OUTCOMES"], "a") as file:  # noqa: PTH123  loaded beside Ultralytics' tests
         file.write(json.dumps(record) + "\n")
+
+
+def _forked_run(command, *args, **kwargs):
+    if command[0] != "yolo" or args or kwargs != {"check": True}:
+        return _run(command, *args, **kwargs)
+    process = _context.Process(target=_yolo, args=(command,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise subprocess.CalledProcessError(process.exitcode, command)
+    return subprocess.CompletedProcess(command, 0)
+
+
+def _yolo(command):
+    from ultralytics.cfg import entrypoint
+
+    sys.argv = command
+    entrypoint(" ".join(command))  # it would take the arguments that this process began with
+
+
+def pytest_configure():
+    subprocess.run = _forked_run
 
 
 def pytest_collection_finish(session):

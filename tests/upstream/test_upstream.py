@@ -24,6 +24,7 @@ def broken(found, tests):
     return {test: with_it.get(test) for test in suspects if with_it.get(test) != "passed"}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("file", FILES)
 def test_what_passes_on_the_installed_release_passes_with_the_layers_registered(file):
     found = prepared(__version__)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -39,12 +39,7 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Ready:
-    """An environment that can run the steps.
-
-    Attributes:
-        python: Its interpreter.
-        front: Folders in front on its import path.
-    """
+    """An environment that can run the steps: its interpreter, and folders in front on its import path."""
 
     python: Path
     front: Sequence[Path] = ()
@@ -64,19 +59,12 @@ class Release:
 
 @dataclass(frozen=True)
 class End:
-    """An environment of its own, made by uv.
-
-    Attributes:
-        name: Its name.
-        python: Version of Python.
-        requirements: What is installed beside what the package declares.
-        options: Further options of `uv pip install`.
-    """
+    """An environment of its own, made by uv: a version of Python, what it has beside what the package declares."""
 
     name: str
     python: str
     requirements: Sequence[str] = ()
-    options: Sequence[str] = field(default=())
+    options: Sequence[str] = ()
 
     def prepare(self) -> Ready:
         """Install it.

@@ -3,48 +3,29 @@
 A step that is listed here must fail where it is listed: one that passes there is reported as a failure of this table.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from packaging.specifiers import SpecifierSet
 
 
-@dataclass(frozen=True)
-class Limit:
-    """Why a step cannot pass in some environments, without this package either.
-
-    Attributes:
-        step: Name of the step.
-        where: Versions of packages, all of which must hold.
-        reason: What plain Ultralytics or PyTorch does there.
-    """
+class Limit(NamedTuple):
+    """A step that cannot pass on some releases of Ultralytics, without this package either, and why."""
 
     step: str
-    where: Mapping[str, str]
+    releases: str
     reason: str
-
-    def holds(self, versions: Mapping[str, str]) -> bool:
-        """Whether it holds for an environment's versions."""
-        return all(name in versions and meets(versions[name], wanted) for name, wanted in self.where.items())
 
 
 LIMITS = (
-    Limit("yolo12", {"ultralytics": "<8.3.78"}, "Ultralytics has no yolo12 before 8.3.78"),
-    Limit("yolo26", {"ultralytics": "<8.4.0"}, "Ultralytics has no yolo26 before 8.4.0"),
+    Limit("yolo12", "<8.3.78", "Ultralytics has no yolo12 before 8.3.78"),
+    Limit("yolo26", "<8.4.0", "Ultralytics has no yolo26 before 8.4.0"),
 )
 
 
-@dataclass(frozen=True)
-class Beside:
-    """Packages that releases of Ultralytics need in front beside them.
+class Beside(NamedTuple):
+    """Packages that releases of Ultralytics need in front beside them, and what for; their own needs are among them."""
 
-    Attributes:
-        requirements: The packages, all of them, since their own requirements are not installed.
-        releases: Versions of Ultralytics.
-        reason: What they are needed for, and which command says so.
-    """
-
-    requirements: Sequence[str]
+    requirements: tuple[str, ...]
     releases: str
     reason: str
 
@@ -55,9 +36,9 @@ BESIDE = (
 )
 
 
-def limit_of(step: str, versions: Mapping[str, str]) -> Limit | None:
-    """Why a step cannot pass in an environment; None where it should."""
-    return next((limit for limit in LIMITS if limit.step == step and limit.holds(versions)), None)
+def limit_of(step: str, release: str) -> Limit | None:
+    """Why a step cannot pass on a release of Ultralytics; None where it should."""
+    return next((limit for limit in LIMITS if limit.step == step and meets(release, limit.releases)), None)
 
 
 def beside(release: str) -> list[str]:
@@ -65,6 +46,6 @@ def beside(release: str) -> list[str]:
     return [each for needed in BESIDE if meets(release, needed.releases) for each in needed.requirements]
 
 
-def meets(version: str, wanted: str) -> bool:
-    """Whether a version meets a specifier; builds such as 2.1.0+cpu count as their release."""
-    return SpecifierSet(wanted).contains(version.partition("+")[0], prereleases=True)
+def meets(release: str, wanted: str) -> bool:
+    """Whether a release meets a specifier."""
+    return SpecifierSet(wanted).contains(release, prereleases=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from filelock import FileLock
 
@@ -57,7 +58,7 @@ def keep(name: str, row: Row) -> None:
     """Keep a row in place of an earlier one of its environment, and write the page."""
     with FileLock(CACHE / "versions.lock"):
         rows = {**load(), name: row}
-        kept = {each.name: rows[each.name].as_json() for each in environments() if each.name in rows}
+        kept = {each.name: asdict(rows[each.name]) for each in environments() if each.name in rows}
         KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         PAGE.write_text(render(rows), encoding="utf-8")
 

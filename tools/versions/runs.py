@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,6 @@ class Row:
     def failures(self) -> dict[str, str]:
         """The steps that failed."""
         return {step: outcome for step, outcome in self.outcomes.items() if outcome.startswith("failed")}
-
-    def as_json(self) -> dict[str, Any]:
-        """As it is kept."""
-        return asdict(self)
 
 
 def run(environment: Release | End, names: Sequence[str] = NAMES) -> Row:
@@ -111,7 +107,7 @@ def _is_late(process: subprocess.Popen[bytes], report: Path) -> bool:
 
 
 def _outcome(step: str, error: str | None, versions: dict[str, str]) -> str:
-    limit = limit_of(step, versions)
+    limit = limit_of(step, versions["ultralytics"]) if "ultralytics" in versions else None
     if limit and error:
         return f"cannot: {limit.reason}"
     if limit:

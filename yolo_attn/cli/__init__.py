@@ -1,4 +1,7 @@
-"""The command line: `yolo-attn`, in its own options or in Ultralytics' grammar, and the scripts of the same content."""
+"""The command line `yolo-attn`: one file a command, and `main`, which also takes Ultralytics' grammar.
+
+What commands share is in arguments.py; streams.py and installation.py handle broken output and broken packages.
+"""
 
 import argparse
 import contextlib
@@ -17,8 +20,10 @@ from yolo_attn.cli.forward import forward
 from yolo_attn.cli.installation import described, while_importing
 from yolo_attn.cli.streams import missing_output, standard_streams
 from yolo_attn.errors import Terminated, UserError
-from yolo_attn.files import told
+from yolo_attn.files import os_error_line
 from yolo_attn.kernels.switch import kernels_mode
+
+__all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "train": train,
@@ -33,7 +38,7 @@ COMMANDS = {
     "layers": layers,
     "doctor": doctor,
 }
-"""A module for each command: `add(commands)` describes it; `run(args, further)` runs it and may return an exit code."""
+"""Each command's module: `add(commands)` adds its parser; `run(args, further)` runs it and may return an exit code."""
 
 IN_BOTH_GRAMMARS = {"train", "val", "export"}
 
@@ -41,30 +46,30 @@ DESCRIPTION = "Attention layers (SimAM, NAM, GAM, CBAM, ...) in Ultralytics YOLO
 
 EXAMPLES = """
 start here:
-  yolo-attn train --cfg yolov8n-gam.yaml                        a small demo set, drawn on first use
-  yolo-attn train --cfg yolov8n-gam.yaml --data path/to/coco    your own COCO-format folder
-  yolo-attn check-data path/to/coco --pictures suspects         what would be left out or clipped, drawn
-  yolo-attn val --weights runs/detect/train/weights/best.pt     COCO's numbers of a checkpoint
-  yolo-attn attention-maps --weights best.pt --source pictures  what its attention does there, drawn
-  yolo-attn export --weights best.pt --format onnx              an ONNX file, held against the model
+  yolo-attn train --cfg yolov8n-gam.yaml                        train on a small demo set, drawn on first use
+  yolo-attn train --cfg yolov8n-gam.yaml --data path/to/coco    train on your own COCO-format folder
+  yolo-attn check-data path/to/coco --pictures suspects         draw what would be skipped or clipped
+  yolo-attn val --weights runs/detect/train/weights/best.pt     report COCO's numbers of a checkpoint
+  yolo-attn attention-maps --weights best.pt --source images    draw what its attention does
+  yolo-attn export --weights best.pt --format onnx              write an ONNX file and check it against the model
   yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml
-  yolo-attn compare --base yolov8n.yaml --layers SimAM,NAM,GAM --data path/to/coco    did it help?
+  yolo-attn compare --base yolov8n.yaml --layers SimAM,NAM,GAM --data path/to/coco    report whether it helped
 
-all that yolo takes, in its grammar, with the layers and COCO-format data understood:
+everything that yolo takes, in its grammar, with attention layers and COCO-format data:
   yolo-attn train model=yolov8n-gam.yaml data=path/to/coco epochs=3
-  yolo-attn predict model=best.pt source=pictures
+  yolo-attn predict model=best.pt source=images
   and val, export, track, benchmark, settings, cfg, checks, version, help
 
-Arguments are in yolo's grammar unless an --option follows the command; --import MODULE, which registers
-layers of your own, goes with both. Nothing is downloaded, unless YOLO_OFFLINE=0 is set.
+Arguments are read in yolo's grammar unless an --option follows the command. Both take --import MODULE, which
+registers layers of your own. Nothing is downloaded unless YOLO_OFFLINE=0 is set.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code.
+    """Run a command and return the exit code.
 
-    That is 2 after a user's mistake, 1 after what is nobody's in the command line, such as a full disk, a failed
-    export or output that could not be written, 130 after Ctrl-C and 143 after SIGTERM; each is told in one line.
+    It is 2 after a user's mistake, 1 after a failure such as a full disk, a failed export or output that could not be
+    written, 130 after Ctrl-C and 143 after SIGTERM; each is reported in one line.
     """
     with standard_streams():
         ended = None
@@ -75,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ended, code = end, end.code
         error = missing_output()
         if error and not code:
-            _tell(f"yolo-attn: error: output is missing: {told(error)}")
+            _tell(f"yolo-attn: error: output is missing: {os_error_line(error)}")
             return 1
         if ended:
             raise ended
@@ -87,10 +92,15 @@ def _main(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _check_environment()
-        imports, others = _imports_parser().parse_known_args(arguments)
+        try:
+            kernels_mode()
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        imports_parser = Parser(prog="yolo-attn", add_help=False, allow_abbrev=False)
+        add_import_option(imports_parser)
+        imports, others = imports_parser.parse_known_args(arguments)
         if imports.modules:
-            from yolo_attn.plugin.registry import import_modules
+            from yolo_attn.model.registry import import_modules
 
             import_modules(imports.modules)
         if _is_ultralytics_grammar(others):
@@ -98,31 +108,29 @@ def _main(arguments: Sequence[str] | None) -> int:
             return 0
         args, further = _parser().parse_known_args(others)
         args.modules, args.typed = imports.modules, arguments
-        return args.run(args, further) or 0
+        if further and not hasattr(args, "takes_settings"):
+            raise UserError(f"{further[0]!r}: unknown to {args.command}; see yolo-attn {args.command} --help")
+        return COMMANDS[args.command].run(args, further) or 0
     except UserError as error:
         _tell(f"yolo-attn: error: {error}")
         return error.exit_code
     except KeyboardInterrupt as stop:
-        _tell(f"yolo-attn: stopped; {str(stop) or 'a training that has a last.pt goes on with train --resume'}")
+        _tell(f"yolo-attn: stopped; {str(stop) or 'train --resume continues a training that has a last.pt'}")
         return 143 if isinstance(stop, Terminated) else 130
     except Exception as error:
-        line = _outside(error)
-        if line is None:
+        if isinstance(error, OSError) and error.errno is not None:
+            line = os_error_line(error)
+        elif while_importing(error):
+            line = described(error)
+        else:
             raise
         _tell(f"yolo-attn: error: {line}")
         return 1
 
 
-def _outside(error: Exception) -> str | None:
-    """What to say of an error that is the system's or an installed package's; None of any other."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return told(error)
-    return described(error) if while_importing(error) else None
-
-
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """While it lasts, SIGTERM ends the command as Ctrl-C does; processes that a launcher has started end at once."""
+    """Let SIGTERM end the command as Ctrl-C does; processes of a launcher keep ending at once."""
     if threading.current_thread() is not threading.main_thread() or "RANK" in os.environ:
         yield
         return
@@ -138,7 +146,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _forward(arguments: list[str]) -> None:
-    """Run what `yolo` would run; a word that is nearly a command of ours alone is told so."""
+    """Run what `yolo` would run; suggest a command of ours for a similar word."""
     try:
         forward(arguments)
     except UserError as error:
@@ -148,25 +156,18 @@ def _forward(arguments: list[str]) -> None:
         raise UserError(f"{arguments[0]!r}: no such command; did you mean yolo-attn {near[0]}?") from error
 
 
-def _check_environment() -> None:
-    try:
-        kernels_mode()
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
 def _tell(text: str) -> None:
-    """Write a last line, once for all processes of a training."""
+    """Print a last line, once for all processes of a training."""
     if "RANK" in os.environ:
-        from yolo_attn.engine.distributed import first_to_tell
+        from yolo_attn.engine.training.distributed import first_to_report
 
-        if not first_to_tell():
+        if not first_to_report():
             return
     print(text, file=sys.stderr, flush=True)
 
 
 def _is_ultralytics_grammar(arguments: list[str]) -> bool:
-    """Whether arguments, without any --import, are meant as `yolo` takes them."""
+    """Return whether arguments, without any --import, are in `yolo`'s grammar."""
     if not arguments or arguments[0].startswith("-"):
         return False
     command, *others = arguments
@@ -185,14 +186,8 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="COMMAND", title="commands; COMMAND --help says more", prog="yolo-attn"
+        required=True, dest="command", metavar="COMMAND", title="commands; COMMAND --help says more", prog="yolo-attn"
     )
     for command in COMMANDS.values():
         command.add(commands)
-    return parser
-
-
-def _imports_parser() -> Parser:
-    parser = Parser(prog="yolo-attn", add_help=False, allow_abbrev=False)
-    add_import_option(parser)
     return parser

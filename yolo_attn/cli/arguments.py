@@ -1,26 +1,24 @@
-"""What the commands share: the parser, types of options, and settings of Ultralytics' as key=value."""
+"""What commands share: the parser, option types, common options, and Ultralytics' settings as key=value."""
 
 import argparse
 import ast
 import contextlib
 import math
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
-from yolo_attn.coco import CACHE_VARIABLE, OUTSIDE_VARIABLE
-from yolo_attn.environment import environment
-from yolo_attn.errors import UserError
+from yolo_attn.environment import CACHE_VARIABLE, OUTSIDE_VARIABLE, environment
+from yolo_attn.errors import UserError, did_you_mean, similar
 from yolo_attn.files import check_plain_file, check_writable, expanded
 
 OPTIONS = ("data", "epochs", "split", "imgsz", "batch", "device", "seed", "project", "name")
-"""Options of ours that are Ultralytics' settings under the same name."""
+"""Our options that are Ultralytics' settings of the same name."""
 
 DATA_OPTIONS = {"subset": "fraction", "classes": "classes", "single_cls": "single_cls"}
-"""Options of ours that choose a part of the data, and the Ultralytics' settings that they are."""
+"""Our options that choose a part of the data, and Ultralytics' settings for them."""
 
 OPTION_OF = {
     **{name: f"--{name}" for name in OPTIONS},
@@ -33,33 +31,24 @@ OPTION_OF = {
     "task": "--task",
     "format": "--format",
 }
-"""Ultralytics' settings that are given by an option, not as key=value."""
+"""Ultralytics' settings that are refused as key=value, and the option to use instead."""
 
 TASKS = ("detect", "segment", "pose", "obb", "classify")
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser whose refusals are UserErrors, and that takes options by their whole names alone."""
+    """A parser that reports mistakes as UserErrors, and that takes options by their whole names alone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
-        """Raise the refusal.
-
-        Raises:
-            UserError: Always.
-        """
+        """Raise a UserError."""
         raise UserError(f"{message}; see {self.prog} --help")
 
 
 def add_data_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add what says which data is used, and which part of it.
-
-    Args:
-        parser: The command's parser.
-        default: What is used without `--data`.
-    """
+    """Add the options that choose the data, or a part of it; `default` says what is used without `--data`."""
     parser.add_argument(
         "--data",
         nargs="+",
@@ -71,48 +60,51 @@ def add_data_options(parser: argparse.ArgumentParser, default: str) -> None:
     )
     parser.add_argument("--classes", type=names, metavar="A,B", help="only these classes, by name or number")
     parser.add_argument("--single-cls", action="store_true", default=None, help="take all classes as one")
-    parser.add_argument("--strict", action="store_true", help="refuse data in which anything is left out or doubted")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse data with any skipped, clipped or suspicious item"
+    )
     add_reader_options(parser)
 
 
 def add_reader_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says how data is read."""
-    parser.add_argument(
-        "--allow-outside", action="store_true", help="take pictures that lie outside their image folder"
-    )
-    parser.add_argument("--cache-dir", type=path, metavar="DIR", help="folder for what is kept of large data sets")
+    """Add the options that change how data is read."""
+    parser.add_argument("--allow-outside", action="store_true", help="use images outside their image folder")
+    parser.add_argument("--cache-dir", type=path, metavar="DIR", help="folder for the cache of large data sets")
 
 
 def reader_options(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
-    """While it lasts, this process, and those that it starts, read data as the options say."""
+    """Set how this process and its children read data, within the context."""
     return environment({OUTSIDE_VARIABLE: "1" if args.allow_outside else None, CACHE_VARIABLE: args.cache_dir})
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a training and a validation both take."""
+    """Add the options of both training and validation."""
     parser.add_argument("--task", choices=TASKS, help="refuse models of another task; default: the model's own")
-    parser.add_argument("--imgsz", type=positive, help="picture size, pixels; default: 640, or the checkpoint's")
-    parser.add_argument("--batch", type=positive, help="pictures a batch; default: 16")
+    parser.add_argument("--imgsz", type=positive, help="image size, pixels; default: 640, or the checkpoint's")
+    parser.add_argument("--batch", type=positive, help="images in a batch; default: 16")
     parser.add_argument("--device", help="0, 0,1, cpu; default: the GPU if there is one")
     parser.add_argument("--seed", type=seed, help="default: 0")
     parser.add_argument("--project", type=path, help="folder for run folders; default: runs/ and the task's name")
     parser.add_argument("--name", type=name, help="name of the run folder; default: train or val, numbered")
+    add_model_options(parser, "lr0=0.005 mosaic=0")
+
+
+def add_model_options(parser: argparse.ArgumentParser, example: str = "") -> None:
+    """Add `--trust` and `--import`, and let a command take key=value if it has an example of it."""
+    if example:
+        parser.set_defaults(takes_settings=True)
+        parser.usage = f"{parser.prog} [options] [key=value ...]"
+        parser.epilog = f"key=value: any further Ultralytics setting, such as {example}{parser.epilog or ''}"
     add_import_option(parser)
-    parser.usage = f"{parser.prog} [options] [key=value ...]"
-    parser.epilog = "key=value: any further Ultralytics setting, such as lr0=0.005 mosaic=0"
-
-
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--trust`."""
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="have Ultralytics read the checkpoint, which runs what the file names; default: nothing of it is run",
+        help="have Ultralytics load the checkpoint, which runs code that the file names; default: run none of it",
     )
 
 
 def add_import_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--import`, which `main` heeds before any command runs."""
+    """Add `--import`, which `main` handles before any command runs."""
     parser.add_argument(
         "--import",
         dest="modules",
@@ -124,26 +116,18 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add what a command that writes a model YAML takes."""
-    hint = "model YAML to write" + ("" if required else "; without it, changes are only told")
+    """Add the options of a command that writes a model YAML."""
+    hint = "model YAML to write" + ("" if required else "; without it, changes are only listed")
     parser.add_argument("-o", "--output", required=required, type=not_empty, metavar="FILE", help=hint)
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
 
 
 def check_output(output: Path, force: bool) -> None:
-    """Make sure that a model YAML may be written.
-
-    Args:
-        output: The file to write.
-        force: Whether it may be there already.
-
-    Raises:
-        UserError: If it is no YAML's name, is there already, its folder is not, or it cannot be written.
-    """
+    """Check that a model YAML may be written: a new file, unless `force`, in a folder that exists."""
     if output.suffix not in {".yaml", ".yml"} or not output.name.isprintable():
         raise UserError(f"-o {str(output)!r}: expected the name of a YAML file, such as yolov8n-gam.yaml")
     if output.is_dir() or ((output.exists() or output.is_symlink()) and not force):
-        raise UserError(f"-o {output}: it is there already; choose another name, or --force to write over a file")
+        raise UserError(f"-o {output}: it exists already; choose another name, or --force to overwrite a file")
     if output.exists():
         check_plain_file(output, f"-o {output}")
     if not output.absolute().parent.is_dir():
@@ -151,18 +135,8 @@ def check_output(output: Path, force: bool) -> None:
     check_writable(output.absolute().parent, "-o")
 
 
-def no_more(command: str, further: list[str]) -> None:
-    """Refuse arguments that a command does not know.
-
-    Raises:
-        UserError: With the first.
-    """
-    if further:
-        raise UserError(f"{further[0]!r}: unknown to {command}; see yolo-attn {command} --help")
-
-
 def option(text: str) -> tuple[str, Any]:
-    """An option of a layer and its value, as in a model YAML."""
+    """Return the name and value of a layer's option, as in a model YAML."""
     name, equals, value = text.partition("=")
     try:
         parsed = yaml.safe_load(value)
@@ -175,87 +149,66 @@ def option(text: str) -> tuple[str, Any]:
     return name, parsed
 
 
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return int(text)
+def _number(fits: Callable[[Any], bool], expected: str, whole: bool = False) -> Callable[[str], Any]:
+    """Return the type of an option that takes numbers, ints if `whole`."""
+
+    def convert(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            number = int(text) if whole else float(text)
+            if fits(number) and (text.isdecimal() or not whole):
+                return number
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+
+    return convert
 
 
-def seed(text: str) -> int:
-    """A whole number that every random generator takes."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2**32 - 1, found {text!r}")
-    return int(text)
-
-
-def strength(text: str) -> float:
-    """A finite number of at least 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, such as 1e-4, found {text!r}")
-    return number
-
-
-def share(text: str) -> float:
-    """A number above 0, up to 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share above 0, up to 1, such as 0.1, found {text!r}")
-    return number
+positive = _number(lambda number: number > 0, "an int above 0", whole=True)
+seed = _number(lambda number: number < 2**32, "an int from 0 to 2**32 - 1", whole=True)
+strength = _number(lambda number: 0 <= number < math.inf, "a number of at least 0, such as 1e-4")
+share = _number(lambda number: 0 < number <= 1, "a share above 0, up to 1, such as 0.1")
 
 
 def names(text: str) -> list[str]:
-    """Names with commas between."""
+    """Return names separated by commas."""
     found = [name.strip() for name in text.split(",")]
     if not all(found):
-        raise argparse.ArgumentTypeError(f"expected names with commas between, such as person,car, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, such as person,car, found {text!r}")
     return found
 
 
 def not_empty(text: str) -> str:
-    """Text that says something."""
+    """Return a text that is not blank."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty")
     return text
 
 
 def path(text: str) -> str:
-    """An absolute path, so that a run can go on from another folder."""
+    """Return an absolute path, so that a run can be resumed from another folder."""
     return str(expanded(not_empty(text)).absolute())
 
 
 def name(text: str) -> str:
-    """The name of a folder inside another."""
+    """Return the name of a folder inside another."""
     if Path(not_empty(text)).is_absolute() or {"..", "."} & set(text.split("/")) or len(text) > 200:
         raise argparse.ArgumentTypeError(f"expected a folder name of at most 200 characters, found {text!r}")
     return text
 
 
 def data_sets(texts: Sequence[str]) -> list[Path]:
-    """The data sets that arguments name, by absolute paths as `path` makes them."""
-    from yolo_attn.coco.source import parts_of
+    """Return the absolute paths of the data sets that arguments name."""
+    from yolo_attn.coco.dataset.locations import parts_of
 
     return [part.absolute() for text in texts for part in parts_of(text)]
 
 
 def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
-    """The options that were given, as Ultralytics' settings, with the key=value ones.
-
-    Raises:
-        UserError: If an argument is no key=value, or one that an option gives.
-    """
+    """Return the given options and key=value arguments as Ultralytics' settings."""
     options = (*OPTIONS, *DATA_OPTIONS)
     given: dict[str, Any] = {option: getattr(args, option, None) for option in options if option != "project"}
     given = {DATA_OPTIONS.get(option, option): value for option, value in given.items() if value is not None}
     if "data" in given:
-        from yolo_attn.coco.source import as_setting
+        from yolo_attn.coco.dataset.locations import as_setting
 
         sets = [text for text in given["data"] if not _is_setting(text)]
         further = [*(text for text in given["data"] if _is_setting(text)), *further]
@@ -265,27 +218,25 @@ def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     for text in further:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
-            near = get_close_matches(key, [f"--{name.replace('_', '-')}" for name in vars(args)], n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(similar(key, [f"--{name.replace('_', '-')}" for name in vars(args)], most=1))
             raise UserError(f"{text!r}: expected an option or key=value{hint}")
         if key in OPTIONS and not hasattr(args, key):
-            raise UserError(f"{text!r}: means nothing to this command")
+            raise UserError(f"{text!r}: this command does not take it")
         if key in OPTION_OF:
-            raise UserError(f"{text!r}: give this by {OPTION_OF[key]}")
+            raise UserError(f"{text!r}: use {OPTION_OF[key]} instead")
         given[key] = _value(value)
     return given
 
 
 def _is_setting(text: str) -> bool:
-    """Whether it is a key=value that stands behind `--data`, and no path."""
+    """Return whether a value of `--data` is a key=value and not a path."""
     return text.partition("=")[0].isidentifier() and "=" in text and not Path(text).exists()
 
 
 def _value(text: str) -> Any:
-    """A setting's value: a Python literal where it is one, else the text itself."""
-    if text.lower() in {"true", "false", "none"}:
-        return {"true": True, "false": False, "none": None}[text.lower()]
+    """Return a setting's value: a Python literal if it is one, else the text itself."""
+    word = text.capitalize() if text.lower() in {"true", "false", "none"} else text
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(word)
     except (ValueError, SyntaxError):
         return text

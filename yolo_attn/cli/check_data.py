@@ -4,39 +4,33 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_reader_options, data_sets, no_more, not_empty, path, reader_options
+from yolo_attn.cli.arguments import add_reader_options, data_sets, not_empty, path, reader_options
 from yolo_attn.errors import UserError
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser(
         "check-data",
-        help="look through COCO-format data: what would be left out, clipped or doubted",
-        description="Reads all splits that the data has, with every picture's size, and trains nothing.",
+        help="check COCO-format data and list what would be skipped or clipped, or is suspicious",
+        description="Reads every split of the data and the size of every image; trains nothing.",
     )
-    parser.set_defaults(run=run)
     parser.add_argument(
         "data", nargs="+", type=not_empty, metavar="DATA", help="COCO-format folder or data YAML; several count as one"
     )
     parser.add_argument(
-        "--task", choices=["detect", "segment", "pose"], default="detect", help="what is read; default: detect"
+        "--task", choices=["detect", "segment", "pose"], default="detect", help="annotations to check; default: detect"
     )
     parser.add_argument("--strict", action="store_true", help="exit code 2 if there is any problem")
     parser.add_argument(
-        "--pictures", type=path, metavar="OUT", help="folder for pictures of the boxes in question, and a full report"
+        "--pictures", type=path, metavar="OUT", help="folder for drawings of the suspicious boxes and a full report"
     )
-    parser.add_argument("--force", action="store_true", help="write into OUT though it holds files already")
+    parser.add_argument("--force", action="store_true", help="write into OUT even if it holds files")
     add_reader_options(parser)
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
-    """Print what is used and what is not.
-
-    Raises:
-        UserError: If data or output cannot be used, or with `--strict` there is any problem.
-    """
-    no_more("check-data", further)
+    """Print what of the data is used and what is not."""
     from yolo_attn.coco.check import check, problem_count, tables
     from yolo_attn.coco.draw import draw
     from yolo_attn.files import check_output_folder
@@ -49,7 +43,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     reports = {split: found.report for split, found in examined.items()}
     print(*tables(reports), sep="\n", flush=True)
     if output:
-        print(f"\n{output}: data_report.json, and pictures of boxes in question: {draw(examined, output)}")
+        print(f"\n{output}: data_report.json, and drawings of suspicious boxes: {draw(examined, output)}")
     count = problem_count(reports.values())
     if args.strict and count:
-        raise UserError(f"--strict: {' '.join(args.data)}: items left out, clipped or doubted: {count:,}")
+        raise UserError(f"--strict: {' '.join(args.data)}: skipped, clipped or suspicious items: {count:,}")

@@ -3,13 +3,12 @@
 import argparse
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 from yolo_attn.cli.arguments import (
     add_data_options,
-    add_import_option,
-    add_trust_option,
-    no_more,
+    add_model_options,
     not_empty,
     option,
     path,
@@ -18,72 +17,82 @@ from yolo_attn.cli.arguments import (
     seed,
     settings,
 )
-from yolo_attn.editing import PLACES
 from yolo_attn.errors import UserError
+from yolo_attn.yaml_edit import PLACES
 
 EXAMPLE = """
-layers: LAYER, LAYER@PLACE, LAYER:option=value:option=value@PLACE, with commas between
+
+layers: LAYER, LAYER@PLACE, LAYER:option=value:option=value@PLACE, separated by commas
 
 examples:
   yolo-attn compare --base yolov8n.yaml --layers SimAM,NAM,GAM --at neck --data path/to/coco --seeds 0,1,2
   yolo-attn compare --base yolo11n.yaml --layers GAM:ratio=8:groups=4,SimAM:where=pre_bn@blocks --equal-gflops
   yolo-attn compare --output runs/compare/yolov8n --report-only
 
-The same command, given again, does what is left: finished trainings stay, those that were cut off or failed begin anew.
-More --layers and --seeds may be given to a comparison that is there. Its verdicts err as rarely as the report says if
-all seeds were fixed before any result was known; two seeds are few, one tells nothing."""
+The same command again completes a comparison: finished trainings stay, interrupted and failed ones start over.
+More --layers and --seeds can be added later. Verdicts err as rarely as the report says only if all seeds were fixed
+before any result was known; two seeds are few, and one shows nothing."""
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser(
         "compare",
-        help="train a base and its attended variants under one budget, over seeds, and report what helped",
+        help="train a model with and without attention on one budget and several seeds, and report what helped",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=EXAMPLE,
     )
-    parser.set_defaults(run=run)
-    parser.usage = f"{parser.prog} [options] [key=value ...]"
     parser.add_argument("--base", type=not_empty, help="model YAML without attention, such as yolov8n.yaml")
-    parser.add_argument("--layers", type=layers, metavar="LAYER,...", help="what is put into it; see below")
+    parser.add_argument(
+        "--layers", type=layers, metavar="LAYER,...", help="attention to insert, each by itself; see below"
+    )
     parser.add_argument(
         "--at",
         default="neck",
         metavar="PLACE",
-        help=f"of layers without @PLACE; default: neck; {', '.join(PLACES)}",
+        help=f"place of layers without @PLACE; default: neck; {', '.join(PLACES)}",
     )
     add_data_options(parser, "default: a demo set, drawn on first use")
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], metavar="A,B", help="default: 0,1,2")
-    parser.add_argument("--epochs", type=positive, help="of each training; default: 100; the demo set: its own")
-    parser.add_argument("--weights", type=not_empty, help="checkpoint that all start from; default: none, from scratch")
-    parser.add_argument("--imgsz", type=positive, help="picture size, pixels; default: 640")
-    parser.add_argument("--batch", type=positive, help="pictures a batch; default: 16")
-    parser.add_argument("--device", help="cpu, 0, or 0,1,2: each trains some models; default: all GPUs")
+    parser.add_argument("--epochs", type=positive, help="epochs of each training; default: 100; the demo set: its own")
+    parser.add_argument(
+        "--weights", type=not_empty, help="checkpoint that all trainings start from; default: none, train from scratch"
+    )
+    parser.add_argument("--imgsz", type=positive, help="image size, pixels; default: 640")
+    parser.add_argument("--batch", type=positive, help="images in a batch; default: 16")
+    parser.add_argument("--device", help="cpu, 0, or 0,1,2 to share the trainings; default: all GPUs")
     parser.add_argument("--parallel", type=positive, default=1, metavar="N", help="trainings at once on each device")
     parser.add_argument(
         "--equal-gflops",
         action="store_true",
-        help="also train, for each costlier variant, a base widened to as many GFLOPs, as nearly as channels allow",
+        help="for each variant that needs more GFLOPs than the base, also train a wider base that needs as many",
     )
-    parser.add_argument("--output", type=path, metavar="DIR", help="its folder; default: runs/compare/ and the base")
-    parser.add_argument("--report-only", action="store_true", help="report what the folder of --output has by now")
-    add_trust_option(parser)
-    add_import_option(parser)
+    parser.add_argument(
+        "--output",
+        type=path,
+        metavar="DIR",
+        help="folder of the comparison; default: runs/compare/ and the base's name",
+    )
+    parser.add_argument(
+        "--report-only", action="store_true", help="only write the report again, from the folder --output"
+    )
+    add_model_options(parser, "lr0=0.005 mosaic=0")
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
-    """Compare, or report what was compared."""
-    from pathlib import Path
+    """Compare, or only write the report again."""
+    from yolo_attn.compare.pipeline import Comparison, compare
+    from yolo_attn.compare.planning.variants import Wanted
+    from yolo_attn.compare.report.writer import write_report
+    from yolo_attn.compare.study_folder import read_study
+    from yolo_attn.engine.api import Training
 
-    from yolo_attn.compare.comparison import Comparison, compare, report_only
-    from yolo_attn.compare.plan import Wanted
-
-    output = Path(args.output) if args.output else None
     if args.report_only:
-        if output is None:
+        if not args.output:
             raise UserError("--report-only needs --output, the folder of a comparison")
-        no_more("compare --report-only", further)
-        print(report_only(output))
+        if further:
+            raise UserError(f"{further[0]!r}: unknown to compare --report-only; see yolo-attn compare --help")
+        print(write_report(read_study(Path(args.output))))
         return
     if not args.base or not args.layers:
         raise UserError(f"compare needs --{'layers' if args.base else 'base'}; see yolo-attn compare --help")
@@ -91,33 +100,31 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     shared.pop("device", None)
     devices = () if args.device is None else args.device.split(",")
     if not all(device.strip() for device in devices):
-        raise UserError(f"--device {args.device!r}: expected devices with commas between, such as 0,1")
+        raise UserError(f"--device {args.device!r}: expected devices separated by commas, such as 0,1")
     wanted = [Wanted(name, at or args.at, options) for name, options, at in args.layers]
-    with reader_options(args):
-        report = compare(
-            Comparison(
-                base=args.base,
-                wanted=wanted,
-                seeds=args.seeds,
-                settings=shared,
-                output=output,
-                weights=args.weights,
-                devices=devices,
-                parallel=args.parallel,
-                strict=args.strict,
-                trust=args.trust,
-                equal_gflops=args.equal_gflops,
-                modules=args.modules,
-                command=shlex.join(["yolo-attn", *args.typed]),
-            )
-        )
-    print(report)
+    output = args.output or str(Path("runs", "compare", Path(args.base).stem).absolute())
+    comparison = Comparison(
+        Training(args.base, shared, output, args.weights, strict=args.strict, trust=args.trust),
+        wanted,
+        args.seeds,
+        devices,
+        args.parallel,
+        args.equal_gflops,
+        modules=args.modules,
+        command=shlex.join(["yolo-attn", *args.typed]),
+    )
+    try:
+        with reader_options(args):
+            print(compare(comparison))
+    except KeyboardInterrupt as stop:
+        stop.args = ("the same command completes the comparison",)
+        raise
 
 
 def layers(text: str) -> list[tuple[str, dict[str, Any], str | None]]:
-    """Layers with their options and, where it is said, their place."""
+    """Return layers with their options and, if given, their place."""
     found = []
-    for word in re.split(r",(?!\d)(?![^\[]*\])", text):  # not of rows, @after:4,6, nor of lists, [a, b]
+    for word in re.split(r",(?!\d)(?![^\[]*\])", text):  # not between rows, @after:4,6, or in lists, [a, b]
         left, at, place = word.partition("@")
         name, *options = left.split(":")
         if not name.strip() or (at and not place):
@@ -132,7 +139,7 @@ def layers(text: str) -> list[tuple[str, dict[str, Any], str | None]]:
 
 
 def seeds(text: str) -> list[int]:
-    """Seeds with commas between, each once."""
+    """Return seeds separated by commas, each once."""
     found = [seed(word.strip()) for word in text.split(",")]
     if len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"expected each seed once, found {text!r}")

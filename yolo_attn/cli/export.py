@@ -3,30 +3,26 @@
 import argparse
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_trust_option, not_empty, path, positive, settings
+from yolo_attn.cli.arguments import add_model_options, not_empty, path, positive, settings
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser("export", help="export a checkpoint and verify the file")
-    parser.set_defaults(run=run)
     parser.add_argument("--weights", required=True, type=not_empty, help="checkpoint to export, .pt or .safetensors")
     parser.add_argument("--format", required=True, help="onnx, torchscript, openvino, safetensors, engine, ...")
-    parser.add_argument("--dynamic", action="store_true", help="let batch and picture size be any")
+    parser.add_argument("--dynamic", action="store_true", help="allow any batch and image size")
     parser.add_argument("--half", action="store_true", help="half precision")
     parser.add_argument("--output", type=path, help="file or folder to write; default: beside the checkpoint")
-    parser.add_argument("--imgsz", type=positive, help="picture size, pixels; default: the checkpoint's")
-    parser.add_argument("--batch", type=positive, help="pictures a batch; default: 1")
+    parser.add_argument("--imgsz", type=positive, help="image size, pixels; default: the checkpoint's")
+    parser.add_argument("--batch", type=positive, help="images in a batch; default: 1")
     parser.add_argument("--device", help="0, cpu; default: cpu")
-    add_trust_option(parser)
-    add_import_option(parser)
-    parser.usage = f"{parser.prog} [options] [key=value ...]"
-    parser.epilog = "key=value: any further Ultralytics setting, such as opset=17 nms=False"
+    add_model_options(parser, "opset=17 nms=False")
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Export."""
-    from yolo_attn.engine.export import export
+    from yolo_attn.engine.export.exporter import export
 
     switches = {name: True for name in ("dynamic", "half") if getattr(args, name)}
     export(args.weights, args.format, {**settings(args, further), **switches}, args.output, args.trust)

@@ -1,55 +1,49 @@
-"""Arguments in Ultralytics' grammar, handed to Ultralytics' own command line with the layers known to it."""
+"""Hand arguments in Ultralytics' grammar to Ultralytics' own command line."""
 
 import logging
 from pathlib import Path
 from traceback import walk_tb
 
-from yolo_attn.coco.paths import is_there
+from yolo_attn.bounded_reading import read_yaml
+from yolo_attn.coco.dataset.paths import is_there
+from yolo_attn.environment import filtered
 from yolo_attn.errors import UserError
 from yolo_attn.files import FULL, check_plain_file
-from yolo_attn.reading import read_yaml
 
 FILES = ("model", "cfg", "data", "pretrained", "resume")
-"""Ultralytics' settings that name files which it opens."""
+"""Ultralytics' settings that name files."""
 
 
 def forward(arguments: list[str]) -> None:
-    """Run what `yolo` would run.
-
-    Args:
-        arguments: As `yolo` takes them, such as `["train", "model=yolov8n-gam.yaml", "data=path/to/coco"]`.
-
-    Raises:
-        UserError: If anything went wrong before a training was under way; what breaks in one keeps its own type.
-    """
+    """Run what `yolo` would run; any error before a training's first epoch becomes a UserError."""
     _check_files(arguments)
     from ultralytics import cfg
     from ultralytics.utils import ARGV, LOGGER
 
-    from yolo_attn.engine.checks import one_line
+    from yolo_attn.engine.preflight.checks import one_line
+
+    asked = bool({"help", "-h", "--help"} & set(arguments))
 
     def keeps(record: logging.LogRecord) -> bool:
-        return record.msg != cfg.CLI_HELP_MSG  # a screen of help would hide the one line that says what is wrong
+        return asked or record.msg != cfg.CLI_HELP_MSG  # which would hide the one line that says what is wrong
 
     before = ARGV[:]
     ARGV[:] = ["yolo", *arguments]  # the list that was sys.argv when Ultralytics was imported
-    if not {"help", "-h", "--help"} & set(arguments):
-        LOGGER.addFilter(keeps)
     try:
-        cfg.entrypoint()
+        with filtered(LOGGER, keeps):
+            cfg.entrypoint()
     except UserError:
         raise
-    except Exception as error:  # whatever Ultralytics raises for a wrong argument, file or setting
+    except Exception as error:  # Ultralytics raises any type for a wrong argument, file or setting
         if _was_training(error) or (isinstance(error, OSError) and error.errno in FULL):
             raise
         raise UserError(one_line(error)) from error
     finally:
         ARGV[:] = before
-        LOGGER.removeFilter(keeps)
 
 
 def _check_files(arguments: list[str]) -> None:
-    """Raise at the first argument that names what Ultralytics would wait for, or a YAML of settings without end."""
+    """Raise if an argument names something that is not a plain file, or an endless YAML of settings."""
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key in FILES and is_there(Path(value)) and not Path(value).is_dir():
@@ -59,6 +53,6 @@ def _check_files(arguments: list[str]) -> None:
 
 
 def _was_training(error: Exception) -> bool:
-    """Whether a training had begun its epochs when the error was raised: then it is none of the arguments'."""
+    """Return whether a training had started its epochs when the error was raised."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     return any(f.f_code.co_name == "_do_train" and hasattr(f.f_locals.get("self"), "epoch") for f in frames)

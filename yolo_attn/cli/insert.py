@@ -5,9 +5,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, no_more, not_empty, option
-from yolo_attn.editing import PLACES
+from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, not_empty, option
 from yolo_attn.errors import UserError
+from yolo_attn.yaml_edit import PLACES
 
 EXAMPLE = """
   yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml
@@ -15,21 +15,24 @@ EXAMPLE = """
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     width = max(map(len, PLACES)) + 2
     places = "\n".join(f"  {place:<{width}}{rule}" for place, rule in PLACES.items())
     parser = commands.add_parser(
         "insert",
-        help="put attention into a model YAML; every row number follows",
+        help="insert attention into a model YAML; row numbers are updated",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"places:\n{places}\n\nexamples:{EXAMPLE}",
     )
-    parser.set_defaults(run=run)
     parser.add_argument("file", type=not_empty, help="model YAML: a file, or a name such as yolov8n.yaml")
     parser.add_argument(
-        "--layer", required=True, type=not_empty, action="append", help="GAM, NAM, SimAM, ...; yolo-attn layers has all"
+        "--layer",
+        required=True,
+        type=not_empty,
+        action="append",
+        help="GAM, NAM, SimAM, ...; yolo-attn layers lists all",
     )
-    parser.add_argument("--at", required=True, action="append", metavar="PLACE", help="where it goes; see below")
+    parser.add_argument("--at", required=True, action="append", metavar="PLACE", help="where to insert it; see below")
     parser.add_argument(
         "--option",
         type=option,
@@ -44,15 +47,14 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Write the edited YAML."""
-    no_more("insert", further)
     layer, place = _once("--layer", args.layer), _once("--at", args.at)
     options = {name: _once(f"--option {name}", [v for key, v in args.option if key == name]) for name, _ in args.option}
     output = Path(args.output)
     check_output(output, args.force)
-    from yolo_attn.editing import numbered, with_header
     from yolo_attn.files import write_text
-    from yolo_attn.plugin.insertion import insert
-    from yolo_attn.plugin.yamls import check_scale, read_model
+    from yolo_attn.model.insertion import insert
+    from yolo_attn.model.names import check_scale, read_model
+    from yolo_attn.yaml_edit import numbered, with_header
 
     text, scale = read_model(args.file, output)
     edited = insert(text, Path(args.file).name, layer, place, options, scale)
@@ -68,11 +70,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
 
 
 def _once(name: str, given: list[Any]) -> Any:
-    """The one value of an option.
-
-    Raises:
-        UserError: If there are several.
-    """
+    """Return the one value of an option; raise a UserError if there are several."""
     if len(given) > 1:
         raise UserError(f"{name}: given more than once, {', '.join(map(str, given))}")
     return given[0]

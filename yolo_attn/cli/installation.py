@@ -1,4 +1,4 @@
-"""What to do about a package that does not import, judged by the error."""
+"""Advice for a package that does not import, judged by the error."""
 
 import re
 import sysconfig
@@ -17,7 +17,7 @@ DISTRIBUTIONS = {
     "thop": "ultralytics-thop",
     "yaml": "pyyaml",
 }
-"""What packages are called to pip, where that is not their name."""
+"""Names of packages on PyPI that differ from their import names."""
 
 LIBRARIES = {
     "libGL.so": "apt install libgl1, or without root: pip uninstall -y opencv-python && "
@@ -28,7 +28,7 @@ LIBRARIES = {
     "libgomp.so": "apt install libgomp1",
     "libstdc++.so": "apt install libstdc++6",
 }
-"""Shared libraries of the system that PyTorch and OpenCV load, and what installs them on Debian and Ubuntu."""
+"""System libraries that PyTorch and OpenCV load, and what installs them on Debian and Ubuntu."""
 
 SHARED_LIBRARY = re.compile(r"([\w+.-]+\.so[\w.]*): cannot open shared object file")
 
@@ -44,58 +44,53 @@ INCOMPATIBLE = (
     "operator torchvision::",
     "_ARRAY_API",
 )
-"""What errors say where compiled parts do not fit what they find."""
+"""Texts of errors from compiled code that does not match the packages beside it."""
 
 
 def while_importing(error: BaseException) -> bool:
-    """Whether an error is one of an import, or was raised while a module was imported."""
+    """Return whether an error is an ImportError, or was raised while a module was imported."""
     return isinstance(error, ImportError) or _module(error) is not None
 
 
 def described(error: BaseException) -> str:
-    """What failed to import and what helps, in one line."""
+    """Return what failed to import and what helps, in one line."""
     name = package(error)
     return f"{name} cannot be imported: {one_line(error)}; {advice(error, name)}"
 
 
 def advice(error: BaseException, name: str) -> str:
-    """What to do about an error.
-
-    Args:
-        error: What the import raised.
-        name: The package that was imported.
-    """
+    """Return what to do about an error that the import of a package raised."""
     text = str(error)
     if found := SHARED_LIBRARY.search(text):
         known = next((how for library, how in LIBRARIES.items() if found[1].startswith(library)), None)
         return f"the system lacks {found[1]}: {known}" if known else f"{found[1]} is missing; {_again(name)}"
     if found := TOO_OLD.search(text):
-        return f"this system has no {found[1]}: take a release of {name} that is made for it, or a newer system"
+        return f"this system has no {found[1]}: install a release of {name} that supports it, or use a newer system"
     if any(words in text for words in INCOMPATIBLE):
-        return f"it does not fit the packages beside it; install them together: {_together(name)}"
+        return f"it does not match the packages beside it; install them together: {_together(name)}"
     if isinstance(error, ImportError) and error.name:
         return _of_name(error, error.name)
     own = _own_file(error)
     if own:
-        return f"the error is in {own}, not in an installed package; mend that file, or rename it if it hides a package"
+        return f"the error is in {own}, not in an installed package; fix that file, or rename it if it hides a package"
     return _again(name)
 
 
 def _of_name(error: ImportError, name: str) -> str:
-    """What to do where a module, or a name in one, was not found."""
+    """Return what to do about a module, or a name in one, that was not found."""
     top = name.partition(".")[0]
     file = error.path or _origin(top)
     if file and not _is_installed(file):
-        return f"{file} is not an installed package's; rename it if it hides {top}, or mend what it imports"
+        return f"{file} is not part of an installed package; rename it if it hides {top}, or fix its imports"
     if not isinstance(error, ModuleNotFoundError):
-        return f"{top} is of another release than expected: pip install --upgrade {DISTRIBUTIONS.get(top, top)}"
+        return f"{top} is not the expected release: pip install --upgrade {DISTRIBUTIONS.get(top, top)}"
     if file is None:
         return f"pip install {DISTRIBUTIONS.get(top, top)}"
-    return f"{top} is there without its part {name}; {_again(top)}"
+    return f"{top} has no {name}; {_again(top)}"
 
 
 def _again(package: str) -> str:
-    return f"install it anew: pip install --force-reinstall {DISTRIBUTIONS.get(package, package)}"
+    return f"reinstall it: pip install --force-reinstall {DISTRIBUTIONS.get(package, package)}"
 
 
 def _together(package: str) -> str:
@@ -104,7 +99,7 @@ def _together(package: str) -> str:
 
 
 def _origin(package: str) -> str | None:
-    """The file of a package that is there."""
+    """Return the file of a package, if it is found."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):  # a module without a spec
@@ -113,20 +108,20 @@ def _origin(package: str) -> str | None:
 
 
 def _module(error: BaseException) -> str | None:
-    """The innermost module that was being imported."""
+    """Return the innermost module that was being imported."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     names = [str(frame.f_globals.get("__name__")) for frame in frames if frame.f_code.co_name == "<module>"]
     return names[-1] if names else None
 
 
 def package(error: BaseException) -> str:
-    """The package that the error is about."""
+    """Return the package that the error is about."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     return (missing or _module(error) or getattr(error, "name", None) or "a package").partition(".")[0]
 
 
 def _own_file(error: BaseException) -> str | None:
-    """Where the error was raised, if not in an installed package."""
+    """Return the file and line of an error that was not raised in an installed package."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     if not frames or frames[-1][0].startswith("<") or _is_installed(frames[-1][0]):
         return None
@@ -134,7 +129,7 @@ def _own_file(error: BaseException) -> str | None:
 
 
 def _is_installed(file: str) -> bool:
-    """Whether a file is an installed package's, this one's or Python's."""
+    """Return whether a file belongs to an installed package, to this one or to Python."""
     python = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     installed = {str(distribution.locate_file("")) for distribution in metadata.distributions()}
     places = {Path(place).resolve() for place in (*python, *installed, str(Path(__file__).parents[1]))}

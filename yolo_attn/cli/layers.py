@@ -1,4 +1,4 @@
-"""`yolo-attn layers`: what a model YAML may name, with options and cost."""
+"""`yolo-attn layers`: list the layers that a model YAML may name, with options and cost."""
 
 import argparse
 import inspect
@@ -7,38 +7,30 @@ import textwrap
 from typing import Any
 
 from yolo_attn.cli.arguments import add_import_option
-from yolo_attn.errors import UserError
 
 CHANNELS, SIZE = 256, 40
-"""Channels, and height and width in pixels, of the map that a layer's cost is told for."""
+"""Channels, and height and width in pixels, of the map on which a layer's cost is measured."""
 
-BLOCKS = """Inside blocks, named such as C2f_NAM, any of these layers goes into
+BLOCKS = """Every layer also works inside these blocks, named such as C2f_NAM:
 {blocks}
-at the place that `where` says: {where}.
+The option `where` says at which place: {where}.
 
 In a model YAML:
-  - [-1, 1, GAM, []]                                # a row of its own; input channels are never given
+  - [-1, 1, GAM, []]                                # its own row; channels are never given
   - [-1, 1, GAM, [{{ratio: 8, groups: 4}}]]           # with options
-  - [-1, 3, C2f_NAM, [128, True, {{where: pre_bn}}]]  # inside a block, whose own arguments come first"""
+  - [-1, 3, C2f_NAM, [128, True, {{where: pre_bn}}]]  # inside a block, after the block's own arguments"""
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser("layers", help="list the layers: papers, options, parameters, FLOPs, blocks")
-    parser.set_defaults(run=run)
     add_import_option(parser)
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
-    """Print the table.
-
-    Raises:
-        UserError: If it is given anything.
-    """
-    if further:
-        raise UserError(f"{further[0]!r}: layers takes --import alone")
-    from yolo_attn.plugin.blocks import UNITS, WHERE
-    from yolo_attn.plugin.registry import LAYERS
+    """Print the table."""
+    from yolo_attn.model.blocks import UNITS, WHERE
+    from yolo_attn.model.registry import LAYERS
 
     width = min(shutil.get_terminal_size().columns, 120)
     print(f"Cost at the defaults on a map of {CHANNELS} channels, {SIZE}×{SIZE} pixels, by Ultralytics' counter.\n")
@@ -53,9 +45,9 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
 
 
 def cost(layer: type[Any]) -> tuple[int, float]:
-    """Parameters, and floating-point operations on one map of CHANNELS × SIZE × SIZE, of a layer with its defaults.
+    """Return parameters, and floating-point operations on a map of CHANNELS × SIZE × SIZE, of a layer's defaults.
 
-    Operations are what Ultralytics' counter counts, twice the multiply-adds, and what layers say of their own.
+    Operations are Ultralytics' count, twice the multiply-adds, plus those that layers report themselves.
     """
     import torch
     from thop import profile
@@ -66,9 +58,10 @@ def cost(layer: type[Any]) -> tuple[int, float]:
 
 
 def options(layer: type[Any]) -> str:
-    """A layer's options and their defaults, written as in a model YAML."""
-    parameters = [p for p in inspect.signature(layer).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return ", ".join(f"{p.name}: {_text(p.default)}" for p in parameters)
+    """Return a layer's options and their defaults as in a model YAML."""
+    from yolo_attn.model.rows import options_of
+
+    return ", ".join(f"{name}: {_text(default)}" for name, default in options_of(layer).items())
 
 
 def _text(value: Any) -> str:

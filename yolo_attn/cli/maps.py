@@ -4,61 +4,52 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_trust_option, no_more, not_empty, path, positive, share
+from yolo_attn.cli.arguments import add_model_options, not_empty, path, positive, share
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser(
         "attention-maps",
-        help="draw what each attention layer does to pictures, and how far its gate is from a constant",
-        description="Writes PNGs, a page that shows them (index.html), and statistics of the gates (gates.json).",
+        help="draw what each attention layer does to images, and how far its gate is from a constant",
+        description="Writes PNGs, a page that shows them (index.html), and gate statistics (gates.json).",
     )
-    parser.set_defaults(run=run)
     parser.add_argument("--weights", required=True, type=not_empty, help="checkpoint with attention")
+    parser.add_argument("--source", required=True, nargs="+", type=path, help="images, patterns, and folders of images")
+    parser.add_argument("--base", type=not_empty, help="checkpoint whose detections are drawn beside them")
     parser.add_argument(
-        "--source", required=True, nargs="+", type=path, help="pictures, patterns, and folders with pictures below"
-    )
-    parser.add_argument("--base", type=not_empty, help="checkpoint whose detections are drawn beside")
-    parser.add_argument(
-        "--output", type=path, metavar="DIR", help="folder to write; default: runs/attention-maps, numbered"
+        "--output", type=path, metavar="DIR", help="folder to write into; default: runs/attention-maps, numbered"
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="write into DIR though it holds files already, over those of an earlier run",
+        help="write into DIR even if it holds files, and overwrite those of an earlier run",
     )
-    parser.add_argument("--pictures", type=positive, default=8, metavar="N", help="pictures to draw; default: 8")
+    parser.add_argument("--pictures", type=positive, default=8, metavar="N", help="images to draw; default: 8")
     parser.add_argument(
-        "--limit", type=positive, default=256, metavar="N", help="pictures to measure the gates on; default: 256"
+        "--limit", type=positive, default=256, metavar="N", help="images to measure the gates on; default: 256"
     )
-    parser.add_argument("--imgsz", type=positive, help="picture size, pixels; default: the checkpoint's")
-    parser.add_argument("--conf", type=share, help="confidence from which detections are drawn; default: 0.25")
+    parser.add_argument("--imgsz", type=positive, help="image size, pixels; default: the checkpoint's")
+    parser.add_argument("--conf", type=share, help="least confidence of drawn detections; default: 0.25")
     parser.add_argument("--device", help="0, cpu; default: the GPU if there is one")
-    add_trust_option(parser)
-    add_import_option(parser)
+    add_model_options(parser)
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
-    """Draw and measure, and print the statistics.
+    """Draw and measure, and print the statistics."""
+    from yolo_attn.maps.attention_maps import PAGE, attention_maps
 
-    Raises:
-        UserError: If anything given cannot be used.
-    """
-    no_more("attention-maps", further)
-    from yolo_attn.maps.run import PAGE, attention_maps
-
-    given = {name: getattr(args, name) for name in ("imgsz", "conf", "device")}
+    given = {name: getattr(args, name) for name in ("imgsz", "conf", "device") if getattr(args, name) is not None}
     found = attention_maps(
         args.weights,
-        [Path(source) for source in args.source],
+        list(map(Path, args.source)),
         Path(args.output) if args.output else None,
         args.base,
-        {name: value for name, value in given.items() if value is not None},
+        given,
         args.pictures,
         args.limit,
         args.trust,
         args.force,
     )
     print(*found.lines(), sep="\n")
-    print(f"\n{found.folder / PAGE}: pictures drawn: {found.drawn:,}; gates measured on: {found.measured:,}")
+    print(f"\n{found.folder / PAGE}: images drawn: {found.drawn:,}; gates measured on: {found.measured:,}")

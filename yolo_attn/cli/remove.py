@@ -4,18 +4,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, no_more, not_empty
+from yolo_attn.cli.arguments import add_import_option, add_output_options, check_output, not_empty
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser(
         "remove",
-        help="take attention out of a model YAML",
-        description="Takes out what the last insert put in, byte for byte, by the header that it wrote; from a file "
-        "without such a header, every attention layer.",
+        help="remove attention from a model YAML",
+        description="Removes what the last insert added, byte for byte, by the header that it wrote; without such a "
+        "header, every attention layer.",
     )
-    parser.set_defaults(run=run)
     parser.add_argument("file", type=not_empty, help="model YAML: a file, or a name such as yolov8n-gam.yaml")
     add_output_options(parser)
     add_import_option(parser)
@@ -23,16 +22,15 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Write the YAML without the attention."""
-    no_more("remove", further)
     output = Path(args.output)
     check_output(output, args.force)
-    from yolo_attn.editing import numbered
     from yolo_attn.files import write_text
-    from yolo_attn.plugin.insertion import remove
-    from yolo_attn.plugin.yamls import check_scale, read_model
+    from yolo_attn.model.insertion import remove
+    from yolo_attn.model.names import check_scale, read_model
+    from yolo_attn.yaml_edit import numbered
 
     text, scale = read_model(args.file, output)
     edited = remove(text, Path(args.file).name, scale)
     check_scale(output, edited.text, scale)
     write_text(output, edited.text)
-    print(f"{args.output}: {edited.record.layer} taken out of {numbered(edited.record.rows)}")
+    print(f"{args.output}: {edited.record.layer} removed from {numbered(edited.record.rows)}")

@@ -1,7 +1,7 @@
-"""Standard streams that cannot stop a command: closed, unwritable, or of an encoding that lacks characters.
+"""Keep a command running when its standard streams are closed, full, or lack characters in their encoding.
 
-What cannot be written is lost, the command goes on: its results are in files. The first error is kept, so that the
-command can say at its end that output is missing; a reader that left, as `| head -1` does, is none.
+Output that cannot be written is lost, and the command continues: its results are in files. The first error is kept, so
+that the command can report missing output at its end; a reader that closed the pipe, as `| head -1` does, is no error.
 """
 
 import contextlib
@@ -12,10 +12,10 @@ from typing import Any
 
 
 class Stream:
-    """A text stream that replaces what its encoding lacks, and writes into nothing once a write has failed.
+    """A text stream that replaces characters that its encoding lacks, and drops output once a write has failed.
 
     Attributes:
-        error: What the first failed write raised.
+        error: The error of the first failed write.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -33,12 +33,12 @@ class Stream:
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """Write texts."""
+        """Write several texts."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Flush."""
+        """Flush the stream."""
         with self._guarded():
             self.stream.flush()
 
@@ -51,14 +51,14 @@ class Stream:
             yield
         except OSError as error:
             self.error = self.error or error
-            with contextlib.suppress(OSError):  # what is buffered, and what other code writes, goes nowhere either
+            with contextlib.suppress(OSError):  # buffered text and other code's output are dropped too
                 nothing = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nothing, self.stream.fileno())
                 os.close(nothing)
 
 
 def missing_output() -> OSError | None:
-    """Flush the standard streams; what kept output from being written, unless its reader had left."""
+    """Flush the standard streams; return the error that lost output, unless its reader had closed the pipe."""
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, Stream)]
     for stream in streams:
         stream.flush()
@@ -68,7 +68,7 @@ def missing_output() -> OSError | None:
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """While it lasts, all three standard streams are there, and nothing that is written to them raises."""
+    """Provide all three standard streams within the context; writing to them never raises."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         _open(number, name)
     before = sys.stdout, sys.stderr
@@ -80,7 +80,7 @@ def standard_streams() -> Iterator[None]:
 
 
 def _open(number: int, name: str) -> None:
-    """Lead a standard stream that the command was started without to nothing: else the next file takes its number."""
+    """Open a missing standard stream on the null device: otherwise the next file would take its number."""
     try:
         os.fstat(number)
     except OSError:

@@ -8,7 +8,6 @@ from yolo_attn.cli.arguments import (
     OPTIONS,
     add_data_options,
     add_run_options,
-    add_trust_option,
     not_empty,
     positive,
     reader_options,
@@ -18,13 +17,12 @@ from yolo_attn.cli.arguments import (
 from yolo_attn.errors import UserError
 
 RESUMABLE = ("imgsz", "batch", "device", "workers", "cache", "patience", "plots", "val", "save_period", "close_mosaic")
-"""Settings that a cut-off training may go on with changed."""
+"""Settings that may change when a training is resumed."""
 
 
 def add(commands: Any) -> None:
-    """Describe the command."""
+    """Add the command's parser."""
     parser = commands.add_parser("train", help="train a detector and report COCO's AP")
-    parser.set_defaults(run=run)
     parser.add_argument("--cfg", type=not_empty, help="model YAML, such as yolov8n-gam.yaml")
     add_data_options(parser, "default: a demo set, drawn on first use")
     parser.add_argument("--epochs", type=positive, help="default: 100; the demo set: its own")
@@ -35,7 +33,7 @@ def add(commands: Any) -> None:
         const=True,
         type=not_empty,
         metavar="LAST.PT",
-        help="go on with a cut-off run; without a file, the newest under --project",
+        help="resume an interrupted run; without a file, the newest under --project",
     )
     parser.add_argument(
         "--nam-sparsity",
@@ -46,25 +44,24 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--identity-init",
         action=argparse.BooleanOptionalAction,
-        help="with --weights: attention that the checkpoint is without starts with the gain that keeps the magnitude "
-        "of its input; default: on",
+        help="with --weights: attention missing from the checkpoint starts with a gain that keeps the magnitude of its "
+        "input; default: on",
     )
     parser.add_argument(
         "--freeze-base",
         type=positive,
         metavar="N",
-        help="with --weights: train only what got no weights for the first N epochs, then everything",
+        help="with --weights: for the first N epochs train only layers that got no weights, then everything",
     )
     parser.add_argument(
-        "--verbose", action="store_true", help="with --weights: a table of the weights that each row takes from there"
+        "--verbose", action="store_true", help="with --weights: list the weights that each row takes from it"
     )
-    add_trust_option(parser)
     add_run_options(parser)
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
-    """Train, or go on with a cut-off training."""
-    from yolo_attn.engine.run import Training, resume, train
+    """Train, or resume an interrupted training."""
+    from yolo_attn.engine.api import Training, resume, train
 
     given = settings(args, further)
     if args.resume:
@@ -93,11 +90,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
 
 
 def _check_unchanged(args: argparse.Namespace, given: dict[str, Any]) -> None:
-    """Make sure that nothing is given with `--resume` that cannot change.
-
-    Raises:
-        UserError: With the first such option.
-    """
+    """Raise a UserError for the first option that cannot change with `--resume`, if any is given."""
     fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
     fixed |= {"--identity-init": args.identity_init, "--freeze-base": args.freeze_base}
     fixed |= {"--strict": args.strict or None, "--trust": args.trust or None}
@@ -106,6 +99,6 @@ def _check_unchanged(args: argparse.Namespace, given: dict[str, Any]) -> None:
     changed = [name for name, value in fixed.items() if value is not None]
     if changed:
         raise UserError(
-            f"{changed[0]} cannot change when a training goes on; with --resume only these can: --data, --imgsz, "
+            f"{changed[0]} cannot change with --resume; only these can: --data, --imgsz, "
             f"--batch, --device, {', '.join(name for name in RESUMABLE if name not in OPTIONS)}"
         )

@@ -1,7 +1,4 @@
-"""COCO JSON in, COCO's numbers out; knows no layers."""
+"""COCO JSON in, COCO's numbers out. reading/: JSON to arrays; dataset/: arrays to labelled images; evaluate.py: AP.
 
-CACHE_VARIABLE = "YOLO_ATTN_CACHE"
-"""Names the folder of what is kept from one run to the next."""
-
-OUTSIDE_VARIABLE = "YOLO_ATTN_ALLOW_OUTSIDE"
-"""Set to 1, it lets file names lead out of their image folder."""
+check.py and draw.py look through a data set for `check-data`; demo.py draws the demo set. Nothing here knows layers.
+"""

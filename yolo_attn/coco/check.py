@@ -1,10 +1,10 @@
-"""Looking through a data set before it is trained on."""
+"""Check a data set before it is trained on."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from yolo_attn.coco.report import Examined, SplitReport, examine
-from yolo_attn.coco.source import Data, Split, load_source, parts_of, splits_of
+from yolo_attn.coco.dataset.data_report import Examined, SplitReport, examine
+from yolo_attn.coco.dataset.locations import Data, Split, load_source, parts_of, splits_of
 from yolo_attn.files import check_apart
 from yolo_attn.tables import aligned
 
@@ -13,15 +13,10 @@ WIDEST = 60
 
 
 def check(data: Data, task: str, output: Path | None = None) -> dict[str, Examined]:
-    """Read and examine every split that COCO-format data has, as a training would: classes are the first split's.
-
-    Args:
-        data: What `load_source` takes.
-        task: "detect", "segment" or "pose".
-        output: A folder that is to be written in.
+    """Read and examine every split of COCO-format data as a training would: classes are the first split's.
 
     Raises:
-        UserError: If something cannot be used at all, or `output` is where the data is.
+        UserError: If the data cannot be used, or `output` is among it.
     """
     splits: dict[str, Split] = {}
     parts = parts_of(data)
@@ -38,12 +33,12 @@ def check(data: Data, task: str, output: Path | None = None) -> dict[str, Examin
 
 
 def problem_count(reports: Iterable[SplitReport]) -> int:
-    """How many items were left out, clipped or doubted."""
+    """Return how many items were skipped, clipped or suspicious."""
     return sum(count for report in reports for _, count in report.problems)
 
 
 def tables(reports: Mapping[str, SplitReport]) -> list[str]:
-    """What of each split is used, and each kind of problem, as lines of two tables."""
+    """Return two tables as lines: what is used of each split, and each kind of problem."""
     rows = [
         [split, *(f"{n:,}" for n in (r.images, r.usable, r.boxes, r.crowds, problem_count([r])))]
         for split, r in reports.items()
@@ -55,9 +50,9 @@ def tables(reports: Mapping[str, SplitReport]) -> list[str]:
         for kind, count in report.problems
     ]
     empty = [s for s, report in reports.items() if s == "train" and not report.boxes]
-    lines += ["", "There is no box to learn from in train."] if empty else []
+    lines += ["", "The train split has no box to learn from."] if empty else []
     if not problems:
-        return lines if empty else [*lines, "", "No problem was found."]
+        return lines if empty else [*lines, "", "No problems found."]
     return [*lines, "", *aligned([["split", "count", "problem", "first item"], *problems])]
 
 

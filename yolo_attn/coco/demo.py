@@ -1,15 +1,14 @@
-"""The demo set: seeded pictures of circles, triangles and stars with COCO JSON, drawn on first use."""
+"""The demo set: seeded images of circles, triangles and stars with COCO JSON, drawn on first use."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
-from yolo_attn.coco.cache import folder as cache_folder
+from yolo_attn.coco.reading.cache import folder as cache_folder
 from yolo_attn.errors import UserError
 from yolo_attn.files import expanded, scratch_folder
 
@@ -17,7 +16,7 @@ DEMO_VERSION = "demo-v1"
 """Name of the set's folder; it changes with any change of the drawing."""
 
 DEMO_CATEGORIES = {7: "circle", 3: "triangle", 42: "star"}
-"""COCO category id to name, in the order of the JSON; ids are neither sorted nor consecutive, as in COCO itself."""
+"""Category id to name, in the order of the JSON; ids are neither sorted nor consecutive, as in COCO itself."""
 
 DEMO_TRAINING: dict[str, int | float | str] = {
     "epochs": 28,
@@ -40,12 +39,6 @@ Measured with yolov8n-gam from scratch, two runs side by side on 2 CPU cores: CO
 most 0.02 after the first epoch), 2 min 41 s each with validation and plots.
 """
 
-_SEED = 20240607
-_JPEG_QUALITY = 90
-_SHORT_SIDES, _LONG_SIDES = (160, 176, 192, 208), (208, 224, 240, 256)
-_MIN_VISIBLE = 0.5
-_SHIFT = 4
-
 
 def _star(points: int, inner: float) -> np.ndarray:
     angles = np.arange(2 * points) * np.pi / points
@@ -61,17 +54,13 @@ def _crescent() -> np.ndarray:
 
 _OUTLINES = {7: _star(32, 1.0), 3: 1.2 * _star(3, 0.5), 42: 1.2 * _star(5, 0.42)}
 _HUES = {7: (-40, 70), 3: (80, 190), 42: (200, 310)}
-_USUAL_HUE = 0.75
-_COLOURS_TRIED = 1000
-_SQUARE = _star(4, 0.7072)
 _PLUS = np.array([[3, 1, 1, -1, -1, -3, -3, -1, -1, 1, 1, 3], [1, 1, 3, 3, 1, 1, -1, -1, -3, -3, -1, -1]]).T / 3.2
 _BAR = np.array([(-1.6, -0.22), (1.6, -0.22), (1.6, 0.22), (-1.6, 0.22)])
-_DISTRACTORS = (_SQUARE, _PLUS, _crescent(), _BAR)
+_DISTRACTORS = (_star(4, 0.7072), _PLUS, _crescent(), _BAR)
 
 
-@dataclass
-class _Item:
-    """A labelled thing of a picture: its category, the area it would have unhidden, and its visible pixels."""
+class _Item(NamedTuple):
+    """A labelled object: its category, its area if nothing hid it, and its visible pixels."""
 
     category: int
     crowd: bool
@@ -89,8 +78,7 @@ def _place(rng: Generator, outline: np.ndarray, centre: np.ndarray, radius: floa
 def _alpha(shape: tuple[int, int], outlines: list[np.ndarray]) -> np.ndarray:
     alpha = np.zeros(shape, np.uint8)
     for outline in outlines:
-        points = np.round(outline * 2**_SHIFT).astype(np.int32)
-        cv2.fillPoly(alpha, [points], 255, lineType=cv2.LINE_AA, shift=_SHIFT)
+        cv2.fillPoly(alpha, [np.round(outline * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)  # 1/16 pixel
     return alpha
 
 
@@ -107,7 +95,7 @@ def _colour(
 
 
 def _texture(rng: Generator, shape: tuple[int, int], colour: np.ndarray, contrast: float) -> np.ndarray:
-    """Draw a float BGR patch around `colour`: a slope, stripes, dots or blotches, at most `contrast` away from it."""
+    """Return a float BGR patch around `colour`: a slope, stripes, dots or blotches, at most `contrast` away from it."""
     height, width = shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(0.08, 0.4) * max(min(shape), 40)
@@ -127,18 +115,17 @@ def _texture(rng: Generator, shape: tuple[int, int], colour: np.ndarray, contras
 
 
 def _paint(rng: Generator, image: np.ndarray, alpha: np.ndarray, category: int) -> None:
-    """Paint a textured thing with a soft shadow where `alpha` (0..255) is set, in a colour unlike what lies below.
+    """Paint a textured object with a soft shadow where `alpha` (0..255) is set, in a colour unlike the background.
 
-    Most shapes have a hue of their category's range, the others and all distractors have any.
+    Most shapes have a hue of their category's range, the others and all distractors any.
     """
-    usual = category in _HUES and rng.random() < _USUAL_HUE
+    hue = _HUES[category] if category in _HUES and rng.random() < 0.75 else (0, 360)
     x, y, width, height = cv2.boundingRect(alpha)
-    pad = 6
-    area = np.s_[max(y - pad, 0) : y + height + pad, max(x - pad, 0) : x + width + pad]
+    area = np.s_[max(y - 6, 0) : y + height + 6, max(x - 6, 0) : x + width + 6]
     patch, cover = image[area], alpha[area].astype(np.float32)[..., None] / 255
     below = (patch * cover).sum((0, 1)) / cover.sum()
-    for _ in range(_COLOURS_TRIED):
-        colour = _colour(rng, (0.3, 0.95), (0.25, 1.0), _HUES[category] if usual else (0, 360))
+    for _ in range(1000):
+        colour = _colour(rng, (0.3, 0.95), (0.25, 1.0), hue)
         if np.linalg.norm(colour - below) >= 110:
             break
     fill = _texture(rng, cover.shape[:2], colour, rng.uniform(5, 30))
@@ -155,11 +142,10 @@ def _crowd(rng: Generator, size: np.ndarray) -> tuple[int, list[np.ndarray]]:
     return category, [_place(rng, _OUTLINES[category], spot, rng.uniform(4, 7)) for spot in spots]
 
 
-def _picture(rng: Generator) -> tuple[np.ndarray, list[_Item]]:
-    """Draw one picture; returns its BGR pixels and what is labelled in it, back to front."""
-    shape = int(rng.choice(_SHORT_SIDES)), int(rng.choice(_LONG_SIDES))
-    if rng.random() < 0.2:
-        shape = shape[::-1]
+def _draw_image(rng: Generator) -> tuple[np.ndarray, list[_Item]]:
+    """Draw an image; return its BGR pixels and labelled objects, back to front."""
+    shape = int(rng.choice((160, 176, 192, 208))), int(rng.choice((208, 224, 240, 256)))
+    shape = shape[::-1] if rng.random() < 0.2 else shape
     size = np.array(shape[::-1])
     image = _texture(rng, shape, _colour(rng, (0.0, 0.45), (0.25, 0.9)), rng.uniform(5, 30))
     for cell in (3, 12, 40):
@@ -187,11 +173,11 @@ def _picture(rng: Generator) -> tuple[np.ndarray, list[_Item]]:
             full = cv2.contourArea(outline.astype(np.float32))
             alpha = _alpha(shape, [outline])
             mask = alpha >= 128
-            if mask.sum() < 0.7 * full or any((i.mask & ~mask).sum() < _MIN_VISIBLE * i.full for i in items):
+            if mask.sum() < 0.7 * full or any((i.mask & ~mask).sum() < 0.5 * i.full for i in items):
                 continue
             _paint(rng, image, alpha, category)
             for item in items:
-                item.mask &= ~mask
+                item.mask[mask] = False
             if category:
                 items.append(_Item(category, False, full, mask))
             break
@@ -201,58 +187,47 @@ def _picture(rng: Generator) -> tuple[np.ndarray, list[_Item]]:
     return np.clip(image, 0, 255).round().astype(np.uint8), items
 
 
-def _run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
-    """Give COCO's uncompressed run lengths: down the columns, unset and set in turn, unset first."""
-    flat = np.concatenate([[False], mask.ravel(order="F")])
-    edges = [0, *np.flatnonzero(flat[1:] != flat[:-1]).tolist(), mask.size]
-    return {"size": list(mask.shape), "counts": np.diff(edges).tolist()}
-
-
 def _draw_split(root: Path, split: str, number: int, first_id: int) -> None:
     (root / "images" / split).mkdir(parents=True)
     (root / "annotations").mkdir(exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id in range(first_id, first_id + number):
-        pixels, items = _picture(np.random.default_rng([_SEED, image_id]))
+        pixels, items = _draw_image(np.random.default_rng([20240607, image_id]))
         name = f"{image_id:06d}.jpg"
-        encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+        encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
         (root / "images" / split / name).write_bytes(encoded.tobytes())
         images.append({"id": image_id, "file_name": name, "width": pixels.shape[1], "height": pixels.shape[0]})
         for item in items:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": item.category,
-                    "iscrowd": int(item.crowd),
-                    "area": int(item.mask.sum()),
-                    "bbox": [int(edge) for edge in cv2.boundingRect(item.mask.astype(np.uint8))],
-                    "segmentation": _run_lengths(item.mask),
-                }
-            )
+            flat = np.concatenate([[False], item.mask.ravel(order="F")])  # down the columns, unset pixels first
+            edges = [0, *np.flatnonzero(flat[1:] != flat[:-1]).tolist(), item.mask.size]
+            known = {"id": len(annotations) + 1, "image_id": image_id, "category_id": item.category}
+            known |= {"iscrowd": int(item.crowd), "area": int(item.mask.sum())}
+            box = list(map(int, cv2.boundingRect(item.mask.astype(np.uint8))))
+            outline = {"size": list(item.mask.shape), "counts": np.diff(edges).tolist()}
+            annotations.append({**known, "bbox": box, "segmentation": outline})
     categories = [{"id": i, "name": name, "supercategory": "shape"} for i, name in DEMO_CATEGORIES.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    text = json.dumps(content, separators=(",", ":"))
-    (root / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")
+    file = root / "annotations" / f"instances_{split}.json"
+    file.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
 
 
 def demo_dataset(folder: Path | None = None, *, train: int = 320, val: int = 80) -> Path:
-    """Give the demo set's root folder, drawing the set there if it is not there yet (a few seconds).
+    """Return the demo set's folder; draw the set first if it does not exist (a few seconds).
 
-    The root holds `images/train`, `images/val` and `annotations/instances_{train,val}.json` (COCO detection: boxes as
+    It holds `images/train`, `images/val` and `annotations/instances_{train,val}.json` (COCO detection: boxes as
     x, y, width, height in pixels, areas in visible pixels, masks of the visible pixels as uncompressed run lengths).
-    The same numbers of images give the same pixels and the same JSON. The set is drawn aside and renamed into place, so
-    that a killed drawing leaves no half set and processes that start together all get a whole one.
+    The same numbers of images give the same pixels and JSON. The set is drawn under a temporary name and renamed, so
+    that a killed process leaves no partial set and processes that start together all get a whole one.
 
     Args:
-        folder: Folder that holds, or is to hold, the set's folder `demo-v1`; it is created where missing. Default:
-            `$YOLO_ATTN_CACHE`, else `$XDG_CACHE_HOME/yolo_attn`, else `~/.cache/yolo_attn`.
-        train: Number of training images. Other numbers than the defaults are kept in a folder of their own.
+        folder: Folder for the set's folder `demo-v1`; created if missing. Default: `$YOLO_ATTN_CACHE`, else
+            `$XDG_CACHE_HOME/yolo_attn`, else `~/.cache/yolo_attn`.
+        train: Number of training images. Other numbers than the defaults get a folder of their own.
         val: Number of validation images.
 
     Raises:
-        UserError: The set cannot be written into the folder.
+        UserError: If the set cannot be written into the folder.
     """
     cache = (cache_folder() if folder is None else expanded(folder)).absolute()
     root = cache / (DEMO_VERSION if (train, val) == (320, 80) else f"{DEMO_VERSION}-{train}-{val}")
@@ -268,8 +243,6 @@ def demo_dataset(folder: Path | None = None, *, train: int = 320, val: int = 80)
     except OSError as error:
         if root.is_dir():
             return root
-        reason = error.strerror or error
-        raise UserError(
-            f"cannot draw the demo set in {cache}: {reason}; set YOLO_ATTN_CACHE to a folder that can be written"
-        ) from error
+        reason = f"{error.strerror or error}; set YOLO_ATTN_CACHE to a writable folder"
+        raise UserError(f"cannot draw the demo set in {cache}: {reason}") from error
     return root

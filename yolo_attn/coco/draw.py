@@ -1,4 +1,4 @@
-"""Pictures of the boxes that were left out or clipped."""
+"""Pictures of images whose boxes were skipped, clipped or suspicious."""
 
 import itertools
 import math
@@ -12,78 +12,64 @@ import numpy as np
 from numpy.typing import NDArray
 from ultralytics.utils.patches import imread
 
-from yolo_attn.coco.index import CocoIndex
-from yolo_attn.coco.report import FILE_NAME, Examined
+from yolo_attn.bounded_reading import open_plain
+from yolo_attn.coco.dataset.data_report import FILE_NAME, Examined
 from yolo_attn.errors import UserError
 from yolo_attn.files import plain_stem, write_bytes, write_json
-from yolo_attn.reading import open_plain
 
 MOST_PICTURES = 200
 MOST_LINES = 24
-"""Boxes that the text under a picture tells of."""
+"""Lines of boxes in the text under a picture."""
 
 SIDES = 640, 1280
-"""Pixels that the longer side of what is drawn has at least and at most."""
+"""Smallest and largest longer side of what is drawn, pixels."""
 
 MARGIN = 0.5
-"""How far a picture is extended to show boxes outside it, at most, as a share of its longer side."""
+"""How far a picture is extended at most to show boxes outside the image, as a fraction of its longer side."""
 
 COLOURS = ((60, 150, 255), (255, 90, 255), (0, 240, 255))
 """Blue, green, red of each reason."""
 
 SMALLEST = 80
-"""Pixels that the shorter side has at least, so that numbers have room."""
+"""Smallest shorter side, pixels, so that numbers have room."""
 
 LINE, BACKGROUND = 20, 40
 PLAIN: tuple[int, ...] = (230, 230, 230)
 FONT, TEXT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 
 OURS = re.compile(r"\w+-\d{3}-[\w.-]+\.jpg")
-"""Names of the pictures that are drawn."""
+"""Names of drawn pictures."""
 
 
 def draw(examined: Mapping[str, Examined], folder: Path) -> int:
-    """Draw suspect boxes, all of an image's in one picture, and write data_report.json beside them.
-
-    Args:
-        examined: Splits by name; of each, as many pictures are drawn as leave room for the others.
-        folder: Where to write.
-
-    Returns:
-        How many pictures were drawn.
+    """Draw suspect boxes, all of an image in one picture, write data_report.json beside them, and count the pictures.
 
     Raises:
-        UserError: If there are files under the names of such pictures that no earlier drawing left.
+        UserError: If the folder has files under the names of pictures, but no data_report.json.
     """
     if not (folder / FILE_NAME).is_file():
         for file in sorted(folder.glob("*.jpg")):
             if OURS.fullmatch(file.name):
-                raise UserError(
-                    f"--pictures {folder}: {file.name} is not of an earlier check-data, which leaves a {FILE_NAME}; "
-                    "choose another folder"
-                )
+                reason = f"{file.name} is not of an earlier check-data, which writes a {FILE_NAME}"
+                raise UserError(f"--pictures {folder}: {reason}; choose another folder")
     write_json(folder / FILE_NAME, {split: found.report.as_json() for split, found in examined.items()})
     drawn = 0
     for split, found in examined.items():
         index = found.labels.source
-        rows = [
-            r
-            for r in itertools.chain(*itertools.zip_longest(*(rows.tolist() for rows in found.suspect.values())))
-            if r is not None
-        ]
+        in_turn = itertools.zip_longest(*(rows.tolist() for rows in found.suspect.values()))
+        rows = [row for row in itertools.chain(*in_turn) if row is not None]
         images = list(dict.fromkeys(index.image_of[rows].tolist()))[: MOST_PICTURES // len(examined)]
         for n, image in enumerate(images, 1):
-            picture = _drawn(split, found, image)
+            picture = _picture(split, found, image)
             if picture is not None:
-                stem = plain_stem(index.file_names[image])
                 encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-                write_bytes(folder / f"{split}-{n:03d}-{stem}.jpg", encoded.tobytes())
+                write_bytes(folder / f"{split}-{n:03d}-{plain_stem(index.file_names[image])}.jpg", encoded.tobytes())
                 drawn += 1
     return drawn
 
 
-def _drawn(split: str, found: Examined, image: int) -> NDArray[np.uint8] | None:
-    """An image with its boxes and a text below; None where the picture has gone."""
+def _picture(split: str, found: Examined, image: int) -> NDArray[np.uint8] | None:
+    """Return an image with its boxes and a text below; None if it cannot be read any more."""
     index, labels = found.labels.source, found.labels
     file = labels.files[int(np.searchsorted(labels.images, image))]
     try:
@@ -117,41 +103,37 @@ def _drawn(split: str, found: Examined, image: int) -> NDArray[np.uint8] | None:
         cv2.rectangle(canvas, place(a), place(b), PLAIN, 1)
     lines = [(f"{split}, {index.image_text(image)}, {size[0]} x {size[1]} pixels", PLAIN)]
     names, rows = list(found.suspect), own[suspect].tolist()
-    told = len(rows) if len(rows) <= MOST_LINES else MOST_LINES - 1
+    listed = len(rows) if len(rows) <= MOST_LINES else MOST_LINES - 1
     numbers = []
-    for number, (row, (a, b)) in enumerate(zip(rows, corners[suspect], strict=True), 1):
+    for number, (row, box) in enumerate(zip(rows, corners[suspect], strict=True), 1):
+        a, b = map(place, box)
         colour = COLOURS[reasons[row] % len(COLOURS)]
-        _mark(canvas, place(a), place(b), colour)
-        if number <= told:
-            numbers.append((place(np.minimum(a, b)), colour))
-            lines.append((f"{number}  {_box_text(index, row)}: {names[reasons[row]]}", colour))
+        cv2.rectangle(canvas, a, b, colour, 3)
+        if min(abs(a[0] - b[0]), abs(a[1] - b[1])) < 8:  # hardly any area
+            cv2.drawMarker(canvas, ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2), colour, cv2.MARKER_CROSS, 24, 2)
+        if number <= listed:
+            numbers.append(((min(a[0], b[0]), min(a[1], b[1])), colour))
+            known = "annotation" if index.annotation_ids[row] < 0 else f"annotation {index.annotation_ids[row]}"
+            values = ", ".join(f"{v:.6g}" for v in index.boxes[row])
+            lines.append((f"{number}  {known} [{values}]: {names[reasons[row]]}", colour))
     _number(canvas, numbers)
-    if told < len(rows):
-        lines.append((f"... and {len(rows) - told} more", PLAIN))
+    if listed < len(rows):
+        lines.append((f"... and {len(rows) - listed} more", PLAIN))
     return _with_text(canvas, lines)
 
 
-def _mark(canvas: NDArray[np.uint8], a: tuple[int, int], b: tuple[int, int], colour: tuple[int, ...]) -> None:
-    """A box, also if it has no area."""
-    cv2.rectangle(canvas, a, b, colour, 3)
-    if min(abs(a[0] - b[0]), abs(a[1] - b[1])) < 8:
-        cv2.drawMarker(canvas, ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2), colour, cv2.MARKER_CROSS, 24, 2)
-
-
 def _number(canvas: NDArray[np.uint8], corners: Sequence[tuple[tuple[int, int], tuple[int, ...]]]) -> None:
-    """Numbers from 1 at corners of given colours, each inside the canvas and as near as it hides no other."""
+    """Draw numbers from 1 near corners, each inside the canvas and hiding no other."""
     labels: list[tuple[int, int, int, int]] = []
     for number, ((x, y), _) in enumerate(corners, 1):
         (width, height), _ = cv2.getTextSize(str(number), FONT, TEXT_SIZE, 1)
         width, height = width + 6, height + 8
         right, bottom = canvas.shape[1] - width, canvas.shape[0] - height
         near = min(max(x, 0), right), min(max(y, 0), bottom)
-        places = itertools.product(
-            range(near[0] % width, right + 1, width), range(near[1] % height, bottom + 1, height)
-        )
         free = [
             (a, b)
-            for a, b in places
+            for a in range(near[0] % width, right + 1, width)
+            for b in range(near[1] % height, bottom + 1, height)
             if not any(a < c + w and c < a + width and b < d + h and d < b + height for c, d, w, h in labels)
         ]
         labels.append((*min(free, key=partial(math.dist, near), default=near), width, height))
@@ -160,14 +142,8 @@ def _number(canvas: NDArray[np.uint8], corners: Sequence[tuple[tuple[int, int], 
         cv2.putText(canvas, str(number), (x + 3, y + height - 4), FONT, TEXT_SIZE, (0, 0, 0), 1, cv2.LINE_AA)
 
 
-def _box_text(index: CocoIndex, row: int) -> str:
-    known = index.annotation_ids[row]
-    numbers = ", ".join(f"{v:.6g}" for v in index.boxes[row])
-    return f"{'annotation' if known < 0 else f'annotation {known}'} [{numbers}]"
-
-
 def _with_text(canvas: NDArray[np.uint8], lines: list[tuple[str, tuple[int, ...]]]) -> NDArray[np.uint8]:
-    """A picture with lines of text below, in letters that OpenCV has."""
+    """Return a picture with lines of text below, in letters that OpenCV has."""
     plain = [(text.encode("ascii", "replace").decode(), colour) for text, colour in lines]
     needed = max(cv2.getTextSize(text, FONT, TEXT_SIZE, 1)[0][0] for text, _ in plain) + 16
     height, width = canvas.shape[:2]

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from yolo_attn.coco.index import CocoIndex, Origin
-from yolo_attn.coco.run_lengths import LARGEST_MASK
-from yolo_attn.coco.shapes import COCO_KEYPOINTS, read_mask
-from yolo_attn.coco.values import LARGEST_SIDE
+from yolo_attn.coco.reading.index import CocoIndex, Origin
+from yolo_attn.coco.reading.masks_and_keypoints import COCO_KEYPOINTS, read_mask
+from yolo_attn.coco.reading.run_lengths import LARGEST_MASK
+from yolo_attn.coco.reading.values import LARGEST_SIDE
 from yolo_attn.files import write_bytes
 
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
@@ -28,9 +28,9 @@ class CocoScores:
     """COCO's numbers, as fractions of 1; -1 where COCO defines none, as for a size without ground truth.
 
     Attributes:
-        evaluator: What computed them, in words.
-        metrics: The numbers under their usual names, `METRICS` for boxes and masks, `KEYPOINT_METRICS` for keypoints.
-        per_class: For each category name its AP and AP50.
+        evaluator: The library, its release, and its settings.
+        metrics: The numbers by name: `METRICS` for boxes and masks, `KEYPOINT_METRICS` for keypoints.
+        per_class: AP and AP50 of each category by its name.
     """
 
     evaluator: str
@@ -39,7 +39,7 @@ class CocoScores:
 
 
 class Detections:
-    """Detections of a validation run, kept as arrays in exactly the precision in which they are saved."""
+    """Detections of a validation, as arrays in exactly the precision in which they are saved."""
 
     def __init__(self) -> None:
         self._of_image: dict[int, NDArray[np.float64]] = {}
@@ -53,15 +53,14 @@ class Detections:
         category_ids: ArrayLike,
         shapes: dict[str, list[Any]] | None = None,
     ) -> None:
-        """Add one picture's detections.
+        """Add one image's detections.
 
         Args:
             image_id: The JSON's image id.
-            boxes: (N, 4) left, top, width, height in pixels of the picture; kept to 1/1000 pixel.
+            boxes: (N, 4) left, top, width, height in pixels of the image; kept to 1/1000 pixel.
             scores: (N,) confidence; kept to six decimals.
             category_ids: (N,) the JSON's category ids.
-            shapes: What each has besides, under COCO's name for it: N run lengths as "segmentation", or N lists of 3 K
-                numbers as "keypoints".
+            shapes: Under COCO's name N run lengths, "segmentation", or N lists of 3 K numbers, "keypoints".
         """
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         part = np.empty((len(boxes), 7))
@@ -75,12 +74,12 @@ class Detections:
             self._shapes[image_id] = [{name: value} for value in values]
 
     def extend(self, other: "Detections") -> None:
-        """Add the detections of another process; of a picture that both have seen, one copy stays."""
+        """Add the detections of another process; of an image that both have seen, one copy stays."""
         self._of_image.update(other._of_image)
         self._shapes.update(other._shapes)
 
     def countable(self, index: CocoIndex) -> "Detections":
-        """Those of classes that their picture's JSON has: what another labels is not wrong there."""
+        """Return the detections of classes that their image's JSON has; others are neither right nor wrong."""
         countable = Detections()
         for origin in index.origins:
             for image_id in self._of_image.keys() & origin.images.keys():
@@ -93,7 +92,7 @@ class Detections:
         return countable if index.origins else self
 
     def mask_size(self, image_id: int) -> tuple[int, int] | None:
-        """Width and height of an image's masks, pixels; None where there are none."""
+        """Return width and height of an image's masks, pixels; None if it has none."""
         for shape in self._shapes.get(image_id, ())[:1]:
             if "segmentation" in shape:
                 height, width = shape["segmentation"]["size"]
@@ -101,15 +100,11 @@ class Detections:
         return None
 
     def array(self) -> NDArray[np.float64]:
-        """(N, 7): image id, left, top, width, height, score, category id."""
+        """Return (N, 7): image id, left, top, width, height, score, category id."""
         return np.concatenate([np.empty((0, 7)), *self._of_image.values()])
 
     def rows(self, origin: Origin | None = None) -> Iterator[dict[str, Any]]:
-        """Each detection in COCO's results format.
-
-        Args:
-            origin: The JSON whose ids they get, and whose images alone are given; None takes the index's ids.
-        """
+        """Yield each detection in COCO's results format: those of a JSON under its ids, else all under the index's."""
         for image_id, part in self._of_image.items():
             if origin and image_id not in origin.images:
                 continue
@@ -120,12 +115,7 @@ class Detections:
                 yield {"image_id": named, "category_id": category_id, "bbox": row[1:5], "score": row[5], **shape}
 
     def save(self, file: Path, index: CocoIndex | None = None) -> None:
-        """Write COCO's results format, with the ids of the JSON.
-
-        Args:
-            file: The file; where the index is of several JSONs, theirs have a number before the suffix.
-            index: The index whose images were detected in; None takes the ids as they are.
-        """
+        """Write COCO's results format with the ids of the JSON; several JSONs get each a file, with a number more."""
         origins: tuple[Origin | None, ...] = (index.origins if index else ()) or (None,)
         countable = self.countable(index) if index else self
         for n, origin in enumerate(origins, 1):
@@ -135,14 +125,14 @@ class Detections:
 
 
 def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> CocoScores:
-    """Hold detections against a JSON's ground truth, all of its images included.
+    """Compare detections with the ground truth of all of an index's images.
 
-    The ground truth is the JSON's as COCO's own tools read it: crowds are ignored, nothing is clipped.
+    The ground truth is what COCO's own tools read: crowds are ignored, nothing is clipped.
 
     Args:
         index: The ground truth, with masks for "segm" and keypoints for "keypoints".
         detections: With "segmentation" or "keypoints" for these.
-        kind: "bbox", "segm" or "keypoints", as COCO's own tools call them.
+        kind: "bbox", "segm" or "keypoints".
     """
     detections = detections.countable(index)
     truth = _truth(index, detections)
@@ -157,7 +147,7 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
     evaluation.accumulate()
     with contextlib.redirect_stdout(None), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluation.summarize()  # prints, warns of sigmas that are not COCO's, and nothing else computes the numbers
+        evaluation.summarize()  # prints and warns of other sigmas; nothing else computes the numbers
     values = evaluation.results()["metrics"]
     curves: Any = evaluation.eval
     precision = np.asarray(curves["precision"])[:, :, :, 0, -1]  # IoU, recall, category; all sizes, most detections
@@ -170,12 +160,12 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
 
 
 def write_truth(file: Path, index: CocoIndex) -> None:
-    """Write what `evaluate` holds detections against as a COCO JSON of its own."""
+    """Write the ground truth of `evaluate` as a COCO JSON."""
     write_bytes(file, msgspec.json.encode(_truth(index, Detections()).dataset))
 
 
 def new_evaluation(truth: hotcoco.COCO, found: hotcoco.COCO, kind: str, keypoints: int) -> hotcoco.COCOeval:
-    """An evaluation to be run, with a number of keypoints that need not be COCO's."""
+    """Return an evaluation to be run, for any number of keypoints."""
     evaluation = hotcoco.COCOeval(truth, found, kind)
     if kind == "keypoints" and keypoints != COCO_KEYPOINTS:
         evaluation.params.kpt_oks_sigmas = [1 / keypoints] * keypoints
@@ -186,29 +176,25 @@ def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
     sizes = _sizes(index, detections).tolist()
     images = [{"id": i, "width": w, "height": h} for i, (w, h) in zip(index.image_ids.tolist(), sizes, strict=True)]
     categories = [{"id": int(i), "name": n} for i, n in zip(index.category_ids, index.category_names, strict=True)]
-    columns = (index.image_ids[index.image_of], index.category_ids[index.category_of], index.boxes)
-    if index.keypoints is None:
+    ids, crowd = (index.image_ids[index.image_of], index.category_ids[index.category_of]), index.crowd.astype(np.int64)
+    if index.keypoints is None or index.num_keypoints is None:
         masks = index.masks
         further = {} if masks is None else {"segmentation": [read_mask(masks.raw(i)) for i in range(len(masks))]}
-        crowd = index.crowd.astype(np.int64)
-        return hotcoco.COCO.from_arrays(images, categories, *columns, area=index.areas, iscrowd=crowd, **further)
-    assert index.num_keypoints is not None
+        return hotcoco.COCO.from_arrays(
+            images, categories, *ids, index.boxes, area=index.areas, iscrowd=crowd, **further
+        )
     points = index.keypoints.reshape(len(index.keypoints), 3 * index.keypoints.shape[1])
     names = ("image_id", "category_id", "bbox", "area", "iscrowd", "keypoints", "num_keypoints")
-    annotations = [
-        {"id": n, **dict(zip(names, row, strict=True)), "iscrowd": int(row[4])}
-        for n, row in enumerate(
-            zip(*(c.tolist() for c in (*columns, index.areas, index.crowd, points, index.num_keypoints)), strict=True),
-            start=1,
-        )
-    ]
+    columns = (*ids, index.boxes, index.areas, crowd, points, index.num_keypoints)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    annotations = [{"id": n, **dict(zip(names, row, strict=True))} for n, row in enumerate(rows, 1)]
     return hotcoco.COCO({"images": images, "categories": categories, "annotations": annotations})
 
 
 def _sizes(index: CocoIndex, detections: Detections) -> NDArray[np.int64]:
-    """Width and height of each image, pixels: masks need them.
+    """Return width and height of each image, pixels, which masks need.
 
-    Where the JSON leaves them out, they are those of the masks that were detected, else what the boxes reach.
+    Without them in the JSON, they are those of detected masks, else of the area that the boxes reach.
     """
     sizes = index.sizes.astype(np.int64)
     if index.masks is None:
@@ -227,7 +213,7 @@ def _sizes(index: CocoIndex, detections: Detections) -> NDArray[np.int64]:
 
 
 def score_text(score: float) -> str:
-    """A score to three decimals, or "-" where COCO defines none."""
+    """Return a score to three decimals, or "-" where COCO defines none."""
     return "-" if score < 0 else f"{score:.3f}"
 
 

@@ -1,1 +1,4 @@
-"""Comparing attention with its base: the same budget, several seeds, what it costs, and a report."""
+"""`yolo-attn compare`: planning/ what to train, execution/ the trainings, analysis/ what they show, report/ the pages.
+
+pipeline.py runs a whole comparison (`compare`); study_folder.py reads its folder (`read_study`).
+"""

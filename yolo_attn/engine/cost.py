@@ -10,13 +10,9 @@ from yolo_attn.engine.tasks import task_of
 
 
 def cost_of(described: dict[str, Any], size: int) -> tuple[int, float]:
-    """Parameters, and GFLOPs for one picture.
+    """Parameters of the model that a dictionary describes, and its GFLOPs for one image of `size` × `size` pixels.
 
     Ultralytics' own figures count 32 pixels and scale, which makes too much of what is done once a map.
-
-    Args:
-        described: The model's dictionary.
-        size: Height and width of the picture, pixels.
     """
     task = task_of(described["head"][-1][2])
     assert task

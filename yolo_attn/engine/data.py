@@ -1,6 +1,6 @@
 """COCO-format data as Ultralytics' trainers and validators want it described."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,24 +8,30 @@ from typing import Any
 import yaml
 from ultralytics.utils import RANK, colorstr
 
-from yolo_attn.coco import choose
-from yolo_attn.coco.dataset import CocoDataset, StretchedCocoDataset
-from yolo_attn.coco.index import CocoIndex
-from yolo_attn.coco.paths import as_path, as_text
-from yolo_attn.coco.report import Examined, examine
-from yolo_attn.coco.shapes import flip_order
-from yolo_attn.coco.source import FILE_NAMES, Split, as_list, is_coco_format, load_source, load_split
+from yolo_attn.coco.dataset import subsets as choose
+from yolo_attn.coco.dataset.data_report import Examined, examine
+from yolo_attn.coco.dataset.dataset import CocoDataset, StretchedCocoDataset
+from yolo_attn.coco.dataset.locations import FILE_NAMES, Split, as_list, is_coco_format, load_source, load_split
+from yolo_attn.coco.dataset.paths import as_path, as_text
+from yolo_attn.coco.reading.index import CocoIndex
+from yolo_attn.coco.reading.masks_and_keypoints import flip_order
 from yolo_attn.errors import UserError
 from yolo_attn.files import write_text
 
 
-def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | None:
+class Description(dict[str, Any]):
+    """Ultralytics' data dictionary for COCO-format data, and its splits, as they were read; see `describe`."""
+
+    splits: Mapping[str, Split]
+
+
+def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None:
     """Ultralytics' data dictionary for the COCO-format data that `args.data` names.
 
     It has keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them; `categories`,
-    the names that there are whatever the model's classes; and `only`, where the user's data YAML has `names`, those
-    that are used of each JSON. Classes are in the order of that YAML's names, else they are the categories of the first
-    split given, ascending by id.
+    the names in the data, also those that are no classes of the model; and `only`, where the user's data YAML has
+    `names`, those that are used of each JSON. Classes are in the order of that YAML's names, else they are the
+    categories of the first split given, ascending by id.
 
     Returns:
         The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task is one that COCO has
@@ -40,23 +46,27 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> dict[str, Any] | N
     if source is None:
         return None
     if args.cache == "disk":
-        raise UserError("cache=disk would write .npy files beside your pictures; use cache=ram")
+        raise UserError("cache=disk would write .npy files beside your images; use cache=ram")
     first = source[splits[0]]
     names = first.names
     only = {name: [None if n is None else list(n) for n in split.only] for name, split in source.items()}
-    return {
-        "path": str(source[splits[0]].folders[0]),
-        "train": None,
-        "val": None,
-        **{name: _plain(split.folders) for name, split in source.items()},
-        "annotations": {name: _plain(split.index.files) for name, split in source.items()},
-        "categories": names,
-        **({"only": only} if any(filter(None, first.only)) else {}),
-        "names": dict(enumerate(names)),
-        "nc": len(names),
-        "channels": 3,
-        **_keypoints(first),
-    }
+    described = Description(
+        {
+            "path": str(source[splits[0]].folders[0]),
+            "train": None,
+            "val": None,
+            **{name: _plain(split.folders) for name, split in source.items()},
+            "annotations": {name: _plain(split.index.files) for name, split in source.items()},
+            "categories": names,
+            **({"only": only} if any(filter(None, first.only)) else {}),
+            "names": dict(enumerate(names)),
+            "nc": len(names),
+            "channels": 3,
+            **_keypoints(first),
+        }
+    )
+    described.splits = source
+    return described
 
 
 def _plain(paths: Sequence[str | Path]) -> str | list[str]:
@@ -65,7 +75,9 @@ def _plain(paths: Sequence[str | Path]) -> str | list[str]:
 
 
 def split_of(data: dict[str, Any], name: str, task: str) -> Split:
-    """One split of a dictionary that `describe` made, or that was read from what `write_data_yaml` wrote."""
+    """One split of what `describe` made, or read anew from what `write_data_yaml` wrote."""
+    if isinstance(data, Description):
+        return data.splits[name]
     files, folders = data["annotations"][name], data.get("folders", data)[name]
     only = data.get("only", {}).get(name)
     return load_split(list(map(as_path, as_list(files))), list(map(as_path, as_list(folders))), task, only)
@@ -80,15 +92,18 @@ def _keypoints(split: Split) -> dict[str, Any]:
     return {**known, **split.further}
 
 
-def write_data_yaml(args: SimpleNamespace, splits: Sequence[str], folder: Path) -> str:
-    """Write the description of COCO-format data into a run's folder: Ultralytics takes data only from such a file.
+def write_data_yaml(
+    args: SimpleNamespace, splits: Sequence[str], folder: Path, described: Description | None = None
+) -> str:
+    """Write what `describe` makes, or has made, into a run's folder: Ultralytics takes data only from such a file.
 
     Returns:
         The file's path, or `args.data` where that is an ordinary Ultralytics data YAML.
     """
-    data = describe(args, splits) if is_coco_format(args.data) else None
-    if data is None:
+    described = described or (describe(args, splits) if is_coco_format(args.data) else None)
+    if described is None:
         return str(args.data)
+    data = dict(described)
     places = {name: _plain(list(map(as_text, as_list(data[name])))) for name in data["annotations"]}
     if places != {name: data[name] for name in places}:  # Ultralytics looks for them, and ours have to be escaped
         data |= {"folders": places, "path": str(folder), **dict.fromkeys(places, str(folder))}
@@ -113,19 +128,10 @@ def build_dataset(
     stretch: bool = False,
     folder: Path | None = None,
 ) -> CocoDataset:
-    """The data set of one split, with Ultralytics' own settings for training or validation.
+    """The data set of one split of what `describe` made, with Ultralytics' own settings for training or validation.
 
-    Args:
-        args: Ultralytics' settings.
-        data: A dictionary that `describe` made.
-        split: Which of its splits.
-        examined: What the settings leave of it, looked through.
-        train: Whether to train on it, with augmentation, or to validate.
-        batch: Pictures a batch.
-        rect: Whether batches take their pictures' shape.
-        stride: The model's largest stride, pixels.
-        stretch: Whether pictures are stretched to a square, as RT-DETR takes them.
-        folder: Run folder whose data_report.json says what was used and what was not.
+    `examined` is what the settings leave of it. With `rect`, batches take their images' shape; with `stretch`, images
+    become squares, as RT-DETR takes them. data_report.json in `folder` says what was used and what was not.
     """
     dataset = (StretchedCocoDataset if stretch else CocoDataset)(
         examined=examined,
@@ -147,28 +153,28 @@ def build_dataset(
 
 
 def look_through(
-    args: SimpleNamespace, data: dict[str, Any], split: str, names: dict[int, str], fraction: float
+    args: SimpleNamespace, data: dict[str, Any], split: str, names: dict[int, str], alone: bool = False
 ) -> Examined:
-    """Find the pictures of what the settings leave of a split, and make its labels.
+    """Find the images of what the settings leave of a split, and make its labels; for the arguments see `chosen`."""
+    index, classes, folders = chosen(args, data, split, list(names.values()), alone)
+    return examine(index, folders, classes)
+
+
+def chosen(
+    args: SimpleNamespace, data: dict[str, Any], split: str, classes: list[str], alone: bool = False
+) -> tuple[CocoIndex, list[str], tuple[Path, ...]]:
+    """What the settings leave of a split, the class names that count, and its image folders.
 
     Args:
         args: Ultralytics' settings. With `classes`, annotations of other classes are as if they were not there; with
             `single_cls`, all are of one class.
         data: A dictionary that `describe` made.
         split: Which of its splits.
-        names: The model's class names.
-        fraction: Share of the split's images, or above 1 their number; see `subset`.
+        classes: The model's class names.
+        alone: Whether it is validated without a training; a `fraction` that is one share is then its own.
     """
-    index, classes, folders = chosen(args, data, split, list(names.values()), fraction)
-    return examine(index, folders, classes)
-
-
-def chosen(
-    args: SimpleNamespace, data: dict[str, Any], split: str, classes: list[str], fraction: float
-) -> tuple[CocoIndex, list[str], tuple[Path, ...]]:
-    """What the settings leave of a split, the class names that count, and its image folders."""
     found = split_of(data, split, args.task)
-    index = choose.subset(found.index, fraction, args.seed)
+    index = choose.subset(found.index, _fraction_of(args, split, alone), args.seed)
     if args.classes is not None:
         known = data["categories"] if args.single_cls else classes  # a model of one class knows no others
         index = choose.only_classes(index, [known[i] for i in as_list(args.classes)])
@@ -177,14 +183,8 @@ def chosen(
     return index, classes, found.folders
 
 
-def fraction_of(args: SimpleNamespace, split: str, alone: bool = False) -> float:
-    """The share of a split's images that Ultralytics' setting `fraction` stands for.
-
-    Args:
-        args: Ultralytics' settings; a single share is that of a training's train split.
-        split: The split.
-        alone: Whether it is validated without a training; a single share is then its own.
-    """
+def _fraction_of(args: SimpleNamespace, split: str, alone: bool) -> float:
+    """The share of a split's images that is taken, or above 1 their number; one share is that of the train split."""
     if not isinstance(args.fraction, (list, tuple)):
         return args.fraction if alone or split == "train" else 1.0
     return dict(zip(("train", "val", "test"), args.fraction, strict=False)).get(split, 1.0)

@@ -54,12 +54,7 @@ def _begin(file: Path) -> bytes | None:
 
 
 def written(folder: Path, names: str = WRITTEN) -> list[Path]:
-    """Files of a folder, and of the weights/ in it, under the names that a run gives.
-
-    Args:
-        folder: The folder, there or not.
-        names: A pattern of the names.
-    """
+    """Files of a folder, there or not, and of the weights/ in it, under the names that a run gives."""
     places = [place for place in (folder, folder / "weights") if place.is_dir()]
     found = (file for place in places for file in place.iterdir() if file.is_symlink() or not file.is_dir())
     return sorted(file for file in found if re.fullmatch(names, file.relative_to(folder).as_posix()))
@@ -148,6 +143,11 @@ def run_folder(args: SimpleNamespace) -> Path:
 
     with _choosing, replaced(paths, increment_path=not_made):
         return get_save_dir(args)
+
+
+def way_on(last: Path | None) -> str:
+    """How a training that was stopped goes on, given its last.pt, which need not be there."""
+    return f"go on with train --resume {last}" if last and last.exists() else "there is no checkpoint yet"
 
 
 def _make(folder: Path, shared: bool, made: list[Path]) -> None:

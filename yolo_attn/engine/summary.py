@@ -1,16 +1,12 @@
 """The short tables that a training and a validation end with."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
 from yolo_attn.coco.evaluate import score_text
-
-if TYPE_CHECKING:
-    from yolo_attn.engine.trainer import RunTrainer
-    from yolo_attn.engine.validator import RunValidator
 
 SHOWN = 6
 """How many of COCO's numbers a training ends with; a validation shows all."""
@@ -25,13 +21,13 @@ LABELS = {
 }
 
 
-def print_training(trainer: "RunTrainer") -> None:
+def print_training(trainer: Any) -> None:
     """Print what was reached, what the model costs, and where everything is."""
     model = getattr(trainer.model, "module", trainer.model)
     size = trainer.args.imgsz
     print_table(
-        _scores(trainer.validator)[:SHOWN],
         [
+            *_scores(trainer.validator)[:SHOWN],
             ("parameters", f"{get_num_params(model):,}"),
             ("GFLOPs", f"{get_flops(model, size):.2f} at {size} px"),
             ("best weights", str(trainer.best if trainer.best.exists() else trainer.last)),
@@ -40,11 +36,11 @@ def print_training(trainer: "RunTrainer") -> None:
     )
 
 
-def print_validation(validator: "RunValidator") -> None:
+def print_validation(validator: Any) -> None:
     """Print all of COCO's numbers, or Ultralytics' own, and where the files are."""
     folder = Path(validator.save_dir)
     files = [("metrics", folder / "metrics.json"), ("predictions", folder / "predictions.json")]
-    print_table(_scores(validator), [(label, str(file)) for label, file in files if file.exists()])
+    print_table([*_scores(validator), *((label, str(file)) for label, file in files if file.exists())])
 
 
 def _scores(validator: Any) -> list[tuple[str, str]]:
@@ -57,8 +53,7 @@ def _scores(validator: Any) -> list[tuple[str, str]]:
     return [(f"Ultralytics {key}", score_text(v)) for key, v in own.items() if key.startswith(("mAP", "accuracy"))]
 
 
-def print_table(*parts: list[tuple[str, str]]) -> None:
+def print_table(rows: list[tuple[str, str]]) -> None:
     """Print labels and values in two columns."""
-    rows = [row for part in parts for row in part]
     width = max(len(label) for label, _ in rows)
     LOGGER.info("\n" + "\n".join(f"{label:<{width}}  {value}" for label, value in rows))

@@ -5,84 +5,47 @@ from typing import Any
 
 from torch import nn
 from ultralytics.engine.predictor import BasePredictor
-from ultralytics.models import rtdetr, yolo
 from ultralytics.nn import tasks
 
-from yolo_attn.engine import trainer, validator
-from yolo_attn.engine.trainer import RunTrainer
-from yolo_attn.engine.validator import RunValidator
+from yolo_attn.engine.training.trainer import (
+    ClassificationTrainer,
+    DetectionTrainer,
+    OBBTrainer,
+    PoseTrainer,
+    RTDETRTrainer,
+    RunTrainer,
+    SegmentationTrainer,
+)
+from yolo_attn.engine.validation.validator import RunValidator
 
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of model.
-
-    Attributes:
-        name: Ultralytics' name of the task.
-        heads: Names of the rows that such a model ends with.
-        model: Ultralytics' class of the whole model.
-        trainer: Our trainer.
-        validator: Our validator.
-        predictor: Ultralytics' predictor.
-    """
+    """One kind of model, which ends with a row of one of the names in `heads`."""
 
     name: str
     heads: tuple[str, ...]
     model: type[nn.Module]
     trainer: type[RunTrainer]
-    validator: type[RunValidator]
-    predictor: type[BasePredictor]
+
+    @property
+    def validator(self) -> type[RunValidator]:
+        """Our validator."""
+        return self.trainer.validator_class
+
+    @property
+    def predictor(self) -> type[BasePredictor]:
+        """Ultralytics' predictor."""
+        return self.trainer.predictor_class
 
 
 TASKS = (
-    Task(
-        "detect",
-        ("Detect", "v10Detect"),
-        tasks.DetectionModel,
-        trainer.DetectionTrainer,
-        validator.DetectionValidator,
-        yolo.detect.DetectionPredictor,
-    ),
-    Task(
-        "detect",
-        ("RTDETRDecoder",),
-        tasks.RTDETRDetectionModel,
-        trainer.RTDETRTrainer,
-        validator.RTDETRValidator,
-        rtdetr.RTDETRPredictor,
-    ),
-    Task(
-        "segment",
-        ("Segment", "Segment26"),
-        tasks.SegmentationModel,
-        trainer.SegmentationTrainer,
-        validator.SegmentationValidator,
-        yolo.segment.SegmentationPredictor,
-    ),
-    Task(
-        "pose",
-        ("Pose", "Pose26"),
-        tasks.PoseModel,
-        trainer.PoseTrainer,
-        validator.PoseValidator,
-        yolo.pose.PosePredictor,
-    ),
-    Task(
-        "obb",
-        ("OBB", "OBB26"),
-        tasks.OBBModel,
-        trainer.OBBTrainer,
-        validator.OBBValidator,
-        yolo.obb.OBBPredictor,
-    ),
-    Task(
-        "classify",
-        ("Classify",),
-        tasks.ClassificationModel,
-        trainer.ClassificationTrainer,
-        validator.ClassificationValidator,
-        yolo.classify.ClassificationPredictor,
-    ),
+    Task("detect", ("Detect", "v10Detect"), tasks.DetectionModel, DetectionTrainer),
+    Task("detect", ("RTDETRDecoder",), tasks.RTDETRDetectionModel, RTDETRTrainer),
+    Task("segment", ("Segment", "Segment26"), tasks.SegmentationModel, SegmentationTrainer),
+    Task("pose", ("Pose", "Pose26"), tasks.PoseModel, PoseTrainer),
+    Task("obb", ("OBB", "OBB26"), tasks.OBBModel, OBBTrainer),
+    Task("classify", ("Classify",), tasks.ClassificationModel, ClassificationTrainer),
 )
 
 

@@ -1,6 +1,5 @@
-"""Backward passes that are written out: differentiable once, and for one gradient at a time."""
+"""Gradients that are written out: they have no gradient of their own and take no batch, and say so."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,38 +10,38 @@ from yolo_attn.kernels.switch import VARIABLE
 
 Grads = tuple[Tensor | None, ...]
 
+BATCH = "do not take a batch of gradients"
 
-def once_differentiable(backward: Callable[[Any, tuple[Tensor, ...], Tensor], Grads]) -> Callable[[Any, Tensor], Grads]:
-    """Make a Function's backward of one that also takes the saved tensors, with clear errors for what it cannot.
 
-    A gradient that it returns raises an error when it is differentiated itself, and so does a batch of gradients that
-    comes in as one. PyTorch's decorator of this name does the first, with an error that knows no way out.
+def gradients(compute: Callable[..., Grads], grad: Tensor, *saved: Any) -> Grads:
+    """Return what `compute` makes of a gradient and of what was saved, in a backward pass.
+
+    Where these are differentiated once more, or a batch of gradients comes in as one, an error names the way out.
     """
-
-    @functools.wraps(backward)
-    def wrapper(ctx: Any, grad: Tensor) -> Grads:
-        if "Batched" in str(torch._C._dispatch_keys(grad)):  # by torch.func, or by the older way of torch.autograd
-            raise _refusal("do not take a batch of gradients")
-        saved = ctx.saved_tensors  # read once: activation checkpoints hand them out no second time
-        with torch.no_grad():
-            grads = backward(ctx, saved, grad)
-        if not torch.is_grad_enabled():
-            return grads
-        return tuple(g if g is None else _Refusal.apply(g, grad, *saved) for g in grads)
-
-    return wrapper
+    try:
+        return _Gradients.apply(compute, grad, *saved)
+    except RuntimeError as error:
+        if "Batching rule not implemented" in str(error):  # what torch.autograd says itself of a batch
+            raise _refusal(BATCH) from error
+        raise
 
 
-class _Refusal(torch.autograd.Function):
-    """The identity; depends on all that a gradient was computed from, and has no gradient of its own."""
+class _Gradients(torch.autograd.Function):
+    @staticmethod
+    def forward(compute: Callable[..., Grads], *args: Any) -> Grads:
+        return compute(*args)
 
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, *inputs: Tensor) -> Tensor:
-        return grad.view_as(grad)
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Tensor) -> Any:
         raise _refusal("have no second derivative")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        raise _refusal(BATCH)
 
 
 def _refusal(what: str) -> RuntimeError:

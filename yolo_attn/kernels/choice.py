@@ -43,7 +43,7 @@ def has_triton() -> bool:
     """Whether Triton can be imported."""
     try:
         import triton  # noqa: F401  only a whole import shows that it works
-    except Exception:  # whatever a broken installation raises
+    except Exception:  # a broken installation may raise anything
         return False
     return True
 

@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_attn.kernels.autograd import Grads, once_differentiable
+from yolo_attn.kernels.autograd import Grads, gradients
 
 
 def sigmoid_gate(x: Tensor, a: Tensor) -> Tensor:
-    """Return x · σ(a), of x's dtype; gate and product are float32.
+    """Return x · σ(a), of x's dtype, at most float32; a has x's shape, in half precision.
 
-    Args:
-        x: of float16, bfloat16 or float32.
-        a: of x's shape, of float16 or bfloat16.
+    Gate and product are float32.
     """
     return _SigmoidGate.apply(x, a)
 
@@ -28,13 +26,15 @@ class _SigmoidGate(torch.autograd.Function):
         return _gate(a).mul_(x).to(x.dtype)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, saved: tuple[Tensor, ...], grad: Tensor) -> Grads:
-        x, a = saved
-        s = _gate(a)
-        gs = s * grad
-        da = torch.addcmul(gs, gs, s, value=-1, out=s).mul_(x)
-        return gs.to(x.dtype), da.to(a.dtype)
+    def backward(ctx: Any, grad: Tensor) -> Grads:
+        return gradients(_backward, grad, *ctx.saved_tensors)
+
+
+def _backward(grad: Tensor, x: Tensor, a: Tensor) -> Grads:
+    s = _gate(a)
+    gs = s * grad
+    da = torch.addcmul(gs, gs, s, value=-1, out=s).mul_(x)
+    return gs.to(x.dtype), da.to(a.dtype)
 
 
 def _gate(a: Tensor) -> Tensor:

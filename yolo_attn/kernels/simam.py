@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_attn.kernels.autograd import Grads, once_differentiable
+from yolo_attn.kernels.autograd import gradients
 from yolo_attn.kernels.choice import runs_triton
 
 
@@ -41,9 +41,8 @@ class _SimAM(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, saved: tuple[Tensor, ...], grad: Tensor) -> Grads:
-        return ctx.form.backward(grad, *saved, ctx.gain), None, None
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return gradients(ctx.form.backward, grad, *ctx.saved_tensors, ctx.gain), None, None
 
 
 def _form(x: Tensor) -> Any:

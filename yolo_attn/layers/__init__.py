@@ -1,4 +1,7 @@
-"""The attention layers in plain PyTorch, one a file; none knows of Ultralytics."""
+"""The attention layers in plain PyTorch, one a file; none knows of Ultralytics.
+
+common.py: what they derive from; norms.py, resize.py: what some share; attended.py: attention in a block's branch.
+"""
 
 from yolo_attn.layers.bam import BAM
 from yolo_attn.layers.cbam import CBAM

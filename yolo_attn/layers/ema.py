@@ -11,7 +11,7 @@ For each of g groups u of n = C/g channels, with the same parameters for all gro
 
 From the authors' code (github.com/YOLOonMe/EMA-attention-module):
 - The group norm has one group per channel, so it normalises single planes. Both convolutions have biases. g = 32.
-- A normalised plane has mean zero, so mean_hw p is the bias of GN, whatever the input.
+- A normalised plane has mean zero, so mean_hw p is the bias of GN for every input.
 
 Where this differs, and why:
 - mean_hw p is written as that bias: the same value and gradient, without rounding.

@@ -31,9 +31,9 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.kernels.choice import runs_fast
-from yolo_attn.kernels.nam import affine_gate, batch_norm_gate
+from yolo_attn.kernels.nam import batch_norm_gate
 from yolo_attn.layers.common import AttentionLayer, at_least_float32, cast, check_positive_ints, scaled
-from yolo_attn.layers.norms import FoldedNorm, batch_norm, keep, may_be_bypassed, scale_and_shift
+from yolo_attn.layers.norms import FoldedNorm, batch_norm, keep, may_be_bypassed
 from yolo_attn.layers.resize import resize
 
 
@@ -82,7 +82,7 @@ class NAMChannel(nn.Module):
                 f"NAM: batch statistics need more than one value per channel, got an input of shape {tuple(x.shape)} "
                 "in training mode; use a larger batch or map, or eval()"
             )
-        if runs_fast(x) and may_be_bypassed(bn):
+        if bn.training and not folded and runs_fast(x) and may_be_bypassed(bn):
             return self._fast(x, torch.promote_types(x.dtype, torch.float32))
         z = at_least_float32(x)
         y = bn(z) if folded else self.weights(z.dtype).reshape(1, -1, 1, 1) * batch_norm(bn, z)
@@ -90,11 +90,7 @@ class NAMChannel(nn.Module):
 
     def _fast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         bn = self.bn
-        if isinstance(bn, FoldedNorm):
-            return affine_gate(x, *bn.vectors(dtype))
         w = self.weights(dtype)
-        if not bn.training:
-            return affine_gate(x, *scale_and_shift(bn, w))
         mean, var = bn.running_mean.to(dtype), bn.running_var.to(dtype)
         out = batch_norm_gate(x, w, bn.weight.to(dtype), bn.bias.to(dtype), mean, var, bn.momentum, bn.eps)
         keep(bn, mean, var)
@@ -106,8 +102,10 @@ class NAMChannel(nn.Module):
         if isinstance(self.bn, FoldedNorm):
             return
         held, self.bn = self.bn, copy.deepcopy(self.bn).cpu().double()  # not every device has float64
-        vectors = scale_and_shift(self.bn, self.weights(torch.float64))
-        self.bn = FoldedNorm(*(v.to(held.weight) for v in vectors))
+        bn, w = self.bn, self.weights(torch.float64)
+        scale = w * bn.weight * (bn.running_var + bn.eps).rsqrt()
+        shift = w * bn.bias - scale * bn.running_mean
+        self.bn = FoldedNorm(scale.to(held.weight), shift.to(held.weight))
 
 
 class NAMSpatial(nn.Module):
@@ -132,7 +130,7 @@ class NAMSpatial(nn.Module):
         self.grid = grid
         self.weight_norm = weight_norm
         self.detach_weights = detach_weights
-        self.bn = PixelScaleNorm(grid[0] * grid[1], eps=eps, momentum=momentum)
+        self.bn: Any = PixelScaleNorm(grid[0] * grid[1], eps=eps, momentum=momentum)  # or what it is converted to
 
     def weights(self, scale: Tensor) -> Tensor:
         """Return w' of λ' (H, W): |λ'| over its mean times P0, or over its mean."""
@@ -149,8 +147,6 @@ class NAMSpatial(nn.Module):
                 f"NAM: batch statistics need more than one value per pixel, got an input of shape {tuple(x.shape)} "
                 "in training mode; use a larger batch or more channels, or eval()"
             )
-        assert bn.running_mean is not None
-        assert bn.running_var is not None
         z = at_least_float32(x)
         size = x.shape[2:]
         if bn.training:
@@ -174,9 +170,7 @@ class NAMSpatial(nn.Module):
         momentum = bn.momentum or 0.0
         new = resize(torch.stack((mean, var)), self.grid).flatten(1)
         for running, value in zip((bn.running_mean, bn.running_var), new, strict=True):
-            assert running is not None
             running.copy_((1 - momentum) * running.to(value.dtype) + momentum * value)
-        assert bn.num_batches_tracked is not None
         bn.num_batches_tracked.add_(1)
 
     def extra_repr(self) -> str:

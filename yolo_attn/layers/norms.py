@@ -15,20 +15,18 @@ GLOBAL_HOOKS = ("forward", "forward_pre", "backward", "backward_pre")
 
 
 def may_be_bypassed(bn: Any) -> bool:
-    """Whether bn's own forward may be left out: nobody listens to it, and no other rank has a part in it."""
+    """Whether the forward of a bn in training may be bypassed: no hook listens, and no other rank has a part in it."""
     hooks = (bn._forward_hooks, bn._forward_pre_hooks, bn._backward_hooks, bn._backward_pre_hooks)
     everywhere = (getattr(module, f"_global_{hook}_hooks") for hook in GLOBAL_HOOKS)
     if any(hooks) or any(everywhere):
         return False
-    if isinstance(bn, FoldedNorm):
-        return True
     if bn.running_mean is None:  # torch.func.replace_all_batch_norm_modules_
         return False
-    return not bn.training or (isinstance(bn, nn.BatchNorm2d) and bn.momentum is not None)
+    return isinstance(bn, nn.BatchNorm2d) and bn.momentum is not None
 
 
 def batch_norm(bn: Any, z: Tensor) -> Tensor:
-    """Return bn(z) in z's dtype, whatever the dtype of bn's parameters (float16 after `model.half()`)."""
+    """Return bn(z) in z's dtype, also where bn's parameters have another (float16 after `model.half()`)."""
     if bn.weight.dtype == z.dtype:
         return bn(z)
     mean, var = bn.running_mean.to(z.dtype), bn.running_var.to(z.dtype)
@@ -48,37 +46,21 @@ def keep(bn: Any, mean: Tensor, var: Tensor) -> None:
 
 
 class FoldedNorm(nn.Module):
-    """scale · x + shift, with one of each a channel: what stands where a weighted batch norm was.
-
-    Args:
-        scale: (C,).
-        shift: (C,).
-    """
+    """scale · x + shift, each of shape (C,): what stands where a weighted batch norm was."""
 
     def __init__(self, scale: Tensor, shift: Tensor) -> None:
         super().__init__()
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
 
-    def vectors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return scale and shift in a dtype."""
-        return cast(self.get_buffer("scale"), dtype), cast(self.get_buffer("shift"), dtype)
-
     def forward(self, x: Tensor) -> Tensor:
         """Return scale · x + shift in x's dtype."""
-        scale, shift = (v.reshape(1, -1, 1, 1) for v in self.vectors(x.dtype))
+        scale, shift = (cast(self.get_buffer(name), x.dtype).reshape(1, -1, 1, 1) for name in ("scale", "shift"))
         return x * scale + shift
 
     def extra_repr(self) -> str:
         """Show the number of channels."""
         return str(len(self.get_buffer("scale")))
-
-
-def scale_and_shift(bn: Any, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a, b of w · BN(x) = a · x + b with bn's running statistics, in w's dtype."""
-    gamma, beta, mean, var = (cast(t, w.dtype) for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var))
-    scale = w * gamma * (var + bn.eps).rsqrt()
-    return scale, w * beta - scale * mean
 
 
 @torch.no_grad()

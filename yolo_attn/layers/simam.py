@@ -84,7 +84,7 @@ class SimAM(AttentionLayer):
         """Count the elementwise operations on x, which counters that look for submodules do not see.
 
         Each addition, multiplication, division or exponential is one, so σ is three: 10 for each element. The few
-        operations for each plane are left out.
+        operations for each plane are not counted.
         """
         return _FLOPS_PER_ELEMENT * x.numel()
 

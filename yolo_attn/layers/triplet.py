@@ -10,7 +10,7 @@ Paper: Misra et al., "Rotate to Attend: Convolutional Triplet Attention Module",
 From the authors' code (github.com/landskape-ai/triplet-attention):
 - Each branch has its own convolution, 2 → 1 channels without bias, and batch norm with momentum 0.01. The maximum comes
   first in the stack.
-- The number of channels is never used. The (H, W) branch can be left out there; here it cannot.
+- The number of channels is never used. The (H, W) branch is optional there, but not here.
 - Place in their networks: the end of every residual block, before the addition.
 
 Where this differs, and why:

@@ -1,1 +1,4 @@
-"""What attention does over pictures: gates drawn, and their statistics."""
+"""What attention does to images. attention_maps.py: the command's work; views.py: an image through a model, reduced.
+
+figures.py draws gates and statistics, images.py finds and reads images, templates/index.html is the page.
+"""

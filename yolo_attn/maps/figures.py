@@ -1,4 +1,4 @@
-"""Figures: a gate over a picture, and the gates of a whole model."""
+"""Figures: a gate over an image, and the gates of a whole model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,41 +10,35 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from yolo_attn.maps.view import GateView, widened
-from yolo_attn.plugin.gate_statistics import DEAD, HIGH, LOW, GateStatistics
+from yolo_attn.gates.statistics import DEAD, HIGH, LOW, GateStatistics
+from yolo_attn.maps.views import GateView, widened
 
 COLOURS = "viridis"
-"""A colour map that is read alike by the colour-blind and in grey."""
+"""A colour map that colour-blind readers and grey prints show alike."""
 
 ALIVE, DEAD_COLOUR = "#31688e", "#bbbbbb"
 PARTS = {"channels": "#440154", "pictures": "#21918c", "positions": "#fde725"}
 DPI = 100
 LONGEST = 960
-"""Pixels of the longer side of a picture with detections."""
+"""Largest longer side of an image with detections, pixels."""
 
 OPACITY = 0.55
 
 
-def draw_gate(picture: NDArray[np.float32], view: GateView, title: str, file: Path) -> None:
-    """Draw a layer's gate over a picture.
+def draw_gate(grey: NDArray[np.float32], view: GateView, title: str, file: Path) -> None:
+    """Draw a layer's gate over an image.
 
-    From left to right: the mean over the channels, over what the model sees under it; the strongest channels; the mean
-    of each channel; the histogram of all values.
-
-    Args:
-        picture: Grey values in 0 … 1, (H, W), of what lies under the gate.
-        view: The gate.
-        title: What stands above.
-        file: The PNG to write.
+    From left to right: the mean over the channels, over the grey values (H, W), 0 … 1, of what the model sees; the
+    strongest channels; the mean of each channel; the histogram of all values.
     """
     figure = Figure(figsize=(13, 2.9), layout="constrained")
     figure.suptitle(title, x=0.005, ha="left", fontsize=11)
     axes: Any = figure.subplots(
         1, 3 + len(view.maps), gridspec_kw={"width_ratios": [1.25, *[1] * len(view.maps), 1, 1]}
     )
-    height, width = picture.shape
+    height, width = grey.shape
     place = {"extent": (0, width, height, 0), "interpolation": "nearest"}
-    axes[0].imshow(picture, cmap="gray", vmin=0, vmax=1, **place)
+    axes[0].imshow(grey, cmap="gray", vmin=0, vmax=1, **place)
     _map(figure, axes[0], [axes[0]], view.mean, widened(view.mean), alpha=OPACITY, **place)
     axes[0].set_title("mean over channels", fontsize=9)
     limits = widened(view.maps)
@@ -64,12 +58,7 @@ def draw_gate(picture: NDArray[np.float32], view: GateView, title: str, file: Pa
 
 
 def draw_statistics(found: Mapping[str, GateStatistics], file: Path) -> None:
-    """Draw how far each gate is from a constant, across what it varies, and its histogram.
-
-    Args:
-        found: Statistics by what each layer is called.
-        file: The PNG to write.
-    """
+    """Draw how far each gate is from a constant, what it varies across, and its histogram."""
     gates, rows = list(found.values()), np.arange(len(found))
     figure = Figure(figsize=(13, 1.6 + 0.36 * len(found)), layout="constrained")
     axes: Any = figure.subplots(1, 3, sharey=True)
@@ -107,8 +96,8 @@ def draw_statistics(found: Mapping[str, GateStatistics], file: Path) -> None:
     figure.savefig(file, dpi=DPI)
 
 
-def save_picture(pixels: NDArray[np.uint8], file: Path) -> None:
-    """Write pixels, (H, W, 3), blue first, as a PNG of at most LONGEST pixels a side."""
+def save_image(pixels: NDArray[np.uint8], file: Path) -> None:
+    """Write pixels, (H, W, 3), BGR, as a PNG of at most LONGEST pixels a side."""
     height, width = pixels.shape[:2]
     scale = min(LONGEST / max(height, width), 1.0)
     size = max(round(width * scale), 1), max(round(height * scale), 1)

@@ -1,1 +1,7 @@
-"""Files from strangers: read without running, calling or importing anything that they name."""
+"""Files from strangers, read without running, calling or importing anything that they name.
+
+archive.py, pickles.py: what a file holds; checkpoints.py: what of it is a model; build.py: that model, built by us and
+given its tensors; safetensors_file.py: the same out of such a file; missing_classes.py: what explains unknown classes.
+"""
+
+import ultralytics.nn.tasks  # noqa: F401  first, since its import registers, which needs every module here whole

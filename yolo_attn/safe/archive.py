@@ -10,10 +10,9 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor
 
+from yolo_attn.bounded_reading import open_plain
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.reading import open_plain
-from yolo_attn.safe.pickles import records_of
-from yolo_attn.safe.records import Storage, TensorRecord
+from yolo_attn.safe.pickles import Storage, TensorRecord, records_of
 
 LARGEST_PICKLE = 16 * 2**20
 """Bytes of a pickle, tensors apart; that of RT-DETR with its optimizer has less than one million."""
@@ -27,9 +26,6 @@ CHUNK = 4 * 2**20
 
 class SavedFile:
     """An open file of `torch.save`; to be used in a `with`.
-
-    Args:
-        file: The file.
 
     Attributes:
         content: What was saved: plain values, `Name`, `Record` and `TensorRecord`.
@@ -93,7 +89,7 @@ class SavedFile:
             return torch.empty(0, dtype=storage.dtype)
         try:
             return torch.frombuffer(self._read(self._entries[f"data/{storage.key}"]), dtype=storage.dtype)
-        except Exception as error:  # whatever a broken file leads to
+        except Exception as error:  # a broken file may raise anything
             raise UserError(f"{self.file}: its tensors cannot be read: {_reason(error)}") from error
 
     def _read(self, info: zipfile.ZipInfo) -> bytearray:

@@ -23,8 +23,9 @@ from ultralytics.nn.modules import Conv, Detect, WorldDetect, v10Detect
 from ultralytics.utils.torch_utils import initialize_weights
 
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.plugin.registry import LAYERS
-from yolo_attn.plugin.untrusted import check_foreign_yaml, plain_settings, without_downloads
+from yolo_attn.model.registry import is_attention
+from yolo_attn.model.run_rows import each_row
+from yolo_attn.model.untrusted import check_foreign_yaml, plain_settings, without_downloads
 
 KINDS = (
     *("DetectionModel", "SegmentationModel", "PoseModel", "OBBModel", "ClassificationModel"),
@@ -36,7 +37,7 @@ NOT_RUN = ("ClassificationModel", "RTDETRDetectionModel")
 """Those that Ultralytics does not run while it builds them."""
 
 SIZE = 256
-"""Picture size, pixels, at which Ultralytics runs a model once while it builds it."""
+"""Image size, pixels, at which Ultralytics runs a model once while it builds it."""
 
 MOST_ELEMENTS = 2**27
 """Of a map at this size, or of a parameter; YOLOv8x has 4 million."""
@@ -72,13 +73,8 @@ class MismatchError(ValueError):
 class Described:
     """What a file says of its model, none of it checked.
 
-    Attributes:
-        kind: The name of Ultralytics' model class.
-        yaml: The model YAML as a dictionary.
-        names: Class names by their numbers; None leaves the numbers.
-        task: Ultralytics' name of its task; None asks its head.
-        settings: The training's settings.
-        source: What wrote it, for messages.
+    `kind` is the name of Ultralytics' model class; names of None are numbers, a task of None is asked of the head;
+    `source` says in messages what wrote it.
     """
 
     kind: str
@@ -96,14 +92,9 @@ def build(
     tensors: Iterable[tuple[str, Tensor]],
     complete: Callable[[Any], None] = lambda model: None,
 ) -> Any:
-    """Build the model that a file describes, and fill in its tensors.
+    """Build the model that a file describes, and fill in its tensors, read one after the other once it is there.
 
-    Args:
-        file: The file, to begin messages with.
-        described: What it says of its model.
-        shapes: The shape of each of its tensors.
-        tensors: The tensors by name, read one after the other once the model is there.
-        complete: Called with the model before it is filled; what it raises is a refusal.
+    `complete` is called with the model before it is filled; what it raises is a refusal.
 
     Returns:
         The model, float32, in eval mode, with `names`, `stride`, `yaml`, `task`, `args` and `pt_path`.
@@ -124,7 +115,7 @@ def build(
             _fit_head(model.model, shapes)
         _finish(model, described, file)
         complete(model)
-    except Exception as error:  # whatever a wicked YAML makes the parser raise
+    except Exception as error:  # a wicked YAML may make the parser raise anything
         raise UserError(
             f"{file}: its YAML and its tensors make no model under Ultralytics {ultralytics.__version__}"
             f"{described.source}: {str(error) if isinstance(error, MismatchError | UserError) else one_line(error)}"
@@ -163,20 +154,20 @@ def _check_shapes(built: Mapping[str, Size], given: Mapping[str, Size]) -> None:
 
 def _run(layers: Any, channels: int) -> None:
     """Run all rows on a map of `SIZE` pixels, the head as in training, where it decodes nothing."""
-    registered, head = tuple(LAYERS.values()), layers.eval()[-1].train()
-    outputs: list[Any] = []
-    x: Any = torch.zeros(1, channels, SIZE, SIZE)
-    for layer in layers:
-        if layer.f != -1:
-            x = outputs[layer.f] if isinstance(layer.f, int) else [x if j == -1 else outputs[j] for j in layer.f]
+    head = layers.eval()[-1].train()
+
+    def made(layer: Any, x: Any) -> Any:
         try:
-            x = layer(x)
+            return layer(x)
         except MismatchError:
             raise
         except Exception:  # what a layer of the user's own needs a real map for; its output has its input's shape
-            if not isinstance(layer, registered) and layer is not head:
+            if not is_attention(layer) and layer is not head:
                 raise
-        outputs.append(x)
+            return x
+
+    for _ in each_row(layers, torch.zeros(1, channels, SIZE, SIZE), made):
+        pass
 
 
 @contextlib.contextmanager

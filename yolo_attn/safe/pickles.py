@@ -10,12 +10,11 @@ import io
 import math
 import pickle
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import torch
-
-from yolo_attn.safe.records import Key, Name, Record, Storage, TensorRecord
 
 MOST_OPCODES = 3_000_000
 """Steps of a pickle; RT-DETR has 104,000."""
@@ -60,12 +59,68 @@ INHERITED = (
 _Unpickler: Any = vars(pickle)["_Unpickler"]
 
 
-def records_of(program: bytes | bytearray, sizes: Mapping[str, int]) -> Any:
-    """What a pickle of `torch.save` describes: plain values, `Name`, `Record` and `TensorRecord`.
+@dataclass(frozen=True)
+class Name:
+    """A global that a pickle names; it is never looked up."""
 
-    Args:
-        program: The pickle.
-        sizes: Bytes of each storage in its file.
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False)
+class Record:
+    """An object that a pickle describes, of what would be called, and with what; it is never made.
+
+    `made_by` is the `Name` of a class or function, or anything that the pickle has in its place; `states` would be set
+    on the object, one after the other.
+    """
+
+    made_by: Any = field(repr=False)
+    args: Any = field(repr=False)
+    states: list[Any] = field(default_factory=list, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Storage:
+    """The entry of the file in which tensors lie; `dtype` is None for kinds that are not read."""
+
+    key: str
+    dtype: torch.dtype | None
+    length: int
+
+
+@dataclass(frozen=True, eq=False)
+class TensorRecord:
+    """A tensor's place in a storage, which it does not leave; `offset` and `stride` in elements."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether several of its elements may lie in one place."""
+        below = 1
+        for stride, size in sorted(zip(self.stride, self.size, strict=True)):
+            if size > 1 and stride < below:
+                return True
+            below = max(below, stride * size)
+        return False
+
+
+@dataclass(eq=False)
+class Key:
+    """A dictionary's key, or a set's member, that is no plain value; its own hash would cost as much as it likes."""
+
+    value: Any = field(repr=False)
+
+
+def records_of(program: bytes | bytearray, sizes: Mapping[str, int]) -> Any:
+    """What a pickle of `torch.save` describes, given the bytes of each storage in its file.
 
     Raises:
         Exception: Of many kinds, if it is broken, or asks for more than a checkpoint needs.
@@ -74,12 +129,7 @@ def records_of(program: bytes | bytearray, sizes: Mapping[str, int]) -> Any:
 
 
 class _Reader(_Unpickler):
-    """Runs a pickle's opcodes without looking up, calling or changing anything.
-
-    Args:
-        stream: The pickle.
-        sizes: Bytes of each storage in the file.
-    """
+    """Runs a pickle's opcodes without looking up, calling or changing anything."""
 
     dispatch: ClassVar[dict[int, Callable[..., None]]]
 

@@ -1,0 +1,1 @@
+"""What benchmarks/layers.py measures, by section, and how it is timed and shown."""

@@ -1,1 +1,0 @@
-"""What scripts/bench_layers.py measures, by section, and how it is timed and shown."""

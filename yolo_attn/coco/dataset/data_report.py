@@ -1,0 +1,79 @@
+"""What was used of a data set and what was not: a few lines on screen, everything in data_report.json."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain
+from yolo_attn.coco.dataset.image_files import find_images
+from yolo_attn.coco.dataset.labels import Labels, make_labels
+from yolo_attn.coco.reading.index import CocoIndex
+from yolo_attn.coco.reading.problems import LISTED, Problems
+from yolo_attn.files import write_json
+
+FILE_NAME = "data_report.json"
+"""The report's name in a run folder."""
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What was used of one split, and what was not.
+
+    Attributes:
+        file: The JSON, or the JSONs that were joined.
+        images: Images in it.
+        usable: How many of them have a usable image file.
+        boxes: Boxes that carry a label.
+        crowds: Crowds, which carry none.
+        problems: All that was skipped, clipped or suspicious.
+    """
+
+    file: str
+    images: int
+    usable: int
+    boxes: int
+    crowds: int
+    problems: Problems
+
+    def lines(self) -> list[str]:
+        """Return what was used, then a line for each problem."""
+        crowds = f", {self.crowds} crowds that carry no label" if self.crowds else ""
+        return [f"{self.file}: {self.usable} images, {self.boxes} boxes{crowds}", *self.problems.lines()]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as JSON values; each kind of problem with its first thousand items."""
+        return {**vars(self), "problems": self.problems.as_json()}
+
+    def save(self, folder: Path, split: str) -> None:
+        """Write the report under the split's name into the data_report.json of a run folder."""
+        file = folder / FILE_NAME
+        others = json.loads(read_plain(file, LARGEST_RECORD)) if file.exists() else {}
+        write_json(file, {**others, split: self.as_json()})
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One split, examined; `suspect` has rows of annotations that were skipped, clipped or odd, by the reason."""
+
+    labels: Labels
+    suspect: dict[str, NDArray[np.int64]]
+    report: SplitReport
+
+
+def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> Examined:
+    """Find the image files of an index, each JSON's in a folder, and make labels of the model's classes."""
+    images = find_images(index, folders)
+    labels, suspect = make_labels(index, images, names)
+    met = Problems()
+    met.update(index.problems)
+    met.update(images.problems)
+    for kind, rows in suspect.items():
+        met.add(kind, map(index.annotation_text, rows[:LISTED].tolist()), len(rows))
+    boxes, crowds = len(labels.boxes), int(index.crowd.sum())
+    report = SplitReport(index.file, len(index.image_ids), len(labels), boxes, crowds, met)
+    return Examined(labels, suspect, report)

@@ -1,0 +1,313 @@
+"""Where the annotation files and images of a COCO-format data set are."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.bounded_reading import read_yaml, repeated_key
+from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
+from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoImageError, displayed_size
+from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
+from yolo_attn.coco.dataset.subsets import join, only_classes
+from yolo_attn.coco.reading.index import CocoIndex, shortened
+from yolo_attn.coco.reading.reader import read_index
+from yolo_attn.errors import UserError
+from yolo_attn.files import expanded
+
+FILE_NAMES = {
+    "detect": ("instances_{}.json", "instances_{}2017.json"),
+    "segment": ("instances_{}.json", "instances_{}2017.json"),
+    "pose": ("person_keypoints_{}.json", "person_keypoints_{}2017.json", "keypoints_{}.json"),
+}
+"""Annotation files of a split, by task, in the order in which they are looked for."""
+
+WITHOUT_ANNOTATIONS = ("image_info_{}.json", "image_info_{}2017.json", "image_info_{}-dev2017.json")
+"""What COCO ships for its test split, for every task: images and categories alone."""
+
+SEPARATOR = ","
+"""Between several data sets in one text."""
+
+Data = str | Path | Sequence[str | Path]
+"""A data set or several: a text with commas between, or a sequence."""
+
+YAML_SUFFIXES = {".yaml", ".yml"}
+YAML_FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set.
+
+    Attributes:
+        index: What is used of its JSON, or of its JSONs together.
+        folders: Folder of the file names of each JSON.
+        only: Names of the categories that are used of each JSON, in the order of the classes; None for all.
+        further: Ultralytics' keys on keypoints in a data YAML.
+    """
+
+    index: CocoIndex
+    folders: tuple[Path, ...]
+    only: tuple[tuple[str, ...] | None, ...] = (None,)
+    further: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the classes in their order: as data YAMLs say, then by the categories' ids."""
+        given = [name for names in self.only for name in names or ()]
+        return list(dict.fromkeys([*given, *self.index.category_names]))
+
+
+def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict[str, Split] | None:
+    """Find and read the given splits of a COCO-format data set.
+
+    Args:
+        data: A folder with `annotations/instances_{train,val,test}.json` (or `*2017.json`; for "pose"
+            `person_keypoints_*`), or an ordinary Ultralytics data YAML with one more key, `annotations`, that names a
+            COCO JSON for each split. Paths in it are relative to its `path`, and that to the YAML's own folder. Several
+            of these are one set with categories joined by name.
+        splits: Some of "train", "val" and "test".
+        task: "detect", "segment" or "pose": what is read of the JSONs.
+
+    Returns:
+        The splits by name, or None where `data` is an ordinary Ultralytics data YAML.
+
+    Raises:
+        UserError: If a file or folder is missing or unreadable, or no image of a JSON can be found.
+    """
+    sets = [_DataSet(part, task) for part in parts_of(data)]
+    ordinary = [found for found in sets if not found.is_coco]
+    if len(ordinary) == len(sets):
+        return None
+    if ordinary:
+        reason = "only COCO-format data can be joined; this has labels in Ultralytics' own format"
+        raise UserError(f"{ordinary[0].path}: {reason}")
+    loaded = [found.load(splits) for found in sets]
+    return {split: _together([part for found in loaded for part in found[split]]) for split in splits}
+
+
+def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
+    """Return the splits that have annotations, each with the data sets that have it.
+
+    Raises:
+        UserError: If a data set has none.
+    """
+    having: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    for found in [_DataSet(part, task) for part in parts_of(data)]:
+        if not found.is_coco:
+            raise UserError(f"{found.path}: expected COCO-format data, found labels in Ultralytics' own format")
+        if not any(map(found.has, SPLITS)):
+            found.places(SPLITS[0])  # reports what is missing
+        for split in filter(found.has, SPLITS):
+            having[split].append(found.path)
+    return {split: parts for split, parts in having.items() if parts}
+
+
+def load_split(
+    files: Sequence[Path], folders: Sequence[Path], task: str, only: Sequence[Sequence[str] | None] | None
+) -> Split:
+    """Read one split whose JSONs and image folders are known, and the names of the categories used of each, if any."""
+    parts = []
+    for file, folder, names in zip(files, folders, only or [None] * len(files), strict=True):
+        index = read_index(file, task)
+        chosen = None if names is None else tuple(names)
+        parts.append(Split(index if chosen is None else only_classes(index, chosen), (folder,), (chosen,)))
+    return _together(parts)
+
+
+def parts_of(data: Data) -> list[Path]:
+    """Return the data sets that a user names; a text with commas is one if it exists, or if none of its parts does."""
+    if not isinstance(data, (str, Path)):
+        return list(map(as_path, data))
+    whole = as_path(data)
+    if SEPARATOR not in str(data) or is_there(whole):
+        return [whole]
+    parts = [as_path(part) for part in str(data).split(SEPARATOR) if part]
+    return parts if any(map(is_there, parts)) else [whole]
+
+
+def as_setting(parts: Sequence[Path]) -> str:
+    """Return data sets as Ultralytics' setting `data` holds them: one text, with commas between.
+
+    Raises:
+        UserError: If one of several has a comma in its path.
+    """
+    odd = [part for part in parts if SEPARATOR in str(part)]
+    if odd and len(parts) > 1:
+        raise UserError(
+            f"{odd[0]}: commas separate data sets, so none of several may have one in its path; "
+            "use a symbolic link without one"
+        )
+    return SEPARATOR.join(map(as_text, parts))
+
+
+def _together(splits: list[Split]) -> Split:
+    first: dict[str, Any] = {}
+    for split in splits:
+        for key, value in split.further.items():
+            if first.setdefault(key, value) != value:
+                raise UserError(f"{split.index.file}: its data YAML has another {key} than an earlier data set's")
+    return Split(
+        join([s.index for s in splits]),
+        tuple(folder for s in splits for folder in s.folders),
+        tuple(names for s in splits for names in s.only),
+        first,
+    )
+
+
+class _DataSet:
+    """One data set as a user names it, a folder or a data YAML; of one that `is_coco` is not, nothing more is known."""
+
+    def __init__(self, path: Path, task: str) -> None:
+        self.path, self.task = path, task
+        self.described: dict[str, Any] = {}
+        expected = "expected a COCO-format folder or a data YAML"
+        if not is_there(path):
+            raise UserError(f"{path}: no such folder or file; {expected}")
+        self.is_folder = path.is_dir()
+        annotations: dict[str, Any] | None
+        if self.is_folder:
+            _check_readable(path)
+            found = {split: list(filter(Path.is_file, map(path.joinpath, _names(split, task)))) for split in SPLITS}
+            annotations = {split: files[:1] for split, files in found.items()}
+        elif path.suffix in YAML_SUFFIXES and path.is_file():
+            self.described = _parsed(path)
+            annotations = _annotations_of(self.described)
+        else:
+            raise UserError(f"{path}: {expected}, found a {path.suffix or 'plain'} file")
+        self.is_coco, self.annotations = annotations is not None, annotations or {}
+
+    def has(self, split: str) -> bool:
+        """Return whether it has annotations of a split."""
+        return bool(self.annotations.get(split))
+
+    def places(self, split: str) -> list[tuple[Path, list[Path]]]:
+        """Return the JSONs of a split, each with the folders in which its images may be."""
+        files = as_list(self.annotations.get(split))
+        if self.is_folder:
+            if not files:
+                expected = " or ".join(_names(split, self.task))
+                raise UserError(f"{self.path}: no annotations for {split!r}; expected {expected}")
+            return [(files[0], [self.path / d for d in (f"images/{split}", split, f"{split}2017", "images", "")])]
+        try:
+            root = self.path.parent / expanded(str(self.described.get("path") or ""))
+        except UserError as error:
+            raise UserError(f"{self.path}: path: {error}") from error
+        ours = self.described.get("folders")
+        folders = as_list((ours if isinstance(ours, dict) else self.described).get(split))
+        if files and folders and len(files) != len(folders):
+            found = f"{len(files)} annotation files and {len(folders)} image folders"
+            raise UserError(f"{self.path}: {found} for {split!r}; expected the same number of both")
+        if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
+            raise UserError(f"{self.path}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
+        return [(as_path(root / f), [as_path(root / d)]) for f, d in zip(files, folders, strict=True)]
+
+    def load(self, splits: Sequence[str]) -> dict[str, list[Split]]:
+        """Read splits; each is in parts, one for each JSON."""
+        keys, further = Keys(), {}
+        if not self.is_folder:
+            twice = repeated_key(self.path)
+            if twice is not None:
+                raise UserError(f"{self.path}: it has the key {shortened(twice)!r} more than once in one place")
+            keys = read_keys(self.path, self.described)
+            further = keys.further if self.task == "pose" else {}
+        loaded: dict[str, list[Split]] = {}
+        categories: dict[str, dict[str, None]] = {}
+        for split, places in [(split, self.places(split)) for split in splits]:
+            read = [(read_index(file, self.task), folders) for file, folders in places]
+            categories[split] = _names_in(index for index, _ in read)
+            loaded[split] = [
+                Split(keys.applied(index), (_find_images(index, folders),), (keys.names,), further)
+                for index, folders in read
+            ]
+        if keys.check_classes(categories):
+            for split in filter(self.has, set(SPLITS) - set(splits)):
+                categories[split] = _names_in(read_index(file, self.task) for file, _ in self.places(split))
+            contradiction = keys.check_classes({split: categories[split] for split in SPLITS if split in categories})
+            if contradiction:
+                raise UserError(f"{self.path}: {contradiction}")
+        return loaded
+
+
+def is_coco_format(data: object) -> bool:
+    """Return whether what a user names as data is for `load_source`, if only to report what is wrong with it.
+
+    That is a folder, existing or not, and a data YAML with `annotations`. All else is for Ultralytics to find: names of
+    its data sets, links, archives.
+
+    Raises:
+        UserError: If it is a YAML file that cannot be read.
+    """
+    if not isinstance(data, (str, Path)) or "://" in str(data) or not str(data):
+        return False
+    return any(
+        path.is_file() and _annotations_of(_parsed(path)) is not None
+        if path.suffix in YAML_SUFFIXES
+        else not path.suffix or path.is_dir()
+        for path in parts_of(data)
+    )
+
+
+def _names(split: str, task: str) -> list[str]:
+    """Return the names that a split's annotation file may have in a folder."""
+    names = FILE_NAMES[task] + (WITHOUT_ANNOTATIONS if split == "test" else ())
+    return [f"annotations/{name.format(split)}" for name in names]
+
+
+def _names_in(indexes: Iterable[CocoIndex]) -> dict[str, None]:
+    return dict.fromkeys(name for index in indexes for name in index.category_names)
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    """Return a data YAML's keys and values."""
+    described = read_yaml(file)
+    if not isinstance(described, dict):
+        raise UserError(f"{file}: expected keys and values ({YAML_FORM}), found {type(described).__name__}")
+    return described
+
+
+def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a data YAML's annotation files of each split; None for an ordinary YAML of Ultralytics."""
+    annotations = described.get("annotations")
+    of_splits = [described[split] for split in SPLITS if isinstance(described.get(split), dict)]
+    if annotations is None and not any("annotations" in split for split in of_splits):
+        return None
+    return annotations if isinstance(annotations, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return several values as a list, one value as a list of it, None as an empty list."""
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+
+
+def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
+    """Return the first of the folders in which most file names of a sample are found; one image there can be read."""
+    names = index.file_names[:: max(len(index.file_names) // 50, 1)]
+    lacks = [[lack for name in names if (lack := _lack(finder, name))] for finder in map(Finder, folders)]
+    fewest = min(lacks, key=len)
+    if len(fewest) < len(names):
+        images = folders[lacks.index(fewest)].resolve()
+        finder = Finder(images)
+        if all(_lack(finder, name, displayed_size) for name in index.file_names):
+            raise UserError(f"{index.file}: none of its {len(index.file_names)} images under {images} can be read")
+        return images
+    for folder in folders:
+        _check_readable(folder)
+    odd = next((lack for found in lacks for lack in found if lack != MISSING), None)
+    tried = ", ".join(map(str, folders)) + (f"; found: {odd}" if odd else "")
+    raise UserError(f"{index.file}: its images, such as {shortened(names[0])!r}, are in none of these places: {tried}")
+
+
+def _check_readable(folder: Path) -> None:
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"{folder}: cannot read it: Permission denied")
+
+
+def _lack(finder: Finder, name: str, check: Callable[[str], Any] = str) -> str:
+    """Return why an image is not found or does not pass a check; empty if it does."""
+    try:
+        check(finder.find(name)[0])
+    except NoImageError as error:
+        return str(error)
+    return ""

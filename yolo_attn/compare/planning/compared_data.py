@@ -1,0 +1,100 @@
+"""The data sets of a comparison, read as its trainings read them, and a digest that changes with them."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+
+from yolo_attn.bounded_reading import chunks, open_plain
+from yolo_attn.coco.dataset.image_files import Finder, NoImageError
+from yolo_attn.coco.dataset.locations import as_list, parts_of
+from yolo_attn.coco.reading.index import CocoIndex
+from yolo_attn.compare.study_folder import Data
+from yolo_attn.engine.data import Description, chosen
+from yolo_attn.engine.tasks import TASKS
+
+DataRead = tuple[Data, list[Path], CocoIndex | None]
+
+
+def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
+    """Describe the data set of a comparison: COCO-format data as it was read, None for Ultralytics' own format.
+
+    Returns:
+        The data with a digest of the annotations (COCO JSONs, or label files and their YAML) and of the names and
+        sizes of the images; its folders; the validation split, None for data that is not in COCO format.
+    """
+    splits = ("train", args.split or "val")
+    places = [part for part in parts_of(args.data) if part.is_dir()]
+    if described is None:
+        images = _plain_splits(args, splits)
+        places += filter(Path.is_dir, images)
+        return Data(str(args.data), digest_of(_plain_content(args, images))), places, None
+    used: list[tuple[CocoIndex, list[Finder]]] = []
+    for split in splits:
+        index, _, folders = chosen(args, described, split, described["categories"])
+        used.append((index, list(map(Finder, folders))))
+        places += folders
+    kind: Any = next(task.validator for task in TASKS if task.name == args.task)
+    digest = digest_of(_coco_content(described, used))
+    return Data(str(args.data), digest, len(index.image_ids), kind.kind), places, index
+
+
+def digest_of(parts: Iterable[bytes]) -> str:
+    """Return the SHA-256 of bytes that come in parts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _coco_content(described: Description, splits: Iterable[tuple[CocoIndex, list[Finder]]]) -> Iterator[bytes]:
+    stated = {key: described[key] for key in ("only", "flip_idx") if described.get(key)}
+    if stated:
+        yield json.dumps(stated).encode()
+    for index, finders in splits:
+        for file in index.files:
+            yield from chunks(file)
+        for name, row in zip(index.file_names, index.file_of.tolist(), strict=True):
+            try:
+                size = finders[row].find(name)[1].st_size
+            except NoImageError:
+                size = -1
+            yield f"{name}\0{size}\0".encode(errors="surrogatepass")
+
+
+def _plain_splits(args: SimpleNamespace, splits: Iterable[str]) -> list[Path]:
+    """Return image folders and image lists of data in Ultralytics' own format."""
+    if args.task == "classify":
+        return [Path(args.data, split) for split in splits]
+    described = check_det_dataset(args.data, autodownload=False)
+    return [Path(place) for split in splits for place in as_list(described.get(split))]
+
+
+def _plain_content(args: SimpleNamespace, places: Iterable[Path]) -> Iterator[bytes]:
+    if Path(args.data).is_file():
+        yield from chunks(args.data)
+    for place in places:
+        images = list(_images(place))
+        for file in images:
+            size = file.stat().st_size if file.is_file() else -1
+            yield f"{file}\0{size}\0".encode(errors="surrogateescape")
+        for label in map(Path, img2label_paths(list(map(str, images))) if args.task != "classify" else ()):
+            yield from chunks(label) if label.is_file() else ()
+            yield b"\0"
+
+
+def _images(place: Path) -> Iterator[Path]:
+    """Yield the images of a folder, by name, or of a list, in which ./ means its own folder."""
+    if place.is_dir():
+        yield from sorted(file for file in place.rglob("*") if file.suffix[1:].lower() in IMG_FORMATS)
+        return
+    with open_plain(place) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape").read()
+    for line in text.split("\n"):
+        if line.strip():
+            yield place.parent / line.strip() if line.startswith("./") else Path(line.strip())

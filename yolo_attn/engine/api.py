@@ -1,0 +1,258 @@
+"""Whole runs: train, resume, validate. Everything is checked before the first file is written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+from ultralytics.utils import LOGGER, RANK
+
+from yolo_attn.coco.dataset.locations import parts_of
+from yolo_attn.coco.dataset.paths import as_text
+from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
+from yolo_attn.engine.data import look_through
+from yolo_attn.engine.preflight.checks import (
+    check_cfg,
+    check_frozen,
+    check_importable,
+    check_model,
+    check_settings,
+    check_transfer,
+    load_source,
+    load_weights,
+    one_line,
+)
+from yolo_attn.engine.preflight.data_checks import (
+    check_keypoints,
+    check_strictly,
+    describe_training,
+    describe_validation,
+    examine_training,
+)
+from yolo_attn.engine.run_folder import tidy
+from yolo_attn.engine.summary import print_validation
+from yolo_attn.engine.tasks import Task
+from yolo_attn.engine.training.prepared import Prepared
+from yolo_attn.engine.training.trainer import RunTrainer
+from yolo_attn.engine.validation.validator import RunValidator
+from yolo_attn.errors import UserError
+from yolo_attn.files import check_writable
+from yolo_attn.model.sparsity import scales_of
+from yolo_attn.weights.transfer import transfer_of
+
+DRAWN = ("detect", "segment")
+"""Tasks that the demo set has labels for."""
+
+COCO_CONF = 0.001
+"""Confidence from which Ultralytics validates."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The options of a new training.
+
+    Attributes:
+        cfg: Model YAML or name.
+        settings: Ultralytics' settings. Without `data` the demo set is used, at its own size and length.
+        project: Folder for the run folder; None takes runs/ and the task's name.
+        weights: Checkpoint to start from; None trains from scratch.
+        nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
+        task: Ultralytics' name of the task that the model is expected to have; None takes the model's own.
+        identity_init: Whether attention that is missing from the checkpoint starts with the gain that keeps its input's
+            magnitude; None does so where there is a checkpoint.
+        freeze_base: For how many epochs, from the first, only what got no weights is trained.
+        strict: Whether COCO-format data is refused if anything of it is skipped, clipped or suspicious.
+        verbose: Whether to print where each row's weights come from.
+        trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
+    """
+
+    cfg: str
+    settings: dict[str, Any]
+    project: str | None = None
+    weights: str | None = None
+    nam_sparsity: float | None = None
+    task: str | None = None
+    identity_init: bool | None = None
+    freeze_base: int | None = None
+    strict: bool = False
+    verbose: bool = False
+    trust: bool = False
+
+
+def train(training: Training) -> RunTrainer:
+    """Train a model.
+
+    Returns:
+        The trainer, with its metrics and paths.
+
+    Raises:
+        UserError: If anything given cannot be used.
+    """
+    return _run(*check_training(training))
+
+
+def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]:
+    """Check that a training can begin; nothing is written but the demo set.
+
+    Returns:
+        The model's task, all of Ultralytics' settings, and what the trainer is given besides.
+
+    Raises:
+        UserError: If anything given cannot be used.
+    """
+    cfg, weights, settings = training.cfg, training.weights, training.settings
+    kind = check_cfg(cfg, training.task)
+    if training.identity_init and not weights:
+        raise UserError("--identity-init: without --weights there is no trained network to keep whole")
+    if training.freeze_base and not weights:
+        raise UserError(f"--freeze-base {training.freeze_base}: without --weights there is no base to freeze")
+    folder = _project(training.project, kind)
+    if "data" not in settings and kind.name not in DRAWN:
+        raise UserError(f"--cfg {cfg}: the demo set has no labels for {kind.name}; give --data")
+    if "data" not in settings:
+        settings = {**DEMO_TRAINING, **settings, "data": str(demo_dataset())}
+        LOGGER.info(f"no --data: training on the demo set, {settings['data']}")
+    settings = {**settings, "model": cfg, "task": kind.name, "mode": "train", "project": str(folder)}
+    args = check_settings({**settings, "pretrained": weights or False})
+    check_writable(folder / (args.name or ""))
+    data, classes = describe_training(args)
+    model = check_model(cfg, kind, classes)
+    check_importable(model)
+    if training.nam_sparsity and not scales_of(model):
+        raise UserError(
+            f"--nam-sparsity {training.nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse"
+        )
+    source = load_source(weights, kind.name, training.trust) if weights else None
+    if source is not None:
+        check_transfer(source, model)
+        report = transfer_of(model)
+        if training.verbose and report:
+            LOGGER.info(report.table())
+        if training.freeze_base:
+            check_frozen(model, training.freeze_base, args)
+    prepared = Prepared(
+        nam_sparsity=training.nam_sparsity,
+        identity_init=bool(weights) and training.identity_init is not False,
+        freeze_base=training.freeze_base or 0,
+        weights=None if training.trust else weights,
+        source=source,
+        data=data,
+        examined=examine_training(args, data, training.strict) if data else {},
+    )
+    return kind, args, prepared
+
+
+def resume(
+    last: str | Literal[True], project: str | None, settings: dict[str, Any], task: str | None = None
+) -> RunTrainer:
+    """Go on with a cut-off training, in the run folder that its last.pt lies in.
+
+    Args:
+        last: Its last.pt or run folder; True takes the newest under `project`.
+        project: Folder of the run folders; None looks in all of runs/.
+        settings: The few settings that a resumed run may change, such as `device` and `batch`.
+        task: The task that the run is expected to have.
+
+    Raises:
+        UserError: If there is no such run, it is finished, or the data has other classes.
+    """
+    if last is True:
+        folder, pattern = (Path(project), "*") if project else (Path("runs").absolute(), "*/*")
+        found = sorted(folder.glob(f"{pattern}/weights/last.pt"), key=lambda file: file.stat().st_mtime)
+        if not found:
+            raise UserError(f"--resume: no last.pt under {folder}/{pattern}/weights")
+        last = str(found[-1])
+    elif Path(last).is_dir():
+        last = str(Path(last, "weights", "last.pt"))
+    model, checkpoint, kind = load_weights(last, "--resume", task, trust=True)
+    if checkpoint.get("optimizer") is None or checkpoint["epoch"] + 1 >= checkpoint["train_args"]["epochs"]:
+        best = Path(last).resolve().with_name("best.pt")
+        tidy(best.parents[1])  # one that was killed behind its last epoch has nothing else to go on with
+        metrics = "" if (best.parents[1] / "metrics.json").exists() else f"; val --weights {best} gives its metrics"
+        raise UserError(f"--resume {last}: that training is finished, there is nothing to go on with{metrics}")
+    check_settings(settings)
+    settings = {"data": checkpoint["train_args"]["data"], **settings}
+    check_writable(Path(last).resolve().parent)
+    args = SimpleNamespace(**{**checkpoint["train_args"], **settings})
+    data, _ = describe_training(args)
+    examined = examine_training(args, data) if data else {}
+    if data and data["names"] != model.names and not args.single_cls:
+        raise UserError(
+            f"--resume {last}: it learns {list(model.names.values())[:5]}, and {settings['data']} has "
+            f"{list(data['names'].values())[:5]}"
+        )
+    if data:
+        check_keypoints(model, data)
+    resumed = SimpleNamespace(**settings, model=last, resume=last)
+    return _run(kind, resumed, Prepared(data=data, examined=examined))
+
+
+def validate(
+    weights: str,
+    project: str | None,
+    settings: dict[str, Any],
+    task: str | None = None,
+    trust: bool = False,
+    strict: bool = False,
+) -> RunValidator:
+    """Validate a checkpoint; leaves metrics.json and predictions.json in the run folder.
+
+    Args:
+        weights: The checkpoint.
+        project: Folder for the run folder; None takes runs/ and the task's name.
+        settings: Ultralytics' settings. `data`, `imgsz`, `classes` and `single_cls` default to those that the
+            checkpoint was trained with.
+        task: The task that the checkpoint is expected to have.
+        trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
+        strict: Whether COCO-format data is refused if anything of it is skipped, clipped or suspicious.
+
+    Raises:
+        UserError: If anything given cannot be used.
+    """
+    if RANK > -1:
+        raise UserError("a validation runs in one process: start it without torchrun")
+    model, checkpoint, kind = load_weights(weights, task=task, trust=trust)
+    trained = checkpoint.get("train_args") or {}
+    defaults = {key: trained[key] for key in ("data", "imgsz", "classes", "single_cls") if trained.get(key)}
+    if "data" not in {**defaults, **settings}:
+        raise UserError(f"--weights {weights}: it does not name its training data; give --data")
+    if "data" not in settings and not all(part.exists() for part in parts_of(defaults["data"])):
+        raise UserError(f"--weights {weights}: its training data, {defaults['data']}, is gone; give --data")
+    settings = {"rect": True, **defaults, **settings, "model": weights, "task": kind.name, "mode": "val"}
+    folder = _project(project, kind)
+    args = check_settings({**settings, "project": str(folder)})
+    check_writable(folder / (args.name or ""))
+    data = describe_validation(args, model, model.names)
+    examined = None
+    if data and strict:
+        examined = look_through(args, data, args.split, model.names, alone=True)
+        check_strictly(examined.report)
+    known = {"described": data, "examined": examined} if data else {}
+    validator = kind.validator(args=vars(args), **known)
+    if data and (args.conf or 0) > COCO_CONF:
+        LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
+    validator(model=model)
+    print_validation(validator)
+    return validator
+
+
+def _project(project: str | None, task: Task) -> Path:
+    """The folder for run folders, absolute, so that a run can go on from another folder."""
+    folder = Path(project) if project else Path("runs", task.name).absolute()
+    if as_text(folder) != str(folder):
+        raise UserError(f"--project {folder}: Ultralytics cannot write a path that is not UTF-8; choose another folder")
+    return folder
+
+
+def _run(task: Task, args: SimpleNamespace, prepared: Prepared) -> RunTrainer:
+    """Train; what Ultralytics refuses while it sets up is reported in one line."""
+    trainer: Any = task.trainer(overrides=vars(args), prepared=prepared)
+    try:
+        trainer.train()
+    except UserError:
+        raise
+    except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, ImportError) as error:
+        if hasattr(trainer, "epoch") or trainer.resume or getattr(trainer, "ddp", False):
+            raise
+        raise UserError(f"Ultralytics cannot train so: {one_line(error)}") from error
+    return trainer

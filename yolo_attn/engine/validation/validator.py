@@ -1,0 +1,283 @@
+"""Validators of every task; those of tasks that COCO has report COCO's own numbers beside Ultralytics'."""
+
+import contextlib
+import platform
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import ultralytics
+from torch import Tensor
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models import rtdetr, yolo
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.utils import LOGGER, RANK, ops
+
+from yolo_attn.coco.dataset.data_report import Examined
+from yolo_attn.coco.dataset.dataset import CocoDataset
+from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
+from yolo_attn.compat import native_masks
+from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
+from yolo_attn.engine.run_folder import check_replaceable
+from yolo_attn.engine.validation.coordinates import Frame
+from yolo_attn.engine.validation.metrics import COCO_KEYS, set_coco
+from yolo_attn.files import write_json
+from yolo_attn.version import __version__
+
+SETTINGS = (
+    *("model", "data", "split", "fraction", "classes", "single_cls", "imgsz", "batch", "conf", "iou", "max_det"),
+    *("device", "rect", "seed"),
+)
+
+
+@contextlib.contextmanager
+def plain_text() -> Iterator[None]:
+    """Within it, plots show the dollar signs of class names, where Matplotlib would look for formulas and fail."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False} if "text.parse_math" in matplotlib.rcParams else {}):
+        yield
+
+
+def versions() -> dict[str, str]:
+    """What numbers were made with."""
+    return {
+        "yolo_attn": __version__,
+        "ultralytics": ultralytics.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+class RunValidator(BaseValidator):
+    """Mixin for any validator of Ultralytics'. Validated on its own, it leaves metrics.json in its run folder."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_replaceable(self.save_dir, labels=bool(self.args.save_txt))
+
+    def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
+        with plain_text():
+            return super().__call__(trainer, model, **kwargs)
+
+    def get_stats(self) -> dict[str, Any]:
+        stats = super().get_stats()
+        if not self.training:
+            write_json(self.save_dir / "metrics.json", self.report(stats))
+        return stats
+
+    def report(self, stats: dict[str, Any]) -> dict[str, Any]:
+        """What metrics.json holds."""
+        own = {key.removeprefix("metrics/"): float(value) for key, value in stats.items() if key.startswith("metrics/")}
+        settings = {name: getattr(self.args, name) for name in SETTINGS}
+        return {
+            "ultralytics": {**own, "evaluator": f"Ultralytics {ultralytics.__version__}"},
+            "settings": {**settings, "device": str(self.device)},
+            "versions": versions(),
+        }
+
+
+class CocoValidator(RunValidator):
+    """Mixin for a validator of a task that COCO has. On other data than COCO-format data it adds nothing.
+
+    Detections are collected as the validator itself scores them and compared with the user's JSON. COCO AP becomes the
+    fitness that decides best.pt. Validated on its own, it leaves predictions.json in its run folder too.
+
+    Attributes:
+        kind: What COCO's evaluation compares: "bbox", "segm" or "keypoints".
+        stretch: Whether the model takes images stretched to a square.
+        coco: COCO's numbers of the last validation; None on other data.
+        splits: Splits that data.yaml describes; None for the validated one alone.
+        described: The data, where it was described before.
+        examined: The validated split, where it was looked through before.
+    """
+
+    kind = "bbox"
+    stretch = False
+    coco: CocoScores | None = None
+    splits: Sequence[str] | None = None
+    detections: Detections
+
+    def __init__(
+        self, *args: Any, described: Description | None = None, examined: Examined | None = None, **kwargs: Any
+    ) -> None:
+        self.described, self.examined = described, examined
+        super().__init__(*args, **kwargs)
+
+    def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
+        self._model = model or self.args.model
+        described = self.save_dir / "data.yaml"
+        if trainer is None and self.dataloader and described.exists():
+            self.args.data = str(described)  # the data that it has read, not the user's files as they are now
+        elif trainer is None:
+            splits = self.splits or [self.args.split or "val"]
+            self.args.data = write_data_yaml(self.args, splits, self.save_dir, self.described)
+        return super().__call__(trainer, model, **kwargs)
+
+    def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> Any:
+        if not self.data.get("annotations"):
+            return super().build_dataset(img_path, mode, batch)
+        split, examined = self.args.split or "val", self.examined
+        if examined is None:
+            names = self.names or AutoBackend(self._model, device=self.device).names  # early 8.3 does not know them yet
+            examined = look_through(self.args, self.described or self.data, split, names, alone=True)
+        return build_dataset(
+            self.args,
+            self.data,
+            split,
+            examined,
+            train=False,
+            batch=batch or 1,
+            rect=False,
+            stride=self.stride,
+            stretch=self.stretch,
+            folder=self.save_dir,
+        )
+
+    @property
+    def on_coco(self) -> bool:
+        """Whether COCO-format data is validated."""
+        return isinstance(self.dataloader.dataset, CocoDataset)
+
+    def init_metrics(self, model: Any) -> None:
+        if self.on_coco:
+            self.args.save_json = False  # Ultralytics' predictions.json would replace ours, with ids of its own
+        super().init_metrics(model)
+        self.coco, self.detections = None, Detections()
+        set_coco(self.metrics, None)
+        if self.on_coco:
+            index = self.dataloader.dataset.index
+            ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
+            if self.args.single_cls:
+                self.args.classes = None  # their labels are chosen; the one class of a model has another number
+                ids = dict.fromkeys(model.names.values(), int(index.category_ids[0]))
+            self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
+
+    def update_metrics(self, preds: Any, batch: dict[str, Any]) -> None:
+        if self.on_coco:
+            for i, pred in enumerate(self.split_predictions(preds, batch)):
+                self._collect(pred, batch, i)
+        super().update_metrics(preds, batch)
+
+    def split_predictions(self, preds: Any, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
+        """Each image's "bboxes" (corners), "conf", "cls" and what the task adds, in the model input's pixels."""
+        if all(isinstance(pred, dict) for pred in preds):
+            return preds
+        return [  # Ultralytics before 8.3.157: (N, 6 + …) corners, confidence, class, further numbers of the task
+            {"bboxes": p[:, :4], "conf": p[:, 4], "cls": p[:, 5], "extra": p[:, 6:]} for p in preds
+        ]
+
+    def shapes(self, pred: dict[str, Tensor], frame: Frame) -> dict[str, list[Any]] | None:
+        """What the task's detections have beside boxes, as `Detections.add` takes it."""
+        return None
+
+    def _collect(self, pred: dict[str, Tensor], batch: dict[str, Any], i: int) -> None:
+        """Keep image i's detections, in its own pixels."""
+        frame = Frame.of(batch, i)
+        known = torch.tensor([c in self._category_id for c in pred["cls"].tolist()], dtype=torch.bool)
+        pred = {name: values[known.to(values.device)] for name, values in pred.items()}
+        boxes = ops.xyxy2ltwh(frame.restore(pred["bboxes"].reshape(-1, 2, 2)).reshape(-1, 4)).cpu().double()
+        ids = [self._category_id[c] for c in pred["cls"].tolist()]
+        shapes = self.shapes(pred, frame)
+        for image_id in self.dataloader.dataset.image_ids[batch["im_file"][i]]:
+            self.detections.add(image_id, boxes, pred["conf"].cpu().double(), ids, shapes)
+
+    def gather_stats(self) -> None:
+        super().gather_stats()
+        if RANK == 0:
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.gather_object(self.detections, gathered, dst=0)
+            self.detections = Detections()
+            for part in gathered:
+                self.detections.extend(part)
+        elif RANK > 0:
+            dist.gather_object(self.detections, None, dst=0)
+
+    def get_stats(self) -> dict[str, Any]:
+        if self.on_coco:
+            self.coco = evaluate(self.dataloader.dataset.index, self.detections, self.kind)
+        stats = super().get_stats()
+        if self.coco is None:
+            return stats
+        if not self.training:
+            self.detections.save(self.save_dir / "predictions.json", self.dataloader.dataset.index)
+        set_coco(self.metrics, self.coco)
+        coco = {key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}
+        return {**stats, **coco, "fitness": self.coco.metrics["AP"]}
+
+    def print_results(self) -> None:
+        super().print_results()
+        if self.coco:
+            overall = {name: self.coco.metrics[name] for name in ("AP", "AP50", "AP75")}
+            per_class = self.coco.per_class if self.args.verbose and not self.training else {}
+            defined = {name: scores for name, scores in per_class.items() if scores["AP"] >= 0}
+            for name, scores in {f"COCO {self.kind} (hotcoco)": overall, **defined}.items():
+                LOGGER.info(f"{name[:24]:>24}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))
+
+    def report(self, stats: dict[str, Any]) -> dict[str, Any]:
+        if self.coco is None:
+            return super().report(stats)
+        index = self.dataloader.dataset.index
+        boxes = {"boxes": evaluate(index, self.detections).metrics} if self.kind != "bbox" else {}
+        return {
+            **self.coco.metrics,
+            **boxes,
+            "per_class": self.coco.per_class,
+            "evaluator": self.coco.evaluator,
+            "annotations": index.file,
+            **super().report(stats),
+        }
+
+
+class DetectionValidator(CocoValidator, yolo.detect.DetectionValidator):
+    """Ultralytics' detection validator with COCO's numbers."""
+
+
+class RTDETRValidator(CocoValidator, rtdetr.val.RTDETRValidator):
+    """Ultralytics' RT-DETR validator with COCO's numbers."""
+
+    stretch = True
+
+
+class SegmentationValidator(CocoValidator, yolo.segment.SegmentationValidator):
+    """Ultralytics' segmentation validator with COCO's numbers of masks."""
+
+    kind = "segm"
+
+    def init_metrics(self, model: Any) -> None:
+        super().init_metrics(model)
+        if self.on_coco:
+            self.process = ops.process_mask_native  # whole resolution, as for Ultralytics' own COCO results
+
+    def split_predictions(self, preds: Any, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
+        if not isinstance(preds, tuple):
+            return super().split_predictions(preds, batch)
+        found, prototypes = preds  # Ultralytics before 8.3.157 makes the masks later
+        size = batch["img"].shape[2:]
+        return [
+            {**pred, "masks": native_masks(prototype, pred["extra"], pred["bboxes"], size)}
+            for pred, prototype in zip(super().split_predictions(found, batch), prototypes, strict=True)
+        ]
+
+    def shapes(self, pred: dict[str, Tensor], frame: Frame) -> dict[str, list[Any]]:
+        return {"segmentation": list(frame.restore_masks(pred["masks"]))}
+
+
+class PoseValidator(CocoValidator, yolo.pose.PoseValidator):
+    """Ultralytics' pose validator with COCO's numbers of keypoints."""
+
+    kind = "keypoints"
+
+    def shapes(self, pred: dict[str, Tensor], frame: Frame) -> dict[str, list[Any]]:
+        points = pred["keypoints"] if "keypoints" in pred else pred["extra"].reshape(-1, *self.kpt_shape)
+        points = torch.cat([frame.restore(points[..., :2]), points[..., 2:]], -1).cpu().double().numpy().round(3)
+        return {"keypoints": points.reshape(len(points), -1).tolist()}
+
+
+class OBBValidator(RunValidator, yolo.obb.OBBValidator):
+    """Ultralytics' validator of oriented boxes."""
+
+
+class ClassificationValidator(RunValidator, yolo.classify.ClassificationValidator):
+    """Ultralytics' classification validator."""

@@ -1,0 +1,191 @@
+"""A checkpoint's attention over images: drawn, and measured."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import NDArray
+from ultralytics.utils import TQDM
+from ultralytics.utils.files import increment_path
+
+from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain
+from yolo_attn.engine.preflight.checks import check_settings, load_weights
+from yolo_attn.engine.validation.validator import versions
+from yolo_attn.errors import UserError
+from yolo_attn.files import check_apart, check_output_folder, plain_stem, whole_files, write_json, write_text
+from yolo_attn.gates.meter import spread
+from yolo_attn.gates.statistics import DEAD, GateStatistics, percent
+from yolo_attn.gates.watch import attention_layers
+from yolo_attn.maps.figures import draw_gate, draw_statistics, save_image
+from yolo_attn.maps.images import find_images, read_image
+from yolo_attn.maps.views import ImageView, Viewer
+from yolo_attn.tables import aligned
+
+FOLDER = Path("runs/attention-maps")
+"""The default output folder; numbered like Ultralytics' run folders."""
+
+PAGE, NUMBERS, PLOT = "index.html", "gates.json", "gates.png"
+
+OURS = re.compile(rf"\d{{3,}}-.*\.png|{'|'.join(map(re.escape, (PAGE, NUMBERS, PLOT)))}", re.IGNORECASE)
+"""Names of files that a run writes."""
+
+HEADING = ["layer", "mean", "min", "max", "deviation", "across channels", "pictures", "positions", "verdict"]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """How many images were drawn and measured, and the statistics found of each gate, by its layer."""
+
+    folder: Path
+    measured: int
+    drawn: int
+    found: dict[str, GateStatistics]
+
+    def lines(self) -> list[str]:
+        """Return the statistics as lines of a table."""
+        return aligned(_table(self.found))
+
+
+def attention_maps(
+    weights: str,
+    sources: Sequence[Path],
+    output: Path | None = None,
+    base: str | None = None,
+    settings: dict[str, Any] | None = None,
+    drawn: int = 8,
+    limit: int = 256,
+    trust: bool = False,
+    force: bool = False,
+) -> Maps:
+    """Draw what the attention of a checkpoint does to images, and measure its gates on them.
+
+    Images pass one at a time; only running statistics are kept of all of them.
+
+    Args:
+        weights: The checkpoint.
+        sources: Images, folders with images anywhere below, and patterns such as `*.png`.
+        output: Folder for PNGs, index.html and gates.json; None for a new one under runs/.
+        base: A checkpoint of the same task whose detections are drawn beside.
+        settings: Ultralytics' settings `imgsz`, `device` and `conf`. `imgsz` defaults to the checkpoint's.
+        drawn: How many images are drawn, evenly spread.
+        limit: How many images the gates are measured on, evenly spread.
+        trust: Whether checkpoints are read as Ultralytics reads them, which runs what they name.
+        force: Whether `output` may hold files already; only those of an earlier run are overwritten.
+
+    Raises:
+        UserError: If a checkpoint cannot be used or has no attention, there is no image, or the folder cannot be used.
+    """
+    viewers = _viewers(weights, base, settings or {}, trust)
+    files = find_images(sources)
+    folder = output or increment_path(FOLDER.absolute())
+    homes = {file.parent: file for file in files}
+    check_apart(folder, "--output", [*filter(Path.is_dir, sources), *homes.values()])
+    check_output_folder(folder, "--output", force)
+    earlier = _written(folder)
+    chosen = [files[i] for i in spread(len(files), limit)]
+    readable = _readable(chosen)
+    first = next(readable, None)
+    if first is None:
+        raise UserError(f"--source: none of {len(chosen):,} images can be read, the first is {chosen[0]}")
+    viewer, due = viewers[weights], spread(len(chosen), drawn)
+    measured: list[Path] = []
+    sections: list[dict[str, Any]] = []
+    with whole_files(folder) as scratch:
+        for number, file, pixels in chain([first], readable):
+            measured.append(file)
+            if len(sections) == len(due) or number < due[len(sections)]:
+                viewer.measure(pixels)
+            else:
+                views = {name: each.view(pixels) for name, each in viewers.items()}
+                stem = f"{len(sections) + 1:03d}-{plain_stem(file.name)}"
+                sections.append({"title": str(file), **_draw(stem, views, scratch)})
+        draw_statistics(viewer.found, scratch / PLOT)
+        facts: dict[str, Any] = {"weights": weights, "base": base, "source": [*map(str, sources)]}
+        facts |= {"imgsz": viewer.size, "pictures": len(measured)}
+        layers = [{"layer": label, "gain": viewer.gains[label], **g.as_json()} for label, g in viewer.found.items()]
+        written = sorted({PAGE, NUMBERS, *earlier, *(file.name for file in scratch.iterdir())})
+        numbers = {**facts, "dead_below": DEAD, "layers": layers, "versions": versions(), "files": written}
+        write_json(scratch / NUMBERS, numbers)
+        facts |= {"name": Path(weights).name, "found": len(files), "dead": percent(DEAD), "plot": PLOT}
+        facts |= {"table": _table(viewer.found), "sections": sections}
+        facts["skipped"] = [*map(str, dict.fromkeys(chosen).keys() - measured)]
+        templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        write_text(scratch / PAGE, templates.get_template(PAGE).render(facts))
+    return Maps(folder, len(measured), len(sections), viewer.found)
+
+
+def _written(folder: Path) -> set[str]:
+    """Return the names of files that earlier runs wrote into a folder, which has no others under such names."""
+    try:
+        names = {*map(str, json.loads(read_plain(folder / NUMBERS, LARGEST_RECORD))["files"])}
+    except (UserError, OSError, ValueError, TypeError, KeyError):  # there is none, or it is not ours
+        names = set()
+    for file in sorted(folder.glob("*")):
+        if OURS.fullmatch(file.name) and file.name not in names:
+            reason = f"{file.name} is not of an earlier attention-maps, so it is not overwritten"
+            raise UserError(f"--output {folder}: {reason}; choose another folder")
+    return names
+
+
+def _viewers(weights: str, base: str | None, given: dict[str, Any], trust: bool) -> dict[str, Viewer]:
+    """Return the models that view images by their checkpoints' names, `weights` first."""
+    model, checkpoint, task = load_weights(weights, trust=trust)
+    if not attention_layers(model):
+        raise UserError(f"--weights {weights}: it has no attention layer, so there is no gate to draw")
+    models = {weights: (model, task)}
+    if base:
+        other, _, kind = load_weights(base, "--base", task.name, trust)
+        models[base] = (other, kind)
+    for name, (network, _) in models.items():
+        channels = network.yaml.get("channels", 3)
+        if channels != 3:
+            raise UserError(f"{name}: it takes images of {channels} channels, expected 3")
+    trained = (checkpoint.get("train_args") or {}).get("imgsz")
+    args = vars(check_settings({"imgsz": trained or 640, **given, "model": weights, "task": task.name}))
+    return {name: Viewer(network, kind.predictor, args) for name, (network, kind) in models.items()}
+
+
+def _readable(files: Sequence[Path]) -> Iterator[tuple[int, Path, NDArray[np.uint8]]]:
+    """Yield number, file and pixels of the images that can be read."""
+    for number, file in enumerate(TQDM(files, desc="images")):
+        pixels = read_image(file)
+        if pixels is not None:
+            yield number, file, pixels
+
+
+def _draw(stem: str, views: Mapping[str, ImageView], folder: Path) -> dict[str, Any]:
+    """Write an image's PNGs, and return those of detections, with captions, and of the first view's gates."""
+    detections, gates = [], []
+    for kind, (name, (pixels, _)) in zip(("detections", "base"), views.items(), strict=False):
+        detections.append((f"{stem}-{kind}.png", f"{kind}: {name}"))
+        save_image(pixels, folder / detections[-1][0])
+    for label, (grey, gate) in next(iter(views.values()))[1].items():
+        gates.append(f"{stem}-{label.replace(' ', '-')}.png")
+        draw_gate(grey, gate, label, folder / gates[-1])
+    return {"detections": detections, "gates": gates}
+
+
+def _table(found: Mapping[str, GateStatistics]) -> list[list[str]]:
+    """Return statistics as cells, the heading first."""
+    rows = [HEADING]
+    for label, gate in found.items():
+        cells = ["-"] * (len(HEADING) - 2) + ["no finite gate"]
+        if gate.values:
+            numbers = [f"{value:.3f}" for value in (gate.mean, gate.low, gate.high)]
+            parts = [f"{100 * share:.0f} %" if math.isfinite(share) else "-" for share in gate.shares.values()]
+            cells = [*numbers, percent(gate.deviation), *parts, "dead" if gate.dead else "alive"]
+        rows.append([label, *cells])
+    return rows
