@@ -19,8 +19,9 @@ def batch_norm_gate(
 ) -> Tensor:
     """Return x · σ(w · BN(x)) with the batch's statistics, in the dtype of w; x has elements.
 
-    x is (B, C, H, W), of w's dtype or a narrower one; the vectors are (C,), of float32 or float64. The running mean and
-    variance are moved towards the batch's.
+    x is (B, C, H, W), of w's dtype or a narrower one; the vectors are (C,), of float32 or float64: gamma and beta the
+    batch norm's scale and shift, mean and var its running statistics, which momentum moves towards the batch's; eps is
+    added to the variance.
     """
     return _BatchNormGate.apply(x, w, gamma, beta, mean, var, momentum, eps)
 

@@ -9,7 +9,11 @@ class AttendedConv(nn.Module):
     """A convolution with attention between it and its batch norm: act(BN(attention(conv(x)))).
 
     Takes over the parts of an Ultralytics `Conv` under their own names. It is none itself, so that fusing does not fold
-    the batch norm over the attention, a layer for the convolution's output channels.
+    the batch norm over the attention.
+
+    Args:
+        conv: The module whose parts it takes.
+        attention: Layer for the convolution's output channels.
     """
 
     def __init__(self, conv: Any, attention: nn.Module) -> None:

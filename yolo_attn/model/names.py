@@ -40,7 +40,7 @@ class ModelNameError(UserError, FileNotFoundError):
 
 
 class ModelTextError(UserError, ValueError):
-    """A file that is no YAML, or one beyond the bounds of `reading.load_yaml`; Ultralytics' own is a ValueError too."""
+    """A file that is no YAML, or one beyond the bounds of `load_yaml`; Ultralytics' own is a ValueError too."""
 
 
 def find_model_yaml(path: str | Path) -> tuple[Path, str] | None:

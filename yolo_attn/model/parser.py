@@ -39,7 +39,10 @@ Parser = Callable[..., tuple[nn.Sequential, list[int]]]
 def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
     """Build the model that `d` describes, attention rows included, as Ultralytics' own `parse` does all others.
 
-    `d` is left as it is.
+    `d` is left as it is; `ch` is the image's channels.
+
+    Returns:
+        The layers, and the sorted indices of the outputs to keep, as Ultralytics' parser returns them.
 
     Raises:
         RowError: If a row is wrong, or asks for more than `limits` allow; where Ultralytics' parser refused it, of the

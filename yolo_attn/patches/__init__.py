@@ -4,3 +4,7 @@ The wrappers: plain_python.py (`YOLO(...).train`, `.val`), workers.py (new proce
 """
 
 import ultralytics.nn.tasks  # noqa: F401  first, since its import registers, which needs every module here whole
+
+from yolo_attn.patches.table import missing, register, unregister
+
+__all__ = ["missing", "register", "unregister"]

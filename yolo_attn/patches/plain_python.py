@@ -27,7 +27,7 @@ from yolo_attn.weights.transfer import check_load
 def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs: Any) -> Any:
     """Ultralytics' `Model.train`, with our trainer where it is needed.
 
-    `data` may also be a COCO-format folder or a data YAML with `annotations`.
+    `trainer` is a class of the caller's. `data` may also be a COCO-format folder or a data YAML with `annotations`.
 
     Returns:
         Ultralytics' metrics, with COCO's numbers as `coco` after a training on COCO-format data.
@@ -65,7 +65,7 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
 
 
 def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs: Any) -> Any:
-    """Ultralytics' `Model.val`, with our validator where it is needed.
+    """Ultralytics' `Model.val`, with our validator where it is needed; without `data`, on a checkpoint's training data.
 
     Returns:
         Ultralytics' metrics, with COCO's numbers as `coco` on COCO-format data.
