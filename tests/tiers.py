@@ -59,6 +59,7 @@ class ByModule(LoadScopeScheduling):
         return COMPARED if module.startswith(COMPARED) else module
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     return ByModule(config, log)
 

@@ -79,6 +79,14 @@ def test_the_users_file_keeps_its_line_breaks(here):
     assert [entry for entry in listing(here) if entry in before] == before
 
 
+@pytest.mark.integration
+def test_packaged_models_and_other_families_can_be_edited(here):
+    assert run("insert", "yolov8n-gam.yaml", "--layer", "NAM", "--at", "backbone", "-o", "yolov8n-both.yaml") == 0
+    kinds = [type(m).__name__ for m in YOLO("yolov8n-both.yaml").model.model]
+    assert (kinds.count("GAM"), kinds.count("NAM")) == (3, 1)
+    assert run("insert", "rtdetr-x.yaml", "--layer", "ECA", "--at", "blocks:backbone", "-o", "rtdetr-x-eca.yaml") == 0
+
+
 def test_the_users_own_layer(here, monkeypatch):
     (here / "my_layer_file.py").write_text(USERS_LAYER.replace("Scale", "Scale2"))
     monkeypatch.syspath_prepend(here)

@@ -237,6 +237,9 @@ def test_names_resolve_from_any_folder(tmp_path, monkeypatch):
     assert find_model_yaml("elsewhere/yolov8n-gam.yaml") is None
     (tmp_path / "yolov8n-gam.yaml").write_text("mine: true")
     assert find_model_yaml("yolov8n-gam.yaml") is None  # Ultralytics finds a file of exactly this name
+    (tmp_path / "sub2n").mkdir()
+    (tmp_path / "sub2n" / "yolov8-own.yaml").write_text("mine: true")
+    assert find_model_yaml("sub2n/yolov8x-own.yaml") == (Path("sub2n/yolov8-own.yaml"), "x")
 
 
 def test_own_names_keep_the_scale_that_ultralytics_reads(tmp_path):

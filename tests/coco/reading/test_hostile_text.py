@@ -31,6 +31,8 @@ TEXTS = {
     "text that never ends, and NaN": (b'{"x": NaN, "y": ' + b'"\\"\\' * 300_000, "not valid JSON"),
     "image that is null": (TEXT.replace(b'"images": [', b'"images": [null, '), r"found null|got `null` .*images\[0\]"),
     "nothing": (b"", "not valid JSON"),
+    "the beginning": (b'{"images": [', "not valid JSON"),
+    "nested without end": (b'{"info": ' + b"[" * 100_000, "not valid JSON"),
     "no text": (b"\xff\xfe\x00", "not valid JSON"),
     "a list": (b"[1, 2]", "not a COCO detection file: Expected `object`, got `array`"),
     "no key categories": (b'{"images": []}', "missing required field `categories`"),
