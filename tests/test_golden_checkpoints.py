@@ -50,6 +50,7 @@ def test_a_checkpoint_gives_its_numbers(made, name, load, folder):
     torch.testing.assert_close(torch.tensor(numbers), torch.tensor(MADE[made]["numbers"][name]), **TOLERANCE)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("made", "name"), EVERY, ids=["-".join(each) for each in EVERY])
 def test_the_numbers_depend_on_each_attention_layer(made, name, folder):
     """A tenth more of its output shows at ten times the tolerance, a tenth more of its parameters at the tolerance."""

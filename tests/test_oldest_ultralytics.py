@@ -12,7 +12,7 @@ from support import OLDEST, QUICK, ROOT, pycocotools_scores, run_python, run_wor
 @pytest.mark.smoke
 def test_train_and_validate(on_oldest, small_coco, tmp_path):
     arguments = ["--cfg", "yolov8n-gam.yaml", "--data", small_coco, "--epochs", 3, *QUICK]
-    result = script("scripts/train_det.py", *arguments, "val=False", cwd=tmp_path)
+    result = script("scripts/train_det.py", *arguments, "val=False", "plots=False", cwd=tmp_path)
     assert f"Ultralytics {OLDEST}" in result.stdout + result.stderr
     assert "attention, 8 images of val: row 22 GAM " in result.stdout + result.stderr
     run = tmp_path / "runs/detect/train"
@@ -20,7 +20,6 @@ def test_train_and_validate(on_oldest, small_coco, tmp_path):
     assert len(lines) == 4
     assert len({line.count(",") for line in lines}) == 1
     assert "metrics/COCO_AP50" in lines[0]
-    assert (run / "results.png").exists()
 
     result = script(
         "scripts/val_det.py", "--weights", run / "weights/best.pt", "--split", "train", "--device", "cpu", cwd=tmp_path

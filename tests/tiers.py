@@ -20,8 +20,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 MARKS = ("smoke", "integration", "slow")
 
-COMPARED = "tests/compare/"
-"""Whose tests share a whole comparison."""
+SHARED = ("tests/compare/", "tests/engine/")
+"""Whose tests share a whole comparison, and a trained run."""
 
 WHOLE = {"trained", "whole", "torchrun", "oldest", "on_oldest"}
 """Fixtures that train, or start processes; who asks for one is of the second tier."""
@@ -52,11 +52,11 @@ def pytest_configure():
 
 
 class ByModule(LoadScopeScheduling):
-    """One process runs all tests of a module, and one all of compare/."""
+    """One process runs all tests of a module, and of a room whose tests share what takes long to make."""
 
     def _split_scope(self, nodeid):
         module = nodeid.partition("::")[0]
-        return COMPARED if module.startswith(COMPARED) else module
+        return next((room for room in SHARED if module.startswith(room)), module)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -162,6 +162,7 @@ def test_other_commands_suggest_migrate_for_anchors(port, refused):
         assert message in refused(*command, "yolov5s-se.yaml")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "command", [["migrate"], ["train", "--cfg"], ["insert", "--layer", "NAM", "--at", "neck", "-o", "yolov8n-nam.yaml"]]
 )

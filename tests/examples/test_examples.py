@@ -21,7 +21,7 @@ def test_every_example_is_here():
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("name", later(PRINTED, ["own_layer", "own_trainer"]))
+@pytest.mark.parametrize("name", later(PRINTED, ["own_layer"]))
 def test_an_example_runs(name, small_coco, tmp_path):
     result = script(f"examples/{name}.py", f"data={small_coco}", "epochs=1", "plots=False", cwd=tmp_path)
     assert re.search(PRINTED[name], result.stdout, re.MULTILINE)

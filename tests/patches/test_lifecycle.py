@@ -105,6 +105,7 @@ def test_dtypes_and_memory_formats_agree(name):
                 close(model(x)[0], expected, 0.2 if dtype == torch.bfloat16 else 0.05)
 
 
+@pytest.mark.integration
 @every_layer
 def test_training_step_under_autocast(name):
     """bfloat16 on the CPU: every parameter of attention that gets a gradient in float32 gets one, finite and alike."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from families import FOLDER, FOLDER_VARIABLE, build, builds, inserted, load, rows, scales, swapped
 from support import ROOT
+from tiers import later
 from torch import nn
 from ultralytics.nn import tasks
 
@@ -62,7 +63,7 @@ def expected_keys(source, described):
 
 
 @pytest.mark.parametrize("put", [middle, neck, blocks])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*later(QUICK, ["yolov8"]), *FAMILIES[len(QUICK) :]])
 def test_every_tensor_goes_to_its_row_and_to_no_other(name, put):
     if not builds(name):
         pytest.skip("this Ultralytics has no such model")
