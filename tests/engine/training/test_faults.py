@@ -211,7 +211,7 @@ def test_plot_that_cannot_be_written_is_reported(caplog, monkeypatch):
     assert others == [ValueError]
 
 
-FULL = "mount -t tmpfs -o size=1400k none {runs} && {command}; code=$?; cp -a {runs} {kept}; exit $code"
+FULL = "mount -t tmpfs -o size=1250k none {runs} && {command}; code=$?; cp -a {runs} {kept}; exit $code"
 
 
 @pytest.mark.integration
