@@ -55,6 +55,7 @@ ON_BOTH = (
     f"{PERFECT}[RTDETRValidator-detect-0.99-False-192]",
     f"{PERFECT}[PoseValidator-pose-0.99-False-192]",
     f"{PERFECT}[SegmentationValidator-segment-0.88-False-192]",
+    "tests/engine/validation/test_validator.py::test_neither_labels_nor_detections",
     "tests/coco/dataset/test_dataset.py::test_an_image_that_changes_is_grey_and_empty_until_it_is_back",
     "tests/coco/dataset/test_dataset.py::test_data_that_is_gone_stops_a_training",
     "tests/coco/dataset/test_dataset.py::test_mosaic_of_a_first_image_that_is_gone",

@@ -61,6 +61,13 @@ def native_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: 
     return ops.process_mask_native(prototypes, coefficients, boxes, size)
 
 
+def fill_stats(stats: dict[str, list[Tensor]] | None) -> None:
+    """Complete a validator's statistics, which early releases cannot join if no image has a label or a detection."""
+    for values in (stats or {}).values():
+        if not values:
+            values.append(torch.zeros(0))
+
+
 def is_settable(owner: Any, name: str) -> bool:
     """Return whether an attribute can be set: from 8.4.0 to 8.4.7 a head derives `end2end` from its layers."""
     found = getattr(type(owner), name, None)

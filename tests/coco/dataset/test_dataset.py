@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from PIL import Image
 from support import save_noise
+from torch.utils.data import DataLoader
 from ultralytics.cfg import get_cfg
 
 from yolo_attn.coco.dataset.data_report import examine
@@ -227,10 +229,32 @@ def test_data_that_is_gone_stops_a_training(make_coco):
     folder = make_coco([(n, f"{n}.jpg") for n in range(5)])
     data = dataset(folder)
     shutil.rmtree(folder / "images")
-    for n in range(9):
-        data.load_image(n % 5)
-    with pytest.raises(RunError, match=r"4.jpg and the 9 read before it are gone"):
+    for n in (0, 1, 2, 3) * 3:
+        data.load_image(n)
+    with pytest.raises(RunError, match=r"4.jpg: the data is gone; images in a row that cannot be read: 5"):
         data.load_image(4)
+
+
+def test_one_image_that_is_gone_stops_no_training(make_coco):
+    """The others stay in memory, so that it is the only one that is read, in every epoch."""
+    folder = make_coco([(n, f"{n}.jpg") for n in range(5)], [box(n, 7, 8, 8, 9, 9) for n in range(5)])
+    data = dataset(folder, augment=True)
+    (folder / "images/val/4.jpg").unlink()
+    for n in range(60):
+        assert data[n % 5]["img"].shape == (3, 64, 64)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("images", "stops"), [(30, True), (2, False)])
+def test_data_that_is_gone_stops_a_validation_of_several_processes(make_coco, images, stops):
+    """Each sees its share of the images."""
+    folder = make_coco([(n, f"{n}.jpg") for n in range(images)])
+    data = dataset(folder)
+    for n in range(images) if stops else [1]:
+        (folder / f"images/val/{n}.jpg").unlink()
+    batches = DataLoader(data, batch_size=4 if stops else 1, num_workers=2, collate_fn=data.collate_fn)
+    with pytest.raises(RunError, match="the data is gone") if stops else nullcontext():
+        assert sum(len(batch["img"]) for batch in batches) == images
 
 
 def test_mosaic_of_a_first_image_that_is_gone(make_coco):

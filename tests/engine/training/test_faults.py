@@ -463,7 +463,8 @@ def test_data_that_goes_stops_the_training(data, tmp_path, monkeypatch, capsys, 
     (line,) = capsys.readouterr().err.splitlines()
     last = tmp_path / "train/weights/last.pt"
     assert line.startswith(f"yolo-attn: error: {data / 'images'}/")
-    assert line.endswith(f" read before it are gone; go on with train --resume {last}")
+    assert ": the data is gone; images in a row that cannot be read: " in line
+    assert line.endswith(f"; go on with train --resume {last}")
     check_sound(tmp_path / "train")
 
 

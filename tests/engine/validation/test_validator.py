@@ -1,8 +1,12 @@
 """From the model's input back to the JSON: labels handed in as detections must score as perfect ones."""
 
+import json
+import shutil
+
 import pytest
 import torch
-from support import as_detections
+from support import TINY, as_detections
+from ultralytics import YOLO
 
 from yolo_attn.coco.evaluate import evaluate
 from yolo_attn.engine.data import describe
@@ -48,3 +52,14 @@ def test_labels_score_as_perfect_detections(kind, task, least, rect, imgsz, smal
     scores = evaluate(made.dataloader.dataset.index, made.detections, made.kind)
     assert scores.metrics["AP"] >= least, scores.metrics
     assert all(score["AP"] >= least - 0.05 for score in scores.per_class.values())
+
+
+def test_neither_labels_nor_detections(small_coco, tmp_path):
+    data = shutil.copytree(small_coco, tmp_path / "data")
+    file = data / "annotations/instances_val.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": []}))
+    settings = {"imgsz": 64, "device": "cpu", "plots": False, "conf": 1.0, "project": str(tmp_path), "name": "val"}
+    model = YOLO(TINY)
+    model.model.names = dict(enumerate(("triangle", "circle", "star")))
+    model.val(data=str(data), **settings)
+    assert json.loads((tmp_path / "val/metrics.json").read_text())["AP"] == -1

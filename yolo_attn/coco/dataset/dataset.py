@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import get_worker_info
 from ultralytics.data import YOLODataset
 from ultralytics.models.rtdetr.val import RTDETRDataset
 from ultralytics.utils import LOCAL_RANK, LOGGER
@@ -21,7 +22,7 @@ GREY = 114
 """Ultralytics' padding of images."""
 
 LOST = 100
-"""Images in a row that cannot be read before a training stops."""
+"""Different images in a row that cannot be read before a training stops; all images of a smaller set."""
 
 NOWHERE = Path("/dev/null/none.npy")
 """In place of the .npy files that Ultralytics would read, or delete, beside the images: it never exists."""
@@ -43,7 +44,7 @@ class CocoDataset(YOLODataset):
         self._made, self.report = examined.labels, examined.report
         self.index = self._made.source
         self._gone: set[int] = set()
-        self._in_a_row = 0
+        self._in_a_row: set[int] = set()
         super().__init__(img_path=self.index.file, **kwargs)
         self.im_files = self.labels.files
         if LOCAL_RANK in {-1, 0}:
@@ -116,13 +117,23 @@ class CocoDataset(YOLODataset):
             ]
             return np.full((*inputs, 3), GREY, dtype=np.uint8), (height, width), tuple(inputs)
         self._gone.discard(i)
-        self._in_a_row = 0
+        self._in_a_row.clear()
         return loaded
 
+    def _all(self) -> int:
+        """How many different images in a row cannot be read if the data itself is gone.
+
+        A process that validates sees its share of the images, and one that trains in the end all of them.
+        """
+        worker = get_worker_info()
+        share = math.ceil(len(self) / worker.num_workers) if worker and not self.augment else len(self)
+        return min(LOST, len(self), max(share, 10))
+
     def _skip(self, i: int, error: Exception) -> None:
-        self._in_a_row += 1
-        if self._in_a_row == max(min(LOST, len(self)), 10):
-            raise RunError(f"{self.im_files[i]} and the {self._in_a_row - 1} read before it are gone") from error
+        self._in_a_row.add(i)
+        if len(self._in_a_row) >= self._all():
+            unread = f"images in a row that cannot be read: {len(self._in_a_row)}"
+            raise RunError(f"{self.im_files[i]}: the data is gone; {unread}") from error
         if i not in self._gone:
             LOGGER.warning(f"{self.prefix}{self.im_files[i]}: has changed, skipped: {one_line(error)}")
         self._gone.add(i)

@@ -17,7 +17,7 @@ from ultralytics.utils import LOGGER, RANK, ops
 from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.dataset import CocoDataset
 from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
-from yolo_attn.compat import native_masks
+from yolo_attn.compat import fill_stats, native_masks
 from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
 from yolo_attn.engine.validation.coordinates import Frame
@@ -62,6 +62,7 @@ class RunValidator(BaseValidator):
             return super().__call__(trainer, model, **kwargs)
 
     def get_stats(self) -> dict[str, Any]:
+        fill_stats(self.stats)
         stats = super().get_stats()
         if not self.training:
             write_json(self.save_dir / "metrics.json", self.report(stats))
