@@ -49,7 +49,7 @@ ADDED = {
     "compare": "--epochs 1 --imgsz 64 --batch 8 --device cpu plots=False",
     "attention-maps": "--pictures 1 --limit 4 --device cpu",
     "benchmarks/transfer.py stock": "--epochs 1 --imgsz 64 --seeds 0",
-    "generate.py": "--images 40 --boxes 120 --val-images 8 --val-boxes 20 --categories 5 --pictures 4",
+    "benchmarks/generate.py": "--images 40 --boxes 120 --val-images 8 --val-boxes 20 --categories 5 --pictures 4",
 }
 """What is added to a command before it runs."""
 
@@ -217,7 +217,8 @@ def folder(tmp_path, small_coco, small_poses):
         shutil.copytree(data / "images/val", data / "images/test")
         shutil.copy(data / "annotations/instances_val.json", data / "annotations/instances_test.json")
     (tmp_path / "path/to/pictures").symlink_to(small_coco / "images/val")
-    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    for room in ("scripts", "benchmarks"):
+        (tmp_path / room).symlink_to(ROOT / room)
     names = load_source(small_coco, ["val"])["val"].index.category_names
     for file, cfg in {"trained.pt": "yolov8n-gam.yaml", "best.pt": "yolov8n.yaml", "base.pt": "yolov8n.yaml"}.items():
         model = DetectionModel(cfg, nc=len(names), verbose=False)
@@ -262,7 +263,7 @@ def type_in(folder, command):
         call = f"sys.exit(main({[*arguments, *added.split()]}))"
         run_code(folder, f"import os, sys; os.environ.update({variables}); from yolo_attn.cli import main; {call}")
         return
-    command += next((f" {added}" for name, added in ADDED.items() if f"scripts/{name}" in command), "")
+    command += next((f" {added}" for name, added in ADDED.items() if command.startswith(f"python {name}")), "")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(command, shell=True, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True)
     assert result.returncode == 0, (command, result.stderr.decode(errors="replace"))
