@@ -11,6 +11,7 @@ from tiers import later
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
+from yolo_attn.model import graph
 from yolo_attn.model.insertion import describe, insert, remove
 from yolo_attn.model.registry import LAYERS
 from yolo_attn.model.shapes import check_same, measure
@@ -21,6 +22,15 @@ LACKING = {("yolov6", "blocks"), ("yolov3-tiny", "blocks"), ("yolo11-cls-resnet1
 ZOO = [name for name in families.YAMLS if families.builds(name)]
 SMALL = ["yolo11-seg", "yolov9t", "yolov10n", "yolov5-p6", "yolov8-cls", "yolov8-world", "yolov3-tiny", "yolo26"]
 SMALL = [name for name in SMALL if name in ZOO]
+
+
+@pytest.fixture(autouse=True)
+def silent(monkeypatch):
+    """Nothing about the wiring is reported of what is inserted, nor of what it is inserted into."""
+    lines = []
+    monkeypatch.setattr(graph, "_warn_once", lines.append)
+    yield
+    assert lines == []
 
 
 def text_of(name):

@@ -21,6 +21,7 @@ from ultralytics.utils import LOGGER
 from yolo_attn.environment import replaced
 from yolo_attn.errors import UserError, like
 from yolo_attn.model.blocks import UNITS
+from yolo_attn.model.graph import check_graph, check_strides
 from yolo_attn.model.limits import bounded_building, check_size
 from yolo_attn.model.registry import LAYERS, hint, parsed_names
 from yolo_attn.model.rows import AttentionRow, RowError, is_row, place_of, read_rows, wrong_source
@@ -52,6 +53,7 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
     """
     check_size(d)
     rows = read_rows(d)
+    known = check_graph(d)
     check_sparsity(d, [row.layer for row in rows])
     if rows:
         check_contract(parse)
@@ -68,6 +70,8 @@ def parse_model(parse: Parser, d: dict[str, Any], ch: int, verbose: bool = True)
     wrong = wrong_source(d)
     if wrong:  # a row that the parser takes, and that fails in a forward pass
         raise like(IndexError(), wrong)
+    if rows and not known:
+        check_strides(d, built[0], ch)
     return built
 
 
