@@ -4,11 +4,13 @@ import copy
 
 import families
 import pytest
+import torch
 import yaml
 from tiers import later
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 
+from yolo_attn import load_safe
 from yolo_attn.errors import UserError
 from yolo_attn.model import graph, parser
 from yolo_attn.model.graph import check_graph
@@ -99,6 +101,25 @@ def test_attention_that_nothing_reads_is_refused(row):
     line = rf"^mine.yaml, row 4: no row reads {row[2]}, it does nothing; Detect, row 6, reads 5 \(Conv\); {SHIFT}$"
     with pytest.raises(RowError, match=line):
         tasks.DetectionModel(model(rows, [5]), verbose=False)
+
+
+def test_attention_that_only_idle_rows_read_is_refused():
+    rows = [*THREE, [-1, 1, "GAM", []], [[4], 1, "Concat", [1]], [3, 1, "Conv", [16, 3, 2]]]
+    with pytest.raises(RowError, match="row 4: only rows that do nothing read GAM, it does nothing; Detect, row 7"):
+        tasks.DetectionModel(model(rows, [6]), verbose=False)
+
+
+def test_a_checkpoint_with_idle_attention_loads_with_a_warning(tmp_path, monkeypatch, reported):
+    """As a release that did not look trained it."""
+    described = model([*THREE, [-1, 1, "GAM", []], [3, 1, "Conv", [16, 3, 2]]], [5])
+    with monkeypatch.context() as patch:
+        patch.setattr(parser, "check_graph", lambda _: True)
+        trained = tasks.DetectionModel(described, verbose=False)
+    torch.save({"model": trained, "train_args": {}}, tmp_path / "old.pt")
+    assert str(load_safe(tmp_path / "old.pt")) == str(trained)
+    assert "row 4: no row reads GAM" in reported[0]
+    with pytest.raises(RowError):
+        tasks.DetectionModel(described, verbose=False)
 
 
 def test_the_line_says_what_the_head_should_read(tmp_path):

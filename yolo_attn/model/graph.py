@@ -1,14 +1,17 @@
 """How the rows of a model read each other.
 
 A row that is put in by hand shifts the numbers of those behind it. A model whose numbers stayed is built and trained
-all the same: its head reads other maps, and attention that nothing reads learns nothing. So attention without a reader
-is refused. What is reported: another row without one, a head that reads what no head of Ultralytics' models reads, and
-rows that read others than in the model of Ultralytics that has the same rows.
+all the same: its head reads other maps, and attention whose map never reaches the head learns nothing. So such
+attention is refused, and in a model that is trained already reported. Further warnings: another row that nothing reads,
+a head that reads what no head of Ultralytics' models reads, and rows that read others than in the model of Ultralytics
+that has the same rows.
 """
 
+import contextlib
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,8 @@ ROW = re.compile(r"^ *- \[", re.MULTILINE)
 
 PROBE = 256
 """Size, pixels, of the image that shows strides, as Ultralytics' models find them by."""
+
+_trained: ContextVar[bool] = ContextVar("trained", default=False)
 
 WAY_ON = "yolo-attn insert puts a row in and shifts the numbers of those behind it"
 
@@ -75,45 +80,68 @@ class Family:
     wrong: list[int]
 
 
+@contextlib.contextmanager
+def trained_already() -> Iterator[None]:
+    """While it lasts, `check_graph` reports attention that does nothing, which is too late to refuse."""
+    token = _trained.set(True)
+    try:
+        yield
+    finally:
+        _trained.reset(token)
+
+
 def check_graph(model: dict[str, Any]) -> bool:
-    """Check that attention is read; what else is wired unlike Ultralytics' models is reported, once in a process.
+    """Check that attention reaches the head; report, once in a process, what else is wired unlike Ultralytics' models.
 
     Returns:
         Whether one of Ultralytics' models has the same rows, attention apart.
 
     Raises:
-        RowError: If no row reads a row with attention.
+        RowError: If the map of a row with attention does not reach the head.
     """
     nodes = nodes_of(model)
     if nodes is None:
         return False  # the parser refuses it
-    head, last, family = nodes[-1], len(nodes) - 1, family_of(nodes)
-    read = {source for node in nodes for source in node.sources}
-    unread = [index for index in range(last) if index not in read and nodes[index].kind not in UNREAD]
-    for index in unread:
-        if nodes[index].attends:
-            line = f"{head.kind}, row {last}, reads {_listed(nodes, head.sources)}"
-            if family and last in family.wrong:
-                expected = [_attended(nodes, source) for source in family.sources[last]]
-                line += f", and as in {family.name} it would read {_listed(nodes, expected)}"
-            raise RowError(
-                f"{place_of(model, index)}: no row reads {nodes[index].name}, it does nothing; {line}; {WAY_ON}"
-            )
-    odd_head = any(nodes[_behind(nodes, source)].kind in NOT_FOR_HEADS for source in head.sources if source >= 0)
-    found = []
+    family = family_of(nodes)
+    idle = _idle_attention(nodes, family)
+    if idle:
+        line = f"{place_of(model, idle[0])}: {idle[1]}; {WAY_ON}"
+        if not _trained.get():
+            raise RowError(line)
+        _warn_once(line)
+    elif odd := _oddities(nodes, family):
+        _warn_once(f"{model.get('yaml_file') or 'model'}: {'; '.join(odd)}; {WAY_ON}")
+    return family is not None
+
+
+def _idle_attention(nodes: list[Node], family: Family | None) -> tuple[int, str] | None:
+    """The first row with attention that does nothing, and what the head reads instead."""
+    index = next((index for index in _idle(nodes) if nodes[index].attends), None)
+    if index is None:
+        return None
+    last, read = len(nodes) - 1, any(index in node.sources for node in nodes)
+    found = f"{'only rows that do nothing read' if read else 'no row reads'} {nodes[index].name}, it does nothing"
+    found += f"; {nodes[last].kind}, row {last}, reads {_listed(nodes, nodes[last].sources)}"
+    if family and last in family.wrong:
+        expected = [_attended(nodes, source) for source in family.sources[last]]
+        found += f", and as in {family.name} it would read {_listed(nodes, expected)}"
+    return index, found
+
+
+def _oddities(nodes: list[Node], family: Family | None) -> list[str]:
+    """What is wired unlike Ultralytics' models, where no attention is without effect."""
+    head, last, found = nodes[-1], len(nodes) - 1, []
     if family and family.wrong:
-        first = family.wrong[0]
+        first, more = family.wrong[0], len(family.wrong) - 1
         found.append(
             f"row {first} ({nodes[first].name}) reads {_listed(nodes, nodes[first].sources)}, where {family.name} has "
-            f"{_listed(nodes, family.sources[first])}"
-            + (f", and {len(family.wrong) - 1} more rows differ" if len(family.wrong) > 1 else "")
+            f"{_listed(nodes, family.sources[first])}" + (f", and {more} more rows differ" if more else "")
         )
-    elif odd_head:
+    elif any(nodes[_behind(nodes, source)].kind in NOT_FOR_HEADS for source in head.sources if source >= 0):
         found.append(f"row {last} ({head.name}) reads {_listed(nodes, head.sources)}, no head of Ultralytics' does")
-    found += [f"no row reads row {index} ({nodes[index].name})" for index in unread]
-    if found:
-        _warn_once(f"{model.get('yaml_file') or 'model'}: {'; '.join(found)}; {WAY_ON}")
-    return family is not None
+    read = {source for node in nodes for source in node.sources}
+    unread = [index for index in range(last) if index not in read and nodes[index].kind not in UNREAD]
+    return found + [f"no row reads row {index} ({nodes[index].name})" for index in unread]
 
 
 def check_strides(model: dict[str, Any], layers: nn.Sequential, channels: int) -> None:
@@ -179,6 +207,14 @@ def _families(number: int) -> dict[tuple[str, ...], dict[str, list[tuple[int, ..
             kinds = tuple(node.kind for node in nodes)
             families.setdefault(kinds, {})[file.name] = [node.sources for node in nodes]
     return families
+
+
+def _idle(nodes: list[Node]) -> list[int]:
+    """The rows whose map does not reach the head."""
+    live = {len(nodes) - 1, *(index for index, node in enumerate(nodes) if node.kind in UNREAD)}
+    for index in reversed(range(len(nodes))):
+        live.update(nodes[index].sources if index in live else ())
+    return [index for index in range(len(nodes)) if index not in live]
 
 
 def _behind(nodes: list[Node], index: int) -> int:
