@@ -20,7 +20,7 @@ FLOORS = (
     {"safe"},
     {"weights"},
     {"engine"},
-    {"maps", "compare", "patches"},
+    {"maps", "compare", "show", "patches"},
     {""},  # the package's own face, which imports when it is asked
     {"cli"},
 )

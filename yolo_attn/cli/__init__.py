@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from yolo_attn import __version__
-from yolo_attn.cli import check_data, compare, doctor, export, insert, layers, maps, migrate, remove, train, val
+from yolo_attn.cli import check_data, compare, doctor, export, insert, layers, maps, migrate, remove, show, train, val
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
 from yolo_attn.cli.installation import described, while_importing
@@ -35,6 +35,7 @@ COMMANDS = {
     "insert": insert,
     "remove": remove,
     "migrate": migrate,
+    "show": show,
     "layers": layers,
     "doctor": doctor,
 }
@@ -53,6 +54,7 @@ start here:
   yolo-attn attention-maps --weights best.pt --source images    draw what its attention does
   yolo-attn export --weights best.pt --format onnx              write an ONNX file and check it against the model
   yolo-attn insert yolov8n.yaml --layer GAM --at neck -o yolov8n-gam.yaml
+  yolo-attn show yolov8n-gam.yaml --against yolov8n.yaml        list rows, shapes and cost, or what differs
   yolo-attn compare --base yolov8n.yaml --layers SimAM,NAM,GAM --data path/to/coco    report whether it helped
 
 everything that yolo takes, in its grammar, with attention layers and COCO-format data:

@@ -123,16 +123,21 @@ def add_output_options(parser: argparse.ArgumentParser, required: bool = True) -
 
 
 def check_output(output: Path, force: bool) -> None:
-    """Check that a model YAML may be written: a new file, unless `force`, in a folder that exists."""
+    """Check that a model YAML may be written."""
     if output.suffix not in {".yaml", ".yml"} or not output.name.isprintable():
         raise UserError(f"-o {str(output)!r}: expected the name of a YAML file, such as yolov8n-gam.yaml")
+    check_new(output, "-o", force)
+
+
+def check_new(output: Path, option: str, force: bool) -> None:
+    """Check that a file may be written: a new one, unless `force`, in a folder that exists."""
     if output.is_dir() or ((output.exists() or output.is_symlink()) and not force):
-        raise UserError(f"-o {output}: it exists already; choose another name, or --force to overwrite a file")
+        raise UserError(f"{option} {output}: it exists already; choose another name, or --force to overwrite a file")
     if output.exists():
-        check_plain_file(output, f"-o {output}")
+        check_plain_file(output, f"{option} {output}")
     if not output.absolute().parent.is_dir():
-        raise UserError(f"-o {output}: there is no folder {output.parent}; create it first")
-    check_writable(output.absolute().parent, "-o")
+        raise UserError(f"{option} {output}: there is no folder {output.parent}; create it first")
+    check_writable(output.absolute().parent, option)
 
 
 def option(text: str) -> tuple[str, Any]:

@@ -38,7 +38,7 @@ ROW = re.compile(r"^ *- \[", re.MULTILINE)
 PROBE = 256
 """Size, pixels, of the image that shows strides, as Ultralytics' models find them by."""
 
-_trained: ContextVar[bool] = ContextVar("trained", default=False)
+_refuses: ContextVar[bool] = ContextVar("refuses", default=True)
 
 WAY_ON = "yolo-attn insert puts a row in and shifts the numbers of those behind it"
 
@@ -81,13 +81,13 @@ class Family:
 
 
 @contextlib.contextmanager
-def trained_already() -> Iterator[None]:
-    """While it lasts, `check_graph` reports attention that does nothing, which is too late to refuse."""
-    token = _trained.set(True)
+def not_refused() -> Iterator[None]:
+    """While it lasts, `check_graph` reports attention that does nothing: the model is trained already, or looked at."""
+    token = _refuses.set(False)
     try:
         yield
     finally:
-        _trained.reset(token)
+        _refuses.reset(token)
 
 
 def check_graph(model: dict[str, Any]) -> bool:
@@ -106,7 +106,7 @@ def check_graph(model: dict[str, Any]) -> bool:
     idle = _idle_attention(nodes, family)
     if idle:
         line = f"{place_of(model, idle[0])}: {idle[1]}; {WAY_ON}"
-        if not _trained.get():
+        if _refuses.get():
             raise RowError(line)
         _warn_once(line)
     elif odd := _oddities(nodes, family):

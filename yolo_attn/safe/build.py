@@ -23,7 +23,7 @@ from ultralytics.nn.modules import Conv, Detect, WorldDetect, v10Detect
 from ultralytics.utils.torch_utils import initialize_weights
 
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.model.graph import trained_already
+from yolo_attn.model.graph import not_refused
 from yolo_attn.model.registry import is_attention
 from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.untrusted import check_foreign_yaml, plain_settings, without_downloads
@@ -110,7 +110,7 @@ def build(
     description = without_downloads(described.yaml)
     channels = description.get("channels") or description.get("ch") or 3
     try:
-        with _lock, _activation_kept(), trained_already():
+        with _lock, _activation_kept(), not_refused():
             _check_on_meta(description, channels, shapes, described.kind)
             model: Any = getattr(tasks, described.kind)(description, ch=channels, verbose=False)
             _fit_head(model.model, shapes)

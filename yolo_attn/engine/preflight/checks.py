@@ -68,7 +68,7 @@ def check_cfg(cfg: str, task: str | None = None) -> Task:
         raise UserError(f"--cfg {cfg}: expected a model YAML such as yolov8n-gam.yaml")
     if "://" in cfg:
         raise UserError(f"--cfg {cfg}: expected a file or a name; nothing is downloaded here")
-    with _building(cfg):
+    with building(cfg):
         described = tasks.yaml_model_load(cfg)
         lacking = [part for part in ("backbone", "head") if not described.get(part)]
         if lacking:
@@ -91,13 +91,13 @@ def check_model(cfg: str, task: Task, classes: int) -> nn.Module:
     Raises:
         UserError: If a row is wrong.
     """
-    with _building(cfg):
+    with building(cfg):
         return task.model(cfg, nc=classes, verbose=False)
 
 
 @contextlib.contextmanager
-def _building(cfg: str) -> Iterator[None]:
-    """Report in one line what Ultralytics raises for a model YAML."""
+def building(cfg: str, option: str = "--cfg ") -> Iterator[None]:
+    """Report in one line what Ultralytics raises for a model YAML; the option that names it begins the line."""
     try:
         yield
     except UserError:
@@ -106,10 +106,10 @@ def _building(cfg: str) -> Iterator[None]:
         ours = sorted(file.name for file in MODEL_YAMLS.glob("*.yaml"))
         near = similar(cfg, ours) or ours
         raise UserError(
-            f"--cfg {cfg}: no such model; similar names: {', '.join(near)} (a scale letter follows the number)"
+            f"{option}{cfg}: no such model; similar names: {', '.join(near)} (a scale letter follows the number)"
         ) from error
     except Exception as error:  # a wrong row may make its layers raise anything
-        raise UserError(f"--cfg {cfg}: not a model that Ultralytics can build: {one_line(error)}") from error
+        raise UserError(f"{option}{cfg}: not a model that Ultralytics can build: {one_line(error)}") from error
 
 
 def check_importable(model: nn.Module) -> None:
@@ -181,40 +181,41 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
 
     Args:
         file: The file.
-        option: The option that names it.
+        option: The option that names it; empty where none does.
         trust: Whether to read it as Ultralytics does, which runs what it names; without that, the model is built anew
             (see `load_safe`), and of the content only `train_args` is there.
 
     Raises:
         UserError: If the file is missing, with where such a file comes from, or is no checkpoint of Ultralytics'.
     """
+    place, named = f"{option} {file}".strip(), f"{option} ".lstrip()
     if not Path(file).exists():
         origin = "last.pt of a training that was cut off"
         if option != "--resume":
             origin = "best.pt or last.pt of a training, or a checkpoint that you downloaded from Ultralytics' releases"
             origin += " (nothing is downloaded here)"
-        raise like(FileNotFoundError(), UserError(f"{option} {file}: no such file; it is the {origin}"))
+        raise like(FileNotFoundError(), UserError(f"{place}: no such file; it is the {origin}"))
     if Path(file).suffix in EXPORTED:
-        text = f"{option} {file}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
+        text = f"{place}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"
         raise like(AssertionError(), UserError(text))  # as Ultralytics' own check of the suffix
     try:
         check_file(Path(file))
     except UserError as error:
-        raise UserError(f"{option} {error}") from error
+        raise UserError(f"{named}{error}") from error
     if not trust or file.endswith(SUFFIX):
         try:
             model = load_inert(Path(file))
         except UserError as error:
             way_on = "" if file.endswith(SUFFIX) else f"; {TRUST}"
-            raise UserError(f"{option} {error}{way_on}") from error
+            raise UserError(f"{named}{error}{way_on}") from error
         return model, {} if isinstance(model, StateDict) else {"train_args": model.args}
     try:
         model, checkpoint = load_checkpoint(file)
     except UserError as error:
-        raise like(error, UserError(f"{option} {error}")) from error
+        raise like(error, UserError(f"{named}{error}")) from error
     except Exception as error:  # unpickling a wrong file may raise anything
         reason = origin_of(missing_class(error) or "") or f"not an Ultralytics checkpoint: {one_line(error)}"
-        raise like(error, UserError(f"{option} {file}: {reason}")) from error
+        raise like(error, UserError(f"{place}: {reason}")) from error
     return model, checkpoint
 
 
