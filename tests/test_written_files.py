@@ -33,6 +33,7 @@ TOUCHED = {
     "cli/insert run write_text": NAMED,
     "cli/migrate run write_text": NAMED,
     "cli/remove run write_text": NAMED,
+    "cli/show run write_bytes": NAMED,
     "cli/streams Stream._guarded open": "the null device, for a stream that nobody reads any more",
     "cli/streams _open open": "a standard stream, opened anew",
     "coco/reading/cache _remove_old unlink": "plain files under the cache's own names that nobody read for 90 days",
