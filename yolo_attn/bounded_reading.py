@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import yaml
 from yaml.resolver import Resolver
 
-from yolo_attn.errors import UserError, one_line
+from yolo_attn.errors import UserError, one_line, quoted
 from yolo_attn.files import check_plain_file
 
 LARGEST_RECORD = 2**28
@@ -95,10 +95,29 @@ def read_yaml(file: str | Path) -> Any:
     Raises:
         UserError: If it cannot be read, or as `load_yaml`.
     """
+    text = ""
     try:
-        return load_yaml(_text_of(file))
+        text = _text_of(file)
+        return load_yaml(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: not a readable YAML file: {one_line(error)}") from error
+        raise UserError(f"{file}: not a readable YAML file: {yaml_reason(error, text)}") from error
+
+
+def yaml_reason(error: Exception, text: str) -> str:
+    """Why a text is no YAML: the line, what stands there, and what is wrong with it, as far as the error tells."""
+    problem, context = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    if problem is None:
+        return one_line(error)
+    lines = text.splitlines() or [""]
+    line = lines[min(problem.line, len(lines) - 1)]
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return f"line {problem.line + 1}, {quoted(line)}: it begins with a tab, YAML takes spaces alone"
+    inside = str(getattr(error, "context", None) or "")
+    if context is not None and "flow" in inside:  # the bracket that is not closed, not the line that shows it
+        problem = context
+        line = lines[min(problem.line, len(lines) - 1)]
+    what = " ".join(filter(None, (inside, str(getattr(error, "problem", None) or ""))))
+    return f"line {problem.line + 1}, {quoted(line.strip())}: {what}"
 
 
 def _text_of(file: str | Path) -> str:

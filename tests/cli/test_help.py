@@ -62,4 +62,4 @@ def test_a_missing_command_is_a_mistake(refused):
 
 def test_options_are_taken_by_their_whole_names_alone(refused):
     line = refused("train", "--cfg", "yolov8n.yaml", "--epoch", "3")
-    assert line == "'--epoch': expected an option or key=value; did you mean --epochs?"
+    assert line == "'--epoch': unknown; did you mean --epochs?"

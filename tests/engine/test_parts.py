@@ -118,8 +118,9 @@ WRONG = [
     (["--classes", "a,,b"], "expected names separated by commas"),
     (["--subset", "1.5"], "expected a share above 0, up to 1"),
     (["--subset", "0"], "expected a share above 0"),
-    (["classes=[0]"], "use --classes"),
-    (["fraction=0.5"], "use --subset"),
+    (["classes=[3]"], "classes 3: no such class; similar names:"),
+    (["fraction=1.5"], "expected a share above 0, up to 1"),
+    (["fraction=0.5", "--subset", "0.5"], "'fraction=0.5': --subset is given too"),
 ]
 
 

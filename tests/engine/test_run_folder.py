@@ -30,7 +30,7 @@ def only_chosen(args):
 
 @pytest.fixture(params=[folder_made_while_chosen, only_chosen])
 def _releases(request, monkeypatch):
-    monkeypatch.setattr(run_folder, "get_save_dir", request.param)
+    monkeypatch.setattr(run_folder.cfg, "get_save_dir", request.param)
 
 
 def settings(project, **more):
@@ -80,7 +80,7 @@ class TestClaim:
             tried.append(args)
             return tmp_path / "train"
 
-        monkeypatch.setattr(run_folder, "get_save_dir", taken)
+        monkeypatch.setattr(run_folder.cfg, "get_save_dir", taken)
         if kind == "taken":
             (tmp_path / "train").mkdir()
         else:
@@ -99,7 +99,7 @@ class TestClaim:
             return mkdir(self, *args, **kwargs)
 
         monkeypatch.setattr(Path, "mkdir", no_room)
-        monkeypatch.setattr(run_folder, "get_save_dir", only_chosen)
+        monkeypatch.setattr(run_folder.cfg, "get_save_dir", only_chosen)
         with pytest.raises(OSError, match="No space left"):
             claim(settings(tmp_path / "a/b"))
         assert tree(tmp_path) == set()

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from ultralytics.engine.validator import BaseValidator
 from ultralytics.models import rtdetr, yolo
 
 import yolo_attn  # noqa: F401  registers the row names
+from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import METRICS
 from yolo_attn.engine.training import trainer
 from yolo_attn.engine.validation import validator
@@ -164,10 +166,55 @@ def test_training_returns_them_too(small_coco, labels_as_predictions, tmp_path, 
 
 
 @pytest.mark.integration
-def test_several_sets_in_a_row(small_coco, tmp_path):
-    results = YOLO(TINY_SIMAM).train(data=[str(small_coco), str(small_coco)], epochs=1, project=str(tmp_path), **SMALL)
-    assert len(results) == 2
-    assert all("metrics/COCO_AP" in metrics for metrics in results.values())
+def test_several_sets_are_one(small_coco, tmp_path):
+    data = [str(small_coco), str(shutil.copytree(small_coco, tmp_path / "again"))]
+    metrics = YOLO(TINY_SIMAM).train(data=data, epochs=1, project=str(tmp_path), **SMALL)
+    report = json.loads((tmp_path / "train/data_report.json").read_text())
+    alone = json.loads((small_coco / "annotations/instances_train.json").read_text())
+    assert report["train"]["images"] == 2 * len(alone["images"])
+    again = YOLO(tmp_path / "train/weights/best.pt").val(data=data, project=str(tmp_path), **SMALL)
+    assert again.coco.metrics == pytest.approx(metrics.coco.metrics)
+
+
+def test_sets_of_two_formats_are_not_joined(small_coco, tmp_path):
+    other = str(txt_data(tmp_path / "txt"))
+    with pytest.raises(UserError, match=r"data.yaml: not COCO-format, as the others are; they cannot be joined"):
+        YOLO(TINY_SIMAM).train(data=[str(small_coco), other], project=str(tmp_path), **SMALL)
+
+
+@pytest.mark.integration
+def test_a_relative_project_lies_below_the_current_folder_whoever_is_asked(small_coco, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    settings = {**SMALL, "epochs": 1, "val": False}
+    YOLO(TINY_SIMAM).train(data=str(small_coco), project="runs/x", name="python", **settings)
+    words = [f"{key}={value}" for key, value in settings.items()]
+    assert main(["train", f"model={TINY_SIMAM}", f"data={small_coco}", "project=runs/x", "name=grammar", *words]) == 0
+    assert main(["train", "--cfg", TINY_SIMAM, "--data", str(small_coco), "project=runs/x", "name=ours", *words]) == 0
+    best = "runs/x/ours/weights/best.pt"
+    YOLO(best).predict(small_coco / "images/val", project="runs/x", name="seen", save=True, imgsz=64, verbose=False)
+    assert {folder.name for folder in (tmp_path / "runs/x").iterdir()} == {"python", "grammar", "ours", "seen"}
+    for name in ("python", "grammar", "ours"):
+        assert f"run folder: {tmp_path}/runs/x/{name}" in caplog.text
+
+
+@pytest.mark.integration
+def test_a_finished_training_does_not_go_on(trained, tmp_path, monkeypatch, capsys):
+    last = shutil.copytree(trained.folder, tmp_path / "runs/detect/train") / "weights/last.pt"
+    line = "last.pt: that training is finished, there is nothing to go on with; a new one begins from it with train"
+    with pytest.raises(AssertionError, match=line):
+        YOLO(last).train(resume=True)
+    with pytest.raises(AssertionError, match=line):
+        YOLO(TINY_SIMAM).train(resume=str(last))
+    monkeypatch.chdir(tmp_path)
+    for words in (["resume=True"], ["resume"], [f"resume={last}"], [f"resume={last.parents[1]}"], ["--resume"]):
+        assert main(["train", *words]) == 2
+        assert line in capsys.readouterr().err
+
+
+def test_pretrained_weights_that_are_missing_are_reported_as_by_the_command(small_coco, tmp_path):
+    settings = {"data": str(small_coco), "project": str(tmp_path), **SMALL}
+    with pytest.raises(UserError, match=r"^pretrained yolov8n.pt: no such file; it is the best.pt or last.pt of a"):
+        YOLO("yolov8n.yaml").train(pretrained="yolov8n.pt", **settings)
 
 
 @pytest.mark.parametrize("mode", ["train", "val"])

@@ -23,15 +23,15 @@ DATA_OPTIONS = {"subset": "fraction", "classes": "classes", "single_cls": "singl
 OPTION_OF = {
     **{name: f"--{name}" for name in OPTIONS},
     **{setting: f"--{name.replace('_', '-')}" for name, setting in DATA_OPTIONS.items()},
-    "cfg": "--cfg",
-    "model": "--cfg or --weights",
     "pretrained": "--weights",
     "resume": "--resume",
-    "mode": "the command's name",
     "task": "--task",
     "format": "--format",
 }
-"""Ultralytics' settings that are refused as key=value, and the option to use instead."""
+"""Ultralytics' settings that mean the same as options of ours."""
+
+ELSEWHERE = {"cfg": "--cfg", "model": "--cfg or --weights", "mode": "the command's name"}
+"""Ultralytics' settings that are refused as key=value, and what to use instead."""
 
 TASKS = ("detect", "segment", "pose", "obb", "classify")
 
@@ -40,7 +40,38 @@ class Parser(argparse.ArgumentParser):
     """A parser that reports mistakes as UserErrors, and that takes options by their whole names alone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.options: dict[str, argparse.Action] = {}
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+    def add_argument(self, *names: Any, **kwargs: Any) -> argparse.Action:
+        """Add an argument, and remember it by its names."""
+        action = super().add_argument(*names, **kwargs)
+        self.options |= dict.fromkeys(names, action)
+        return action
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments; settings of Ultralytics' that an option stands for are read as that option."""
+        if args and self.get_default("takes_settings"):
+            args = self._as_options(list(args))
+        return super().parse_known_args(args, namespace)
+
+    def _as_options(self, arguments: list[str]) -> list[str]:
+        found: list[str] = []
+        for text in arguments:
+            key, equals, value = text.partition("=")
+            name = OPTION_OF.get(key, "")
+            option, before = self.options.get(name), self.options.get(found[-1]) if found else None
+            if not equals or option is None or (before and before.nargs is None):  # the value of an option
+                found.append(text)
+            elif any(each.partition("=")[0] == name for each in (*arguments, *found)):
+                raise UserError(f"{text!r}: {name} is given too")
+            elif option.nargs == 0:
+                found += [name] if value.lower() in {"true", "1"} else []
+            elif value.lower() in {"true", "false", "none", ""}:
+                found += [name] if value.lower() == "true" and option.nargs == "?" else []
+            else:
+                found.append(f"{name}={value.strip('[]()').replace(' ', '') if name == '--classes' else value}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Raise a UserError."""
@@ -223,14 +254,27 @@ def settings(args: argparse.Namespace, further: list[str]) -> dict[str, Any]:
     for text in further:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
-            hint = did_you_mean(similar(key, [f"--{name.replace('_', '-')}" for name in vars(args)], most=1))
-            raise UserError(f"{text!r}: expected an option or key=value{hint}")
-        if key in OPTIONS and not hasattr(args, key):
-            raise UserError(f"{text!r}: this command does not take it")
+            raise UserError(f"{text!r}: unknown{_meant(text, args) or '; expected an option or key=value'}")
+        if key in ELSEWHERE:
+            raise UserError(f"{text!r}: use {ELSEWHERE[key]} instead")
         if key in OPTION_OF:
-            raise UserError(f"{text!r}: use {OPTION_OF[key]} instead")
+            raise UserError(f"{text!r}: this command does not take it")
         given[key] = _value(value)
     return given
+
+
+def _meant(text: str, args: argparse.Namespace) -> str:
+    """What an unknown option may mean: a setting, or an option that is spelt otherwise."""
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    option, _, value = text.partition("=")
+    name = option.lstrip("-").replace("-", "_")
+    setting = name.removeprefix("no_")
+    if option.startswith("--") and setting in DEFAULT_CFG_DICT and setting not in OPTION_OF:
+        default = DEFAULT_CFG_DICT[setting]
+        value = value or (str(setting == name) if isinstance(default, bool) else "…")
+        return did_you_mean([f"{setting}={value}"])
+    return did_you_mean(similar(option, [f"--{name.replace('_', '-')}" for name in vars(args)], most=1))
 
 
 def _is_setting(text: str) -> bool:

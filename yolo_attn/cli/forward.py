@@ -17,6 +17,7 @@ FILES = ("model", "cfg", "data", "pretrained", "resume")
 def forward(arguments: list[str]) -> None:
     """Run what `yolo` would run; any error before a training's first epoch becomes a UserError."""
     _check_files(arguments)
+    arguments = _with_last(arguments)
     from ultralytics import cfg
     from ultralytics.utils import ARGV, LOGGER
 
@@ -50,6 +51,19 @@ def _check_files(arguments: list[str]) -> None:
             check_plain_file(value, argument)
             if key == "cfg":
                 read_yaml(value)
+
+
+def _with_last(arguments: list[str]) -> list[str]:
+    """The arguments, with the last.pt as `model` where a training is to go on and none is named."""
+    settings = dict(argument.partition("=")[::2] for argument in arguments)
+    wanted = settings.get("resume", "true" if "resume" in settings else "false")
+    if "train" not in settings or "model" in settings or wanted.lower() in {"false", "none", "0"}:
+        return arguments
+    from yolo_attn.engine.run_folder import find_last
+
+    named = bool(wanted) and wanted.lower() not in {"true", "1"}
+    last = find_last(wanted if named else True, settings.get("project"))
+    return [*(each for each in arguments if each.partition("=")[0] != "resume"), f"model={last}", "resume=True"]
 
 
 def _was_training(error: Exception) -> bool:

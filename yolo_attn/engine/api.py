@@ -29,7 +29,7 @@ from yolo_attn.engine.preflight.data_checks import (
     describe_validation,
     examine_training,
 )
-from yolo_attn.engine.run_folder import tidy
+from yolo_attn.engine.run_folder import check_unfinished, find_last
 from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
 from yolo_attn.engine.training.prepared import Prepared
@@ -156,20 +156,9 @@ def resume(
     Raises:
         UserError: If there is no such run, it is finished, or the data has other classes.
     """
-    if last is True:
-        folder, pattern = (Path(project), "*") if project else (Path("runs").absolute(), "*/*")
-        found = sorted(folder.glob(f"{pattern}/weights/last.pt"), key=lambda file: file.stat().st_mtime)
-        if not found:
-            raise UserError(f"--resume: no last.pt under {folder}/{pattern}/weights")
-        last = str(found[-1])
-    elif Path(last).is_dir():
-        last = str(Path(last, "weights", "last.pt"))
+    last = find_last(last, project)
     model, checkpoint, kind = load_weights(last, "--resume", task, trust=True)
-    if checkpoint.get("optimizer") is None or checkpoint["epoch"] + 1 >= checkpoint["train_args"]["epochs"]:
-        best = Path(last).resolve().with_name("best.pt")
-        tidy(best.parents[1])  # one that was killed behind its last epoch has nothing else to go on with
-        metrics = "" if (best.parents[1] / "metrics.json").exists() else f"; val --weights {best} gives its metrics"
-        raise UserError(f"--resume {last}: that training is finished, there is nothing to go on with{metrics}")
+    check_unfinished(last, checkpoint)
     check_settings(settings)
     settings = {"data": checkpoint["train_args"]["data"], **settings}
     check_writable(Path(last).resolve().parent)

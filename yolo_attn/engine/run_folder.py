@@ -5,9 +5,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
-from ultralytics.cfg import get_save_dir
+from ultralytics import cfg
 from ultralytics.utils import files as paths
 
 from yolo_attn.environment import replaced
@@ -142,7 +142,48 @@ def run_folder(args: SimpleNamespace) -> Path:
         return increment(*args, **{**kwargs, "mkdir": False})
 
     with _choosing, replaced(paths, increment_path=not_made):
-        return get_save_dir(args)
+        return cfg.get_save_dir(args)
+
+
+def find_last(last: str | Literal[True], project: str | None = None) -> str:
+    """The last.pt of a run: the newest of a folder of run folders, the one of a run folder, or the file itself.
+
+    Args:
+        last: The file or the run folder; True takes the newest under `project`.
+        project: Folder of the run folders; None looks in all of runs/.
+
+    Raises:
+        UserError: If there is none under `project`.
+    """
+    if last is not True:
+        return str(Path(last, "weights", "last.pt")) if Path(last).is_dir() else last
+    folder, pattern = (Path(project), "*") if project else (Path("runs").absolute(), "*/*")
+    found = sorted(folder.glob(f"{pattern}/weights/last.pt"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise UserError(f"--resume: no last.pt under {folder}/{pattern}/weights")
+    return str(found[-1])
+
+
+def check_unfinished(last: str, checkpoint: dict[str, Any], option: str = "--resume ") -> None:
+    """Check that a training can go on from its last.pt.
+
+    Args:
+        last: The file.
+        checkpoint: What it holds.
+        option: Begins the message.
+
+    Raises:
+        UserError: If the training is finished, with how to train on.
+    """
+    if checkpoint.get("optimizer") is not None and checkpoint["epoch"] + 1 < checkpoint["train_args"]["epochs"]:
+        return
+    best = Path(last).resolve().with_name("best.pt")
+    tidy(best.parents[1])  # one that was killed behind its last epoch has nothing else to go on with
+    metrics = "" if (best.parents[1] / "metrics.json").exists() else f"; val --weights {best} gives its metrics"
+    raise UserError(
+        f"{option}{last}: that training is finished, there is nothing to go on with; a new one begins from it with "
+        f"train --weights {last}{metrics}"
+    )
 
 
 def way_on(last: Path | None) -> str:

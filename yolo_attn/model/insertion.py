@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from yolo_attn import yaml_edit
-from yolo_attn.bounded_reading import load_yaml
-from yolo_attn.errors import UserError, one_line, quoted
+from yolo_attn.bounded_reading import load_yaml, yaml_reason
+from yolo_attn.errors import UserError, quoted
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.registry import LAYERS, hint, parsed_names
 from yolo_attn.model.rows import options_of
@@ -35,7 +35,7 @@ def describe(text: str, name: str, scale: str = "") -> dict[str, Any]:
     try:
         content = load_yaml(text)
     except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{name}: not YAML: {one_line(error)}") from error
+        raise UserError(f"{name}: not YAML: {yaml_reason(error, text)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{name}: not a model YAML: found {quoted(content)}")
     return {**content, "scale": scale, "yaml_file": name}

@@ -12,7 +12,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils.checks import check_yaml
 from yaml.reader import Reader
 
-from yolo_attn.bounded_reading import load_yaml, read_plain
+from yolo_attn.bounded_reading import load_yaml, read_plain, yaml_reason
 from yolo_attn.errors import UserError, did_you_mean, like, one_line, similar
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.insertion import SHORT, describe, layer_named, put
@@ -21,6 +21,9 @@ from yolo_attn.model.registry import LAYERS
 PACKAGE = Path(__file__).resolve().parents[1]
 MODEL_YAMLS = next((f for f in (PACKAGE / "model_yamls", PACKAGE.parent / "model_yamls") if f.is_dir()), PACKAGE)
 SCALED_NAME = re.compile(r"^(yolo(?:e-)?v?\d+)([nslmx])(.*)$")
+
+UNSCALED_NAME = re.compile(r"^(yolo(?:e-)?v?\d+)[a-z](-.*)?$", re.IGNORECASE)
+"""A name with a letter where its scale stands."""
 
 PLACES = ("neck", "backbone", "stages", "blocks")
 """Places that a name may end with; without one it means the first."""
@@ -105,11 +108,11 @@ def yaml_model_load(load: Any, path: str | Path) -> dict[str, Any]:
 def _check_text(file: Path) -> None:
     if not file.exists():
         return  # a name that Ultralytics knows
-    text = read_plain(file, LARGEST_MODEL).decode(errors="ignore")
+    text = Reader.NON_PRINTABLE.sub("", read_plain(file, LARGEST_MODEL).decode(errors="ignore"))
     try:
-        load_yaml(Reader.NON_PRINTABLE.sub("", text))  # without what Ultralytics leaves out
+        load_yaml(text)  # without what Ultralytics leaves out
     except (ValueError, yaml.YAMLError) as error:
-        raise ModelTextError(f"{file}: not YAML: {one_line(error)}") from error
+        raise ModelTextError(f"{file}: not YAML: {yaml_reason(error, text)}") from error
 
 
 def read_model(name: str | Path, output: Path | None = None) -> tuple[str, str]:
@@ -197,7 +200,19 @@ def _with_attention(path: Path, output: Path | None = None) -> tuple[str, str] |
 
 def _near(path: Path) -> str:
     """Names of models that have a name's parts in their order, or else differ in a layer's or a place's spelling."""
-    return did_you_mean(_in_order(path) or _respelt(path))
+    return did_you_mean(_in_lower_case(path) or _rescaled(path) or _in_order(path) or _respelt(path))
+
+
+def _in_lower_case(path: Path) -> list[str]:
+    lower = path.with_name(path.name.lower())
+    return [str(lower)] if lower != path and _read(lower) else []
+
+
+def _rescaled(path: Path) -> list[str]:
+    """Names with the scales that there are in place of a letter that is none."""
+    found = UNSCALED_NAME.match(path.stem)
+    names = [path.with_name(f"{found[1]}{scale}{found[2] or ''}{path.suffix}") for scale in "nsmlx"] if found else []
+    return [str(name) for name in names if _read(name)][:3]
 
 
 def _words(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from ultralytics.utils import DATASETS_DIR
 
 from yolo_attn.errors import UserError, like
+from yolo_attn.weights.checkpoint_files import ORIGIN
 
 
 def offline() -> bool:
@@ -32,7 +33,9 @@ def safe_download(download: Callable[..., Any], url: str | Path, *args: Any, **k
         UserError: Offline, unless `url` is a file; it is a ConnectionError, too.
     """
     if offline() and not Path(url).is_file():
-        raise like(ConnectionError(), UserError(f"{url}: not downloaded, YOLO_OFFLINE is set"))
+        name = str(url).rpartition("/")[2]
+        file = f"{name}: no such file; it is the {ORIGIN}" if name.endswith(".pt") else url
+        raise like(ConnectionError(), UserError(f"{file}: not downloaded, YOLO_OFFLINE is set"))
     return download(url, *args, **kwargs)
 
 

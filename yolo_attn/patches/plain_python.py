@@ -4,7 +4,7 @@ There our trainers and validators take the place of Ultralytics' own. A class th
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +17,12 @@ from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 from yolo_attn.coco.dataset.locations import FILE_NAMES, as_setting, is_coco_format, parts_of
 from yolo_attn.engine.preflight.checks import check_importable, check_task, read_checkpoint
 from yolo_attn.engine.preflight.data_checks import describe_training, describe_validation, examine_training
+from yolo_attn.engine.run_folder import check_unfinished, find_last
 from yolo_attn.engine.tasks import ours
 from yolo_attn.engine.training.prepared import Prepared
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, like
 from yolo_attn.model.registry import is_attention
+from yolo_attn.patches.offline import offline
 from yolo_attn.weights.transfer import check_load
 
 
@@ -36,8 +38,10 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         UserError: If COCO-format data or pretrained weights cannot be used, or nothing could load the checkpoints.
     """
     network, data = model.model, _named_data(model, kwargs)
-    if isinstance(kwargs.get("resume"), (str, Path)) and Path(kwargs["resume"]).is_file():
-        network, checkpoint = read_checkpoint(str(kwargs["resume"]), "resume", trust=True)
+    last = _resumed(model, kwargs.get("resume"))
+    if last:
+        network, checkpoint = read_checkpoint(last, "resume", trust=True)
+        _check_unfinished(last, checkpoint)
         data = kwargs.get("data") or checkpoint["train_args"]["data"]
     if isinstance(network, nn.Module):
         check_importable(network)
@@ -45,20 +49,17 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         pretrained = kwargs.get("pretrained", model.overrides.get("pretrained"))
         if isinstance(pretrained, (str, Path)) and not kwargs.get("resume") and not _is_fetched(pretrained, network):
             check_load(read_checkpoint(str(pretrained), "pretrained", trust=True)[0], network)
-    sets = data if isinstance(data, (list, tuple)) else [data]
-    on_coco = [named for named in sets if _is_coco(named, model)]
-    for named in on_coco:
-        args = _settings(model, kwargs, named)
+    on_coco = _is_coco(data, model)
+    if on_coco:
+        args = _settings(model, kwargs, data)
         described, _ = describe_training(args)
         assert described is not None  # it is COCO-format
         examined = examine_training(args, described)
-    if on_coco:
-        given = [_absolute(named) if named in on_coco else named for named in sets]
-        kwargs["data"] = given if isinstance(data, (list, tuple)) else given[0]
+        kwargs["data"] = _absolute([data])
         kwargs |= {"classes": args.classes} if args.classes is not None else {}
     if trainer is None and (on_coco or _has_attention(network)):
-        trainer = _our("trainer", model, bool(on_coco))
-        if on_coco and not isinstance(data, (list, tuple)) and not kwargs.get("resume"):
+        trainer = _our("trainer", model, on_coco)
+        if on_coco and not kwargs.get("resume"):
             prepared = Prepared(data=described, examined=examined)
             trainer = functools.partial(trainer, prepared=prepared)
     return run(model, trainer, **kwargs)
@@ -79,19 +80,34 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
         args = _settings(model, kwargs, data)
         described = describe_validation(args, model.model, model.names)
         kwargs |= {"classes": args.classes} if args.classes is not None else {}
-        kwargs["data"] = _absolute(data)
+        kwargs["data"] = _absolute([data])
     if validator is None and (on_coco or _has_attention(model.model)):
         validator = _our("validator", model, on_coco)
         validator = functools.partial(validator, described=described) if on_coco else validator
     return run(model, validator, **kwargs)
 
 
+def _resumed(model: Any, resume: Any) -> str | None:
+    """The last.pt of the training that is to go on, where it is a file."""
+    last = resume if isinstance(resume, (str, Path)) else getattr(model, "ckpt_path", None) if resume else None
+    return find_last(str(last)) if last and Path(last).exists() else None
+
+
+def _check_unfinished(last: str, checkpoint: dict[str, Any]) -> None:
+    try:
+        check_unfinished(last, checkpoint, "resume ")
+    except UserError as error:
+        raise like(AssertionError(), error) from error  # as Ultralytics' own
+
+
 def _is_fetched(weights: str | Path, network: Any) -> bool:
     """Whether weights are Ultralytics' to find or download; without attention, all that are not at hand."""
     if Path(weights).exists():
         return False
-    kept = Path(SETTINGS["weights_dir"], weights).exists() or Path(weights).name in GITHUB_ASSETS_NAMES
-    return kept or "://" in str(weights) or not _has_attention(network)
+    if Path(SETTINGS["weights_dir"], weights).exists():
+        return True
+    fetched = Path(weights).name in GITHUB_ASSETS_NAMES or "://" in str(weights) or not _has_attention(network)
+    return fetched and not offline()
 
 
 def _our(part: str, model: Any, on_coco: bool) -> Any:
@@ -102,9 +118,21 @@ def _our(part: str, model: Any, on_coco: bool) -> Any:
 
 
 def _named_data(model: Any, settings: dict[str, Any]) -> Any:
-    """What a call names as data, itself, in its file of settings, or by the checkpoint that it starts from."""
+    """What a call names as data, itself, in its file of settings, or by the checkpoint that it starts from.
+
+    Several COCO-format sets are one, as the command line joins them; several others are Ultralytics' own to train on.
+
+    Raises:
+        UserError: If only some of several are COCO-format.
+    """
     of_file = get_cfg(settings["cfg"]).data if settings.get("cfg") else None
-    return settings.get("data") or of_file or model.overrides.get("data")
+    data = settings.get("data") or of_file or model.overrides.get("data")
+    if not isinstance(data, (list, tuple)):
+        return data
+    others = [str(named) for named in data if not _is_coco(named, model)]
+    if others and len(others) < len(data):
+        raise UserError(f"data: {', '.join(others)}: not COCO-format, as the others are; they cannot be joined")
+    return data if others or not data else _absolute(data)
 
 
 def _is_coco(data: Any, model: Any) -> bool:
@@ -116,9 +144,9 @@ def _settings(model: Any, settings: dict[str, Any], data: str) -> SimpleNamespac
     return SimpleNamespace(**{**DEFAULT_CFG_DICT, **of_file, **settings, "data": data, "task": model.task})
 
 
-def _absolute(data: str | Path) -> str:
-    """A path that still leads there when a run goes on from another folder."""
-    return as_setting([part.absolute() for part in parts_of(data)])
+def _absolute(sets: Sequence[str | Path]) -> str:
+    """Paths that still lead there when a run goes on from another folder."""
+    return as_setting([part.absolute() for named in sets for part in parts_of(named)])
 
 
 def _has_attention(network: Any) -> bool:

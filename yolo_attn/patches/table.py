@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ultralytics
@@ -95,6 +96,13 @@ def fuse(fuse_model: Callable[..., nn.Module], model: nn.Module, *args: Any, **k
     return fuse_model(model, *args, **kwargs)
 
 
+def get_save_dir(choose: Callable[..., Path], args: Any, name: str | None = None) -> Path:
+    """Ultralytics' choice of a run folder, a relative `project` being below the current folder in every release."""
+    if getattr(args, "project", None):
+        args.project = str(Path(args.project).absolute())
+    return choose(args, name)
+
+
 def _of_engine(name: str) -> Callable[..., Any]:
     """A wrapper from the engine, imported when it is called, since registering does without trainers."""
 
@@ -126,6 +134,7 @@ PATCHES = (
     Patch(MODEL, "val", _of_engine("val"), "COCO-format data in plain Python", required=True),
     Patch(MODEL, "tune", tune, "attention layers in the trainings of a tuning"),
     Patch("ultralytics.utils.dist", "generate_ddp_file", generate_ddp_file, "attention layers in multi-GPU workers"),
+    Patch("ultralytics.cfg", "get_save_dir", get_save_dir, "the same place for a relative project everywhere"),
     Patch(DOWNLOADS, "is_url", is_url, "YOLO_OFFLINE for fonts"),
     Patch(DOWNLOADS, "get_github_assets", get_github_assets, "YOLO_OFFLINE for checkpoints"),
     Patch(DOWNLOADS, "safe_download", safe_download, "YOLO_OFFLINE for all files"),

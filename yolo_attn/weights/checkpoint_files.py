@@ -22,6 +22,9 @@ KEY = re.compile(r"(?:module\.|model\.)?(model\.([0-9]{1,9})(?:\.[^.]{1,200}){1,
 
 TENSORS = (Tensor, TensorRecord)
 
+ORIGIN = "best.pt or last.pt of a training, or a checkpoint that you downloaded from Ultralytics' releases"
+"""Where a checkpoint that is missing comes from."""
+
 WRAPPERS = ("state_dict", "ema", "model")
 """Keys under which other trainers save a state dict."""
 

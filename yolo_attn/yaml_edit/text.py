@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
-from yolo_attn.bounded_reading import load_yaml
-from yolo_attn.errors import UserError, one_line, quoted
+from yolo_attn.bounded_reading import load_yaml, yaml_reason
+from yolo_attn.errors import UserError, quoted
 
 SECTIONS = ("backbone", "head")
 
@@ -62,7 +62,7 @@ class ModelText:
             content = load_yaml(text)
             root: Any = yaml.compose(text, yaml.SafeLoader)
         except (yaml.YAMLError, ValueError) as error:  # a date out of range is a ValueError
-            raise UserError(f"{name}: not YAML: {one_line(error)}") from error
+            raise UserError(f"{name}: not YAML: {yaml_reason(error, text)}") from error
         nodes = {key.value: value for key, value in root.value} if isinstance(root, MappingNode) else {}
         if not all(isinstance(nodes.get(section), SequenceNode) and nodes[section].value for section in SECTIONS):
             raise UserError(f"{name}: not a model YAML: expected a list of rows under {' and '.join(SECTIONS)}")

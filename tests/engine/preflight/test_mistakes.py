@@ -27,7 +27,11 @@ def test_train_mistakes(refusal, small_coco, tmp_path):
     assert "expected a model YAML" in train("--cfg", "yolov8n.pt")
     assert "Ultralytics has no such setting; did you mean" in train("mosiac=0")
     assert "'mosaic'" in train("mosaic=lots")
-    assert "expected an option or key=value" in train("--epochz", "3")
+    assert "'--epochz': unknown; did you mean --epochs?" in train("--epochz", "3")
+    assert "'--no-plots': unknown; did you mean plots=False?" in train("--no-plots")
+    assert "'--plots': unknown; did you mean plots=True?" in train("--plots")
+    assert "'--lr0=0.1': unknown; did you mean lr0=0.1?" in train("--lr0=0.1")
+    assert "'--qqq': unknown; expected an option or key=value" in train("--qqq")
     assert "expected an int above 0, found 'many'" in train("--epochs", "many")
     assert "expected an option or key=value" in train("justaword")
     assert "--weights gone.pt: no such file; it is the best.pt or last.pt of a training" in train(
@@ -38,9 +42,9 @@ def test_train_mistakes(refusal, small_coco, tmp_path):
     for option in ("--imgsz", "--batch", "--epochs"):
         assert "expected an int above 0, found '0'" in train(option, "0")
     assert "use --cfg or --weights" in train("model=yolov8n.yaml")
-    assert "use --weights" in train("pretrained=yolov8n.pt")
+    assert "--weights gone.pt: no such file" in train("pretrained=gone.pt")
     assert "use --cfg" in train("cfg=yolov8n-nam.yaml")
-    assert "use --epochs" in train("epochs=5")
+    assert "'imgsz=64': --imgsz is given too" in train("imgsz=64")
     assert "this command does not take it" in train("split=test")
     assert "this command does not take it" in refusal("val", "--weights", "w.pt", "epochs=5")
     assert "its head is WorldDetect; heads of models that are trained are Detect, v10Detect, RTDETRDecoder" in train(
@@ -56,8 +60,8 @@ def test_train_mistakes(refusal, small_coco, tmp_path):
     assert "no folder 'train' in it; classifiers are trained on" in train("--cfg", "yolov8n-cls.yaml")
     assert "the demo set has no labels for pose; give --data" in refusal("train", "--cfg", "yolov8n-pose.yaml")
     assert "cache=disk would write" in train("cache=disk")
-    assert "single_cls" in train("single_cls=True")
-    assert "imgsz=abc': use --imgsz" in train("imgsz=abc")
+    assert "'single_cls=True': --single-cls is given too" in train("--single-cls", "single_cls=True")
+    assert "argument --seed: expected an int from 0 to 2**32 - 1, found 'abc'" in train("seed=abc")
     assert "optimizer=Foo" in train("optimizer=Foo").replace("'Foo'", "optimizer=Foo")
     assert "froze the entire model" in train("freeze=100")
     assert "it is empty" in train("--data", "")
@@ -75,11 +79,14 @@ def test_train_mistakes(refusal, small_coco, tmp_path):
     assert "no such folder or file" in train("--data", "x" * 5000)
     assert "choose another --project" in train("--project", "x" * 5000)
     assert "yolov8-gam.yaml" in train("--cfg", "YOLOV8N-GEM.yaml")
+    assert "no such model; did you mean yolov8n-gam.yaml?" in train("--cfg", "YOLOv8n-GAM.yaml")
+    assert "did you mean yolov8n-gam.yaml or yolov8s-gam.yaml" in train("--cfg", "yolov8z-gam.yaml")
+    assert "did you mean yolov8n.yaml or yolov8s.yaml" in train("--cfg", "yolov8z.yaml")
     assert "no last.pt under" in refusal("train", "--resume")
     assert "--resume gone.pt: no such file; it is the last.pt of a" in refusal("train", "--resume", "gone.pt")
     (tmp_path / "empty").mkdir()
     assert "empty/weights/last.pt: no such file" in refusal("train", "--resume", tmp_path / "empty")
-    assert "'--imgz': expected an option or key=value; did you mean --imgsz?" in train("--imgz", "64")
+    assert "'--imgz': unknown; did you mean --imgsz?" in train("--imgz", "64")
     for fixed in (
         ["--epochs", "5"],
         ["--weights", "w.pt"],

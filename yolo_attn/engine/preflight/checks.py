@@ -24,7 +24,7 @@ from yolo_attn.model.registry import is_attention, is_importable
 from yolo_attn.model.untrusted import check_yaml
 from yolo_attn.safe.missing_classes import missing_class, origin_of
 from yolo_attn.safe.safetensors_file import SUFFIX
-from yolo_attn.weights.checkpoint_files import StateDict, check_file, load_inert
+from yolo_attn.weights.checkpoint_files import ORIGIN, StateDict, check_file, load_inert
 from yolo_attn.weights.transfer import check_same, transfer_of
 
 EXPORTED = {suffix for suffix in export_formats()["Suffix"] if suffix.startswith(".") and suffix != ".pt"}
@@ -192,8 +192,7 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
     if not Path(file).exists():
         origin = "last.pt of a training that was cut off"
         if option != "--resume":
-            origin = "best.pt or last.pt of a training, or a checkpoint that you downloaded from Ultralytics' releases"
-            origin += " (nothing is downloaded here)"
+            origin = f"{ORIGIN} (nothing is downloaded here)"
         raise like(FileNotFoundError(), UserError(f"{place}: no such file; it is the {origin}"))
     if Path(file).suffix in EXPORTED:
         text = f"{place}: expected a checkpoint; exported files go by yolo-attn val model={file} data=…"

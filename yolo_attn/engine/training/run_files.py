@@ -55,6 +55,7 @@ class RunFiles(BaseTrainer):
             self.made = [] if last else claim(self.args)
             folder = run_folder(self.args)
             check_replaceable(folder, last)
+            LOGGER.info(f"run folder: {folder}")
             tidy(folder)
             if not last:
                 (folder / "results.csv").unlink(missing_ok=True)  # early 8.3 would write on in it

@@ -58,6 +58,8 @@ class RunValidator(BaseValidator):
         check_replaceable(self.save_dir, labels=bool(self.args.save_txt))
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
+        if trainer is None:
+            LOGGER.info(f"run folder: {self.save_dir}")
         with plain_text():
             return super().__call__(trainer, model, **kwargs)
 
