@@ -79,6 +79,6 @@ def _row_costs(model: Any, size: int, device: str) -> list[RowCost]:
 
 
 def _shape(output: Any) -> tuple[int, ...]:
-    while isinstance(output, list | tuple | dict) and output:
-        output = next(iter(output.values() if isinstance(output, dict) else output))
+    if isinstance(output, list | tuple | dict) and output:
+        return _shape(next(iter(output.values() if isinstance(output, dict) else output)))
     return tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
