@@ -68,6 +68,7 @@ GIVEN = {
     "attention-maps": "--weights best.pt --source images",
     "export": "--weights best.pt --format onnx",
     "compare": "--base yolov8n.yaml --layers GAM",
+    "show": "yolov8n.yaml",
     "insert": "yolov8n.yaml --layer GAM --at neck -o new.yaml",
     "remove": "yolov8n-gam.yaml -o new.yaml",
     "migrate": "yolov8n-gam.yaml",
