@@ -11,7 +11,8 @@ from ultralytics.utils import RANK, colorstr
 from yolo_attn.coco.dataset import subsets as choose
 from yolo_attn.coco.dataset.data_report import Examined, examine
 from yolo_attn.coco.dataset.dataset import CocoDataset, StretchedCocoDataset
-from yolo_attn.coco.dataset.locations import FILE_NAMES, Split, as_list, is_coco_format, load_source, load_split
+from yolo_attn.coco.dataset.layouts import FILE_NAMES
+from yolo_attn.coco.dataset.locations import Split, as_list, is_coco_format, load_source, load_split
 from yolo_attn.coco.dataset.paths import as_path, as_text
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.masks_and_keypoints import flip_order

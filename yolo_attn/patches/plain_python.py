@@ -14,7 +14,8 @@ from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
-from yolo_attn.coco.dataset.locations import FILE_NAMES, as_setting, is_coco_format, parts_of
+from yolo_attn.coco.dataset.layouts import FILE_NAMES
+from yolo_attn.coco.dataset.locations import as_setting, is_coco_format, parts_of
 from yolo_attn.engine.preflight.checks import check_importable, check_task, read_checkpoint
 from yolo_attn.engine.preflight.data_checks import describe_training, describe_validation, examine_training
 from yolo_attn.engine.run_folder import check_unfinished, find_last

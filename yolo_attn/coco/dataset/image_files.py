@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from unicodedata import normalize
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ def _examine(names: Strings, folder: Path) -> Iterator[tuple[str, tuple[int, int
     key = cache.key_of(names.text.tobytes() + names.ends.tobytes() + os.fsencode(folder), "images")
     stored = cache.load(key) if len(names) >= WORTHWHILE else None
     known = stored[0]["known"] if stored else np.zeros((len(names), 5), dtype=np.int64)
-    finder = Finder(folder)
+    finder = finder_for(names, folder)
 
     def examine(row: int) -> tuple[str, tuple[int, ...], str, str]:
         try:
@@ -128,11 +129,32 @@ def _examine(names: Strings, folder: Path) -> Iterator[tuple[str, tuple[int, int
     return ((path, (facts[0], facts[1]), reason, detail) for path, facts, reason, detail in examined)
 
 
+FOREIGN = re.compile(r"^([A-Za-z]:|/)|\\|://|\?|(^|/)\.\.(/|$)")
+"""What a file name of another machine, or of a tool's server, has."""
+
+SAMPLE = 50
+"""File names of a JSON by which a folder is judged."""
+
+
+def finder_for(names: Sequence[str], folder: Path) -> "Finder":
+    """Return a finder for the file names of a JSON, which tries their ends where none of a sample is there."""
+    finder = Finder(folder)
+    finder.by_ends = not any(finder.has(name) for name in names[:: max(len(names) // SAMPLE, 1)])
+    return finder
+
+
 class Finder:
-    """Finds images under a folder, and only there."""
+    """Finds images under a folder, and only there.
+
+    Attributes:
+        by_ends: Whether a file name that is not there is looked for by its end; one of another machine always is.
+    """
+
+    by_ends = False
 
     def __init__(self, folder: Path) -> None:
         self.root = os.path.realpath(folder)
+        self._lock = threading.Lock()
         self.confined = os.environ.get(OUTSIDE_VARIABLE) != "1"
         self._inside = functools.cache(self._leads_inside)
         self._names = functools.cache(self._list)
@@ -148,7 +170,43 @@ class Finder:
         for spelling in self._spellings(name):
             if found := self._lookup(spelling):
                 return *found, "" if spelling == name else "image file found under another spelling of its file_name"
+        if (self.by_ends or FOREIGN.search(name)) and (end := self._ending_like(name)) and (found := self._lookup(end)):
+            return *found, "image file found by the end of its file_name"
         raise NoImageError(MISSING)
+
+    def has(self, name: str) -> bool:
+        """Return whether an image is found."""
+        try:
+            self.find(name)
+        except NoImageError:
+            return False
+        return True
+
+    def _ending_like(self, name: str) -> str:
+        """Return the file that shares most of a name's end, its own name and folders above; empty if none does.
+
+        Raises:
+            NoImageError: If several share as much.
+        """
+        given = _parts(name)
+        with self._lock:
+            alike = self._by_name.get(given[-1], []) if given else []
+        shared = [_shared_end(given, _parts(file)) for file in alike]
+        best = [file for file, number in zip(alike, shared, strict=True) if number == max(shared)]
+        if len(best) > 1:
+            raise NoImageError("image whose file_name ends like those of several files, skipped", ", ".join(best[:2]))
+        return best[0] if best else ""
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        """All files under the root, by their names; folders that are links are not followed."""
+        found: dict[str, list[str]] = {}
+        for folder, _, names in os.walk(self.root):
+            above = os.path.relpath(folder, self.root)
+            for name in names:
+                file = name if above == "." else os.path.join(above, name)  # noqa: PTH118  as in `_lookup`
+                found.setdefault(_folded(name), []).append(file)
+        return found
 
     def _lookup(self, name: str) -> tuple[str, os.stat_result] | None:
         path = os.path.join(self.root, name)  # noqa: PTH118  a Path costs ten times the time, 118,287 times
@@ -210,6 +268,21 @@ class Finder:
         except (OSError, ValueError):
             return {}
         return {_folded(name): name for name in names} | {normalize("NFC", name): name for name in names}
+
+
+def _parts(name: str) -> list[str]:
+    """Return a file name's folders and name, of whichever machine or server, without a drive; folded."""
+    if "://" in name or "?" in name:
+        link = urlsplit(name)
+        name = next(iter(parse_qs(link.query).get("d", [])), link.path)
+    plain = re.sub("^[A-Za-z]:", "", unquote(name).replace("\\", "/"))
+    return [_folded(part) for part in plain.split("/") if part not in {"", ".", ".."}]
+
+
+def _shared_end(one: list[str], other: list[str]) -> int:
+    """Return how many parts two names have in common, from the last on."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _folded(name: str) -> str:

@@ -8,23 +8,14 @@ from typing import Any
 
 from yolo_attn.bounded_reading import read_yaml, repeated_key
 from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
-from yolo_attn.coco.dataset.image_files import MISSING, Finder, NoImageError, displayed_size
+from yolo_attn.coco.dataset.image_files import MISSING, SAMPLE, Finder, NoImageError, displayed_size, finder_for
+from yolo_attn.coco.dataset.layouts import FORM, find_jsons, image_folders, the_one
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
 from yolo_attn.coco.dataset.subsets import join, only_classes
 from yolo_attn.coco.reading.index import CocoIndex, shortened
 from yolo_attn.coco.reading.reader import read_index
 from yolo_attn.errors import UserError
 from yolo_attn.files import expanded
-
-FILE_NAMES = {
-    "detect": ("instances_{}.json", "instances_{}2017.json"),
-    "segment": ("instances_{}.json", "instances_{}2017.json"),
-    "pose": ("person_keypoints_{}.json", "person_keypoints_{}2017.json", "keypoints_{}.json"),
-}
-"""Annotation files of a split, by task, in the order in which they are looked for."""
-
-WITHOUT_ANNOTATIONS = ("image_info_{}.json", "image_info_{}2017.json", "image_info_{}-dev2017.json")
-"""What COCO ships for its test split, for every task: images and categories alone."""
 
 SEPARATOR = ","
 """Between several data sets in one text."""
@@ -33,7 +24,6 @@ Data = str | Path | Sequence[str | Path]
 """A data set or several: a text with commas between, or a sequence."""
 
 YAML_SUFFIXES = {".yaml", ".yml"}
-YAML_FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
 
 
 @dataclass(frozen=True)
@@ -169,8 +159,7 @@ class _DataSet:
         annotations: dict[str, Any] | None
         if self.is_folder:
             _check_readable(path)
-            found = {split: list(filter(Path.is_file, map(path.joinpath, _names(split, task)))) for split in SPLITS}
-            annotations = {split: files[:1] for split, files in found.items()}
+            annotations = {split: list(files) for split, files in find_jsons(path, task).items()}
         elif path.suffix in YAML_SUFFIXES and path.is_file():
             self.described = _parsed(path)
             annotations = _annotations_of(self.described)
@@ -186,10 +175,8 @@ class _DataSet:
         """Return the JSONs of a split, each with the folders in which its images may be."""
         files = as_list(self.annotations.get(split))
         if self.is_folder:
-            if not files:
-                expected = " or ".join(_names(split, self.task))
-                raise UserError(f"{self.path}: no annotations for {split!r}; expected {expected}")
-            return [(files[0], [self.path / d for d in (f"images/{split}", split, f"{split}2017", "images", "")])]
+            file = the_one(self.path, split, files, self.task)
+            return [(file, image_folders(self.path, file, split))]
         try:
             root = self.path.parent / expanded(str(self.described.get("path") or ""))
         except UserError as error:
@@ -200,7 +187,7 @@ class _DataSet:
             found = f"{len(files)} annotation files and {len(folders)} image folders"
             raise UserError(f"{self.path}: {found} for {split!r}; expected the same number of both")
         if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
-            raise UserError(f"{self.path}: no annotation file and image folder for {split!r}; expected {YAML_FORM}")
+            raise UserError(f"{self.path}: no annotation file and image folder for {split!r}; expected {FORM}")
         return [(as_path(root / f), [as_path(root / d)]) for f, d in zip(files, folders, strict=True)]
 
     def load(self, splits: Sequence[str]) -> dict[str, list[Split]]:
@@ -249,12 +236,6 @@ def is_coco_format(data: object) -> bool:
     )
 
 
-def _names(split: str, task: str) -> list[str]:
-    """Return the names that a split's annotation file may have in a folder."""
-    names = FILE_NAMES[task] + (WITHOUT_ANNOTATIONS if split == "test" else ())
-    return [f"annotations/{name.format(split)}" for name in names]
-
-
 def _names_in(indexes: Iterable[CocoIndex]) -> dict[str, None]:
     return dict.fromkeys(name for index in indexes for name in index.category_names)
 
@@ -263,13 +244,19 @@ def _parsed(file: Path) -> dict[str, Any]:
     """Return a data YAML's keys and values."""
     described = read_yaml(file)
     if not isinstance(described, dict):
-        raise UserError(f"{file}: expected keys and values ({YAML_FORM}), found {type(described).__name__}")
+        raise UserError(f"{file}: expected keys and values ({FORM}), found {type(described).__name__}")
     return described
 
 
 def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a data YAML's annotation files of each split; None for an ordinary YAML of Ultralytics."""
+    """Return a data YAML's annotation files of each split; None for an ordinary YAML of Ultralytics.
+
+    They stand under `annotations`, or, as Ultralytics' guide on COCO JSON has them, under `train_json` and `val_json`.
+    """
     annotations = described.get("annotations")
+    of_guide = {split: described[f"{split}_json"] for split in SPLITS if described.get(f"{split}_json")}
+    if annotations is None and of_guide:
+        return of_guide
     of_splits = [described[split] for split in SPLITS if isinstance(described.get(split), dict)]
     if annotations is None and not any("annotations" in split for split in of_splits):
         return None
@@ -283,12 +270,15 @@ def as_list(value: Any) -> list[Any]:
 
 def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
     """Return the first of the folders in which most file names of a sample are found; one image there can be read."""
-    names = index.file_names[:: max(len(index.file_names) // 50, 1)]
-    lacks = [[lack for name in names if (lack := _lack(finder, name))] for finder in map(Finder, folders)]
+    names = index.file_names[:: max(len(index.file_names) // SAMPLE, 1)]
+    finders = list(map(Finder, folders))
+    if not any(finder.has(name) for finder in finders for name in names):
+        finders = [finder_for(index.file_names, folder) for folder in folders]
+    lacks = [[lack for name in names if (lack := _lack(finder, name))] for finder in finders]
     fewest = min(lacks, key=len)
     if len(fewest) < len(names):
         images = folders[lacks.index(fewest)].resolve()
-        finder = Finder(images)
+        finder = finder_for(index.file_names, images)
         if all(_lack(finder, name, displayed_size) for name in index.file_names):
             raise UserError(f"{index.file}: none of its {len(index.file_names)} images under {images} can be read")
         return images

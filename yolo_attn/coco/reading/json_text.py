@@ -36,6 +36,7 @@ class Image(msgspec.Struct, gc=False):
 
     id: Any = None
     file_name: Any = None
+    coco_url: Any = None
     width: Any = None
     height: Any = None
 

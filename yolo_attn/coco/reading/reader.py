@@ -80,7 +80,7 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
         category_ids=np.array(category_ids if own else range(1, len(names) + 1), dtype=np.int64),
         category_names=names,
         image_ids=np.array(list(images) if own else range(1, len(images) + 1), dtype=np.int64),
-        file_names=Strings.of(name_in(image.file_name) for image in images.values()),
+        file_names=Strings.of(map(_file_name, images.values())),
         file_of=np.zeros(len(images), dtype=np.int32),
         sizes=_sizes(images, problems),
         **columns,
@@ -91,6 +91,12 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
         problems=problems,
         origins=() if own else (Origin.numbered(file, images, category_ids),),
     )
+
+
+def _file_name(image: Image) -> str:
+    """The file name; of LVIS, which has links alone, the link's last folder and name, such as train2017/1.jpg."""
+    name = name_in(image.file_name)
+    return name or "/".join(name_in(image.coco_url).split("/")[-2:])
 
 
 def _usable(kind: str, items: Sequence[Any], problems: Problems) -> dict[Any, Any]:

@@ -1,0 +1,135 @@
+"""Where a COCO-format folder has its JSONs and images, as tools lay it out.
+
+COCO's own names come first. Else a JSON is of the split that its name, or a folder's above it, says: Roboflow's
+`train/_annotations.coco.json`, LVIS's `lvis_v1_train.json`, `annotations/val.json`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from yolo_attn.bounded_reading import open_plain
+from yolo_attn.errors import UserError, listed
+
+FILE_NAMES = {
+    "detect": ("instances_{}.json", "instances_{}2017.json"),
+    "segment": ("instances_{}.json", "instances_{}2017.json"),
+    "pose": ("person_keypoints_{}.json", "person_keypoints_{}2017.json", "keypoints_{}.json"),
+}
+"""Annotation files of a split, by task, in the order in which they are looked for."""
+
+WITHOUT_ANNOTATIONS = ("image_info_{}.json", "image_info_{}2017.json", "image_info_{}-dev2017.json")
+"""What COCO ships for its test split, for every task: images and categories alone."""
+
+OF_OTHERS = {
+    "detect": re.compile(r"(captions|panoptic|stuff|image_info|person_keypoints|keypoints)_"),
+    "segment": re.compile(r"(captions|panoptic|stuff|image_info|person_keypoints|keypoints)_"),
+    "pose": re.compile(r"(captions|panoptic|stuff|image_info|instances)_"),
+}
+"""By task, beginnings of COCO's names for what the task does not read."""
+
+WORDS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""What names call each split."""
+
+DEEPEST = 3
+"""Folders above a JSON that are looked into, the data set's own among them."""
+
+MOST_FILES = 10_000
+"""Entries of a folder that are looked at; one with more holds images."""
+
+HEAD = 2**16
+"""Bytes at both ends of a JSON that are looked at to know it."""
+
+KEYS = (b'"images"', b'"annotations"', b'"categories"')
+
+FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
+"""A data YAML that names everything."""
+
+
+def names_of(split: str, task: str) -> list[str]:
+    """The names that a split's annotation file has in COCO's own layout."""
+    names = FILE_NAMES[task] + (WITHOUT_ANNOTATIONS if split == "test" else ())
+    return [f"annotations/{name.format(split)}" for name in names]
+
+
+def find_jsons(folder: Path, task: str) -> dict[str, list[Path]]:
+    """The JSONs of each split, the first of COCO's own names or all whose names say the split, best first."""
+    own = {split: [folder / name for name in names_of(split, task)] for split in WORDS}
+    found = {split: list(filter(Path.is_file, files))[:1] for split, files in own.items()}
+    lacking = [split for split, files in found.items() if not files]
+    if lacking:
+        others = others_of(folder, task)
+        for split in lacking:
+            found[split] = [file for file in others if split_of(file, folder) == split]
+    return found
+
+
+def others_of(folder: Path, task: str) -> list[Path]:
+    """The COCO JSONs in a folder, apart from those that COCO names as another task's."""
+    return sorted(
+        file for file in _jsons(folder, DEEPEST) if not OF_OTHERS[task].match(file.name) and _looks_coco(file)
+    )
+
+
+def split_of(file: Path, folder: Path) -> str | None:
+    """The split that a JSON's name says, or the name of the innermost folder that says one; None where none does."""
+    for part in reversed(file.relative_to(folder).with_suffix("").parts):
+        said = set(re.findall("[a-z]+", part.lower()))
+        splits = [split for split, words in WORDS.items() if said & set(words)]
+        if splits:
+            return splits[0] if len(splits) == 1 else None
+    return None
+
+
+def the_one(folder: Path, split: str, files: list[Path], task: str) -> Path:
+    """The JSON of a split.
+
+    Raises:
+        UserError: If there is none or several, with what is there, and the YAML that names one.
+    """
+    if len(files) == 1:
+        return files[0]
+    there = files or others_of(folder, task)
+    names = listed([str(file.relative_to(folder)) for file in there], 5)
+    if files:
+        raise UserError(f"{folder}: several JSONs may be of {split!r}: {names}; name one in a data YAML: {FORM}")
+    expected = " or ".join(names_of(split, task))
+    way_on = f"; found {names}, which a data YAML can name: {FORM}" if there else ""
+    raise UserError(f"{folder}: no annotations for {split!r}; expected {expected}{way_on}")
+
+
+def image_folders(folder: Path, file: Path, split: str) -> list[Path]:
+    """Where the images of a split's JSON may be, the likelier first."""
+    usual = [folder / "images" / split, folder / split, folder / f"{split}2017", folder / "images", folder]
+    beside = [] if file.parent in {folder, folder / "annotations"} else [file.parent / "images", file.parent]
+    others = [place / word for word in WORDS[split] for place in (folder / "images", folder)]
+    return list(dict.fromkeys([*filter(Path.is_dir, beside), *usual, *filter(Path.is_dir, others)]))
+
+
+def _jsons(folder: Path, depth: int) -> Iterator[Path]:
+    try:
+        entries = [entry for entry, _ in zip(folder.iterdir(), range(MOST_FILES + 1), strict=False)]
+    except OSError:
+        return
+    if len(entries) > MOST_FILES:
+        return
+    for entry in entries:
+        if entry.suffix.lower() == ".json" and entry.is_file():
+            yield entry
+        elif depth > 1 and entry.is_dir() and not entry.is_symlink():
+            yield from _jsons(entry, depth - 1)
+
+
+def _looks_coco(file: Path) -> bool:
+    """Whether a JSON has the keys of COCO's, near its beginning or its end."""
+    try:
+        with open_plain(file) as stream:
+            begin = stream.read(HEAD)
+            stream.seek(max(file.stat().st_size - HEAD, 0))
+            return sum(key in begin + stream.read(HEAD) for key in KEYS) > 1
+    except (OSError, UserError):
+        return False
