@@ -216,6 +216,8 @@ def folder(tmp_path, small_coco, small_poses):
         shutil.copytree(small_poses / "annotations", data / "annotations", dirs_exist_ok=True)
         shutil.copytree(data / "images/val", data / "images/test")
         shutil.copy(data / "annotations/instances_val.json", data / "annotations/instances_test.json")
+    shutil.copytree(small_coco / "images/train", tmp_path / "path/to/exported/images")
+    shutil.copy(small_coco / "annotations/instances_train.json", tmp_path / "path/to/exported/result.json")
     (tmp_path / "path/to/pictures").symlink_to(small_coco / "images/val")
     for room in ("scripts", "benchmarks"):
         (tmp_path / room).symlink_to(ROOT / room)

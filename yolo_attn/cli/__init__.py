@@ -14,7 +14,21 @@ from difflib import get_close_matches
 from typing import Any
 
 from yolo_attn import __version__
-from yolo_attn.cli import check_data, compare, doctor, export, insert, layers, maps, migrate, remove, show, train, val
+from yolo_attn.cli import (
+    check_data,
+    compare,
+    doctor,
+    export,
+    insert,
+    layers,
+    maps,
+    migrate,
+    remove,
+    show,
+    split,
+    train,
+    val,
+)
 from yolo_attn.cli.arguments import Parser, add_import_option
 from yolo_attn.cli.forward import forward
 from yolo_attn.cli.installation import described, while_importing
@@ -29,6 +43,7 @@ COMMANDS = {
     "train": train,
     "val": val,
     "check-data": check_data,
+    "split": split,
     "attention-maps": maps,
     "export": export,
     "compare": compare,

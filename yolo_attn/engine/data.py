@@ -30,9 +30,9 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     """Ultralytics' data dictionary for the COCO-format data that `args.data` names.
 
     It has keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them; `categories`,
-    the names in the data, also those that are no classes of the model; and `only`, where the user's data YAML has
-    `names`, those that are used of each JSON. Classes are in the order of that YAML's names, else they are the
-    categories of the first split given, ascending by id.
+    the names in the data, also those that are no classes of the model; and, where the user's data YAML has `names` or
+    `image_ids`, `only` and `image_ids`, what is used of each JSON. Classes are in the order of that YAML's names, else
+    they are the categories of the first split given, ascending by id.
 
     Returns:
         The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task is one that COCO has
@@ -51,6 +51,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     first = source[splits[0]]
     names = first.names
     only = {name: [None if n is None else list(n) for n in split.only] for name, split in source.items()}
+    image_ids = {name: [i and as_text(i) for i in split.image_ids] for name, split in source.items()}
     described = Description(
         {
             "path": str(source[splits[0]].folders[0]),
@@ -60,6 +61,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
             "annotations": {name: _plain(split.index.files) for name, split in source.items()},
             "categories": names,
             **({"only": only} if any(filter(None, first.only)) else {}),
+            **({"image_ids": image_ids} if any(filter(None, first.image_ids)) else {}),
             "names": dict(enumerate(names)),
             "nc": len(names),
             "channels": 3,
@@ -81,7 +83,9 @@ def split_of(data: dict[str, Any], name: str, task: str) -> Split:
         return data.splits[name]
     files, folders = data["annotations"][name], data.get("folders", data)[name]
     only = data.get("only", {}).get(name)
-    return load_split(list(map(as_path, as_list(files))), list(map(as_path, as_list(folders))), task, only)
+    ids = data.get("image_ids", {}).get(name)
+    listing = [None if file is None else as_path(file) for file in ids] if ids else None
+    return load_split(list(map(as_path, as_list(files))), list(map(as_path, as_list(folders))), task, only, listing)
 
 
 def _keypoints(split: Split) -> dict[str, Any]:

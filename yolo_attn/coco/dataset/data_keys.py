@@ -17,7 +17,7 @@ SPLITS = ("train", "val", "test")
 
 FEW = 5
 """Names that a message lists."""
-PLACES = ("path", *SPLITS, "annotations", *(f"{split}_json" for split in SPLITS))
+PLACES = ("path", *SPLITS, "annotations", "image_ids", *(f"{split}_json" for split in SPLITS))
 HARMLESS = ("download", "minival", "categories", "only")
 """Keys that are neither used nor reported: Ultralytics' downloads and other splits, and keys of a run's own YAML."""
 

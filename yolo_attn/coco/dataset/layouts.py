@@ -99,6 +99,7 @@ def the_one(folder: Path, split: str, files: list[Path], task: str) -> Path:
         raise UserError(f"{folder}: several JSONs may be of {split!r}: {names}; name one in a data YAML: {FORM}")
     expected = " or ".join(names_of(split, task))
     way_on = f"; found {names}, which a data YAML can name: {FORM}" if there else ""
+    way_on += f"; yolo-attn split {there[0]} -o FOLDER divides one" if len(there) == 1 else ""
     raise UserError(f"{folder}: no annotations for {split!r}; expected {expected}{way_on}")
 
 

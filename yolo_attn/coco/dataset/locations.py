@@ -1,20 +1,23 @@
 """Where the annotation files and images of a COCO-format data set are."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.bounded_reading import read_yaml, repeated_key
+from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain, read_yaml, repeated_key
 from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
 from yolo_attn.coco.dataset.image_files import MISSING, SAMPLE, Finder, NoImageError, displayed_size, finder_for
 from yolo_attn.coco.dataset.layouts import FORM, find_jsons, image_folders, the_one
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
-from yolo_attn.coco.dataset.subsets import join, only_classes
-from yolo_attn.coco.reading.index import CocoIndex, shortened
+from yolo_attn.coco.dataset.subsets import join, only_classes, only_images
+from yolo_attn.coco.reading.index import CocoIndex, brief, shortened
+from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.reader import read_index
-from yolo_attn.errors import UserError
+from yolo_attn.coco.reading.values import id_in
+from yolo_attn.errors import UserError, one_line
 from yolo_attn.files import expanded
 
 SEPARATOR = ","
@@ -35,12 +38,14 @@ class Split:
         folders: Folder of the file names of each JSON.
         only: Names of the categories that are used of each JSON, in the order of the classes; None for all.
         further: Ultralytics' keys on keypoints in a data YAML.
+        image_ids: Files that list the ids of those images of each JSON that are used; None for all.
     """
 
     index: CocoIndex
     folders: tuple[Path, ...]
     only: tuple[tuple[str, ...] | None, ...] = (None,)
     further: dict[str, Any] = field(default_factory=dict)
+    image_ids: tuple[Path | None, ...] = (None,)
 
     @property
     def names(self) -> list[str]:
@@ -95,15 +100,48 @@ def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
 
 
 def load_split(
-    files: Sequence[Path], folders: Sequence[Path], task: str, only: Sequence[Sequence[str] | None] | None
+    files: Sequence[Path],
+    folders: Sequence[Path],
+    task: str,
+    only: Sequence[Sequence[str] | None] | None,
+    image_ids: Sequence[Path | None] | None = None,
 ) -> Split:
-    """Read one split whose JSONs and image folders are known, and the names of the categories used of each, if any."""
+    """Read one split whose JSONs and image folders are known, and the categories and images used of each, if any."""
     parts = []
-    for file, folder, names in zip(files, folders, only or [None] * len(files), strict=True):
-        index = read_index(file, task)
+    none = [None] * len(files)
+    for file, folder, names, ids in zip(files, folders, only or none, image_ids or none, strict=True):
+        index = _with_images(read_index(file, task), ids)
         chosen = None if names is None else tuple(names)
-        parts.append(Split(index if chosen is None else only_classes(index, chosen), (folder,), (chosen,)))
+        index = index if chosen is None else only_classes(index, chosen)
+        parts.append(Split(index, (folder,), (chosen,), image_ids=(ids,)))
     return _together(parts)
+
+
+def _with_images(index: CocoIndex, ids: Path | None) -> CocoIndex:
+    """Return what an index has of the images that a file lists.
+
+    Raises:
+        UserError: If the file is no list of ids, or the JSON has none of them.
+    """
+    if ids is None:
+        return index
+    try:
+        content = json.loads(read_plain(ids, LARGEST_RECORD))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{ids}: not JSON: {one_line(error)}") from error
+    except OSError as error:
+        raise UserError(f"{ids}: not readable: {one_line(error)}") from error
+    given = content if isinstance(content, list) else []
+    wanted = {known for each in given if (known := id_in(each)) is not None}
+    if not wanted:
+        raise UserError(f"{ids}: expected a list of image ids, such as [1, 2], found {brief(content)}")
+    part = only_images(index, wanted)
+    if not len(part.image_ids):
+        raise UserError(f"{ids}: {index.file} has none of its {len(wanted):,} image ids")
+    lacking = len(wanted) - len(part.image_ids)
+    if lacking:
+        warn_once(f"{ids}: {index.file} lacks {lacking:,} of its {len(wanted):,} image ids")
+    return part
 
 
 def parts_of(data: Data) -> list[Path]:
@@ -143,6 +181,7 @@ def _together(splits: list[Split]) -> Split:
         tuple(folder for s in splits for folder in s.folders),
         tuple(names for s in splits for names in s.only),
         first,
+        tuple(ids for s in splits for ids in s.image_ids),
     )
 
 
@@ -177,10 +216,7 @@ class _DataSet:
         if self.is_folder:
             file = the_one(self.path, split, files, self.task)
             return [(file, image_folders(self.path, file, split))]
-        try:
-            root = self.path.parent / expanded(str(self.described.get("path") or ""))
-        except UserError as error:
-            raise UserError(f"{self.path}: path: {error}") from error
+        root = self._root()
         ours = self.described.get("folders")
         folders = as_list((ours if isinstance(ours, dict) else self.described).get(split))
         if files and folders and len(files) != len(folders):
@@ -189,6 +225,22 @@ class _DataSet:
         if not files or not folders or not all(isinstance(v, str) for v in (*files, *folders)):
             raise UserError(f"{self.path}: no annotation file and image folder for {split!r}; expected {FORM}")
         return [(as_path(root / f), [as_path(root / d)]) for f, d in zip(files, folders, strict=True)]
+
+    def _image_ids(self, split: str) -> list[Path | None]:
+        """Return the files that list the images of each JSON of a split; none where all are used."""
+        given = self.described.get("image_ids")
+        files = as_list(given.get(split)) if isinstance(given, dict) else []
+        if (given is not None and not isinstance(given, dict)) or not all(isinstance(file, str) for file in files):
+            raise UserError(f"{self.path}: image_ids is {brief(given)}; expected a JSON of image ids for each split")
+        if files and len(files) != len(as_list(self.annotations.get(split))):
+            raise UserError(f"{self.path}: expected one list of image_ids for each annotation file of {split!r}")
+        return [as_path(self._root() / file) for file in files]
+
+    def _root(self) -> Path:
+        try:
+            return self.path.parent / expanded(str(self.described.get("path") or ""))
+        except UserError as error:
+            raise UserError(f"{self.path}: path: {error}") from error
 
     def load(self, splits: Sequence[str]) -> dict[str, list[Split]]:
         """Read splits; each is in parts, one for each JSON."""
@@ -200,13 +252,17 @@ class _DataSet:
             keys = read_keys(self.path, self.described)
             further = keys.further if self.task == "pose" else {}
         loaded: dict[str, list[Split]] = {}
+        listing = {split: self._image_ids(split) for split in splits}
         categories: dict[str, dict[str, None]] = {}
         for split, places in [(split, self.places(split)) for split in splits]:
-            read = [(read_index(file, self.task), folders) for file, folders in places]
-            categories[split] = _names_in(index for index, _ in read)
+            read = [
+                (_with_images(read_index(file, self.task), ids), folders, ids)
+                for (file, folders), ids in zip(places, listing[split] or [None] * len(places), strict=True)
+            ]
+            categories[split] = _names_in(index for index, _, _ in read)
             loaded[split] = [
-                Split(keys.applied(index), (_find_images(index, folders),), (keys.names,), further)
-                for index, folders in read
+                Split(keys.applied(index), (find_images_folder(index, folders),), (keys.names,), further, (ids,))
+                for index, folders, ids in read
             ]
         if keys.check_classes(categories):
             for split in filter(self.has, set(SPLITS) - set(splits)):
@@ -268,8 +324,12 @@ def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
-def _find_images(index: CocoIndex, folders: list[Path]) -> Path:
-    """Return the first of the folders in which most file names of a sample are found; one image there can be read."""
+def find_images_folder(index: CocoIndex, folders: list[Path]) -> Path:
+    """Return the first of the folders in which most file names of a sample are found; one image there can be read.
+
+    Raises:
+        UserError: If there is no such folder.
+    """
     names = index.file_names[:: max(len(index.file_names) // SAMPLE, 1)]
     finders = list(map(Finder, folders))
     if not any(finder.has(name) for finder in finders for name in names):

@@ -1,6 +1,6 @@
 """Several indexes as one, and parts of one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -136,9 +136,23 @@ def subset(index: CocoIndex, fraction: float, seed: int) -> CocoIndex:
     order = rng.permutation(images)
     order = order[np.argsort(group[order], kind="stable")]  # group after group, each in random order
     offset = rng.random()
-    kept = np.sort(order[((np.arange(wanted) + offset) * images / wanted).astype(int)])
-    row = np.full(images, -1, dtype=np.int32)
-    row[kept] = np.arange(wanted, dtype=np.int32)
+    return _of_images(index, np.sort(order[((np.arange(wanted) + offset) * images / wanted).astype(int)]))
+
+
+def original_ids(index: CocoIndex) -> list[Any]:
+    """Return the ids that the images of one JSON have in it."""
+    ids = index.image_ids.tolist()
+    return [index.origins[0].images[i] for i in ids] if index.origins else ids
+
+
+def only_images(index: CocoIndex, ids: Collection[Any]) -> CocoIndex:
+    """Return what the index of one JSON has of the images with these ids, and all categories."""
+    return _of_images(index, np.flatnonzero([i in ids for i in original_ids(index)]))
+
+
+def _of_images(index: CocoIndex, kept: NDArray[np.int64]) -> CocoIndex:
+    row = np.full(len(index.image_ids), -1, dtype=np.int32)
+    row[kept] = np.arange(len(kept), dtype=np.int32)
     part = index.of_annotations(np.flatnonzero(row[index.image_of] >= 0))
     return replace(
         part,
