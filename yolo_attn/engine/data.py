@@ -47,7 +47,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     if source is None:
         return None
     if args.cache == "disk":
-        raise UserError("cache=disk would write .npy files beside your images; use cache=ram")
+        raise UserError("cache=disk would write .npy files beside your images; leave it out, or use cache=ram")
     first = source[splits[0]]
     names = first.names
     only = {name: [None if n is None else list(n) for n in split.only] for name, split in source.items()}

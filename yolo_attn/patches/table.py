@@ -173,6 +173,7 @@ TEMPORARY = (
     Change("tasks.*", "model.parser", "stand-ins for attention rows while a model is parsed"),
     Change("LOGGER.filter", "weights.transfer", "our report instead of Ultralytics' count of transferred tensors"),
     Change("LOGGER.filter", "engine.export.exporter", "warnings alone while Ultralytics exports"),
+    Change("LOGGER.filter", "coco.dataset.dataset", "no advice to write beside the images"),
     Change("LOGGER.filter", "cli.forward", "one line of a mistake instead of a screen of help"),
     Change("ScriptModule.save", "engine.export.exporter", "a full disk is an error, not the end of the process"),
     Change("parallel.DistributedDataParallel", "engine.training.distributed", "each process trains on its own GPU"),

@@ -263,3 +263,11 @@ def test_mosaic_of_a_first_image_that_is_gone(make_coco):
     data = dataset(folder, augment=True)
     (folder / "images/val/0.jpg").unlink()
     assert data[0]["img"].shape == (3, 64, 64)
+
+
+def test_advice_does_not_go_in_a_circle(make_coco, logged):
+    """cache=disk is refused, so the warning of cache=ram must not name it."""
+    dataset(make_coco([(1, "a.jpg")]), cache="ram", augment=True)
+    (warning,) = [line for line in logged() if "cache='ram'" in line]
+    assert "non-deterministic" in warning
+    assert "disk" not in warning

@@ -11,6 +11,7 @@ from ultralytics.models import rtdetr, yolo
 from ultralytics.nn import tasks
 from ultralytics.utils.patches import imread
 
+from yolo_attn.engine.training import gate_report
 from yolo_attn.engine.training.gate_report import trained_gates
 from yolo_attn.engine.training.trainer import DetectionTrainer
 from yolo_attn.gates.meter import Area, GateMeter, spread
@@ -27,7 +28,7 @@ def train(cfg, data, folder, **more):
 
 
 @pytest.mark.integration
-def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_path, caplog):
+def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_path, caplog, monkeypatch):
     """Not of the last ones, which are others here; `attention-maps` has the same numbers of the same pictures."""
     trainer = train(TINY_NAM, small_coco, tmp_path)
     (line,) = [r.message for r in caplog.records if r.message.startswith("attention, ")]
@@ -38,7 +39,11 @@ def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_p
     best = str(tmp_path / "run/weights/best.pt")
     found = attention_maps(best, pictures, tmp_path / "maps", settings={"device": "cpu"}, drawn=1).found
     assert {gate.pictures for gate in found.values()} == {8}
-    assert line == f"attention, 8 images of val: {gates_line(found)}"
+    said = f"attention, 8 images of val: {gates_line(found)}; too early to judge by, after 4 batches"
+    assert line == f"{said}; yolo-attn attention-maps draws them"
+    monkeypatch.setattr(gate_report, "EPOCHS", 0)
+    monkeypatch.setattr(gate_report, "BATCHES", 4)
+    assert "too early" not in trained_gates(trainer)
     assert re.search(r"row 4 NAM (dead, gate|gate) 0.\d\d", line)
 
 

@@ -1,5 +1,6 @@
 """An Ultralytics data set that reads its boxes from a COCO JSON and writes nothing."""
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,6 +17,7 @@ from yolo_attn.bounded_reading import open_plain
 from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.image_files import LARGEST_FILE
 from yolo_attn.coco.dataset.labels import Labels
+from yolo_attn.environment import filtered
 from yolo_attn.errors import RunError, one_line
 
 GREY = 114
@@ -45,7 +47,8 @@ class CocoDataset(YOLODataset):
         self.index = self._made.source
         self._gone: set[int] = set()
         self._in_a_row: set[int] = set()
-        super().__init__(img_path=self.index.file, **kwargs)
+        with filtered(LOGGER, _without_advice):
+            super().__init__(img_path=self.index.file, **kwargs)
         self.im_files = self.labels.files
         if LOCAL_RANK in {-1, 0}:
             for line in self.report.lines():
@@ -139,6 +142,12 @@ class CocoDataset(YOLODataset):
         self._gone.add(i)
         if self.augment and not self.buffer:  # a mosaic draws from what has been read
             self.buffer.append(i)
+
+
+def _without_advice(record: logging.LogRecord) -> bool:
+    """Take the advice to use `cache=disk`, which writes beside the images, out of the warning of `cache=ram`."""
+    record.msg = str(record.msg).partition(" Consider cache='disk'")[0]
+    return True
 
 
 class StretchedCocoDataset(CocoDataset, RTDETRDataset):

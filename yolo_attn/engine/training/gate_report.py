@@ -14,6 +14,9 @@ from yolo_attn.gates.watch import attention_layers
 IMAGES = 32
 """How many images, from all over the validated split, gates are measured on: they pass the network one by one."""
 
+EPOCHS, BATCHES = 3, 100
+"""Ultralytics' warm-up lasts as long; gates say nothing before."""
+
 
 def trained_gates(trainer: Any) -> str | None:
     """A line on the gates of a training's best weights, on images that are validated; None without attention."""
@@ -28,4 +31,8 @@ def trained_gates(trainer: Any) -> str | None:
     for i in chosen:
         open_plain(files[i]).close()
         meter.measure(imread(str(files[i]), getattr(data, "cv2_flag", cv2.IMREAD_COLOR)))
-    return f"attention, {len(chosen)} images of {trainer.args.split or 'val'}: {gates_line(meter.found)}"
+    epochs = trainer.epoch + 1
+    batches = epochs * len(trainer.train_loader)
+    early = f"; too early to judge by, after {batches:,} batches" if epochs <= EPOCHS or batches < BATCHES else ""
+    found = f"attention, {len(chosen)} images of {trainer.args.split or 'val'}: {gates_line(meter.found)}"
+    return f"{found}{early}; yolo-attn attention-maps draws them"
