@@ -180,7 +180,8 @@ def test_one_process_at_a_time_works_on_a_comparison(whole, easy_coco, capfd):
     [
         (["compare"], "compare needs --base"),
         (["compare", "--base", "yolov8n.yaml"], "compare needs --layers"),
-        (["compare", "--report-only"], "--report-only needs --output"),
+        (["compare", "--report-only"], "--report-only: no comparison under "),
+        (["compare", "--report-only", "--base", "yolov9t.yaml"], "runs/compare/yolov9t/manifest.json: not found"),
         (["compare", "--report-only", "--output", "nowhere"], "manifest.json: not found"),
         (["compare", "--report-only", "--output", "nowhere", "lr0=1"], "'lr0=1': unknown to compare --report-only"),
         ([*BASE, "--layers", "GEM"], "no such layer"),

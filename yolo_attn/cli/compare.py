@@ -74,7 +74,9 @@ def add(commands: Any) -> None:
         help="folder of the comparison; default: runs/compare/ and the base's name",
     )
     parser.add_argument(
-        "--report-only", action="store_true", help="only write the report again, from the folder --output"
+        "--report-only",
+        action="store_true",
+        help="only write the report again; default folder: the base's, or the latest",
     )
     add_model_options(parser, "lr0=0.005 mosaic=0")
 
@@ -88,11 +90,11 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     from yolo_attn.engine.api import Training
 
     if args.report_only:
-        if not args.output:
-            raise UserError("--report-only needs --output, the folder of a comparison")
         if further:
             raise UserError(f"{further[0]!r}: unknown to compare --report-only; see yolo-attn compare --help")
-        print(write_report(read_study(Path(args.output))))
+        folder = Path(args.output) if args.output else _default(args.base)
+        report = write_report(read_study(folder))
+        print(*report.verdicts, report.page, sep="\n")
         return
     if not args.base or not args.layers:
         raise UserError(f"compare needs --{'layers' if args.base else 'base'}; see yolo-attn compare --help")
@@ -102,7 +104,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     if not all(device.strip() for device in devices):
         raise UserError(f"--device {args.device!r}: expected devices separated by commas, such as 0,1")
     wanted = [Wanted(name, at or args.at, options) for name, options, at in args.layers]
-    output = args.output or str(Path("runs", "compare", Path(args.base).stem).absolute())
+    output = args.output or str(_default(args.base))
     comparison = Comparison(
         Training(args.base, shared, output, args.weights, strict=args.strict, trust=args.trust),
         wanted,
@@ -115,10 +117,22 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     )
     try:
         with reader_options(args):
-            print(compare(comparison))
+            report = compare(comparison)
+        print(*report.verdicts, report.page, sep="\n")
     except KeyboardInterrupt as stop:
         stop.args = ("the same command completes the comparison",)
         raise
+
+
+def _default(base: str | None) -> Path:
+    """The folder of the base's comparison where none is given; without a base the latest."""
+    home = Path("runs", "compare").absolute()
+    if base:
+        return home / Path(base).stem
+    found = sorted(home.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise UserError(f"--report-only: no comparison under {home}; give its folder by --output")
+    return found[-1].parent
 
 
 def layers(text: str) -> list[tuple[str, dict[str, Any], str | None]]:

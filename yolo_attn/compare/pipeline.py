@@ -20,7 +20,7 @@ from yolo_attn.compare.execution.progress import Progress
 from yolo_attn.compare.execution.runner import LOCK, Job, locked, run_all
 from yolo_attn.compare.planning.compared_data import DataRead, digest_of, read_data
 from yolo_attn.compare.planning.variants import Model, Wanted, plan
-from yolo_attn.compare.report.writer import write_report
+from yolo_attn.compare.report.writer import Report, write_report
 from yolo_attn.compare.study_folder import (
     MANIFEST,
     Call,
@@ -69,11 +69,11 @@ class Comparison:
     command: str
 
 
-def compare(comparison: Comparison) -> Path:
+def compare(comparison: Comparison) -> Report:
     """Train what is not trained yet, and report.
 
     Returns:
-        The report, an HTML file.
+        The report.
 
     Raises:
         UserError: If an argument cannot be used, or the folder holds other files or a comparison on another budget.
@@ -120,7 +120,7 @@ def compare(comparison: Comparison) -> Path:
     if failed:
         raise RunError(
             f"{len(failed)} of {len(jobs)} trainings failed, first {failed[0].variant.label}, seed {failed[0].seed}: "
-            f"see {failed[0].log}; the same command tries them again; {report} has the others"
+            f"see {failed[0].log}; the same command tries them again; {report.page} has the others"
         )
     return report
 

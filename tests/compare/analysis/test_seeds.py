@@ -103,7 +103,7 @@ def test_seeds_added_after_a_result_err_as_often_as_the_report_says(looks, rate,
     differences = np.random.default_rng(0).normal(size=(100_000, max(looks)))
     p = [stats.ttest_1samp(differences[:, :n], 0, axis=1).pvalue for n in looks]
     assert np.mean(np.min(p, axis=0) < LEVEL) == pytest.approx(rate, abs=0.005)
-    page = write_report(write_study(tmp_path, {"base": {0: 0.3}, "a": {0: 0.3}}))
+    page = write_report(write_study(tmp_path, {"base": {0: 0.3}, "a": {0: 0.3}})).page
     assert f"in {100 * rate:.0f} %" in page.read_text(encoding="utf-8")
 
 

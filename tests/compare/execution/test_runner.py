@@ -73,11 +73,19 @@ def test_the_same_command_again_trains_nothing(whole, easy_coco):
     assert len(json.loads((whole / "manifest.json").read_text())["calls"]) == 2
 
 
-def test_the_report_can_be_written_again_from_the_folder(whole, capfd):
-    for name in ("report.html", "report.md", "results.csv"):
-        (whole / name).unlink()
-    assert main(["compare", "--output", str(whole), "--report-only"]) == 0
-    assert capfd.readouterr().out.strip().endswith("report.html")
+def test_the_report_can_be_written_again_from_the_folder(whole, tmp_path, monkeypatch, capfd):
+    (tmp_path / "runs/compare").mkdir(parents=True)
+    (tmp_path / "runs/compare/yolov8n").symlink_to(whole)
+    monkeypatch.chdir(tmp_path)
+    for where in (["--output", str(whole)], ["--base", "yolov8n.yaml"], []):
+        for name in ("report.html", "report.md", "results.csv"):
+            (whole / name).unlink()
+        assert main(["compare", "--report-only", *where]) == 0
+        title, headings, verdict, page = capfd.readouterr().out.splitlines()
+        assert "points of 100" in title
+        assert headings.split()[:3] == ["variant", "against", "verdict"]
+        assert verdict.startswith("SimAM at neck  yolov8n")
+        assert page.endswith("/report.html")
     assert accuracy(whole)
 
 

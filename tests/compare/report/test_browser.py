@@ -91,7 +91,7 @@ def clicked(browse, file, table, column, times=1):
 @pytest.mark.integration
 def test_tables_sort_by_number_and_by_text(browse, tmp_path):
     scores = {"base": {0: 0.09, 1: 0.101, 2: None}, "zeta": {0: 0.4, 1: 0.05, 2: 0.3}}
-    file = write_report(write_study(tmp_path, scores))
+    file = write_report(write_study(tmp_path, scores)).page
     rows, order = clicked(browse, file, "trainings", 2)
     assert [row[2] for row in rows] == ["5.00", "9.00", "10.10", "30.00", "40.00", "–"]
     assert order == ["ascending"]

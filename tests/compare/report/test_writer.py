@@ -18,7 +18,7 @@ HOSTILE = '<script>alert("1")</script>|`x`$_{y}$ & \x07 \u202e ünï 注意'
 
 def report(study):
     """report.html read, and report.md."""
-    file = write_report(study)
+    file = write_report(study).page
     text = file.read_text(encoding="utf-8")
     return Page(text), file.with_suffix(".md").read_text(encoding="utf-8")
 
@@ -198,14 +198,16 @@ def test_names_stay_text(tmp_path):
 
 
 def test_the_page_loads_nothing(tmp_path):
-    text = write_report(write_study(tmp_path, scores())).read_text(encoding="utf-8")
+    text = write_report(write_study(tmp_path, scores())).page.read_text(encoding="utf-8")
     links = [link for link in Page(text).links if not link.startswith("#")]
     assert links == ["data:,"]
     assert not re.search(r"@import|url\((?!#)|<iframe|fetch\(|XMLHttpRequest", text)
 
 
 def test_charts_are_whole_and_their_text_is_text(tmp_path):
-    text = write_report(write_study(tmp_path, scores(), labels={"gam": "GAM <b> & $x$"})).read_text(encoding="utf-8")
+    text = write_report(write_study(tmp_path, scores(), labels={"gam": "GAM <b> & $x$"})).page.read_text(
+        encoding="utf-8"
+    )
     charts = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
     assert charts
     for chart in charts:
@@ -216,9 +218,9 @@ def test_charts_are_whole_and_their_text_is_text(tmp_path):
 
 def test_the_same_files_give_the_same_report(tmp_path):
     study = write_study(tmp_path, scores())
-    first = write_report(study).read_bytes()
+    first = write_report(study).page.read_bytes()
     before = sorted(file.name for file in tmp_path.iterdir())
-    assert write_report(read_study(tmp_path)).read_bytes() == first
+    assert write_report(read_study(tmp_path)).page.read_bytes() == first
     assert sorted(file.name for file in tmp_path.iterdir()) == before
     assert {"report.html", "report.md", "results.csv"} <= set(before)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
@@ -16,9 +16,10 @@ from yolo_attn.compare.analysis.seeds import LEVEL, POWER
 from yolo_attn.compare.analysis.verdicts import GAIN, LOSS, NO_EVIDENCE, NO_VERDICT, SOUGHT, Results, results_of
 from yolo_attn.compare.execution.costs import ROUNDS
 from yolo_attn.compare.report.charts import draw_charts
-from yolo_attn.compare.report.formatting import FILTERS
+from yolo_attn.compare.report.formatting import FILTERS, interval, p
 from yolo_attn.compare.study_folder import Study
 from yolo_attn.files import write_bytes
+from yolo_attn.tables import aligned
 
 MARKS = {GAIN: "▲", LOSS: "▼", NO_EVIDENCE: "●", NO_VERDICT: "○"}
 """Marks of the verdicts, which tell them apart without colours."""
@@ -27,11 +28,20 @@ MISS = 0.02
 """Share by which a control's GFLOPs may miss its variant's before the report lists it as a problem."""
 
 
-def write_report(study: Study) -> Path:
-    """Report a comparison as far as its trainings have come, in its folder; the same files give the same report.
+class Report(NamedTuple):
+    """A report that was written.
 
-    Returns report.html, beside which are report.md and results.csv.
+    Attributes:
+        page: report.html, beside which are report.md and results.csv.
+        verdicts: Its verdicts, as lines for a terminal.
     """
+
+    page: Path
+    verdicts: list[str]
+
+
+def write_report(study: Study) -> Report:
+    """Report a comparison as far as its trainings have come, in its folder; the same files give the same report."""
     results = results_of(study)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -51,7 +61,26 @@ def write_report(study: Study) -> Path:
         files[file] = environment.get_template(file.name).render(content)
     for file, text in files.items():
         write_bytes(file, text.encode(errors="replace"))  # names may contain lone surrogates
-    return page
+    return Report(page, _verdicts(results))
+
+
+def _verdicts(results: Results) -> list[str]:
+    """Return a table of the verdicts; scores are points, 0 to 100."""
+    rows = [
+        [
+            each.variant.label,
+            each.against.label,
+            f"{MARKS[each.verdict]} {each.verdict}",
+            interval(each.main),
+            p(each.p),
+            str(len(each.main.by_seed) if each.main else 0),
+        ]
+        for each in results.contrasts
+    ]
+    if not rows:
+        return []
+    title = f"{results.main}, points of 100; ± is half of a 95 % interval over seeds, paired"
+    return [title, *aligned([["variant", "against", "verdict", "difference", "p", "seeds"], *rows])]
 
 
 def _content(results: Results) -> dict[str, Any]:
