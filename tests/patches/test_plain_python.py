@@ -362,3 +362,15 @@ def test_tuning_compares_by_coco_ap(name, small_coco, tmp_path):
     best = torch.load(tmp_path / "runs/tune/weights/best.pt", weights_only=False)["train_metrics"]
     assert [row["datasets"]["data"]["metrics/COCO_AP"] for row in rows] == [row["fitness"] for row in rows]
     assert best["fitness"] == best["metrics/COCO_AP"]
+
+
+def test_a_validation_of_random_weights_says_so(small_coco, tmp_path, caplog):
+    model = YOLO(TINY)
+    model.model.names = dict(enumerate(("triangle", "circle", "star")))
+    settings = {"data": str(small_coco), "project": str(tmp_path), **SMALL}
+    model.val(**settings)
+    assert caplog.text.count("not trained, its weights are random") == 1
+    torch.save({"model": model.model, "train_args": {}}, tmp_path / "best.pt")
+    YOLO(tmp_path / "best.pt").val(**settings)
+    model.load(tmp_path / "best.pt").val(**settings)
+    assert caplog.text.count("not trained, its weights are random") == 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
-from ultralytics.utils import SETTINGS
+from ultralytics.utils import LOGGER, SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from yolo_attn.coco.dataset.layouts import FILE_NAMES
@@ -77,6 +77,10 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
     """
     data = _named_data(model, kwargs)
     on_coco = _is_coco(data, model)
+    if isinstance(model.model, nn.Module) and not model.ckpt and not model.trainer:
+        LOGGER.warning(
+            f"{model.model_name or model.cfg}: not trained, its weights are random; YOLO('best.pt') has some"
+        )
     if on_coco:
         args = _settings(model, kwargs, data)
         described = describe_validation(args, model.model, model.names)
