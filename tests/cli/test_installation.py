@@ -69,6 +69,7 @@ GIVEN = {
     "export": "--weights best.pt --format onnx",
     "compare": "--base yolov8n.yaml --layers GAM",
     "show": "yolov8n.yaml",
+    "split": "set -o splits",
     "insert": "yolov8n.yaml --layer GAM --at neck -o new.yaml",
     "remove": "yolov8n-gam.yaml -o new.yaml",
     "migrate": "yolov8n-gam.yaml",
