@@ -101,8 +101,9 @@ def check_output_folder(folder: Path, option: str, force: bool) -> None:
     Raises:
         UserError: If it is a file, holds files already, or cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{option} {folder}: it is a file; choose another folder")
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        what = "a file" if folder.exists() else "a link that leads nowhere"
+        raise UserError(f"{option} {folder}: it is {what}; choose another folder")
     check_writable(folder, option)
     if folder.exists() and any(folder.iterdir()) and not force:
         raise UserError(f"{option} {folder}: it holds files already; choose another folder, or --force to add to them")

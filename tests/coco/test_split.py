@@ -88,6 +88,19 @@ def test_groups_stay_together(one, share):
     assert len(division.rows["val"]) == pytest.approx(60 * share, abs=3)
 
 
+def test_groups_of_encoded_links(tmp_path):
+    names = [f"/data/local-files/?d=v{n % 5}%2F{n}.jpg" for n in range(20)]
+    images = [{"id": n, "file_name": name} for n, name in enumerate(names)]
+    annotations = [{"id": n, "image_id": n, "category_id": 1, "bbox": [1, 2, 3, 4]} for n in range(20)]
+    content = {"images": images, "categories": [{"id": 1, "name": "a"}], "annotations": annotations}
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    for n in range(20):
+        save_noise(tmp_path / f"images/v{n % 5}/{n}.jpg")
+    division = divide(tmp_path, {"val": 0.2}, by_folder=True)
+    assert len({n % 5 for n in division.rows["val"].tolist()}) == 1
+    assert len(division.rows["val"]) == 4
+
+
 def test_the_table_counts_images_and_classes(one, tmp_path, capsys):
     assert main(["split", str(one()), "--val", "0.2", "--test", "0.1", "-o", str(tmp_path / "splits")]) == 0
     headings, images, *classes = capsys.readouterr().out.splitlines()[:5]
@@ -145,6 +158,12 @@ def test_mistakes_are_one_line_and_leave_nothing(one, tmp_path, capsys, words, l
     assert listing(tmp_path) == before
 
 
+def test_a_link_that_leads_nowhere_is_refused(one, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"-o .*/link: it is a link that leads nowhere"):
+        write(divide(one(), {"val": 0.2}), tmp_path / "link")
+
+
 @pytest.mark.parametrize("images", [1, 2, 3])
 def test_too_few_images_are_refused(one, images):
     shares = {"val": 0.2, "test": 0.2}
@@ -162,6 +181,9 @@ def test_too_few_images_are_refused(one, images):
         ("[]", "train_ids.json: expected a list of image ids"),
         ('{"a": 1}', "train_ids.json: expected a list of image ids"),
         ("[1000]", "train_ids.json: "),
+        ("[1e400, 1]", "train_ids.json: expected a list of image ids, such as .1, 2., found inf"),
+        ("[1, null]", "train_ids.json: expected a list of image ids"),
+        ("[1, [2]]", "train_ids.json: expected a list of image ids"),
     ],
 )
 def test_lists_that_are_wrong_are_refused(one, tmp_path, content, line):

@@ -118,9 +118,14 @@ WRONG = [
     (["--classes", "a,,b"], "expected names separated by commas"),
     (["--subset", "1.5"], "expected a share above 0, up to 1"),
     (["--subset", "0"], "expected a share above 0"),
+    (["classes=traffic light"], "classes traffic light: no such class"),
+    (["classes=['red light', 'a (3)']"], "classes red light: no such class"),
+    (["single_cls=maybe"], "'single_cls=maybe': expected True or False"),
+    (["epochs="], "argument --epochs: expected an int above 0, found ''"),
+    (["fraction=True"], "argument --subset: expected a share above 0, up to 1, such as 0.1, found 'True'"),
     (["classes=[3]"], "classes 3: no such class; similar names:"),
     (["fraction=1.5"], "expected a share above 0, up to 1"),
-    (["fraction=0.5", "--subset", "0.5"], "'fraction=0.5': --subset is given too"),
+    (["fraction=0.5", "--subset", "0.5"], "'fraction=0.5': given more than once, as fraction=… or as --subset"),
 ]
 
 

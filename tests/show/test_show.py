@@ -205,6 +205,7 @@ def test_texts_in_rows_cannot_break_an_svg(odd):
         (["yolov8n.yaml", "--imgsz", "650"], "--imgsz 650: yolov8n.yaml needs a multiple of 32"),
         (["yolov8n.yaml", "--against", "nope.yaml"], "nope.yaml: no such model"),
         (["yolov8n.yaml", "--mermaid", "{there}"], "it exists already"),
+        (["yolov8n.yaml", "--mermaid", "{tmp}/x", "--svg", "{tmp}/x"], "--mermaid names the same file"),
         (["yolov8n.yaml", "--svg", "{tmp}/no/graph.svg"], "there is no folder"),
     ],
 )

@@ -61,21 +61,32 @@ class Parser(argparse.ArgumentParser):
             key, equals, value = text.partition("=")
             name = OPTION_OF.get(key, "")
             option, before = self.options.get(name), self.options.get(found[-1]) if found else None
-            if not equals or option is None or (before and before.nargs is None):  # the value of an option
-                found.append(text)
+            if not equals or option is None or (before and (before.nargs in {None, "+"} or Path(text).exists())):
+                found.append(text)  # or the value of an option
             elif any(each.partition("=")[0] == name for each in (*arguments, *found)):
-                raise UserError(f"{text!r}: {name} is given too")
-            elif option.nargs == 0:
-                found += [name] if value.lower() in {"true", "1"} else []
-            elif value.lower() in {"true", "false", "none", ""}:
-                found += [name] if value.lower() == "true" and option.nargs == "?" else []
+                raise UserError(f"{text!r}: given more than once, as {key}=… or as {name}")
             else:
-                found.append(f"{name}={value.strip('[]()').replace(' ', '') if name == '--classes' else value}")
+                found += _as_option(text, name, option, value)
         return found
 
     def error(self, message: str) -> NoReturn:
         """Raise a UserError."""
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _as_option(text: str, name: str, option: argparse.Action, value: str) -> list[str]:
+    """Return a setting as the option that stands for it; nothing where its value says that it is not given."""
+    yes, no = value.lower() in {"true", "1"}, value.lower() in {"false", "0", "none"}
+    if option.nargs == 0:
+        if not yes and not no:
+            raise UserError(f"{text!r}: expected True or False")
+        return [name] if yes else []
+    if value.lower() == "none" or (no and name in {"--resume", "--weights"}):
+        return []
+    if yes and option.nargs == "?":
+        return [name]
+    listed = _value(value) if value.startswith(("[", "(")) else value
+    return [f"{name}={','.join(map(str, listed)) if isinstance(listed, list | tuple) else listed}"]
 
 
 def add_data_options(parser: argparse.ArgumentParser, default: str) -> None:

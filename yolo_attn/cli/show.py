@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.cli.arguments import add_model_options, check_new, not_empty, path, positive
+from yolo_attn.errors import UserError
 
 
 def add(commands: Any) -> None:
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     from yolo_attn.show import differences, mermaid, shown, svg, table
 
     drawn = {"--svg": args.svg, "--mermaid": args.mermaid}
+    if args.svg and args.svg == args.mermaid:
+        raise UserError(f"--svg {args.svg}: --mermaid names the same file")
     for option, file in drawn.items():
         if file:
             check_new(Path(file), option, args.force)

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from yolo_attn.coco.dataset.image_files import readings
 from yolo_attn.coco.dataset.layouts import image_folders, others_of
 from yolo_attn.coco.dataset.locations import find_images_folder
 from yolo_attn.coco.dataset.paths import as_text
@@ -128,10 +129,10 @@ def _groups(index: CocoIndex, by_folder: bool) -> list[NDArray[np.int64]]:
     """Rows of the images that stay together."""
     if not by_folder:
         return list(np.arange(len(index.image_ids))[:, None])
-    found: dict[str, list[int]] = {}
+    found: dict[tuple[str, ...], list[int]] = {}
     for row in range(len(index.image_ids)):
-        name = index.file_names[row].replace("\\", "/")
-        found.setdefault(str(PurePosixPath(name).parent), []).append(row)
+        *folders, _ = (readings(index.file_names[row]) or [("",)])[-1]
+        found.setdefault(tuple(folders), []).append(row)
     return [np.array(rows) for rows in found.values()]
 
 

@@ -118,6 +118,10 @@ def _of_yaml(name: str, classes: int | None) -> nn.Module:
     with building(name, option=""), not_refused():
         described = without_downloads(tasks.yaml_model_load(name))
         check_yaml(name, described)
+        if not described["head"] or "nc" not in described:
+            raise UserError(
+                f"{name}: not a whole model YAML: {'nc' if described['head'] else 'a row of head'} is missing"
+            )
         head = described["head"][-1][2]
         task = task_of(head)
         kind: Any = task.model if task else getattr(tasks, OTHER_MODELS.get(head, "DetectionModel"))

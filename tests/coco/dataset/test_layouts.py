@@ -1,5 +1,6 @@
 """Folders as tools lay them out, and file names of other machines."""
 
+import gzip
 import json
 import shutil
 
@@ -8,7 +9,8 @@ import yaml
 from support import listing, save_noise
 
 from yolo_attn.cli import main
-from yolo_attn.coco.dataset.image_files import find_images
+from yolo_attn.coco.dataset import image_files, layouts
+from yolo_attn.coco.dataset.image_files import Finder, find_images
 from yolo_attn.coco.dataset.locations import load_source
 from yolo_attn.errors import UserError
 
@@ -58,6 +60,9 @@ LAYOUTS = {
     "any name": ({"train/mine.json": TWO, "val/other.json": TWO}, "val/images/"),
     "splits": ({"train.json": TWO, "val.json": TWO}, "images/"),
     "annotations": ({"annotations/train.json": TWO, "annotations/val.json": TWO}, "valid/"),
+    "2014": ({f"annotations/instances_{split}2014.json": TWO for split in SPLITS}, "val2014/"),
+    "wrapped": ({f"set/annotations/instances_{split}.json": TWO for split in SPLITS}, "set/images/val/"),
+    "wrapped, no annotations": ({f"x/y/{split}.json": TWO for split in SPLITS}, "x/y/val/"),
     "COCO first": ({f"annotations/instances_{s}.json": TWO for s in SPLITS} | {"val/old.json": TWO}, "images/val/"),
 }
 
@@ -70,6 +75,43 @@ def test_layouts_of_tools_are_read(layout, tmp_path):
     _, paths, _ = found_in(root)
     assert paths == [str(root.resolve() / f"{images}{name}.jpg") for name in "ab"]
     assert listing(root) == before
+
+
+def test_a_folder_of_very_many_images_has_its_json_beside_them(tmp_path):
+    root = write(tmp_path / "set", {"train/_annotations.coco.json": TWO, "valid/_annotations.coco.json": TWO}, [])
+    for n in range(10_100):
+        (root / f"valid/{n:05}.jpg").touch()
+    for name in "ab":
+        save_noise(root / f"valid/{name}.jpg")
+    assert found_in(root)[1] == [str(root.resolve() / f"valid/{name}.jpg") for name in "ab"]
+
+
+@pytest.mark.parametrize("odd", ["link", "gzip", "late keys", "unreadable"])
+def test_odd_jsons_are_found(odd, tmp_path, monkeypatch):
+    root = write(tmp_path / "set", {"valid/x.json": TWO}, ["valid/a.jpg", "valid/b.jpg"])
+    file = root / "valid/x.json"
+    if odd == "link":
+        (root / "valid").rename(tmp_path / "elsewhere")
+        (root / "valid").symlink_to(tmp_path / "elsewhere")
+    elif odd == "gzip":
+        (root / "valid/x.json.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    elif odd == "late keys":
+        file.write_text(json.dumps({"info": "x" * 300_000, **TWO, "licenses": "y" * 300_000}))
+    else:
+        monkeypatch.setattr(layouts, "open_plain", raises_denied)
+    assert found_in(root)[0].index.files[0].parent == (root / "valid").resolve()
+
+
+def raises_denied(*_):
+    raise PermissionError
+
+
+def test_jsons_that_are_not_used_are_reported(tmp_path, logged):
+    jsons = {"val.json": TWO, "train_test.json": TWO, "lvis_v1_image_info_test_dev.json": TWO}
+    write(tmp_path / "set", jsons, ["a.jpg", "b.jpg"])
+    load_source(tmp_path / "set", ["val"])
+    assert [line for line in logged() if "not used, since no one split is in the name: train_test.json" in line]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +183,42 @@ def test_the_longest_end_decides_and_two_alike_are_skipped(tmp_path):
     assert paths == [*(str(root.resolve() / file) for file in expected), "", str(root.resolve() / "images/z/3.jpg")]
     assert any("1 × image whose file_name ends like those of several files, skipped" in line for line in lines)
     assert any("3 × image file found by the end of its file_name" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "expected"),
+    [
+        ("C:\\x\\50%25.jpg", ["50%25.jpg", "50%.jpg"], "50%25.jpg"),
+        ("C:\\x\\50%25.jpg", ["50%.jpg"], "50%.jpg"),
+        ("/o/frame%2B1.jpg", ["a/frame%2B1.jpg"], "a/frame%2B1.jpg"),
+        ("/o/what?/1.jpg", ["what?/1.jpg"], "what?/1.jpg"),
+        ("/o/y?z.jpg", ["y?z.jpg"], "y?z.jpg"),
+        ("s3://b/c#d.jpg", ["x/c#d.jpg"], "x/c#d.jpg"),
+        ("/data/local-files/?d=v0%2F0.jpg", ["v0/0.jpg", "v1/0.jpg"], "v0/0.jpg"),
+        ("C:\\x\\a.jpg", ["y/A.jpg", "z/a.jpg"], "z/a.jpg"),
+        ("http://[fe80/x.jpg", ["y/A.jpg"], None),
+        ("..", ["y/A.jpg"], None),
+    ],
+)
+def test_ends_are_read_as_they_stand_first(name, files, expected, tmp_path):
+    for file in files:
+        save_noise(tmp_path / file)
+    finder = Finder(tmp_path)
+    if expected is None:
+        assert not finder.has(name)
+    else:
+        assert finder.find(name)[0] == str(tmp_path.resolve() / expected)
+
+
+def test_many_files_of_one_name_are_not_all_looked_at_for_each(tmp_path, monkeypatch):
+    for n in range(2000):
+        (tmp_path / f"video{n}").mkdir()
+        (tmp_path / f"video{n}/1.jpg").touch()
+    finder, looked, shared = Finder(tmp_path), [], image_files._shared_end
+    monkeypatch.setattr(image_files, "_shared_end", lambda *parts: looked.append(parts) or shared(*parts))
+    for n in range(2000):
+        assert finder.find(f"C:\\d\\video{n}\\1.jpg")[0] == str(tmp_path.resolve() / f"video{n}/1.jpg")
+    assert len(looked) == 2 * 2000
 
 
 def test_a_missing_image_is_not_another_of_its_name(tmp_path):

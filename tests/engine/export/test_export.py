@@ -121,7 +121,7 @@ def test_mistakes(refusal, weights, monkeypatch):
     assert "there is no folder" in mistake("--format", "onnx", "--output", "missing/model.onnx")
     assert "Ultralytics has no such setting; did you mean" in mistake("--format", "onnx", "opsett=17")
     assert "Ultralytics cannot export so: " in mistake("--format", "openvino", "opset=17")
-    assert "'format=onnx': --format is given too" in mistake("--format", "onnx", "format=onnx")
+    assert "'format=onnx': given more than once" in mistake("--format", "onnx", "format=onnx")
     assert "no such device" in mistake("--format", "onnx", "--device", "foo")
 
 

@@ -44,7 +44,7 @@ def test_train_mistakes(refusal, small_coco, tmp_path):
     assert "use --cfg or --weights" in train("model=yolov8n.yaml")
     assert "--weights gone.pt: no such file" in train("pretrained=gone.pt")
     assert "use --cfg" in train("cfg=yolov8n-nam.yaml")
-    assert "'imgsz=64': --imgsz is given too" in train("imgsz=64")
+    assert "'imgsz=64': given more than once" in train("imgsz=64")
     assert "this command does not take it" in train("split=test")
     assert "this command does not take it" in refusal("val", "--weights", "w.pt", "epochs=5")
     assert "its head is WorldDetect; heads of models that are trained are Detect, v10Detect, RTDETRDecoder" in train(
@@ -60,7 +60,7 @@ def test_train_mistakes(refusal, small_coco, tmp_path):
     assert "no folder 'train' in it; classifiers are trained on" in train("--cfg", "yolov8n-cls.yaml")
     assert "the demo set has no labels for pose; give --data" in refusal("train", "--cfg", "yolov8n-pose.yaml")
     assert "cache=disk would write" in train("cache=disk")
-    assert "'single_cls=True': --single-cls is given too" in train("--single-cls", "single_cls=True")
+    assert "'single_cls=True': given more than once" in train("--single-cls", "single_cls=True")
     assert "argument --seed: expected an int from 0 to 2**32 - 1, found 'abc'" in train("seed=abc")
     assert "optimizer=Foo" in train("optimizer=Foo").replace("'Foo'", "optimizer=Foo")
     assert "froze the entire model" in train("freeze=100")

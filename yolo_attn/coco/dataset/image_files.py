@@ -185,27 +185,42 @@ class Finder:
     def _ending_like(self, name: str) -> str:
         """Return the file that shares most of a name's end, its own name and folders above; empty if none does.
 
+        Where several share as much, the one whose letters have the same case counts.
+
         Raises:
-            NoImageError: If several share as much.
+            NoImageError: If several are left.
         """
-        given = _parts(name)
-        with self._lock:
-            alike = self._by_name.get(given[-1], []) if given else []
-        shared = [_shared_end(given, _parts(file)) for file in alike]
-        best = [file for file, number in zip(alike, shared, strict=True) if number == max(shared)]
-        if len(best) > 1:
-            raise NoImageError("image whose file_name ends like those of several files, skipped", ", ".join(best[:2]))
-        return best[0] if best else ""
+        several: list[tuple[str, ...]] = []
+        for parts in readings(name):
+            folded = tuple(map(_folded, parts))
+            with self._lock:
+                alike = self._by_end.get(folded[-2:]) or self._by_end.get(folded[-1:], [])
+            shared = [(_shared_end(folded, other), _shared_end(parts, exact)) for other, exact in alike]
+            most = max(shared, default=(0, 0))
+            best = [exact for (_, exact), number in zip(alike, shared, strict=True) if number == most]
+            if len(best) == 1:
+                return "/".join(best[0])
+            several = several or best
+        if several:
+            files = ", ".join("/".join(file) for file in several[:2])
+            raise NoImageError("image whose file_name ends like those of several files, skipped", files)
+        return ""
 
     @functools.cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        """All files under the root, by their names; folders that are links are not followed."""
-        found: dict[str, list[str]] = {}
+    def _by_end(self) -> dict[tuple[str, ...], list[tuple[tuple[str, ...], tuple[str, ...]]]]:
+        """All files under the root, folded and as written, by their name, and by folder and name.
+
+        Folders that are links are not followed.
+        """
+        found: dict[tuple[str, ...], list[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
         for folder, _, names in os.walk(self.root):
-            above = os.path.relpath(folder, self.root)
+            above = Path(folder).relative_to(self.root).parts
+            folded = tuple(map(_folded, above))
             for name in names:
-                file = name if above == "." else os.path.join(above, name)  # noqa: PTH118  as in `_lookup`
-                found.setdefault(_folded(name), []).append(file)
+                file = (*folded, _folded(name)), (*above, name)
+                found.setdefault(file[0][-1:], []).append(file)
+                if above:
+                    found.setdefault(file[0][-2:], []).append(file)
         return found
 
     def _lookup(self, name: str) -> tuple[str, os.stat_result] | None:
@@ -270,16 +285,22 @@ class Finder:
         return {_folded(name): name for name in names} | {normalize("NFC", name): name for name in names}
 
 
-def _parts(name: str) -> list[str]:
-    """Return a file name's folders and name, of whichever machine or server, without a drive; folded."""
-    if "://" in name or "?" in name:
+def readings(name: str) -> list[tuple[str, ...]]:
+    """Return the folders and the name that a file name of whichever machine or server may mean, the likelier first.
+
+    That is the text as it stands, without a drive, then the path of a link or what it asks a server for; each with its
+    percent signs, then decoded.
+    """
+    texts = [re.sub("^[A-Za-z]:", "", name)]
+    with contextlib.suppress(ValueError):
         link = urlsplit(name)
-        name = next(iter(parse_qs(link.query).get("d", [])), link.path)
-    plain = re.sub("^[A-Za-z]:", "", unquote(name).replace("\\", "/"))
-    return [_folded(part) for part in plain.split("/") if part not in {"", ".", ".."}]
+        texts += [*([link.path] if link.scheme and link.netloc else []), *parse_qs(link.query).get("d", [])]
+    spelt = dict.fromkeys(each for text in texts for each in (text, unquote(text)))
+    found = [tuple(p for p in each.replace("\\", "/").split("/") if p not in {"", ".", ".."}) for each in spelt]
+    return list(filter(None, found))
 
 
-def _shared_end(one: list[str], other: list[str]) -> int:
+def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
     """Return how many parts two names have in common, from the last on."""
     pairs = zip(reversed(one), reversed(other), strict=False)
     return next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -4,11 +4,16 @@ COCO's own names come first. Else a JSON is of the split that its name, or a fol
 `train/_annotations.coco.json`, LVIS's `lvis_v1_train.json`, `annotations/val.json`.
 """
 
+import gzip
+import mmap
+import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from yolo_attn.bounded_reading import open_plain
+from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.errors import UserError, listed
 
 FILE_NAMES = {
@@ -30,7 +35,7 @@ OF_OTHERS = {
 
 WORDS = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
+    "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
 """What names call each split."""
@@ -38,11 +43,10 @@ WORDS = {
 DEEPEST = 3
 """Folders above a JSON that are looked into, the data set's own among them."""
 
-MOST_FILES = 10_000
-"""Entries of a folder that are looked at; one with more holds images."""
+SUFFIXES = (".json", ".json.gz")
 
-HEAD = 2**16
-"""Bytes at both ends of a JSON that are looked at to know it."""
+HEAD = 2**20
+"""Bytes of a packed JSON's text that are looked at to know it."""
 
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
 
@@ -62,9 +66,12 @@ def find_jsons(folder: Path, task: str) -> dict[str, list[Path]]:
     found = {split: list(filter(Path.is_file, files))[:1] for split, files in own.items()}
     lacking = [split for split, files in found.items() if not files]
     if lacking:
-        others = others_of(folder, task)
+        others = {file: split_of(file, folder) for file in others_of(folder, task)}
         for split in lacking:
-            found[split] = [file for file in others if split_of(file, folder) == split]
+            found[split] = [file for file, said in others.items() if said == split]
+        unsaid = [str(file.relative_to(folder)) for file, said in others.items() if said is None]
+        if unsaid and any(found.values()):
+            warn_once(f"{folder}: not used, since no one split is in the name: {listed(unsaid, 5)}")
     return found
 
 
@@ -78,8 +85,7 @@ def others_of(folder: Path, task: str) -> list[Path]:
 def split_of(file: Path, folder: Path) -> str | None:
     """The split that a JSON's name says, or the name of the innermost folder that says one; None where none does."""
     for part in reversed(file.relative_to(folder).with_suffix("").parts):
-        said = set(re.findall("[a-z]+", part.lower()))
-        splits = [split for split, words in WORDS.items() if said & set(words)]
+        splits = [split for split, words in WORDS.items() if set(_words(part)) & set(words)]
         if splits:
             return splits[0] if len(splits) == 1 else None
     return None
@@ -106,31 +112,54 @@ def the_one(folder: Path, split: str, files: list[Path], task: str) -> Path:
 def image_folders(folder: Path, file: Path, split: str) -> list[Path]:
     """Where the images of a split's JSON may be, the likelier first."""
     usual = [folder / "images" / split, folder / split, folder / f"{split}2017", folder / "images", folder]
-    beside = [] if file.parent in {folder, folder / "annotations"} else [file.parent / "images", file.parent]
-    others = [place / word for word in WORDS[split] for place in (folder / "images", folder)]
-    return list(dict.fromkeys([*filter(Path.is_dir, beside), *usual, *filter(Path.is_dir, others)]))
+    home = file.parent.parent if file.parent.name == "annotations" else file.parent
+    beside = [home / "images" / split, home / split, home / "images", home] if home != folder else []
+    others = [
+        place
+        for above in dict.fromkeys([home / "images", home, folder / "images", folder])
+        for place in _folders(above)
+        if set(_words(place.name)) & set(WORDS[split])
+    ]
+    return list(dict.fromkeys([*filter(Path.is_dir, beside), *usual, *others]))
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry) for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _words(name: str) -> list[str]:
+    return re.findall("[a-z]+", name.lower())
 
 
 def _jsons(folder: Path, depth: int) -> Iterator[Path]:
     try:
-        entries = [entry for entry, _ in zip(folder.iterdir(), range(MOST_FILES + 1), strict=False)]
+        with os.scandir(folder) as entries:
+            known = [(entry.is_dir(), Path(entry)) for entry in entries]
     except OSError:
         return
-    if len(entries) > MOST_FILES:
-        return
-    for entry in entries:
-        if entry.suffix.lower() == ".json" and entry.is_file():
-            yield entry
-        elif depth > 1 and entry.is_dir() and not entry.is_symlink():
-            yield from _jsons(entry, depth - 1)
+    for is_folder, path in known:
+        if is_folder and depth > 1:
+            yield from _jsons(path, depth - 1)
+        elif not is_folder and path.name.lower().endswith(SUFFIXES) and path.is_file():
+            yield path
 
 
 def _looks_coco(file: Path) -> bool:
-    """Whether a JSON has the keys of COCO's, near its beginning or its end."""
+    """Whether a JSON has keys of COCO's; one that cannot be looked into may be one, and reading it says why."""
     try:
         with open_plain(file) as stream:
-            begin = stream.read(HEAD)
-            stream.seek(max(file.stat().st_size - HEAD, 0))
-            return sum(key in begin + stream.read(HEAD) for key in KEYS) > 1
-    except (OSError, UserError):
+            if stream.read(2) == b"\x1f\x8b":
+                stream.seek(0)
+                with gzip.open(stream) as text:
+                    begin = text.read(HEAD)
+                return any(key in begin for key in KEYS)
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return sum(content.find(key) >= 0 for key in KEYS) > 1
+    except (OSError, EOFError, zlib.error):
+        return True
+    except ValueError:  # it is empty
         return False

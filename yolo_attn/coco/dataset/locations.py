@@ -132,9 +132,10 @@ def _with_images(index: CocoIndex, ids: Path | None) -> CocoIndex:
     except OSError as error:
         raise UserError(f"{ids}: not readable: {one_line(error)}") from error
     given = content if isinstance(content, list) else []
-    wanted = {known for each in given if (known := id_in(each)) is not None}
-    if not wanted:
-        raise UserError(f"{ids}: expected a list of image ids, such as [1, 2], found {brief(content)}")
+    odd = next((each for each in given if id_in(each) is None), None if given else content)
+    if odd is not None or None in given:
+        raise UserError(f"{ids}: expected a list of image ids, such as [1, 2], found {brief(odd)}")
+    wanted = set(map(id_in, given))
     part = only_images(index, wanted)
     if not len(part.image_ids):
         raise UserError(f"{ids}: {index.file} has none of its {len(wanted):,} image ids")
@@ -311,8 +312,8 @@ def _annotations_of(described: dict[str, Any]) -> dict[str, Any] | None:
     """
     annotations = described.get("annotations")
     of_guide = {split: described[f"{split}_json"] for split in SPLITS if described.get(f"{split}_json")}
-    if annotations is None and of_guide:
-        return of_guide
+    if of_guide and (annotations is None or isinstance(annotations, dict)):
+        return {**of_guide, **(annotations or {})}
     of_splits = [described[split] for split in SPLITS if isinstance(described.get(split), dict)]
     if annotations is None and not any("annotations" in split for split in of_splits):
         return None
