@@ -32,7 +32,7 @@ ENDS = {
     "compare/execution/worker peak_memory read_text": "at the end of what the system says of this process",
     "model/graph _behind while": "each turn goes to an earlier row",
     "model/graph _families read_text": "at the end of a YAML of Ultralytics' own",
-    "model/graph check_graph get": "waits for nothing",
+    "model/graph check_graph get": "waits for nothing; it is a context variable's",
     "yaml_edit/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
     "yaml_edit/text _shared while": "what aliases stand for counts as often, and `load_yaml` has bounded it",
     "yaml_edit/text _span while": "a text in which a node contains itself has an alias, and is refused",

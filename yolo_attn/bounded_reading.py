@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import yaml
 from yaml.resolver import Resolver
 
-from yolo_attn.errors import UserError, one_line, quoted
+from yolo_attn.errors import LONGEST, UserError, one_line, quoted
 from yolo_attn.files import check_plain_file
 
 LARGEST_RECORD = 2**28
@@ -117,7 +117,7 @@ def yaml_reason(error: Exception, text: str) -> str:
         problem = context
         line = lines[min(problem.line, len(lines) - 1)]
     what = " ".join(filter(None, (inside, str(getattr(error, "problem", None) or ""))))
-    return f"line {problem.line + 1}, {quoted(line.strip())}: {what}"
+    return f"line {problem.line + 1}, {quoted(line.strip())}: {what[:LONGEST]}"
 
 
 def _text_of(file: str | Path) -> str:

@@ -46,7 +46,7 @@ def outputs(model, x):
     [
         ("GAM", (4,), False),
         ("NAM", (2, 4, 6), False),
-        ("CBAM", (15, 18, 21), False),
+        ("CBAM", (12, 15, 18), False),
         ("SimAM", (4, 8, 12), False),
         (None, (), True),
     ],

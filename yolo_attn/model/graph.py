@@ -38,7 +38,9 @@ ROW = re.compile(r"^ *- \[", re.MULTILINE)
 PROBE = 256
 """Size, pixels, of the image that shows strides, as Ultralytics' models find them by."""
 
-_refuses: ContextVar[bool] = ContextVar("refuses", default=True)
+_asked: ContextVar[str] = ContextVar("asked", default="refuse")
+"""What is done with attention that does nothing: "refuse" it; "report" it; or, of a model that is "trained" already,
+report that alone, without a look at Ultralytics' YAMLs."""
 
 WAY_ON = "yolo-attn insert puts a row in and shifts the numbers of those behind it"
 
@@ -81,20 +83,20 @@ class Family:
 
 
 @contextlib.contextmanager
-def not_refused() -> Iterator[None]:
-    """While it lasts, `check_graph` reports attention that does nothing: the model is trained already, or looked at."""
-    token = _refuses.set(False)
+def not_refused(trained: bool = False) -> Iterator[None]:
+    """While it lasts, `check_graph` reports attention that does nothing, and of a trained model nothing else."""
+    token = _asked.set("trained" if trained else "report")
     try:
         yield
     finally:
-        _refuses.reset(token)
+        _asked.reset(token)
 
 
 def check_graph(model: dict[str, Any]) -> bool:
     """Check that attention reaches the head; report, once in a process, what else is wired unlike Ultralytics' models.
 
     Returns:
-        Whether one of Ultralytics' models has the same rows, attention apart.
+        Whether one of Ultralytics' models has the same rows, attention apart, or that was not asked.
 
     Raises:
         RowError: If the map of a row with attention does not reach the head.
@@ -102,16 +104,17 @@ def check_graph(model: dict[str, Any]) -> bool:
     nodes = nodes_of(model)
     if nodes is None:
         return False  # the parser refuses it
-    family = family_of(nodes)
+    asked = _asked.get()
+    family = None if asked == "trained" else family_of(nodes)
     idle = _idle_attention(nodes, family)
     if idle:
         line = f"{place_of(model, idle[0])}: {idle[1]}; {WAY_ON}"
-        if _refuses.get():
+        if asked == "refuse":
             raise RowError(line)
         _warn_once(line)
-    elif odd := _oddities(nodes, family):
+    elif asked != "trained" and (odd := _oddities(nodes, family)):
         _warn_once(f"{model.get('yaml_file') or 'model'}: {'; '.join(odd)}; {WAY_ON}")
-    return family is not None
+    return asked == "trained" or family is not None
 
 
 def _idle_attention(nodes: list[Node], family: Family | None) -> tuple[int, str] | None:

@@ -110,7 +110,7 @@ def build(
     description = without_downloads(described.yaml)
     channels = description.get("channels") or description.get("ch") or 3
     try:
-        with _lock, _activation_kept(), not_refused():
+        with _lock, _activation_kept(), not_refused(trained=True):
             _check_on_meta(description, channels, shapes, described.kind)
             model: Any = getattr(tasks, described.kind)(description, ch=channels, verbose=False)
             _fit_head(model.model, shapes)
