@@ -180,7 +180,7 @@ def test_too_few_images_are_refused(one, images):
         ("{", "train_ids.json: not JSON"),
         ("[]", "train_ids.json: expected a list of image ids"),
         ('{"a": 1}', "train_ids.json: expected a list of image ids"),
-        ("[1000]", "train_ids.json: "),
+        ("[1000]", "result.json has none of its 1 image ids"),
         ("[1e400, 1]", "train_ids.json: expected a list of image ids, such as .1, 2., found inf"),
         ("[1, null]", "train_ids.json: expected a list of image ids"),
         ("[1, [2]]", "train_ids.json: expected a list of image ids"),

@@ -9,7 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from yolo_attn.coco.dataset.image_files import readings
-from yolo_attn.coco.dataset.layouts import image_folders, others_of
+from yolo_attn.coco.dataset.layouts import home_of, image_folders, others_of
 from yolo_attn.coco.dataset.locations import find_images_folder
 from yolo_attn.coco.dataset.paths import as_text
 from yolo_attn.coco.dataset.subsets import original_ids
@@ -70,8 +70,8 @@ def divide(
     """
     file = data if not data.is_dir() else _only_json(data)
     index = read_index(file, "detect")
-    root = file.parent.parent if file.parent.name == "annotations" else file.parent
-    places = [images] if images else [root / "images/default", *image_folders(root, file, "train")]
+    home = home_of(file)
+    places = [images] if images else [home / "images/default", *image_folders(home, file, "train")]
     folder = find_images_folder(index, places)
     groups = _groups(index, by_folder)
     rows: dict[str, NDArray[np.int64]] = {}
@@ -101,8 +101,7 @@ def write(division: Division, output: Path, force: bool = False) -> Path:
         UserError: If the folder lies among the data, or holds files already and `force` does not allow that.
     """
     file = division.index.files[0].absolute()
-    root = file.parent.parent if file.parent.name == "annotations" else file.parent
-    check_apart(output, "-o", [root, division.images])
+    check_apart(output, "-o", [home_of(file), division.images])
     check_output_folder(output, "-o", force)
     ids = original_ids(division.index)
     for split, rows in division.rows.items():

@@ -5,14 +5,14 @@ COCO's own names come first. Else a JSON is of the split that its name, or a fol
 """
 
 import gzip
-import mmap
+import itertools
 import os
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from yolo_attn.bounded_reading import open_plain
+from yolo_attn.bounded_reading import CHUNK, chunks, open_plain
 from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.errors import UserError, listed
 
@@ -48,6 +48,12 @@ SUFFIXES = (".json", ".json.gz")
 HEAD = 2**20
 """Bytes of a packed JSON's text that are looked at to know it."""
 
+GZIP = b"\x1f\x8b"
+"""How a packed file begins."""
+
+MOST_CHUNKS = 8 * 2**30 // CHUNK
+"""Of a JSON that are looked at, as many as the largest that is read has."""
+
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
 
 FORM = "train: <image folder>, val: <image folder>, annotations: {train: <COCO JSON>, val: <COCO JSON>}"
@@ -60,19 +66,23 @@ def names_of(split: str, task: str) -> list[str]:
     return [f"annotations/{name.format(split)}" for name in names]
 
 
-def find_jsons(folder: Path, task: str) -> dict[str, list[Path]]:
-    """The JSONs of each split, the first of COCO's own names or all whose names say the split, best first."""
-    own = {split: [folder / name for name in names_of(split, task)] for split in WORDS}
-    found = {split: list(filter(Path.is_file, files))[:1] for split, files in own.items()}
-    lacking = [split for split, files in found.items() if not files]
-    if lacking:
-        others = {file: split_of(file, folder) for file in others_of(folder, task)}
-        for split in lacking:
-            found[split] = [file for file, said in others.items() if said == split]
-        unsaid = [str(file.relative_to(folder)) for file, said in others.items() if said is None]
-        if unsaid and any(found.values()):
-            warn_once(f"{folder}: not used, since no one split is in the name: {listed(unsaid, 5)}")
-    return found
+def own_json(folder: Path, split: str, task: str) -> list[Path]:
+    """The JSON of a split under the first of COCO's own names, in a list; an empty one where there is none."""
+    return list(filter(Path.is_file, map(folder.joinpath, names_of(split, task))))[:1]
+
+
+def said_splits(folder: Path, task: str) -> dict[Path, str | None]:
+    """The split that the name of each COCO JSON in a folder says; those of no one split are reported."""
+    said = {file: split_of(file, folder) for file in others_of(folder, task)}
+    unsaid = [str(file.relative_to(folder)) for file, split in said.items() if split is None]
+    if unsaid and any(said.values()):
+        warn_once(f"{folder}: not used, since no one split is in the name: {listed(unsaid, 5)}")
+    return said
+
+
+def home_of(file: Path) -> Path:
+    """The folder of a JSON's data set: that of the JSON, or of the annotations/ that it lies in."""
+    return file.parent.parent if file.parent.name == "annotations" else file.parent
 
 
 def others_of(folder: Path, task: str) -> list[Path]:
@@ -112,7 +122,7 @@ def the_one(folder: Path, split: str, files: list[Path], task: str) -> Path:
 def image_folders(folder: Path, file: Path, split: str) -> list[Path]:
     """Where the images of a split's JSON may be, the likelier first."""
     usual = [folder / "images" / split, folder / split, folder / f"{split}2017", folder / "images", folder]
-    home = file.parent.parent if file.parent.name == "annotations" else file.parent
+    home = home_of(file)
     beside = [home / "images" / split, home / split, home / "images", home] if home != folder else []
     others = [
         place
@@ -138,28 +148,37 @@ def _words(name: str) -> list[str]:
 def _jsons(folder: Path, depth: int) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
-            known = [(entry.is_dir(), Path(entry)) for entry in entries]
+            known = [
+                (entry.is_dir(), Path(entry))
+                for entry in entries
+                if entry.name.lower().endswith(SUFFIXES) or (depth > 1 and entry.is_dir())
+            ]
     except OSError:
         return
     for is_folder, path in known:
-        if is_folder and depth > 1:
-            yield from _jsons(path, depth - 1)
-        elif not is_folder and path.name.lower().endswith(SUFFIXES) and path.is_file():
+        if not is_folder and path.is_file():
             yield path
+        elif is_folder and depth > 1:
+            yield from _jsons(path, depth - 1)
 
 
 def _looks_coco(file: Path) -> bool:
     """Whether a JSON has keys of COCO's; one that cannot be looked into may be one, and reading it says why."""
+    found: set[bytes] = set()
+    before = b""
     try:
         with open_plain(file) as stream:
-            if stream.read(2) == b"\x1f\x8b":
+            if stream.read(2) == GZIP:
                 stream.seek(0)
                 with gzip.open(stream) as text:
                     begin = text.read(HEAD)
                 return any(key in begin for key in KEYS)
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return sum(content.find(key) >= 0 for key in KEYS) > 1
+        for part in itertools.islice(chunks(file), MOST_CHUNKS):
+            text_of_part = before + part
+            found.update(key for key in KEYS if key in text_of_part)
+            if len(found) > 1:
+                return True
+            before = part[-max(map(len, KEYS)) :]
     except (OSError, EOFError, zlib.error):
         return True
-    except ValueError:  # it is empty
-        return False
+    return False

@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain, read_yaml, repeated_key
 from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
 from yolo_attn.coco.dataset.image_files import MISSING, SAMPLE, Finder, NoImageError, displayed_size, finder_for
-from yolo_attn.coco.dataset.layouts import FORM, find_jsons, image_folders, the_one
+from yolo_attn.coco.dataset.layouts import FORM, image_folders, own_json, said_splits, the_one
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
 from yolo_attn.coco.dataset.subsets import join, only_classes, only_images
 from yolo_attn.coco.reading.index import CocoIndex, brief, shortened
@@ -199,7 +200,7 @@ class _DataSet:
         annotations: dict[str, Any] | None
         if self.is_folder:
             _check_readable(path)
-            annotations = {split: list(files) for split, files in find_jsons(path, task).items()}
+            annotations = {}
         elif path.suffix in YAML_SUFFIXES and path.is_file():
             self.described = _parsed(path)
             annotations = _annotations_of(self.described)
@@ -207,13 +208,25 @@ class _DataSet:
             raise UserError(f"{path}: {expected}, found a {path.suffix or 'plain'} file")
         self.is_coco, self.annotations = annotations is not None, annotations or {}
 
+    @cached_property
+    def _said(self) -> dict[Path, str | None]:
+        """What the names of a folder's JSONs say; looked for only where a split has none of COCO's own names."""
+        return said_splits(self.path, self.task)
+
+    def files(self, split: str) -> list[Any]:
+        """Return the JSONs of a split: those that a YAML names, or those in a folder that may be meant."""
+        if not self.is_folder:
+            return as_list(self.annotations.get(split))
+        own = own_json(self.path, split, self.task)
+        return own or [file for file, said in self._said.items() if said == split]
+
     def has(self, split: str) -> bool:
         """Return whether it has annotations of a split."""
-        return bool(self.annotations.get(split))
+        return bool(self.files(split))
 
     def places(self, split: str) -> list[tuple[Path, list[Path]]]:
         """Return the JSONs of a split, each with the folders in which its images may be."""
-        files = as_list(self.annotations.get(split))
+        files = self.files(split)
         if self.is_folder:
             file = the_one(self.path, split, files, self.task)
             return [(file, image_folders(self.path, file, split))]

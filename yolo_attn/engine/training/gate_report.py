@@ -15,7 +15,7 @@ IMAGES = 32
 """How many images, from all over the validated split, gates are measured on: they pass the network one by one."""
 
 EPOCHS, BATCHES = 3, 100
-"""Ultralytics' warm-up lasts as long; gates say nothing before."""
+"""Up to so many epochs, or with fewer batches, a training has not left Ultralytics' usual warm-up."""
 
 
 def trained_gates(trainer: Any) -> str | None:
