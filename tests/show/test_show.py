@@ -185,7 +185,7 @@ def odd():
 
 
 def test_texts_in_rows_cannot_break_mermaid(odd):
-    (line,) = [line for line in mermaid(odd).splitlines() if line.startswith("  r0[")]
+    (line,) = [line for line in mermaid(odd).decode().splitlines() if line.startswith("  r0[")]
     assert line.count('"') == 2
     assert not set("<>&") & set(line.replace("<br>", ""))
 

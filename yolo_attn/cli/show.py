@@ -36,9 +36,9 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
         if file:
             check_new(Path(file), option, args.force)
     model, *base = shown([args.model, *([args.against] if args.against else [])], args.imgsz, args.trust)
-    pictures = {args.svg: svg(model) if args.svg else b"", args.mermaid: mermaid(model).encode()}
+    graphs = [(args.svg, svg), (args.mermaid, mermaid)]
+    made = [(Path(file), draw(model)) for file, draw in graphs if file]
     print(*(differences(model, base[0]) if base else table(model)), sep="\n")
-    for file, content in pictures.items():
-        if file:
-            write_bytes(Path(file), content)
-            print(f"graph: {file}")
+    for file, content in made:
+        write_bytes(file, content)
+        print(f"graph: {file}")

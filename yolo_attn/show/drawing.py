@@ -30,14 +30,14 @@ def svg(model: Shown) -> bytes:
         raise UserError("--svg: needs Graphviz' program dot; apt install graphviz, or brew install graphviz") from error
 
 
-def mermaid(model: Shown) -> str:
-    """The graph as text that Mermaid draws, as in a Markdown page."""
+def mermaid(model: Shown) -> bytes:
+    """The graph as a text file that Mermaid draws, as in a Markdown page."""
     lines = ["flowchart TD", f'  image["image<br>3×{model.size}×{model.size}"]']
     for row in model.rows:
         lines.append(f'  r{row.number}["{"<br>".join(map(_escaped, _label(row)))}"]:::{_kind(model, row)}')
         lines += [f"  {f'r{source}' if source >= 0 else 'image'} --> r{row.number}" for source in row.sources]
     lines += [f"  classDef {kind} fill:{fill},color:#000" for kind, fill in FILLS.items()]
-    return "\n".join(lines) + "\n"
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _label(row: Row) -> list[str]:

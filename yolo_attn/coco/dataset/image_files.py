@@ -129,7 +129,7 @@ def _examine(names: Strings, folder: Path) -> Iterator[tuple[str, tuple[int, int
     return ((path, (facts[0], facts[1]), reason, detail) for path, facts, reason, detail in examined)
 
 
-FOREIGN = re.compile(r"^([A-Za-z]:|/)|\\|://|\?|(^|/)\.\.(/|$)")
+OF_ELSEWHERE = re.compile(r"^([A-Za-z]:|/)|\\|://|\?|(^|/)\.\.(/|$)")
 """What a file name of another machine, or of a tool's server, has."""
 
 SAMPLE = 50
@@ -170,7 +170,11 @@ class Finder:
         for spelling in self._spellings(name):
             if found := self._lookup(spelling):
                 return *found, "" if spelling == name else "image file found under another spelling of its file_name"
-        if (self.by_ends or FOREIGN.search(name)) and (end := self._ending_like(name)) and (found := self._lookup(end)):
+        if (
+            (self.by_ends or OF_ELSEWHERE.search(name))
+            and (end := self._ending_like(name))
+            and (found := self._lookup(end))
+        ):
             return *found, "image file found by the end of its file_name"
         raise NoImageError(MISSING)
 

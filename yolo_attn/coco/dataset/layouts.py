@@ -71,7 +71,7 @@ def own_json(folder: Path, split: str, task: str) -> list[Path]:
     return list(filter(Path.is_file, map(folder.joinpath, names_of(split, task))))[:1]
 
 
-def said_splits(folder: Path, task: str) -> dict[Path, str | None]:
+def named_splits(folder: Path, task: str) -> dict[Path, str | None]:
     """The split that the name of each COCO JSON in a folder says; those of no one split are reported."""
     said = {file: split_of(file, folder) for file in others_of(folder, task)}
     unsaid = [str(file.relative_to(folder)) for file, split in said.items() if split is None]

@@ -11,7 +11,7 @@ from typing import Any
 from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain, read_yaml, repeated_key
 from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
 from yolo_attn.coco.dataset.image_files import MISSING, SAMPLE, Finder, NoImageError, displayed_size, finder_for
-from yolo_attn.coco.dataset.layouts import FORM, image_folders, own_json, said_splits, the_one
+from yolo_attn.coco.dataset.layouts import FORM, image_folders, own_json, named_splits, the_one
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
 from yolo_attn.coco.dataset.subsets import join, only_classes, only_images
 from yolo_attn.coco.reading.index import CocoIndex, brief, shortened
@@ -209,16 +209,16 @@ class _DataSet:
         self.is_coco, self.annotations = annotations is not None, annotations or {}
 
     @cached_property
-    def _said(self) -> dict[Path, str | None]:
+    def _named(self) -> dict[Path, str | None]:
         """What the names of a folder's JSONs say; looked for only where a split has none of COCO's own names."""
-        return said_splits(self.path, self.task)
+        return named_splits(self.path, self.task)
 
     def files(self, split: str) -> list[Any]:
         """Return the JSONs of a split: those that a YAML names, or those in a folder that may be meant."""
         if not self.is_folder:
             return as_list(self.annotations.get(split))
         own = own_json(self.path, split, self.task)
-        return own or [file for file, said in self._said.items() if said == split]
+        return own or [file for file, said in self._named.items() if said == split]
 
     def has(self, split: str) -> bool:
         """Return whether it has annotations of a split."""
