@@ -11,7 +11,7 @@ from typing import Any
 from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain, read_yaml, repeated_key
 from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
 from yolo_attn.coco.dataset.image_files import MISSING, SAMPLE, Finder, NoImageError, displayed_size, finder_for
-from yolo_attn.coco.dataset.layouts import FORM, image_folders, own_json, named_splits, the_one
+from yolo_attn.coco.dataset.layouts import FORM, image_folders, named_splits, own_json, the_one
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
 from yolo_attn.coco.dataset.subsets import join, only_classes, only_images
 from yolo_attn.coco.reading.index import CocoIndex, brief, shortened
