@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as mask_api
 from support import pycocotools_scores
 
-from yolo_attn.coco.evaluate import METRICS, Detections, evaluate
+from yolo_attn.coco.evaluate import METRICS, Detections, coco_scores
 from yolo_attn.coco.reading.reader import read_index
 
 
@@ -39,7 +39,7 @@ def test_published_pairs(shared_data, pair, tmp_path):
         truth = shared_data("bccd") / "annotations" / expected["gt"]
     detections = detections_of(folder / expected["dt"])
     detections.save(tmp_path / "predictions.json")
-    scores = evaluate(read_index(truth), detections)
+    scores = coco_scores(read_index(truth), detections)
     assert_as_pycocotools(scores, truth, tmp_path)
     np.testing.assert_allclose(
         [scores.metrics[m] for m in METRICS], list(expected["stats"].values()), rtol=0, atol=1e-9
@@ -78,7 +78,7 @@ def test_random_sets_with_crowds_ties_and_many_detections(tmp_path, seed):
         ids += rng.choice([3, 7, 42, 90], extra).tolist()
         detections.add(image["id"], np.array(boxes), rng.integers(1, 20, len(boxes)) / 20, ids)
     detections.save(tmp_path / "predictions.json")
-    scores = evaluate(read_index(truth), detections)
+    scores = coco_scores(read_index(truth), detections)
     assert_as_pycocotools(scores, truth, tmp_path)
 
 
@@ -134,7 +134,7 @@ def test_masks_of_polygons_and_run_lengths(tmp_path, seed):
     truth = tmp_path / "truth.json"
     detections = shifted_masks(polygon_truth(truth, rng), rng)
     detections.save(tmp_path / "predictions.json")
-    scores = evaluate(read_index(truth, "segment"), detections, "segm")
+    scores = coco_scores(read_index(truth, "segment"), detections, "segm")
     assert 0.1 < scores.metrics["AP"] < 0.95
     assert_as_pycocotools(scores, truth, tmp_path, "segm")
 
@@ -143,7 +143,7 @@ def test_real_masks(shared_data, tmp_path):
     truth = shared_data("coco-mini") / "annotations/instances_val.json"
     detections = shifted_masks(json.loads(truth.read_text()), np.random.default_rng(0))
     detections.save(tmp_path / "predictions.json")
-    scores = evaluate(read_index(truth, "segment"), detections, "segm")
+    scores = coco_scores(read_index(truth, "segment"), detections, "segm")
     assert scores.metrics["AP"] > 0.1
     assert_as_pycocotools(scores, truth, tmp_path, "segm")
 
@@ -156,16 +156,16 @@ def test_masks_of_images_without_a_size_in_the_json(tmp_path):
     content["annotations"] = [a for a in content["annotations"] if not a["iscrowd"]]
     truth.write_text(json.dumps(content))
     detections = shifted_masks(content, rng)
-    whole = evaluate(read_index(truth, "segment"), detections, "segm")
+    whole = coco_scores(read_index(truth, "segment"), detections, "segm")
     for image in content["images"][::2]:
         del image["width"], image["height"]
     truth.write_text(json.dumps(content))
-    assert evaluate(read_index(truth, "segment"), detections, "segm") == whole
+    assert coco_scores(read_index(truth, "segment"), detections, "segm") == whole
 
 
 def test_no_detection_at_all_is_zero(tmp_path):
     random_truth(tmp_path / "truth.json", np.random.default_rng(1))
-    scores = evaluate(read_index(tmp_path / "truth.json"), Detections())
+    scores = coco_scores(read_index(tmp_path / "truth.json"), Detections())
     assert scores.metrics["AP"] == 0
     assert scores.per_class["c90"]["AP"] == -1
 
@@ -226,6 +226,6 @@ def test_num_keypoints_is_the_jsons(tmp_path, number, as_if, problems):
     detections.add(2, [[8, 18, 20, 36]], [0.5], [1], {"keypoints": [points]})
     detections.save(tmp_path / "predictions.json")
     write(as_if)
-    scores = evaluate(index, detections, "keypoints")
+    scores = coco_scores(index, detections, "keypoints")
     assert_as_pycocotools(scores, file, tmp_path, "keypoints")
     assert scores.metrics["AP"] == pytest.approx(1 if as_if == 0 else 51 / 101)

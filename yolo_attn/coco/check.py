@@ -12,7 +12,7 @@ WIDEST = 60
 """Characters of an item in a table."""
 
 
-def check(data: Data, task: str, output: Path | None = None) -> dict[str, Examined]:
+def check_data(data: Data, task: str, output: Path | None = None) -> dict[str, Examined]:
     """Read and examine every split of COCO-format data as a training would: classes are the first split's.
 
     Raises:

@@ -124,7 +124,7 @@ class Detections:
             write_bytes(target, b"[\n" + encoded + b"\n]\n")
 
 
-def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> CocoScores:
+def coco_scores(index: CocoIndex, detections: Detections, kind: str = "bbox") -> CocoScores:
     """Compare detections with the ground truth of all of an index's images.
 
     The ground truth is what COCO's own tools read: crowds are ignored, nothing is clipped.
@@ -160,7 +160,7 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
 
 
 def write_truth(file: Path, index: CocoIndex) -> None:
-    """Write the ground truth of `evaluate` as a COCO JSON."""
+    """Write the ground truth of `coco_scores` as a COCO JSON."""
     write_bytes(file, msgspec.json.encode(_truth(index, Detections()).dataset))
 
 

@@ -9,9 +9,9 @@ import yaml
 from support import pycocotools_scores, save_noise
 from ultralytics.cfg import DEFAULT_CFG_DICT
 
-from yolo_attn.coco.check import check
+from yolo_attn.coco.check import check_data
 from yolo_attn.coco.dataset.locations import load_source
-from yolo_attn.coco.evaluate import Detections, evaluate
+from yolo_attn.coco.evaluate import Detections, coco_scores
 from yolo_attn.coco.reading.masks_and_keypoints import COCO_FLIP
 from yolo_attn.engine.data import describe, look_through, split_of
 from yolo_attn.errors import UserError
@@ -73,7 +73,7 @@ def classes_of(data, split="val"):
 def test_names_choose_categories_and_their_order(cells, keys, names, labels):
     file = cells(**keys)
     assert classes_of(file) == (names, labels, [name for _, name in CELLS if name in names])
-    assert list(check(file, "detect")["val"].labels[0]["cls"][:, 0]) == labels
+    assert list(check_data(file, "detect")["val"].labels[0]["cls"][:, 0]) == labels
 
 
 def test_a_runs_own_yaml_says_the_same(cells, tmp_path):
@@ -99,7 +99,7 @@ def test_numbers_of_chosen_names_are_those_of_their_categories(cells, tmp_path):
     detections.add(1, [[12, 5, 10, 20], [4, 5, 10, 12], [40, 1, 9, 9]], [0.9, 0.5, 0.6], [3, 1, 1])
     detections.save(tmp_path / "found.json", index)
     stats, _ = pycocotools_scores(tmp_path / "val.json", tmp_path / "found.json", catIds=[1, 3])
-    np.testing.assert_allclose(list(evaluate(index, detections).metrics.values()), stats, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(list(coco_scores(index, detections).metrics.values()), stats, rtol=0, atol=1e-9)
 
 
 def test_a_class_that_one_split_lacks_stays_a_class(cells, tmp_path):
@@ -200,7 +200,7 @@ def test_what_contradicts_the_json_is_refused(cells, keys, task, message):
     assert str(error.value).startswith(f"{file}: ")
     assert len(str(error.value)) < 500
     with pytest.raises(UserError, match=message):
-        check(file, task)
+        check_data(file, task)
 
 
 @pytest.mark.parametrize(

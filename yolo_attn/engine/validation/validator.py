@@ -16,7 +16,7 @@ from ultralytics.utils import LOGGER, RANK, ops
 
 from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.dataset import CocoDataset
-from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
+from yolo_attn.coco.evaluate import CocoScores, Detections, coco_scores, score_text
 from yolo_attn.compat import fill_stats, native_masks
 from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
@@ -199,7 +199,7 @@ class CocoValidator(RunValidator):
 
     def get_stats(self) -> dict[str, Any]:
         if self.on_coco:
-            self.coco = evaluate(self.dataloader.dataset.index, self.detections, self.kind)
+            self.coco = coco_scores(self.dataloader.dataset.index, self.detections, self.kind)
         stats = super().get_stats()
         if self.coco is None:
             return stats
@@ -222,7 +222,7 @@ class CocoValidator(RunValidator):
         if self.coco is None:
             return super().report(stats)
         index = self.dataloader.dataset.index
-        boxes = {"boxes": evaluate(index, self.detections).metrics} if self.kind != "bbox" else {}
+        boxes = {"boxes": coco_scores(index, self.detections).metrics} if self.kind != "bbox" else {}
         return {
             **self.coco.metrics,
             **boxes,
