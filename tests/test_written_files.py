@@ -43,7 +43,7 @@ TOUCHED = {
     "coco/demo demo_dataset rename": "the demo set's folder, if it is not there yet",
     "coco/demo demo_dataset scratch_folder": SCRATCH,
     "coco/draw draw_suspects write_bytes": "pictures of an earlier check-data",
-    "coco/draw draw_suspects write_json": "data_report.json in the folder of --pictures, which is empty without --force",
+    "coco/draw draw_suspects write_json": "data_report.json in --pictures, which is empty without --force",
     "coco/evaluate Detections.save write_bytes": RUN,
     "coco/evaluate write_truth write_bytes": STUDY,
     "coco/dataset/data_report SplitReport.save write_json": RUN,

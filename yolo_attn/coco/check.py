@@ -18,12 +18,11 @@ def check_data(data: Data, task: str, output: Path | None = None) -> dict[str, E
     Raises:
         UserError: If the data cannot be used, or `output` is among it.
     """
-    splits: dict[str, Split] = {}
-    parts = parts_of(data)
-    for split, having in splits_of(parts, task).items():
-        loaded = load_source(having, [split], task)
-        assert loaded is not None  # it has annotations
-        splits |= loaded
+    found: dict[str, Split] = {}
+    parts, having = parts_of(data), splits_of(data, task)
+    for sets in dict.fromkeys(map(tuple, having.values())):
+        found |= load_source(sets, [split for split, those in having.items() if tuple(those) == sets], task) or {}
+    splits = {split: found[split] for split in having}
     if output:
         places = [folder for split in splits.values() for folder in split.folders]
         places += [file.parent for split in splits.values() for file in split.index.files]

@@ -47,8 +47,8 @@ def _scores(validator: Any) -> list[tuple[str, str]]:
     """COCO's numbers, or Ultralytics' own where the data is not COCO's."""
     coco = getattr(validator, "coco", None)
     if coco:
-        kind = "" if validator.kind == "bbox" else f" {validator.kind}"
-        return [(f"COCO{kind} {LABELS.get(name, name)}", score_text(value)) for name, value in coco.metrics.items()]
+        label = coco.label if validator.kind == "bbox" else f"{coco.label} {validator.kind}"
+        return [(f"{label} {LABELS.get(name, name)}", score_text(value)) for name, value in coco.metrics.items()]
     own = {key.removeprefix("metrics/"): value for key, value in validator.metrics.results_dict.items()}
     return [(f"Ultralytics {key}", score_text(v)) for key, v in own.items() if key.startswith(("mAP", "accuracy"))]
 

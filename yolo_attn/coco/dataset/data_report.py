@@ -19,6 +19,8 @@ from yolo_attn.files import write_json
 FILE_NAME = "data_report.json"
 """The report's name in a run folder."""
 
+ALL_CROWDS = "annotation marked as a crowd, as are all others, so nothing carries a label; see --crowds-as-objects"
+
 
 @dataclass(frozen=True)
 class SplitReport:
@@ -75,5 +77,7 @@ def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> 
     for kind, rows in suspect.items():
         met.add(kind, map(index.annotation_text, rows[:LISTED].tolist()), len(rows))
     boxes, crowds = len(labels.boxes), int(index.crowd.sum())
+    if index.crowd.size and index.crowd.all():
+        met.add(ALL_CROWDS, [index.file], crowds)
     report = SplitReport(index.file, len(index.image_ids), len(labels), boxes, crowds, met)
     return Examined(labels, suspect, report)

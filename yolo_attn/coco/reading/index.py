@@ -105,6 +105,7 @@ class CocoIndex:
         num_keypoints: How many of them are labelled, by the JSON if it says so; an annotation with 0 counts neither as
             found nor as missed. None where there are no keypoints.
         keypoint_names: Names of the K keypoints; empty where the JSON does not name them.
+        keypoint_sigmas: OKS sigma of each of them where a data YAML has them; empty takes COCO's own, or 1/K.
         problems: What was skipped or suspicious while reading.
         origins: The ids of each of `files`; empty where the ids above are the JSON's own.
     """
@@ -126,6 +127,7 @@ class CocoIndex:
     keypoints: NDArray[np.float64] | None = None
     num_keypoints: NDArray[np.int64] | None = None
     keypoint_names: tuple[str, ...] = ()
+    keypoint_sigmas: tuple[float, ...] = ()
     problems: Problems = field(default_factory=Problems)
     origins: tuple[Origin, ...] = ()
 

@@ -53,7 +53,8 @@ def digest_of(parts: Iterable[bytes]) -> str:
 
 
 def _coco_content(described: Description, splits: Iterable[tuple[CocoIndex, list[Finder]]]) -> Iterator[bytes]:
-    stated = {key: described[key] for key in ("only", "flip_idx") if described.get(key)}
+    keys = ("only", "crowds_as_objects", "flip_idx", "kpt_sigmas")
+    stated = {key: described[key] for key in keys if described.get(key)}
     if stated:
         yield json.dumps(stated).encode()
     for index, finders in splits:

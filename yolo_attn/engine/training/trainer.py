@@ -16,6 +16,7 @@ from ultralytics.engine.predictor import BasePredictor
 from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
+from yolo_attn.coco.dataset.locations import choosing_options
 from yolo_attn.engine.data import build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.training import distributed
@@ -180,7 +181,8 @@ class CocoTrainer(RunTrainer):
         try:
             return super().get_dataset()
         finally:
-            self.args.data = named
+            if not choosing_options():  # else the checkpoint's training data is what they have left
+                self.args.data = named
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         if not self.data.get("annotations"):

@@ -3,6 +3,7 @@
 import contextlib
 import platform
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from ultralytics.utils import LOGGER, RANK, ops
 
 from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.dataset import CocoDataset
-from yolo_attn.coco.evaluate import CocoScores, Detections, coco_scores, score_text
+from yolo_attn.coco.evaluate import COCO_RULES, CocoScores, Detections, Rules, coco_scores, score_text
 from yolo_attn.compat import fill_stats, native_masks
 from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
@@ -94,6 +95,7 @@ class CocoValidator(RunValidator):
         splits: Splits that data.yaml describes; None for the validated one alone.
         described: The data, where it was described before.
         examined: The validated split, where it was looked through before.
+        rules: What is not COCO's own in the evaluation.
     """
 
     kind = "bbox"
@@ -103,9 +105,14 @@ class CocoValidator(RunValidator):
     detections: Detections
 
     def __init__(
-        self, *args: Any, described: Description | None = None, examined: Examined | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        described: Description | None = None,
+        examined: Examined | None = None,
+        rules: Rules = COCO_RULES,
+        **kwargs: Any,
     ) -> None:
-        self.described, self.examined = described, examined
+        self.described, self.examined, self.rules = described, examined, rules
         super().__init__(*args, **kwargs)
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
@@ -199,7 +206,7 @@ class CocoValidator(RunValidator):
 
     def get_stats(self) -> dict[str, Any]:
         if self.on_coco:
-            self.coco = coco_scores(self.dataloader.dataset.index, self.detections, self.kind)
+            self.coco = coco_scores(self.dataloader.dataset.index, self.detections, self.kind, self.rules)
         stats = super().get_stats()
         if self.coco is None:
             return stats
@@ -215,19 +222,21 @@ class CocoValidator(RunValidator):
             overall = {name: self.coco.metrics[name] for name in ("AP", "AP50", "AP75")}
             per_class = self.coco.per_class if self.args.verbose and not self.training else {}
             defined = {name: scores for name, scores in per_class.items() if scores["AP"] >= 0}
-            for name, scores in {f"COCO {self.kind} (hotcoco)": overall, **defined}.items():
+            for name, scores in {f"{self.coco.label} {self.kind} (hotcoco)": overall, **defined}.items():
                 LOGGER.info(f"{name[:24]:>24}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))
 
     def report(self, stats: dict[str, Any]) -> dict[str, Any]:
         if self.coco is None:
             return super().report(stats)
         index = self.dataloader.dataset.index
-        boxes = {"boxes": coco_scores(index, self.detections).metrics} if self.kind != "bbox" else {}
+        of_boxes = replace(self.rules, max_dets=()) if self.kind == "keypoints" else self.rules
+        boxes = {"boxes": coco_scores(index, self.detections, rules=of_boxes).metrics} if self.kind != "bbox" else {}
         return {
             **self.coco.metrics,
             **boxes,
             "per_class": self.coco.per_class,
             "evaluator": self.coco.evaluator,
+            **({"not_coco": self.coco.own_rules} if self.coco.own_rules else {}),
             "annotations": index.file,
             **super().report(stats),
         }
