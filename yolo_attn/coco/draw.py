@@ -35,6 +35,8 @@ SMALLEST = 80
 
 LINE, BACKGROUND = 20, 40
 PLAIN: tuple[int, ...] = (230, 230, 230)
+TURNED = (120, 255, 120)
+"""Oriented boxes."""
 FONT, TEXT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 
 OURS = re.compile(r"\w+-\d{3}-[\w.-]+\.jpg")
@@ -99,7 +101,10 @@ def _picture(split: str, found: Examined, image: int) -> NDArray[np.uint8] | Non
     area = max(right - left, 1), max(bottom - top, 1)
     canvas[top : top + area[1], left : left + area[0]] = cv2.resize(pixels, area, interpolation=cv2.INTER_AREA)
     cv2.rectangle(canvas, (left, top), (right, bottom), PLAIN, 1)
-    for a, b in corners[~suspect]:
+    if index.corners is not None:
+        for turned in index.corners[own].clip(-reach, size + reach):
+            cv2.polylines(canvas, [np.array(list(map(place, turned)))], True, TURNED, 1, cv2.LINE_AA)
+    for a, b in corners[~suspect] if index.corners is None else ():
         cv2.rectangle(canvas, place(a), place(b), PLAIN, 1)
     lines = [(f"{split}, {index.image_text(image)}, {size[0]} x {size[1]} pixels", PLAIN)]
     names, rows = list(found.suspect), own[suspect].tolist()

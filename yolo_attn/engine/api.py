@@ -35,7 +35,7 @@ from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
 from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.engine.training.trainer import RunTrainer
-from yolo_attn.engine.validation.validator import RunValidator
+from yolo_attn.engine.validation.validator import CocoValidator, RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
 from yolo_attn.model.sparsity import scales_of
@@ -215,25 +215,28 @@ def validate(
     args = check_settings({**settings, "project": str(folder)})
     check_writable(folder / (args.name or ""))
     data = describe_validation(args, model, model.names)
+    scored = bool(data) and issubclass(kind.validator, CocoValidator)
     if rules != COCO_RULES:
-        _check_rules(rules, kind, args, data is not None)
+        _check_rules(rules, kind, args, scored)
     examined = None
     if data and strict:
         examined = look_through(args, data, args.split, model.names, alone=True)
         check_strictly(examined.report)
-    known = {"described": data, "examined": examined, "rules": rules} if data else {}
+    known: dict[str, Any] = {"described": data, "examined": examined} if data else {}
+    if rules != COCO_RULES:
+        known["rules"] = rules
     validator = kind.validator(args=vars(args), **known)
-    if data and (args.conf or 0) > COCO_CONF:
+    if scored and (args.conf or 0) > COCO_CONF:
         LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
     validator(model=model)
     print_validation(validator)
     return validator
 
 
-def _check_rules(rules: Rules, kind: Task, args: SimpleNamespace, on_coco: bool) -> None:
+def _check_rules(rules: Rules, kind: Task, args: SimpleNamespace, scored: bool) -> None:
     """Check rules that are not COCO's own; the model gives as many detections as they count."""
-    if not on_coco:
-        raise UserError(f"{args.data}: --max-dets and --area-ranges are for COCO-format data")
+    if not scored:
+        raise UserError(f"{args.data}: --max-dets and --area-ranges are for COCO's numbers, which this run has none of")
     expected = 1 if kind.name == "pose" else len(RECALLS)
     if rules.max_dets and len(rules.max_dets) != expected:
         shown = ",".join(map(str, rules.max_dets))

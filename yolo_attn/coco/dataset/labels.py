@@ -58,7 +58,7 @@ class Labels(Sequence[dict[str, Any]]):
             "shape": (int(size[1]), int(size[0])),
             "cls": self.classes[part],
             "bboxes": self.boxes[part],
-            "segments": [self._segment(row, size) for row in rows.tolist()] if self.source.masks is not None else [],
+            "segments": self._segments(rows, size),
             "keypoints": self._keypoints(rows, size),
             "normalized": True,
             "bbox_format": "xywh",
@@ -69,6 +69,12 @@ class Labels(Sequence[dict[str, Any]]):
         rows = np.asarray(order, dtype=np.int64)
         columns = ("images", "files", "sizes", "starts", "ends")
         return replace(self, **{column: getattr(self, column)[rows] for column in columns})
+
+    def _segments(self, rows: NDArray[np.int32], size: NDArray[np.float64]) -> list[NDArray[np.float32]]:
+        """Return outlines, or corners of oriented boxes; none for a detector."""
+        if self.source.corners is not None:
+            return list((self.source.corners[rows].clip(0, size) / size).astype(np.float32))
+        return [self._segment(row, size) for row in rows.tolist()] if self.source.masks is not None else []
 
     def _segment(self, row: int, size: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the outline of an annotation, (N, 2) as fractions of its image."""
@@ -86,6 +92,12 @@ class Labels(Sequence[dict[str, Any]]):
         points = self.source.keypoints[rows]
         points[..., :2] /= size
         return points.astype(np.float32)
+
+
+def _areas(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (N,) areas of (N, 4, 2) polygons, pixels², as their sides show them."""
+    following = np.roll(corners, -1, axis=1)
+    return np.abs((corners[..., 0] * following[..., 1] - corners[..., 1] * following[..., 0]).sum(1)) / 2
 
 
 def make_labels(
@@ -114,6 +126,8 @@ def make_labels(
     inside = corners.clip(0, size)
     extent = inside[:, 2:] - inside[:, :2]
     full = (extent > 0).all(1)
+    if index.corners is not None:
+        full &= _areas(index.corners[rows].clip(0, size[:, None, :2])) > 0
     suspect["box without area inside its image, skipped"] = rows[~full]
     suspect["box clipped to its image"] = rows[full & (np.abs(inside - corners).max(1, initial=0) > TOLERANCE)]
 

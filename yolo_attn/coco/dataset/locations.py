@@ -80,7 +80,7 @@ def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict
             COCO JSON for each split. Paths in it are relative to its `path`, and that to the YAML's own folder. Several
             of these are one set with categories joined by name.
         splits: Some of "train", "val" and "test".
-        task: "detect", "segment" or "pose": what is read of the JSONs.
+        task: "detect", "segment", "pose" or "obb": what is read of the JSONs.
 
     Returns:
         The splits by name, or None where `data` is an ordinary Ultralytics data YAML.

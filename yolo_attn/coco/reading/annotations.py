@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from yolo_attn.coco.reading.index import brief
+from yolo_attn.coco.reading.oriented import HALF_TURN, RADIANS, corners_of, enclosing, fifth
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.values import LARGEST_ID, area_in, box_in, id_in, is_crowd, is_plain_box, number_in
 
@@ -36,6 +37,12 @@ class MaskAnnotation(Annotation, gc=False):
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class OrientedAnnotation(MaskAnnotation, gc=False):
+    """An annotation with what may say how its box is turned."""
+
+    attributes: Any = None
+
+
 class KeypointAnnotation(Annotation, gc=False):
     """An annotation with its keypoints, still JSON."""
 
@@ -47,6 +54,7 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "detect": msgspec.json.Decoder(Annotation),
     "segment": msgspec.json.Decoder(MaskAnnotation),
     "pose": msgspec.json.Decoder(KeypointAnnotation),
+    "obb": msgspec.json.Decoder(OrientedAnnotation),
 }
 """What is read for each task: a detector needs no outlines."""
 
@@ -64,7 +72,7 @@ def read_annotations(
 
     Returns:
         Columns of the usable annotations under their names in `CocoIndex`, and the annotations themselves without
-        their boxes, for outlines or keypoints; none for "detect".
+        their boxes, for outlines or keypoints; the corners of their boxes for "obb"; none for "detect".
     """
     image_row = {image_id: row for row, image_id in enumerate(image_ids)}
     category_row = {category_id: row for row, category_id in enumerate(category_ids)}
@@ -73,13 +81,18 @@ def read_annotations(
     boxes, areas, crowd = array("d"), array("d"), array("b")
     other_ids: Counter[Any] = Counter()
     details: list[Any] = []
+    turned, widest = 0, 0.0
     for n, text in enumerate(texts, 1):
         try:
             annotation = decode(text)
         except (ValueError, RecursionError) as error:
             problems.add("annotation that cannot be read, skipped", [f"number {n}: {error}"])
             continue
-        box = annotation.bbox if is_plain_box(annotation.bbox) else box_in(annotation.bbox)
+        if task == "obb":
+            corners = corners_of(annotation, problems)
+            box = None if corners is None else enclosing(corners)
+        else:
+            box = annotation.bbox if is_plain_box(annotation.bbox) else box_in(annotation.bbox)
         image, category = annotation.image_id, annotation.category_id
         image_at = image_row.get(image if type(image) is int else id_in(image))
         category_at = category_row.get(category if type(category) is int else id_in(category))
@@ -102,9 +115,16 @@ def read_annotations(
         if not (whole and known and area is not None and annotation.iscrowd in (0, 1) and not annotation.ignore):
             for odd in _oddities(annotation, known, area):
                 problems.add(odd, [annotation.called])
-        if task != "detect":
+        if task == "obb":
+            details.append(corners)
+            if fifth(annotation.bbox) is not None:
+                turned += 1
+                widest = max(widest, abs(fifth(annotation.bbox) or 0))
+        elif task != "detect":
             annotation.bbox = annotation.area = None
             details.append(annotation)
+    if 0 < widest <= HALF_TURN:
+        problems.add(RADIANS, [f"up to {widest:.6g}"], turned)
     whole_ids = np.array(ids, dtype=np.int64)
     values, counts = np.unique(whole_ids[whole_ids >= 0], return_counts=True)
     repeated = [*values[counts > 1].tolist(), *(i for i, count in other_ids.items() if count > 1)]

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 
@@ -17,6 +16,7 @@ from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.compare.study_folder import Data
 from yolo_attn.engine.data import Description, chosen
 from yolo_attn.engine.tasks import TASKS
+from yolo_attn.engine.validation.validator import CocoValidator
 
 DataRead = tuple[Data, list[Path], CocoIndex | None]
 
@@ -39,9 +39,11 @@ def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
         index, _, folders = chosen(args, described, split, described["categories"])
         used.append((index, list(map(Finder, folders))))
         places += folders
-    kind: Any = next(task.validator for task in TASKS if task.name == args.task)
+    validator = next(task.validator for task in TASKS if task.name == args.task)
     digest = digest_of(_coco_content(described, used))
-    return Data(str(args.data), digest, len(index.image_ids), kind.kind), places, index
+    if not issubclass(validator, CocoValidator):
+        return Data(str(args.data), digest), places, None
+    return Data(str(args.data), digest, len(index.image_ids), validator.kind), places, index
 
 
 def digest_of(parts: Iterable[bytes]) -> str:

@@ -27,6 +27,7 @@ from yolo_attn.engine.training.run_files import RunFiles
 from yolo_attn.engine.validation.metrics import COCO_KEYS
 from yolo_attn.engine.validation.validator import (
     ClassificationValidator,
+    CocoDataValidator,
     CocoValidator,
     DetectionValidator,
     OBBValidator,
@@ -171,9 +172,9 @@ class RunTrainer(RunFiles):
 
 
 class CocoTrainer(RunTrainer):
-    """Mixin for a trainer of a task that COCO has. On other data than COCO-format data it adds nothing."""
+    """Mixin for a trainer of a task that COCO's annotations have. On data of another format it adds nothing."""
 
-    validator_class: type[CocoValidator]
+    validator_class: type[CocoDataValidator]
 
     def get_dataset(self) -> Any:
         named = self.args.data
@@ -215,7 +216,8 @@ class CocoTrainer(RunTrainer):
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv with COCO's columns after Ultralytics' own metrics and losses."""
-        coco = {key: metrics.get(key, 0.0) for key in COCO_KEYS} if self.data.get("annotations") else {}
+        scored = self.data.get("annotations") and issubclass(self.validator_class, CocoValidator)
+        coco = {key: metrics.get(key, 0.0) for key in COCO_KEYS} if scored else {}
         others = {key: value for key, value in metrics.items() if key not in coco}
         super().save_metrics({**others, **coco})
 
@@ -248,8 +250,8 @@ class PoseTrainer(CocoTrainer, yolo.pose.PoseTrainer):
     predictor_class = yolo.pose.PosePredictor
 
 
-class OBBTrainer(RunTrainer, yolo.obb.OBBTrainer):
-    """Ultralytics' trainer of oriented boxes, on its own data format."""
+class OBBTrainer(CocoTrainer, yolo.obb.OBBTrainer):
+    """Ultralytics' trainer of oriented boxes on COCO JSON."""
 
     validator_class = OBBValidator
     predictor_class = yolo.obb.OBBPredictor

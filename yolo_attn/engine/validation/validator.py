@@ -82,37 +82,23 @@ class RunValidator(BaseValidator):
         }
 
 
-class CocoValidator(RunValidator):
-    """Mixin for a validator of a task that COCO has. On other data than COCO-format data it adds nothing.
-
-    Detections are collected as the validator itself scores them and compared with the user's JSON. COCO AP becomes the
-    fitness that decides best.pt. Validated on its own, it leaves predictions.json in its run folder too.
+class CocoDataValidator(RunValidator):
+    """Mixin for a validator that reads COCO JSON too, scored by Ultralytics' own metrics.
 
     Attributes:
-        kind: What COCO's evaluation compares: "bbox", "segm" or "keypoints".
         stretch: Whether the model takes images stretched to a square.
-        coco: COCO's numbers of the last validation; None on other data.
         splits: Splits that data.yaml describes; None for the validated one alone.
         described: The data, where it was described before.
         examined: The validated split, where it was looked through before.
-        rules: What is not COCO's own in the evaluation.
     """
 
-    kind = "bbox"
     stretch = False
-    coco: CocoScores | None = None
     splits: Sequence[str] | None = None
-    detections: Detections
 
     def __init__(
-        self,
-        *args: Any,
-        described: Description | None = None,
-        examined: Examined | None = None,
-        rules: Rules = COCO_RULES,
-        **kwargs: Any,
+        self, *args: Any, described: Description | None = None, examined: Examined | None = None, **kwargs: Any
     ) -> None:
-        self.described, self.examined, self.rules = described, examined, rules
+        self.described, self.examined = described, examined
         super().__init__(*args, **kwargs)
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
@@ -151,6 +137,36 @@ class CocoValidator(RunValidator):
         return isinstance(self.dataloader.dataset, CocoDataset)
 
     def init_metrics(self, model: Any) -> None:
+        super().init_metrics(model)
+        if self.on_coco and self.args.single_cls:
+            self.args.classes = None  # their labels are chosen; the one class of a model has another number
+
+    def report(self, stats: dict[str, Any]) -> dict[str, Any]:
+        known = {"annotations": self.dataloader.dataset.index.file} if self.on_coco else {}
+        return {**known, **super().report(stats)}
+
+
+class CocoValidator(CocoDataValidator):
+    """Mixin for a validator of a task that COCO has. On other data than COCO-format data it adds nothing.
+
+    Detections are collected as the validator itself scores them and compared with the user's JSON. COCO AP becomes the
+    fitness that decides best.pt. Validated on its own, it leaves predictions.json in its run folder too.
+
+    Attributes:
+        kind: What COCO's evaluation compares: "bbox", "segm" or "keypoints".
+        coco: COCO's numbers of the last validation; None on other data.
+        rules: What is not COCO's own in the evaluation.
+    """
+
+    kind = "bbox"
+    coco: CocoScores | None = None
+    detections: Detections
+
+    def __init__(self, *args: Any, rules: Rules = COCO_RULES, **kwargs: Any) -> None:
+        self.rules = rules
+        super().__init__(*args, **kwargs)
+
+    def init_metrics(self, model: Any) -> None:
         if self.on_coco:
             self.args.save_json = False  # Ultralytics' predictions.json would replace ours, with ids of its own
         super().init_metrics(model)
@@ -160,7 +176,6 @@ class CocoValidator(RunValidator):
             index = self.dataloader.dataset.index
             ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
             if self.args.single_cls:
-                self.args.classes = None  # their labels are chosen; the one class of a model has another number
                 ids = dict.fromkeys(model.names.values(), int(index.category_ids[0]))
             self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
 
@@ -237,7 +252,6 @@ class CocoValidator(RunValidator):
             "per_class": self.coco.per_class,
             "evaluator": self.coco.evaluator,
             **({"not_coco": self.coco.own_rules} if self.coco.own_rules else {}),
-            "annotations": index.file,
             **super().report(stats),
         }
 
@@ -287,8 +301,8 @@ class PoseValidator(CocoValidator, yolo.pose.PoseValidator):
         return {"keypoints": points.reshape(len(points), -1).tolist()}
 
 
-class OBBValidator(RunValidator, yolo.obb.OBBValidator):
-    """Ultralytics' validator of oriented boxes."""
+class OBBValidator(CocoDataValidator, yolo.obb.OBBValidator):
+    """Ultralytics' validator of oriented boxes, for which COCO has no metric."""
 
 
 class ClassificationValidator(RunValidator, yolo.classify.ClassificationValidator):
