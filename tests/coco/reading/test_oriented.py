@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support import ROOT, save_noise
+from support import ROOT, results_rows, save_noise
 from ultralytics import YOLO
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils import DEFAULT_CFG
@@ -183,12 +183,10 @@ def test_a_training_is_that_on_ultralytics_own_labels(tmp_path, monkeypatch, cap
         given = ["--cfg", "yolov8n-obb-gam.yaml", "--task", "obb", "--data", str(data), "--name", name]
         assert main(["train", *given, *common]) == 0
     runs = tmp_path / "runs/obb"
-    lines = [(runs / name / "results.csv").read_text().splitlines() for name in ("coco", "txt")]
-    assert lines[0][0] == lines[1][0]
-    assert "COCO" not in lines[0][0]
-    tables = [np.array([[float(v) for v in line.split(",")] for line in each[1:]]) for each in lines]
-    time = lines[0][0].split(",").index("time")
-    np.testing.assert_allclose(*(np.delete(table, time, axis=1) for table in tables), rtol=1e-4, atol=1e-5)
+    tables = [results_rows(runs / name) for name in ("coco", "txt")]
+    assert not [name for name in tables[0][0] if "COCO" in name]
+    for ours, theirs in zip(*tables, strict=True):
+        assert {**ours, "time": 0} == pytest.approx({**theirs, "time": 0}, rel=1e-4, abs=1e-5)
     best = str(runs / "coco/weights/best.pt")
     again = ["--name", "again", "--device", "cpu", "plots=False", "save_json=True", "conf=0.00001"]
     assert main(["val", "--weights", best, *again]) == 0
