@@ -1,11 +1,14 @@
 """`check-data`: all splits of a data set, tables, and pictures of suspicious boxes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from support import save_noise
 
+from yolo_attn.cli import main
 from yolo_attn.coco import draw as drawing
 from yolo_attn.coco.check import check_data, problem_count, tables
 from yolo_attn.coco.dataset.locations import splits_of
@@ -99,7 +102,7 @@ def test_wrong_data(three, tmp_path):
     for data, message in (
         (tmp_path / "missing", "missing: no such folder or file"),
         (tmp_path / "missing.yaml", "missing.yaml: no such folder or file"),
-        (three / "annotations/instances_val.json", r"found a \.json file"),
+        (three / "annotations/instances_val.txt", r"instances_val.txt: no such folder or file"),
         (f"{three},{tmp_path / 'missing'}", "missing: no such folder or file"),
         ([three, tmp_path / "miss,ing"], "miss,ing: no such folder or file"),
         (f"{tmp_path}/miss,ing", "miss,ing: no such folder or file"),
@@ -188,3 +191,33 @@ def test_an_image_that_is_gone_is_not_drawn(three, tmp_path):
     found = check_data(three, "detect")
     (three / "images/val/b.jpg").unlink()
     assert draw_suspects(found, tmp_path / "out") == 2
+
+
+@pytest.mark.parametrize("named", ["the folder", "the JSON"])
+@pytest.mark.parametrize("place", ["images", "images/default", "."])
+def test_one_json_without_splits_is_examined_as_it_is(tmp_path, named, place, capsys):
+    save_noise(tmp_path / place / "a.jpg")
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [{"id": 7, "name": "cat"}]}
+    (tmp_path / "result.json").write_text(json.dumps({**content, "annotations": [{"id": 1, **BOXES[0]}]}))
+    data = str(tmp_path if named == "the folder" else tmp_path / "result.json")
+    assert main(["check-data", data, "--strict"]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines()[:2]] == ["split", "all"]
+    assert f"yolo-attn split {data} -o FOLDER" in shown
+
+
+def test_images_of_two_splits_are_remarked(make_coco, capsys):
+    make_coco([(1, "a.jpg"), (2, "b.jpg"), (3, "c.jpg")], [box(1, 7, 1, 1, 5, 5)], split="train", root="images")
+    folder = make_coco([(8, "b.jpg"), (9, "c.jpg"), (10, "d.jpg")], [box(8, 7, 1, 1, 5, 5)], root="images")
+    assert main(["check-data", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{folder}/annotations/instances_val.json: 2 of val's 3 images are images of train, too" in shown
+
+
+def test_images_of_train_that_stand_in_for_vals_own_are_remarked(make_coco, capsys):
+    """The val images are gone; the images of the same names under the folder above both are train's."""
+    make_coco([(1, "a.jpg"), (2, "b.jpg")], [box(1, 7, 1, 1, 5, 5)], split="train", root="images/train")
+    folder = make_coco([(8, "a.jpg"), (9, "b.jpg")], [box(8, 7, 1, 1, 5, 5)], root="elsewhere")
+    shutil.rmtree(folder / "elsewhere")
+    assert main(["check-data", str(folder)]) == 0
+    assert "2 of val's 2 images are images of train, too" in capsys.readouterr().out

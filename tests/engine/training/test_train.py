@@ -127,7 +127,7 @@ def train_and_kill(*arguments, epochs, cwd):
 @pytest.mark.trap(5)
 def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     """Trainer, penalty and COCO's numbers go on, each epoch has one row."""
-    arguments = ["--cfg", TINY_NAM, "--data", small_coco, "--name", "cut", *QUICK, "--batch", 2]
+    arguments = ["--cfg", TINY_NAM, "--data", small_coco, "--name", "cut", *QUICK, "--batch", 2, "--imgsz", 320]
     epoch = train_and_kill(*arguments, "--nam-sparsity", "1e-3", "plots=False", epochs=6, cwd=tmp_path)
     run = tmp_path / "runs" / "detect" / "cut"
     before = (run / "results.csv").read_text().splitlines()

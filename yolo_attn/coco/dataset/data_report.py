@@ -1,7 +1,8 @@
 """What was used of a data set and what was not: a few lines on screen, everything in data_report.json."""
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,18 @@ class Examined:
     labels: Labels
     suspect: dict[str, NDArray[np.int64]]
     report: SplitReport
+
+
+def shared_images(examined: Mapping[str, Examined]) -> list[str]:
+    """Return a line for each split whose images are, in part, those of an earlier one: its numbers say little."""
+    lines = []
+    for (one, first), (other, second) in itertools.combinations(examined.items(), 2):
+        known = set(first.labels.files)
+        number = sum(file in known for file in second.labels.files)
+        if number:
+            share = f"{number:,} of {other}'s {len(second.labels.files):,} images are images of {one}, too"
+            lines.append(f"{second.report.file}: {share}; numbers on them do not show what was learned")
+    return lines
 
 
 def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> Examined:

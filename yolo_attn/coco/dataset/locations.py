@@ -13,7 +13,17 @@ import numpy as np
 from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain, read_yaml, repeated_key
 from yolo_attn.coco.dataset.data_keys import FEW, SPLITS, Keys, read_keys
 from yolo_attn.coco.dataset.image_files import MISSING, SAMPLE, Finder, NoImageError, displayed_size, finder_for
-from yolo_attn.coco.dataset.layouts import FORM, image_folders, named_splits, own_json, the_one
+from yolo_attn.coco.dataset.layouts import (
+    FORM,
+    SUFFIXES,
+    home_of,
+    image_folders,
+    named_splits,
+    others_of,
+    own_json,
+    split_of,
+    the_one,
+)
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
 from yolo_attn.coco.dataset.subsets import join, only_classes, only_images
 from yolo_attn.coco.reading.index import CocoIndex, brief, shortened
@@ -116,6 +126,28 @@ def _report_unused(split: Split, used: Collection[str]) -> None:
     if unused and used:
         found = f"no annotation uses {len(unused):,} of its {len(split.names):,} categories, {listed(unused, FEW)}"
         warn_once(f"{split.index.file}: {found}; --drop-unused leaves out such classes")
+
+
+def json_alone(data: Path, task: str = "detect") -> Path | None:
+    """Return the one JSON of a data set without splits, which is the data itself or all that a folder has."""
+    if data.is_file():
+        return data if data.name.lower().endswith(SUFFIXES) else None
+    if any(own_json(data, split, task) for split in SPLITS):
+        return None
+    found = others_of(data, task)
+    return found[0] if len(found) == 1 and split_of(found[0], data) is None else None
+
+
+def load_alone(file: Path, task: str = "detect", images: Path | None = None) -> Split:
+    """Read a JSON of no split, whose images lie in a folder, or around it.
+
+    Raises:
+        UserError: If the JSON cannot be used, or its images are not found.
+    """
+    index, home = _read(file, task, CROWDS_VARIABLE in choosing_options()), home_of(file)
+    places = [images] if images else [home / "images/default", *image_folders(home, file, "train")]
+    folder = find_images_folder(index, places)
+    return Split(index, (folder,))
 
 
 def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
@@ -227,8 +259,9 @@ def _together(splits: list[Split]) -> Split:
                 raise UserError(f"{split.index.file}: its data YAML has another {key} than an earlier data set's")
         if split.crowds_as_objects != splits[0].crowds_as_objects:
             raise UserError(f"{split.index.file}: crowds_as_objects holds for all data sets or none; differing here")
+    index = join([s.index for s in splits])
     return Split(
-        replace(join([s.index for s in splits]), keypoint_sigmas=tuple(first.get("kpt_sigmas", ()))),
+        replace(index, keypoint_sigmas=tuple(first["kpt_sigmas"])) if "kpt_sigmas" in first else index,
         tuple(folder for s in splits for folder in s.folders),
         tuple(names for s in splits for names in s.only),
         first,
