@@ -67,6 +67,7 @@ TOUCHED = {
     "engine/export/exporter _put replace": "the file that is exported to, or the folder of an earlier export",
     "engine/export/exporter _save_script write_bytes": SCRATCH,
     "engine/export/exporter export scratch_folder": SCRATCH,
+    "engine/training/run_files RunFiles._write_header write_text": SCRATCH,
     "engine/training/run_files RunFiles._undo_folder clear": "a run's files in the folder that this training made",
     "engine/training/run_files RunFiles._undo_folder remove_empty": EMPTY,
     "engine/training/run_files RunFiles.check_resume unlink": RUN,

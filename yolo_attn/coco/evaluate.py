@@ -53,12 +53,14 @@ class CocoScores:
         metrics: The numbers by name: `METRICS` for boxes and masks, `KEYPOINT_METRICS` for keypoints. The ARs of other
             numbers of detections are called by these.
         per_class: AP and AP50 of each category by its name.
+        boxes: The same of the boxes, where masks or keypoints were compared by a validation.
         own_rules: What is not COCO's own, by name; empty where the numbers are COCO's.
     """
 
     evaluator: str
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]]
+    boxes: "CocoScores | None" = None
     own_rules: dict[str, list[float]] = field(default_factory=dict)
 
     @property
@@ -199,7 +201,9 @@ def coco_scores(index: CocoIndex, detections: Detections, kind: str = "bbox", ru
     names = KEYPOINT_METRICS if kind == "keypoints" else METRICS
     counted = () if kind == "keypoints" else rules.max_dets
     called = dict(zip(RECALLS, (f"AR{number}" for number in counted), strict=False))
-    return CocoScores(text, {called.get(name, name): float(values[name]) for name in names}, per_class, own_rules)
+    return CocoScores(
+        text, {called.get(name, name): float(values[name]) for name in names}, per_class, own_rules=own_rules
+    )
 
 
 def write_truth(file: Path, index: CocoIndex) -> None:

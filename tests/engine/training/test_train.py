@@ -263,10 +263,10 @@ def test_coco_ap_decides_best_against_ultralytics_fitness(small_coco, tmp_path, 
     """COCO AP falls from epoch to epoch while Ultralytics' own mAP is untouched: the first epoch stays best."""
     scores = iter([0.3, 0.2, 0.1, 0.0])
 
-    def falling(index, detections, kind):
+    def falling(index, detections, kind, rules):
         return CocoScores("falling", {name: next(scores) if name == "AP" else 0.5 for name in METRICS}, {})
 
-    monkeypatch.setattr(validator, "evaluate", falling)
+    monkeypatch.setattr(validator, "coco_scores", falling)
     trainer = DetectionTrainer(overrides=settings(small_coco, tmp_path, "best", lr0=0.01))
     trainer.train()
     assert torch.load(trainer.best, weights_only=False)["train_metrics"]["fitness"] == pytest.approx(0.3)

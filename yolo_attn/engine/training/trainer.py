@@ -24,7 +24,7 @@ from yolo_attn.engine.training.frozen import KEY, FrozenBase
 from yolo_attn.engine.training.gate_report import trained_gates
 from yolo_attn.engine.training.prepared import Prepared, of_launcher
 from yolo_attn.engine.training.run_files import RunFiles
-from yolo_attn.engine.validation.metrics import COCO_KEYS
+from yolo_attn.engine.validation.metrics import columns_before, tracked
 from yolo_attn.engine.validation.validator import (
     ClassificationValidator,
     CocoDataValidator,
@@ -216,9 +216,13 @@ class CocoTrainer(RunTrainer):
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv with COCO's columns after Ultralytics' own metrics and losses."""
-        scored = self.data.get("annotations") and issubclass(self.validator_class, CocoValidator)
-        coco = {key: metrics.get(key, 0.0) for key in COCO_KEYS} if scored else {}
-        others = {key: value for key, value in metrics.items() if key not in coco}
+        if not self.data.get("annotations") or not issubclass(self.validator_class, CocoValidator):
+            super().save_metrics(metrics)
+            return
+        columns = columns_before(self.validator_class.kind, self.test_loader.dataset.index.category_names)
+        keys = tracked(columns)
+        others = {key: value for key, value in metrics.items() if key not in keys}
+        coco = {column: metrics.get(key, 0.0) for column, key in zip(columns, keys, strict=True)}
         super().save_metrics({**others, **coco})
 
 
