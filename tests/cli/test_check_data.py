@@ -54,7 +54,7 @@ def test_strict(data, capsys):
         (["~no-such-user/x"], "~no-such-user/x: there is no home folder of that user here"),
         (["{data}", "--pictures", "~no-such-user/x"], "~no-such-user/x: there is no home folder of that user"),
         (["{data}", "--task", "pose"], "no annotations for 'train'; expected annotations/person_keypoints_train.json"),
-        (["{data}", "--task", "obb"], "invalid choice: 'obb'"),
+        (["{data}", "--task", "classify"], "invalid choice: 'classify'"),
         (["{data}", "--epochs=3"], "'--epochs=3': unknown to check-data"),
         (["{data}", "--pictures", "{data}/out"], "out: it is among the data"),
         (["{data}", "--pictures", "{data}/images/val/a.jpg"], "--pictures"),

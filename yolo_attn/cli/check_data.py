@@ -19,7 +19,10 @@ def add(commands: Any) -> None:
         "data", nargs="+", type=not_empty, metavar="DATA", help="COCO-format folder or data YAML; several count as one"
     )
     parser.add_argument(
-        "--task", choices=["detect", "segment", "pose"], default="detect", help="annotations to check; default: detect"
+        "--task",
+        choices=["detect", "segment", "pose", "obb"],
+        default="detect",
+        help="annotations to check; default: detect",
     )
     parser.add_argument("--strict", action="store_true", help="exit code 2 if there is any problem")
     parser.add_argument(

@@ -34,7 +34,7 @@ from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
 from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.engine.training.trainer import RunTrainer
-from yolo_attn.engine.validation.validator import RunValidator
+from yolo_attn.engine.validation.validator import CocoValidator, RunValidator
 from yolo_attn.errors import UserError
 from yolo_attn.files import check_writable
 from yolo_attn.model.sparsity import scales_of
@@ -218,7 +218,7 @@ def validate(
         check_strictly(examined.report)
     known = {"described": data, "examined": examined} if data else {}
     validator = kind.validator(args=vars(args), **known)
-    if data and (args.conf or 0) > COCO_CONF:
+    if isinstance(validator, CocoValidator) and data and (args.conf or 0) > COCO_CONF:
         LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
     validator(model=model)
     print_validation(validator)

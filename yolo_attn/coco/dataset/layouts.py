@@ -19,6 +19,7 @@ from yolo_attn.errors import UserError, listed
 FILE_NAMES = {
     "detect": ("instances_{}.json", "instances_{}2017.json"),
     "segment": ("instances_{}.json", "instances_{}2017.json"),
+    "obb": ("instances_{}.json", "instances_{}2017.json"),
     "pose": ("person_keypoints_{}.json", "person_keypoints_{}2017.json", "keypoints_{}.json"),
 }
 """Annotation files of a split, by task, in the order in which they are looked for."""
@@ -29,6 +30,7 @@ WITHOUT_ANNOTATIONS = ("image_info_{}.json", "image_info_{}2017.json", "image_in
 OF_OTHERS = {
     "detect": re.compile(r"(captions|panoptic|stuff|image_info|person_keypoints|keypoints)_"),
     "segment": re.compile(r"(captions|panoptic|stuff|image_info|person_keypoints|keypoints)_"),
+    "obb": re.compile(r"(captions|panoptic|stuff|image_info|person_keypoints|keypoints)_"),
     "pose": re.compile(r"(captions|panoptic|stuff|image_info|instances)_"),
 }
 """By task, beginnings of COCO's names for what the task does not read."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_attn.coco.reading.index import brief
+from yolo_attn.coco.reading.oriented import FIVE_NUMBERS, around, check_angles, read_oriented
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.values import LARGEST_ID, area_in, box_in, id_in, is_crowd, is_plain_box, number_in
 
@@ -44,10 +45,18 @@ class KeypointAnnotation(Annotation, gc=False):
     num_keypoints: Any = None
 
 
+class OrientedAnnotation(Annotation, gc=False):
+    """An annotation with all that may say how its box is turned."""
+
+    attributes: Any = None
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
+
+
 DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "detect": msgspec.json.Decoder(Annotation),
     "segment": msgspec.json.Decoder(MaskAnnotation),
     "pose": msgspec.json.Decoder(KeypointAnnotation),
+    "obb": msgspec.json.Decoder(OrientedAnnotation),
 }
 """What is read for each task: a detector needs no outlines."""
 
@@ -55,6 +64,7 @@ LACKS = {
     "image": "annotation of an unknown image, skipped",
     "category": "annotation of an unknown category, skipped",
     "bbox": "annotation without four finite numbers as bbox, skipped",
+    "oriented box": "annotation without four or five finite numbers as bbox and without corners, skipped",
 }
 
 
@@ -65,13 +75,15 @@ def read_annotations(
 
     Returns:
         Columns of the usable annotations under their names in `CocoIndex`, and the annotations themselves without
-        their boxes, for outlines or keypoints; none for "detect".
+        their boxes, for outlines or keypoints; none for "detect" and "obb".
     """
     image_row = {image_id: row for row, image_id in enumerate(image_ids)}
     category_row = {category_id: row for row, category_id in enumerate(category_ids)}
     decode = DECODERS[task].decode
     ids, image_of, category_of = array("q"), array("i"), array("i")
     boxes, areas, crowd = array("d"), array("d"), array("b")
+    corners, forms = array("d"), array("b")
+    of_five_numbers: list[Annotation] = []
     other_ids: Counter[Any] = Counter()
     details: list[Any] = []
     for n, text in enumerate(texts, 1):
@@ -80,13 +92,19 @@ def read_annotations(
         except (ValueError, RecursionError) as error:
             problems.add("annotation that cannot be read, skipped", [f"number {n}: {error}"])
             continue
-        box = annotation.bbox if is_plain_box(annotation.bbox) else box_in(annotation.bbox)
+        oriented = None
+        if task == "obb":
+            oriented = read_oriented(annotation, problems)
+            box = around(oriented[0]) if oriented else None
+        else:
+            box = annotation.bbox if is_plain_box(annotation.bbox) else box_in(annotation.bbox)
         image, category = annotation.image_id, annotation.category_id
         image_at = image_row.get(image if type(image) is int else id_in(image))
         category_at = category_row.get(category if type(category) is int else id_in(category))
         if image_at is None or category_at is None or box is None:
-            lack = "image" if image_at is None else "category" if category_at is None else "bbox"
-            found = {"image": image, "category": category, "bbox": annotation.bbox}[lack]
+            no_box = "oriented box" if task == "obb" else "bbox"
+            lack = "image" if image_at is None else "category" if category_at is None else no_box
+            found = {"image": image, "category": category, no_box: annotation.bbox}[lack]
             problems.add(LACKS[lack], [f"{annotation.called}, {lack} {brief(found)}"])
             continue
         known = id_in(annotation.id)
@@ -103,9 +121,15 @@ def read_annotations(
         if not (whole and known and area is not None and annotation.iscrowd in (0, 1) and not annotation.ignore):
             for odd in _oddities(annotation, known, area):
                 problems.add(odd, [annotation.called])
-        if task != "detect":
+        if oriented:
+            corners.extend(oriented[0].ravel())
+            forms.append(oriented[1])
+            if oriented[1] == FIVE_NUMBERS:
+                of_five_numbers.append(annotation)
+        elif task != "detect":
             annotation.bbox = annotation.area = None
             details.append(annotation)
+    check_angles(of_five_numbers, problems)
     whole_ids = np.array(ids, dtype=np.int64)
     values, counts = np.unique(whole_ids[whole_ids >= 0], return_counts=True)
     repeated = [*values[counts > 1].tolist(), *(i for i, count in other_ids.items() if count > 1)]
@@ -121,6 +145,9 @@ def read_annotations(
         "areas": np.array(areas, dtype=np.float64),
         "crowd": np.array(crowd, dtype=bool),
     }
+    if task == "obb":
+        columns["corners"] = np.array(corners, dtype=np.float64).reshape(-1, 4, 2)
+        columns["forms"] = np.array(forms, dtype=np.int8)
     return columns, details
 
 

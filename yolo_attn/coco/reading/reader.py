@@ -29,7 +29,7 @@ def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
 
     Args:
         file: The JSON, plain or packed by gzip.
-        task: "detect"; "segment" reads masks too, "pose" keypoints.
+        task: "detect"; "segment" reads masks too, "pose" keypoints, "obb" oriented boxes.
 
     Raises:
         UserError: If the file is missing, is not JSON, lacks what a COCO detection file must have, has no usable image

@@ -17,6 +17,7 @@ from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.compare.study_folder import Data
 from yolo_attn.engine.data import Description, chosen
 from yolo_attn.engine.tasks import TASKS
+from yolo_attn.engine.validation.validator import CocoValidator
 
 DataRead = tuple[Data, list[Path], CocoIndex | None]
 
@@ -26,7 +27,7 @@ def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
 
     Returns:
         The data with a digest of the annotations (COCO JSONs, or label files and their YAML) and of the names and
-        sizes of the images; its folders; the validation split, None for data that is not in COCO format.
+        sizes of the images; its folders; the validation split, None where COCO's evaluation does not score it.
     """
     splits = ("train", args.split or "val")
     places = [part for part in parts_of(args.data) if part.is_dir()]
@@ -41,6 +42,8 @@ def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
         places += folders
     kind: Any = next(task.validator for task in TASKS if task.name == args.task)
     digest = digest_of(_coco_content(described, used))
+    if not issubclass(kind, CocoValidator):
+        return Data(str(args.data), digest), places, None
     return Data(str(args.data), digest, len(index.image_ids), kind.kind), places, index
 
 

@@ -1,4 +1,4 @@
-"""Trainers of every task: those that COCO has learn from COCO JSON and choose their best weights by COCO AP.
+"""Trainers of every task: all but classifiers learn from COCO JSON, and by COCO AP where COCO scores the task.
 
 They live in an importable module so that the workers of a multi-GPU run find them, and the layers with them.
 """
@@ -26,8 +26,8 @@ from yolo_attn.engine.training.run_files import RunFiles
 from yolo_attn.engine.validation.metrics import COCO_KEYS
 from yolo_attn.engine.validation.validator import (
     ClassificationValidator,
-    CocoValidator,
     DetectionValidator,
+    JsonValidator,
     OBBValidator,
     PoseValidator,
     RTDETRValidator,
@@ -169,10 +169,10 @@ class RunTrainer(RunFiles):
                 LOGGER.info(line)
 
 
-class CocoTrainer(RunTrainer):
-    """Mixin for a trainer of a task that COCO has. On other data than COCO-format data it adds nothing."""
+class JsonTrainer(RunTrainer):
+    """Mixin for a trainer that reads COCO-format data. On other data it adds nothing."""
 
-    validator_class: type[CocoValidator]
+    validator_class: type[JsonValidator]
 
     def get_dataset(self) -> Any:
         named = self.args.data
@@ -211,6 +211,10 @@ class CocoTrainer(RunTrainer):
         """The splits that a training uses."""
         return ["train", self.args.split or "val"]
 
+
+class CocoTrainer(JsonTrainer):
+    """Mixin for a trainer of a task that COCO has, and so COCO's numbers."""
+
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv with COCO's columns after Ultralytics' own metrics and losses."""
         coco = {key: metrics.get(key, 0.0) for key in COCO_KEYS} if self.data.get("annotations") else {}
@@ -246,8 +250,8 @@ class PoseTrainer(CocoTrainer, yolo.pose.PoseTrainer):
     predictor_class = yolo.pose.PosePredictor
 
 
-class OBBTrainer(RunTrainer, yolo.obb.OBBTrainer):
-    """Ultralytics' trainer of oriented boxes, on its own data format."""
+class OBBTrainer(JsonTrainer, yolo.obb.OBBTrainer):
+    """Ultralytics' trainer of oriented boxes on the corners, angles and outlines of COCO JSON."""
 
     validator_class = OBBValidator
     predictor_class = yolo.obb.OBBPredictor

@@ -81,26 +81,18 @@ class RunValidator(BaseValidator):
         }
 
 
-class CocoValidator(RunValidator):
-    """Mixin for a validator of a task that COCO has. On other data than COCO-format data it adds nothing.
-
-    Detections are collected as the validator itself scores them and compared with the user's JSON. COCO AP becomes the
-    fitness that decides best.pt. Validated on its own, it leaves predictions.json in its run folder too.
+class JsonValidator(RunValidator):
+    """Mixin for a validator that reads COCO-format data. On other data it adds nothing.
 
     Attributes:
-        kind: What COCO's evaluation compares: "bbox", "segm" or "keypoints".
         stretch: Whether the model takes images stretched to a square.
-        coco: COCO's numbers of the last validation; None on other data.
         splits: Splits that data.yaml describes; None for the validated one alone.
         described: The data, where it was described before.
         examined: The validated split, where it was looked through before.
     """
 
-    kind = "bbox"
     stretch = False
-    coco: CocoScores | None = None
     splits: Sequence[str] | None = None
-    detections: Detections
 
     def __init__(
         self, *args: Any, described: Description | None = None, examined: Examined | None = None, **kwargs: Any
@@ -142,6 +134,22 @@ class CocoValidator(RunValidator):
     def on_coco(self) -> bool:
         """Whether COCO-format data is validated."""
         return isinstance(self.dataloader.dataset, CocoDataset)
+
+
+class CocoValidator(JsonValidator):
+    """Mixin for a validator of a task that COCO has.
+
+    Detections are collected as the validator itself scores them and compared with the user's JSON. COCO AP becomes the
+    fitness that decides best.pt. Validated on its own, it leaves predictions.json in its run folder too.
+
+    Attributes:
+        kind: What COCO's evaluation compares: "bbox", "segm" or "keypoints".
+        coco: COCO's numbers of the last validation; None on other data.
+    """
+
+    kind = "bbox"
+    coco: CocoScores | None = None
+    detections: Detections
 
     def init_metrics(self, model: Any) -> None:
         if self.on_coco:
@@ -278,8 +286,34 @@ class PoseValidator(CocoValidator, yolo.pose.PoseValidator):
         return {"keypoints": points.reshape(len(points), -1).tolist()}
 
 
-class OBBValidator(RunValidator, yolo.obb.OBBValidator):
-    """Ultralytics' validator of oriented boxes."""
+class OBBValidator(JsonValidator, yolo.obb.OBBValidator):
+    """Ultralytics' validator of oriented boxes, with its own mAP: COCO has none for them."""
+
+    def init_metrics(self, model: Any) -> None:
+        super().init_metrics(model)
+        if self.on_coco:
+            self.is_dota = False  # which its path may say: DOTA's own files need DOTA's names of images
+            index = self.dataloader.dataset.index
+            ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
+            self.class_map = [ids.get(name) for name in model.names.values()]
+
+    def pred_to_json(self, predn: dict[str, Tensor], pbatch: dict[str, Any]) -> None:
+        """Keep detections for predictions.json in Ultralytics' form, under the JSON's ids."""
+        known = len(self.jdict)
+        super().pred_to_json(predn, pbatch)
+        if self.on_coco:
+            data = self.dataloader.dataset
+            image_id = data.image_ids[pbatch["im_file"]][0]
+            origin = next((origin for origin in data.index.origins if image_id in origin.images), None)
+            for found in self.jdict[known:]:
+                found["image_id"] = origin.images[image_id] if origin else image_id
+                if origin:
+                    found["category_id"] = origin.categories.get(found["category_id"])
+
+    def report(self, stats: dict[str, Any]) -> dict[str, Any]:
+        known = super().report(stats)
+        known["ultralytics"]["evaluator"] += ", mAP of oriented boxes by ProbIoU, not COCO's"
+        return {"annotations": self.dataloader.dataset.index.file, **known} if self.on_coco else known
 
 
 class ClassificationValidator(RunValidator, yolo.classify.ClassificationValidator):
