@@ -135,6 +135,16 @@ class JsonValidator(RunValidator):
         """Whether COCO-format data is validated."""
         return isinstance(self.dataloader.dataset, CocoDataset)
 
+    def init_metrics(self, model: Any) -> None:
+        super().init_metrics(model)
+        if self.on_coco:
+            index = self.dataloader.dataset.index
+            ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
+            if self.args.single_cls:
+                self.args.classes = None  # their labels are chosen; the one class of a model has another number
+                ids = dict.fromkeys(model.names.values(), int(index.category_ids[0]))
+            self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
+
 
 class CocoValidator(JsonValidator):
     """Mixin for a validator of a task that COCO has.
@@ -157,13 +167,6 @@ class CocoValidator(JsonValidator):
         super().init_metrics(model)
         self.coco, self.detections = None, Detections()
         set_coco(self.metrics, None)
-        if self.on_coco:
-            index = self.dataloader.dataset.index
-            ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
-            if self.args.single_cls:
-                self.args.classes = None  # their labels are chosen; the one class of a model has another number
-                ids = dict.fromkeys(model.names.values(), int(index.category_ids[0]))
-            self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
 
     def update_metrics(self, preds: Any, batch: dict[str, Any]) -> None:
         if self.on_coco:
@@ -293,17 +296,16 @@ class OBBValidator(JsonValidator, yolo.obb.OBBValidator):
         super().init_metrics(model)
         if self.on_coco:
             self.is_dota = False  # which its path may say: DOTA's own files need DOTA's names of images
-            index = self.dataloader.dataset.index
-            ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
-            self.class_map = [ids.get(name) for name in model.names.values()]
+            self.class_map = [self._category_id.get(i) for i in model.names]
 
-    def pred_to_json(self, predn: dict[str, Tensor], pbatch: dict[str, Any]) -> None:
+    def pred_to_json(self, predn: Any, pbatch: Any) -> None:
         """Keep detections for predictions.json in Ultralytics' form, under the JSON's ids."""
         known = len(self.jdict)
         super().pred_to_json(predn, pbatch)
         if self.on_coco:
             data = self.dataloader.dataset
-            image_id = data.image_ids[pbatch["im_file"]][0]
+            file = pbatch["im_file"] if isinstance(pbatch, dict) else pbatch  # before 8.3.157 the file alone
+            image_id = data.image_ids[file][0]
             origin = next((origin for origin in data.index.origins if image_id in origin.images), None)
             for found in self.jdict[known:]:
                 found["image_id"] = origin.images[image_id] if origin else image_id
