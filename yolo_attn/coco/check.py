@@ -51,6 +51,7 @@ def tables(reports: Mapping[str, SplitReport]) -> list[str]:
         for split, r in reports.items()
     ]
     lines = aligned([["split", "images", "usable", "boxes", "crowds", "problems"], *rows])
+    lines += ["", *oriented] if (oriented := [f"{s}: {r.forms}" for s, r in reports.items() if r.oriented]) else []
     problems = [
         [split, f"{count:,}", kind, _cut(report.problems.items(kind)[0])]
         for split, report in reports.items()

@@ -14,6 +14,7 @@ from ultralytics.utils.patches import imread
 
 from yolo_attn.bounded_reading import open_plain
 from yolo_attn.coco.dataset.data_report import FILE_NAME, Examined
+from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.errors import UserError
 from yolo_attn.files import plain_stem, write_bytes, write_json
 
@@ -35,8 +36,6 @@ SMALLEST = 80
 
 LINE, BACKGROUND = 20, 40
 PLAIN: tuple[int, ...] = (230, 230, 230)
-TURNED = (120, 255, 120)
-"""Oriented boxes."""
 FONT, TEXT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 
 OURS = re.compile(r"\w+-\d{3}-[\w.-]+\.jpg")
@@ -85,8 +84,7 @@ def _picture(split: str, found: Examined, image: int) -> NDArray[np.uint8] | Non
     own = np.flatnonzero(index.image_of == image)
     reasons = {row: n for n, rows in enumerate(found.suspect.values()) for row in rows[np.isin(rows, own)].tolist()}
     reach = MARGIN * size.max()
-    with np.errstate(over="ignore"):
-        corners = index.boxes[own].reshape(-1, 2, 2).cumsum(1).clip(-reach, size + reach)
+    corners = _corners(index, own).clip(-reach, size + reach)
     suspect = np.isin(own, list(reasons))
     low = np.minimum(corners[suspect].min((0, 1)), 0)
     extent = np.maximum(corners[suspect].max((0, 1)), size) - low
@@ -101,23 +99,21 @@ def _picture(split: str, found: Examined, image: int) -> NDArray[np.uint8] | Non
     area = max(right - left, 1), max(bottom - top, 1)
     canvas[top : top + area[1], left : left + area[0]] = cv2.resize(pixels, area, interpolation=cv2.INTER_AREA)
     cv2.rectangle(canvas, (left, top), (right, bottom), PLAIN, 1)
-    if index.corners is not None:
-        for turned in index.corners[own].clip(-reach, size + reach):
-            cv2.polylines(canvas, [np.array(list(map(place, turned)))], True, TURNED, 1, cv2.LINE_AA)
-    for a, b in corners[~suspect] if index.corners is None else ():
-        cv2.rectangle(canvas, place(a), place(b), PLAIN, 1)
+    for box in corners[~suspect]:
+        cv2.polylines(canvas, [np.array(list(map(place, box)))], True, PLAIN, 1)
     lines = [(f"{split}, {index.image_text(image)}, {size[0]} x {size[1]} pixels", PLAIN)]
     names, rows = list(found.suspect), own[suspect].tolist()
     listed = len(rows) if len(rows) <= MOST_LINES else MOST_LINES - 1
     numbers = []
     for number, (row, box) in enumerate(zip(rows, corners[suspect], strict=True), 1):
-        a, b = map(place, box)
         colour = COLOURS[reasons[row] % len(COLOURS)]
-        cv2.rectangle(canvas, a, b, colour, 3)
-        if min(abs(a[0] - b[0]), abs(a[1] - b[1])) < 8:  # hardly any area
+        drawn = np.array(list(map(place, box)))
+        a, b = drawn.min(0).tolist(), drawn.max(0).tolist()
+        cv2.polylines(canvas, [drawn], True, colour, 3)
+        if min(b[0] - a[0], b[1] - a[1]) < 8:  # hardly any area
             cv2.drawMarker(canvas, ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2), colour, cv2.MARKER_CROSS, 24, 2)
         if number <= listed:
-            numbers.append(((min(a[0], b[0]), min(a[1], b[1])), colour))
+            numbers.append(((a[0], a[1]), colour))
             known = "annotation" if index.annotation_ids[row] < 0 else f"annotation {index.annotation_ids[row]}"
             values = ", ".join(f"{v:.6g}" for v in index.boxes[row])
             lines.append((f"{number}  {known} [{values}]: {names[reasons[row]]}", colour))
@@ -125,6 +121,15 @@ def _picture(split: str, found: Examined, image: int) -> NDArray[np.uint8] | Non
     if listed < len(rows):
         lines.append((f"... and {len(rows) - listed} more", PLAIN))
     return _with_text(canvas, lines)
+
+
+def _corners(index: CocoIndex, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the (N, 4, 2) corners of annotations' boxes."""
+    if index.corners is not None:
+        return index.corners[rows]
+    with np.errstate(over="ignore"):
+        ends = index.boxes[rows].reshape(-1, 2, 2).cumsum(1)
+    return np.stack([ends[:, [0, 1, 1, 0], 0], ends[:, [0, 0, 1, 1], 1]], -1)
 
 
 def _number(canvas: NDArray[np.uint8], corners: Sequence[tuple[tuple[int, int], tuple[int, ...]]]) -> None:

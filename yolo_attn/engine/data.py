@@ -45,8 +45,8 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     describes all splits, since its data.yaml then stands for the data.
 
     Returns:
-        The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task is one that COCO has
-        not.
+        The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task does not learn from
+        COCO-format data.
 
     Raises:
         UserError: If the data cannot be used, or a setting would make COCO's numbers wrong or write beside the data.

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain
 from yolo_attn.coco.dataset.image_files import find_images
 from yolo_attn.coco.dataset.labels import Labels, make_labels
 from yolo_attn.coco.reading.index import CocoIndex
+from yolo_attn.coco.reading.oriented import FORMS
 from yolo_attn.coco.reading.problems import LISTED, Problems
 from yolo_attn.files import write_json
 
@@ -34,6 +35,7 @@ class SplitReport:
         boxes: Boxes that carry a label.
         crowds: Crowds, which carry none.
         problems: All that was skipped, clipped or suspicious.
+        oriented: How many oriented boxes that carry a label are stated in which of `FORMS`; empty for other tasks.
     """
 
     file: str
@@ -42,15 +44,23 @@ class SplitReport:
     boxes: int
     crowds: int
     problems: Problems
+    oriented: dict[str, int] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """Return what was used, then a line for each problem."""
         crowds = f", {self.crowds} crowds that carry no label" if self.crowds else ""
-        return [f"{self.file}: {self.usable} images, {self.boxes} boxes{crowds}", *self.problems.lines()]
+        used = f"{self.file}: {self.usable} images, {self.boxes} boxes{crowds}"
+        return [": ".join(filter(None, [used, self.forms])), *self.problems.lines()]
+
+    @property
+    def forms(self) -> str:
+        """How the oriented boxes are stated; empty for other tasks."""
+        return "; ".join(f"{count} {form}" for form, count in self.oriented.items())
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON values; each kind of problem with its first thousand items."""
-        return {**vars(self), "problems": self.problems.as_json()}
+        known = {name: value for name, value in vars(self).items() if name != "oriented" or value}
+        return {**known, "problems": self.problems.as_json()}
 
     def save(self, folder: Path, split: str) -> None:
         """Write the report under the split's name into the data_report.json of a run folder."""
@@ -92,5 +102,7 @@ def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> 
     boxes, crowds = len(labels.boxes), int(index.crowd.sum())
     if index.crowd.size and index.crowd.all():
         met.add(ALL_CROWDS, [index.file], crowds)
-    report = SplitReport(index.file, len(index.image_ids), len(labels), boxes, crowds, met)
+    forms = np.zeros(0, dtype=np.int8) if index.forms is None else index.forms[labels.annotations]
+    oriented = {form: int(count) for form, count in zip(FORMS, np.bincount(forms), strict=False) if count}
+    report = SplitReport(index.file, len(index.image_ids), len(labels), boxes, crowds, met, oriented)
     return Examined(labels, suspect, report)

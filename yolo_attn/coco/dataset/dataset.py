@@ -31,7 +31,7 @@ NOWHERE = Path("/dev/null/none.npy")
 
 
 class CocoDataset(YOLODataset):
-    """Images, boxes, and masks or keypoints of one split of a COCO-format data set, for training or validation.
+    """Images, boxes, and masks, keypoints or corners of one split of a COCO-format set, for training or validation.
 
     Crowds carry no label; boxes are clipped to the image as it is displayed (EXIF rotation applied); images that
     cannot be read and boxes without area are skipped, counted and reported. An image's label is made from arrays

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +24,8 @@ MOST_BOXES = 10_000
 class Labels(Sequence[dict[str, Any]]):
     """A label dictionary for each usable image, in Ultralytics' form: normalised centre, width, height.
 
-    Crowds carry no label; boxes are clipped to the image as it is displayed.
+    Crowds carry no label; boxes are clipped to the image as it is displayed. Of an oriented box that reaches over the
+    edge, the rectangle in its direction around the visible part stays, as Ultralytics' own augmentation leaves it.
 
     Attributes:
         source: The index that the labels were made of.
@@ -35,6 +37,7 @@ class Labels(Sequence[dict[str, Any]]):
         boxes: (N, 4) boxes, image by image.
         classes: (N, 1) class of each box.
         annotations: Row in the source of each box.
+        corners: (N, 4, 2) corners of oriented boxes, as fractions of their image; None for other tasks.
     """
 
     source: CocoIndex
@@ -46,6 +49,7 @@ class Labels(Sequence[dict[str, Any]]):
     boxes: NDArray[np.float32]
     classes: NDArray[np.float32]
     annotations: NDArray[np.int32]
+    corners: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,7 +62,7 @@ class Labels(Sequence[dict[str, Any]]):
             "shape": (int(size[1]), int(size[0])),
             "cls": self.classes[part],
             "bboxes": self.boxes[part],
-            "segments": self._segments(rows, size),
+            "segments": self._segments(part, size),
             "keypoints": self._keypoints(rows, size),
             "normalized": True,
             "bbox_format": "xywh",
@@ -70,11 +74,12 @@ class Labels(Sequence[dict[str, Any]]):
         columns = ("images", "files", "sizes", "starts", "ends")
         return replace(self, **{column: getattr(self, column)[rows] for column in columns})
 
-    def _segments(self, rows: NDArray[np.int32], size: NDArray[np.float64]) -> list[NDArray[np.float32]]:
-        """Return outlines, or corners of oriented boxes; none for a detector."""
-        if self.source.corners is not None:
-            return list((self.source.corners[rows].clip(0, size) / size).astype(np.float32))
-        return [self._segment(row, size) for row in rows.tolist()] if self.source.masks is not None else []
+    def _segments(self, part: slice, size: NDArray[np.float64]) -> list[NDArray[np.float32]]:
+        """Return the outline or the four corners of each box, as fractions of its image; none for other tasks."""
+        if self.corners is not None:
+            return list(self.corners[part])
+        rows = self.annotations[part].tolist()
+        return [self._segment(row, size) for row in rows] if self.source.masks is not None else []
 
     def _segment(self, row: int, size: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the outline of an annotation, (N, 2) as fractions of its image."""
@@ -92,12 +97,6 @@ class Labels(Sequence[dict[str, Any]]):
         points = self.source.keypoints[rows]
         points[..., :2] /= size
         return points.astype(np.float32)
-
-
-def _areas(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (N,) areas of (N, 4, 2) polygons, pixels², as their sides show them."""
-    following = np.roll(corners, -1, axis=1)
-    return np.abs((corners[..., 0] * following[..., 1] - corners[..., 1] * following[..., 0]).sum(1)) / 2
 
 
 def make_labels(
@@ -119,21 +118,23 @@ def make_labels(
 
     rows = np.flatnonzero((image >= 0) & (classes >= 0) & ~index.crowd)
     rows = rows[np.argsort(image[rows], kind="stable")]
-    size = np.tile(found.sizes[index.image_of[rows]], 2)
-    corners = index.boxes[rows].copy()
-    with np.errstate(over="ignore"):
-        corners[:, 2:] += corners[:, :2]
-    inside = corners.clip(0, size)
-    extent = inside[:, 2:] - inside[:, :2]
+    size = found.sizes[index.image_of[rows]][:, None]
+    if index.corners is None:
+        with np.errstate(over="ignore"):
+            corners = index.boxes[rows].reshape(-1, 2, 2).cumsum(1)
+        inside = ends = corners.clip(0, size)
+    else:
+        corners = index.corners[rows]
+        inside = _visible(corners, size)
+        ends = np.stack([inside.min(1), inside.max(1)], 1).clip(0, size)
+    extent = ends[:, 1] - ends[:, 0]
     full = (extent > 0).all(1)
-    if index.corners is not None:
-        full &= _areas(index.corners[rows].clip(0, size[:, None, :2])) > 0
     suspect["box without area inside its image, skipped"] = rows[~full]
-    suspect["box clipped to its image"] = rows[full & (np.abs(inside - corners).max(1, initial=0) > TOLERANCE)]
+    suspect["box clipped to its image"] = rows[full & (np.abs(inside - corners).max((1, 2), initial=0) > TOLERANCE)]
 
     suspect[TINY] = rows[full & (index.boxes[rows, 2:] <= 1).all(1)]
 
-    centres = (inside[:, :2] + inside[:, 2:]) / 2
+    centres = ends.mean(1)
     rows = rows[full]
     first = np.searchsorted(image[rows], image[rows])
     labelled = np.arange(len(rows)) - first < MOST_BOXES
@@ -147,8 +148,34 @@ def make_labels(
         found.sizes[images],
         bounds[:-1],
         bounds[1:],
-        (np.concatenate([centres, extent], 1) / size).astype(np.float32)[taken],
+        (np.stack([centres, extent], 1) / size).reshape(-1, 4).astype(np.float32)[taken],
         classes[rows, None].astype(np.float32),
         rows.astype(np.int32),
+        None if index.corners is None else (inside / size).astype(np.float32)[taken],
     )
     return labels, suspect
+
+
+def _visible(corners: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what images show of (N, 4, 2) oriented boxes: corners as they are, or of a part; zeros without area."""
+    sides = corners[:, 1:] - corners[:, :1]
+    first, second = sides[:, [0, 0, 1]], sides[:, [1, 2, 2]]
+    areas = np.abs(first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]).max(1, initial=0)
+    visible = np.where(areas[:, None, None] > TOLERANCE**2, corners, 0)
+    reach = np.maximum(-visible, visible - size).max((1, 2), initial=-np.inf)
+    for row in np.flatnonzero(reach > TOLERANCE):
+        visible[row] = _visible_part(visible[row].astype(np.float32), size[row, 0])
+    return visible
+
+
+def _visible_part(corners: NDArray[np.float32], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rectangle, in the direction of a box, around the part of it that an image shows."""
+    image = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], dtype=np.float32) * size.astype(np.float32)
+    area, part = cv2.intersectConvexConvex(cv2.convexHull(corners), image)
+    if part is None or area <= 0:
+        return np.zeros((4, 2))
+    angle = np.radians(cv2.minAreaRect(corners)[2])
+    turn = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+    aligned = part.reshape(-1, 2) @ turn
+    (left, top), (right, bottom) = aligned.min(0), aligned.max(0)
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ turn.T

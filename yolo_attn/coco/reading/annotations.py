@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from yolo_attn.coco.reading.index import brief
-from yolo_attn.coco.reading.oriented import HALF_TURN, RADIANS, corners_of, enclosing, fifth
+from yolo_attn.coco.reading.oriented import FIVE_NUMBERS, around, check_angles, read_oriented
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.coco.reading.values import LARGEST_ID, area_in, box_in, id_in, is_crowd, is_plain_box, number_in
 
@@ -37,17 +37,18 @@ class MaskAnnotation(Annotation, gc=False):
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class OrientedAnnotation(MaskAnnotation, gc=False):
-    """An annotation with what may say how its box is turned."""
-
-    attributes: Any = None
-
-
 class KeypointAnnotation(Annotation, gc=False):
     """An annotation with its keypoints, still JSON."""
 
     keypoints: msgspec.Raw = msgspec.Raw(b"null")
     num_keypoints: Any = None
+
+
+class OrientedAnnotation(Annotation, gc=False):
+    """An annotation with all that may say how its box is turned."""
+
+    attributes: Any = None
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
 
 
 DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
@@ -62,6 +63,7 @@ LACKS = {
     "image": "annotation of an unknown image, skipped",
     "category": "annotation of an unknown category, skipped",
     "bbox": "annotation without four finite numbers as bbox, skipped",
+    "oriented box": "annotation without four or five finite numbers as bbox and without corners, skipped",
 }
 
 
@@ -72,33 +74,36 @@ def read_annotations(
 
     Returns:
         Columns of the usable annotations under their names in `CocoIndex`, and the annotations themselves without
-        their boxes, for outlines or keypoints; the corners of their boxes for "obb"; none for "detect".
+        their boxes, for outlines or keypoints; none for "detect" and "obb".
     """
     image_row = {image_id: row for row, image_id in enumerate(image_ids)}
     category_row = {category_id: row for row, category_id in enumerate(category_ids)}
     decode = DECODERS[task].decode
     ids, image_of, category_of = array("q"), array("i"), array("i")
     boxes, areas, crowd = array("d"), array("d"), array("b")
+    corners, forms = array("d"), array("b")
+    of_five_numbers: list[Annotation] = []
     other_ids: Counter[Any] = Counter()
     details: list[Any] = []
-    turned, widest = 0, 0.0
     for n, text in enumerate(texts, 1):
         try:
             annotation = decode(text)
         except (ValueError, RecursionError) as error:
             problems.add("annotation that cannot be read, skipped", [f"number {n}: {error}"])
             continue
+        oriented = None
         if task == "obb":
-            corners = corners_of(annotation, problems)
-            box = None if corners is None else enclosing(corners)
+            oriented = read_oriented(annotation, problems)
+            box = around(oriented[0]) if oriented else None
         else:
             box = annotation.bbox if is_plain_box(annotation.bbox) else box_in(annotation.bbox)
         image, category = annotation.image_id, annotation.category_id
         image_at = image_row.get(image if type(image) is int else id_in(image))
         category_at = category_row.get(category if type(category) is int else id_in(category))
         if image_at is None or category_at is None or box is None:
-            lack = "image" if image_at is None else "category" if category_at is None else "bbox"
-            found = {"image": image, "category": category, "bbox": annotation.bbox}[lack]
+            no_box = "oriented box" if task == "obb" else "bbox"
+            lack = "image" if image_at is None else "category" if category_at is None else no_box
+            found = {"image": image, "category": category, no_box: annotation.bbox}[lack]
             problems.add(LACKS[lack], [f"{annotation.called}, {lack} {brief(found)}"])
             continue
         known = id_in(annotation.id)
@@ -115,16 +120,15 @@ def read_annotations(
         if not (whole and known and area is not None and annotation.iscrowd in (0, 1) and not annotation.ignore):
             for odd in _oddities(annotation, known, area):
                 problems.add(odd, [annotation.called])
-        if task == "obb":
-            details.append(corners)
-            if fifth(annotation.bbox) is not None:
-                turned += 1
-                widest = max(widest, abs(fifth(annotation.bbox) or 0))
+        if oriented:
+            corners.extend(oriented[0].ravel())
+            forms.append(oriented[1])
+            if oriented[1] == FIVE_NUMBERS:
+                of_five_numbers.append(annotation)
         elif task != "detect":
             annotation.bbox = annotation.area = None
             details.append(annotation)
-    if 0 < widest <= HALF_TURN:
-        problems.add(RADIANS, [f"up to {widest:.6g}"], turned)
+    check_angles(of_five_numbers, problems)
     whole_ids = np.array(ids, dtype=np.int64)
     values, counts = np.unique(whole_ids[whole_ids >= 0], return_counts=True)
     repeated = [*values[counts > 1].tolist(), *(i for i, count in other_ids.items() if count > 1)]
@@ -140,6 +144,9 @@ def read_annotations(
         "areas": np.array(areas, dtype=np.float64),
         "crowd": np.array(crowd, dtype=bool),
     }
+    if task == "obb":
+        columns["corners"] = np.array(corners, dtype=np.float64).reshape(-1, 4, 2)
+        columns["forms"] = np.array(forms, dtype=np.int8)
     return columns, details
 
 

@@ -22,9 +22,9 @@ _REPR.maxstring = _REPR.maxlong = _REPR.maxother = 3 * LONGEST_NAME  # cut in th
 
 PER_ANNOTATION = (
     *("annotation_ids", "image_of", "category_of", "boxes", "areas", "crowd"),
-    *("masks", "keypoints", "num_keypoints", "corners"),
+    *("masks", "keypoints", "num_keypoints", "corners", "forms"),
 )
-"""Columns of an index that have a value for each annotation; the last four may be None."""
+"""Columns of an index that have a value for each annotation; those of the last line may be None."""
 
 UNPRINTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, line ends, and halves of characters."""
@@ -95,7 +95,8 @@ class CocoIndex:
         annotation_ids: Id of each annotation; -1 where the JSON has no int.
         image_of: Row in `image_ids` of each annotation.
         category_of: Row in `category_ids` of each annotation.
-        boxes: (annotations, 4) left, top, width, height of each annotation, pixels, as in the JSON or around `corners`.
+        boxes: (annotations, 4) left, top, width, height of each annotation, pixels, as in the JSON; those around
+            oriented boxes.
         areas: Area of each annotation, pixels²; width × height where the JSON has none.
         crowd: Whether each annotation marks a crowd.
         masks: Polygons or run lengths of each annotation, as JSON, its box as a polygon where they are unusable; None
@@ -104,7 +105,8 @@ class CocoIndex:
             unless read for "pose".
         num_keypoints: How many of them are labelled, by the JSON if it says so; an annotation with 0 counts neither as
             found nor as missed. None where there are no keypoints.
-        corners: (annotations, 4, 2) corners of each oriented box, pixels; None unless read for "obb".
+        corners: (annotations, 4, 2) corners of oriented boxes, pixels; None unless read for "obb".
+        forms: Row in `FORMS` of how each annotation states its oriented box; None unless read for "obb".
         keypoint_names: Names of the K keypoints; empty where the JSON does not name them.
         keypoint_sigmas: OKS sigma of each of them where a data YAML has them; empty takes COCO's own, or 1/K.
         problems: What was skipped or suspicious while reading.
@@ -128,6 +130,7 @@ class CocoIndex:
     keypoints: NDArray[np.float64] | None = None
     num_keypoints: NDArray[np.int64] | None = None
     corners: NDArray[np.float64] | None = None
+    forms: NDArray[np.int8] | None = None
     keypoint_names: tuple[str, ...] = ()
     keypoint_sigmas: tuple[float, ...] = ()
     problems: Problems = field(default_factory=Problems)

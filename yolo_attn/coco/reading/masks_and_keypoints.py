@@ -45,7 +45,7 @@ def read_masks(annotations: Sequence[Any], boxes: NDArray[np.float64], problems:
     """Return polygons or run lengths of each annotation, as JSON; its box as a polygon where they are unusable."""
     masks: list[bytes] = []
     for annotation, (x, y, w, h) in zip(annotations, boxes, strict=True):
-        mask, dropped, size = _usable_mask(annotation.segmentation)
+        mask, dropped, size = usable_mask(annotation.segmentation)
         if mask and dropped:
             problems.add("polygon without three corners of finite numbers, the others are used", [annotation.called])
         if mask is None:
@@ -172,7 +172,7 @@ def _longest(parts: Sequence[NDArray[Any]], most: int) -> list[NDArray[Any]]:
     return [parts[i] for i in sorted(chosen)]
 
 
-def _usable_mask(text: msgspec.Raw) -> tuple[bytes | None, bool, int]:
+def usable_mask(text: msgspec.Raw) -> tuple[bytes | None, bool, int]:
     """Return a segmentation's usable polygons or run lengths, or None; whether polygons were dropped; how many numbers.
 
     One flat list of numbers is one polygon; numbers may be written as text.

@@ -1,13 +1,13 @@
-"""Oriented boxes of a COCO JSON, which has no form of its own for them, as four corners.
+"""Oriented boxes of a COCO JSON: COCO's format has none, and each tool puts them elsewhere.
 
-- `bbox` of five numbers is detectron2's: centre, width and height, pixels, and degrees counter-clockwise.
-- `attributes.rotation` is CVAT's: `bbox` is the box before it is turned by so many degrees clockwise about its centre.
-- `segmentation` of one polygon with four corners is the box; any other outline has a smallest rectangle around it.
-- Anything else is the upright `bbox`.
+`bbox` and `attributes.rotation` are CVAT's: left, top, width and height before the box is turned about its centre,
+clockwise as one sees the image, by degrees (cvat/apps/dataset_manager/formats/transformations.py). Five numbers as
+`bbox` are Detectron2's: centre x, centre y, width, height, degrees counter-clockwise (its RotatedBoxes). Other tools
+write radians, or left and top, which nothing in the JSON says; corners in `segmentation` make them certain.
 """
 
+import contextlib
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -15,74 +15,110 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.coco.reading.masks_and_keypoints import LARGEST_NUMBER, POLYGONS
+from yolo_attn.coco.reading.masks_and_keypoints import LARGEST_NUMBER, outline, read_mask, usable_mask
 from yolo_attn.coco.reading.problems import Problems
-from yolo_attn.coco.reading.values import box_in, number_in
+from yolo_attn.coco.reading.values import finite_numbers, number_in
 
-CORNERS = 4
-UPRIGHT = "annotation without rotation, fifth number or outline, its upright box is used"
-RADIANS = "box of five numbers, whose last is read as degrees; all of this file are as small as radians"
-HALF_TURN = 3.2
-"""Radians; degrees of a whole file are hardly all below it."""
+FORMS = (
+    "of four corners in segmentation",
+    "around the outline in segmentation",
+    "of bbox [centre x, centre y, width, height, degrees counter-clockwise]",
+    "of bbox, turned clockwise by the degrees of attributes.rotation",
+    "upright",
+)
+"""How an annotation states its oriented box, the first of these that it has."""
+
+CORNERS, OUTLINE, FIVE_NUMBERS, ROTATION, UPRIGHT = range(len(FORMS))
+
+RADIANS = "angle of a bbox of five numbers, read as degrees; none of the JSON exceeds 2π, so they may be radians"
+
+NO_ROTATION = "attributes.rotation that is not a number, the upright box is used"
+
+NO_CORNERS = "segmentation without three corners of finite numbers, the annotation's bbox is used"
+
+POINTS = msgspec.json.Decoder(list[tuple[float, float]])
 
 
-def corners_of(annotation: Any, problems: Problems) -> NDArray[np.float64] | None:
-    """Return (4, 2) corners of an annotation's oriented box, pixels, in their order around it; None without a box."""
-    bbox, upright = annotation.bbox, box_in(annotation.bbox)
-    angle = fifth(bbox)
-    if angle is not None:
-        level = box_in(bbox[:CORNERS])
-        return None if level is None else _turned(level, -angle)
-    given = annotation.attributes.get("rotation") if isinstance(annotation.attributes, dict) else None
-    rotation = number_in(given)
-    if given is not None and rotation is None:
-        problems.add("rotation that is not a number, taken as 0", [annotation.called])
-    if upright and rotation:
-        left, top, width, height = upright
-        return _turned([left + width / 2, top + height / 2, width, height], rotation)
-    polygons = _polygons(annotation.segmentation)
-    if len(polygons) == 1 and len(polygons[0]) == CORNERS:
-        return polygons[0]
-    if polygons:
-        problems.add(
-            "outline of other than four corners, the smallest rectangle around it is used", [annotation.called]
-        )
-        return cv2.boxPoints(cv2.minAreaRect(np.concatenate(polygons).astype(np.float32))).astype(np.float64)
-    if upright is None:
+def read_oriented(annotation: Any, problems: Problems) -> tuple[NDArray[np.float64], int] | None:
+    """Return the (4, 2) corners of an annotation's box, pixels, and their row in `FORMS`; None where it has no box.
+
+    An upright rectangle in `segmentation` is what some tools write for every box, so an angle counts before it. The box
+    around an outline is the one of smallest area.
+    """
+    points, numbers = _points(annotation, problems), finite_numbers(annotation.bbox)
+    upright = points is not None and len(points) == 4 and all(len(set(side)) == 2 for side in points.T.tolist())
+    if points is not None and not upright:
+        return (points, CORNERS) if len(points) == 4 else (_smallest(points), OUTLINE)
+    if len(numbers) == 5:
+        x, y, width, height, degrees = numbers
+        return _turned(x, y, width, height, -degrees), FIVE_NUMBERS
+    rotation = _rotation(annotation, problems) if len(numbers) == 4 else None
+    if points is not None and not rotation:
+        return points, CORNERS
+    if len(numbers) != 4:
         return None
-    if given is None:
-        problems.add(UPRIGHT, [annotation.called])
-    left, top, width, height = upright
-    return _turned([left + width / 2, top + height / 2, width, height], 0)
+    x, y, width, height = numbers
+    corners = _turned(x + width / 2, y + height / 2, width, height, rotation or 0.0)
+    return corners, UPRIGHT if rotation is None else ROTATION
 
 
-def enclosing(corners: NDArray[np.float64]) -> list[float]:
-    """Return left, top, width and height around corners."""
-    low, high = corners.min(0), corners.max(0)
-    return [*low.tolist(), *(high - low).tolist()]
+def check_angles(annotations: list[Any], problems: Problems) -> None:
+    """Report annotations of five numbers if the angles of all look like radians."""
+    angles = [abs(finite_numbers(annotation.bbox)[4]) for annotation in annotations]
+    if any(angles) and max(angles) <= 2 * math.pi:
+        problems.add(RADIANS, (annotation.called for annotation in annotations))
 
 
-def fifth(bbox: Any) -> float | None:
-    """Return the angle of a box of five numbers, degrees; None for any other box."""
-    return number_in(bbox[CORNERS]) if isinstance(bbox, list) and len(bbox) == CORNERS + 1 else None
+def around(corners: NDArray[np.float64]) -> list[float]:
+    """Return left, top, width and height of the upright box around corners."""
+    low = corners.min(0)
+    return [*low.tolist(), *(corners.max(0) - low).tolist()]
 
 
-def _turned(box: Sequence[float], degrees: float) -> NDArray[np.float64] | None:
-    """Return the corners of a box of this centre and size, turned clockwise as the image is seen; None if too large."""
-    x, y, width, height = box
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    around = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (width / 2, height / 2)
-    corners = around @ np.array([(cos, sin), (-sin, cos)]) + (x, y)
-    return corners if (np.abs(corners) < LARGEST_NUMBER).all() else None
+def _points(annotation: Any, problems: Problems) -> NDArray[np.float64] | None:
+    """Return the corners of an annotation's segmentation, (N, 2); they may also be written as pairs."""
+    text = annotation.segmentation
+    with contextlib.suppress(ValueError, RecursionError):
+        pairs = np.array(POINTS.decode(text), dtype=np.float64).reshape(-1, 2)
+        if len(pairs) > 2 and (np.abs(pairs) < LARGEST_NUMBER).all():
+            return _opened(pairs)
+    mask = usable_mask(text)[0]
+    points = outline(read_mask(mask)) if mask else np.zeros((0, 2))
+    if len(points) > 2:
+        return _opened(points)
+    if bytes(text) not in (b"null", b"[]", b"[[]]"):
+        problems.add(NO_CORNERS, [annotation.called])
+    return None
 
 
-def _polygons(text: msgspec.Raw) -> list[NDArray[np.float64]]:
-    """Return polygons of at least three corners; none where the segmentation is of another kind."""
-    try:
-        polygons = POLYGONS.decode(text)
-    except (ValueError, RecursionError):
-        return []
-    usable = [
-        part for part in polygons if len(part) >= 6 and len(part) % 2 == 0 and max(map(abs, part)) < LARGEST_NUMBER
-    ]
-    return [np.reshape(part, (-1, 2)) for part in usable]
+def _opened(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return corners without a last one that is the first again."""
+    return points[:-1] if len(points) > 4 and (points[0] == points[-1]).all() else points
+
+
+def _rotation(annotation: Any, problems: Problems) -> float | None:
+    """Return the degrees by which CVAT turns a box; None where it does not say."""
+    attributes = annotation.attributes
+    if not isinstance(attributes, dict) or "rotation" not in attributes:
+        return None
+    rotation = number_in(attributes["rotation"])
+    if rotation is None:
+        problems.add(NO_ROTATION, [annotation.called])
+    return rotation
+
+
+def _turned(x: float, y: float, width: float, height: float, degrees: float) -> NDArray[np.float64]:
+    """Return the corners of a box turned clockwise about its centre; without area where it has no width or height."""
+    angle = math.radians(math.fmod(degrees, 360))
+    cos, sin = math.cos(angle), math.sin(angle)
+    with np.errstate(over="ignore"):
+        along = np.array([cos, sin]) * max(width, 0) / 2
+        across = np.array([-sin, cos]) * max(height, 0) / 2
+        corners = np.add((x, y), [-along - across, along - across, along + across, across - along])
+    return corners.clip(-LARGEST_NUMBER, LARGEST_NUMBER)
+
+
+def _smallest(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners of the rectangle of smallest area around points."""
+    centre = points.mean(0)  # OpenCV computes in float32
+    return centre + cv2.boxPoints(cv2.minAreaRect((points - centre).astype(np.float32)))

@@ -29,7 +29,7 @@ def read_index(file: str | Path, task: str = "detect") -> CocoIndex:
 
     Args:
         file: The JSON, plain or packed by gzip.
-        task: "detect"; "segment" reads masks too, "pose" keypoints, "obb" how boxes are turned.
+        task: "detect"; "segment" reads masks too, "pose" keypoints, "obb" oriented boxes.
 
     Raises:
         UserError: If the file is missing, is not JSON, lacks what a COCO detection file must have, has no usable image
@@ -85,7 +85,6 @@ def _build(file: Path, content: Content, task: str) -> CocoIndex:
         sizes=_sizes(images, problems),
         **columns,
         masks=read_masks(details, columns["boxes"], problems) if task == "segment" else None,
-        corners=np.array(details, dtype=np.float64).reshape(-1, 4, 2) if task == "obb" else None,
         keypoints=keypoints,
         num_keypoints=None if keypoints is None else count_keypoints(details, keypoints, problems),
         keypoint_names=keypoint_names,

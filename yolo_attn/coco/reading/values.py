@@ -59,5 +59,11 @@ def is_plain_box(value: Any) -> bool:
 
 def box_in(value: Any) -> list[float] | None:
     """Return four finite numbers; None for anything else."""
-    numbers = [number_in(v) for v in value] if isinstance(value, list) and len(value) == 4 else [None]
-    return None if None in numbers else [n for n in numbers if n is not None]
+    numbers = finite_numbers(value)
+    return numbers if len(numbers) == 4 else None
+
+
+def finite_numbers(value: Any) -> list[float]:
+    """Return a list's four or five finite numbers; an empty list for anything else."""
+    numbers = [number_in(v) for v in value] if isinstance(value, list) and len(value) in (4, 5) else [None]
+    return [] if None in numbers else [n for n in numbers if n is not None]

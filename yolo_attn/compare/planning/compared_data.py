@@ -26,7 +26,7 @@ def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
 
     Returns:
         The data with a digest of the annotations (COCO JSONs, or label files and their YAML) and of the names and
-        sizes of the images; its folders; the validation split, None for data that is not in COCO format.
+        sizes of the images; its folders; the validation split, None where COCO's evaluation does not score it.
     """
     splits = ("train", args.split or "val")
     places = [part for part in parts_of(args.data) if part.is_dir()]

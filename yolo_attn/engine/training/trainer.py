@@ -1,4 +1,4 @@
-"""Trainers of every task: those that COCO has learn from COCO JSON and choose their best weights by COCO AP.
+"""Trainers of every task: all but classifiers learn from COCO JSON, and by COCO AP where COCO scores the task.
 
 They live in an importable module so that the workers of a multi-GPU run find them, and the layers with them.
 """
@@ -27,9 +27,9 @@ from yolo_attn.engine.training.run_files import RunFiles
 from yolo_attn.engine.validation.metrics import columns_before, tracked
 from yolo_attn.engine.validation.validator import (
     ClassificationValidator,
-    CocoDataValidator,
     CocoValidator,
     DetectionValidator,
+    JsonValidator,
     OBBValidator,
     PoseValidator,
     RTDETRValidator,
@@ -171,10 +171,10 @@ class RunTrainer(RunFiles):
                 LOGGER.info(line)
 
 
-class CocoTrainer(RunTrainer):
-    """Mixin for a trainer of a task that COCO's annotations have. On data of another format it adds nothing."""
+class JsonTrainer(RunTrainer):
+    """Mixin for a trainer that reads COCO-format data. On other data it adds nothing."""
 
-    validator_class: type[CocoDataValidator]
+    validator_class: type[JsonValidator]
 
     def get_dataset(self) -> Any:
         named = self.args.data
@@ -214,9 +214,15 @@ class CocoTrainer(RunTrainer):
         """The splits that a training uses."""
         return ["train", self.args.split or "val"]
 
+
+class CocoTrainer(JsonTrainer):
+    """Mixin for a trainer of a task that COCO has, and so COCO's numbers."""
+
+    validator_class: type[CocoValidator]
+
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv with COCO's columns after Ultralytics' own metrics and losses."""
-        if not self.data.get("annotations") or not issubclass(self.validator_class, CocoValidator):
+        if not self.data.get("annotations"):
             super().save_metrics(metrics)
             return
         columns = columns_before(self.validator_class.kind, self.test_loader.dataset.index.category_names)
@@ -254,8 +260,8 @@ class PoseTrainer(CocoTrainer, yolo.pose.PoseTrainer):
     predictor_class = yolo.pose.PosePredictor
 
 
-class OBBTrainer(CocoTrainer, yolo.obb.OBBTrainer):
-    """Ultralytics' trainer of oriented boxes on COCO JSON."""
+class OBBTrainer(JsonTrainer, yolo.obb.OBBTrainer):
+    """Ultralytics' trainer of oriented boxes on the corners, angles and outlines of COCO JSON."""
 
     validator_class = OBBValidator
     predictor_class = yolo.obb.OBBPredictor

@@ -82,8 +82,8 @@ class RunValidator(BaseValidator):
         }
 
 
-class CocoDataValidator(RunValidator):
-    """Mixin for a validator that reads COCO JSON too, scored by Ultralytics' own metrics.
+class JsonValidator(RunValidator):
+    """Mixin for a validator that reads COCO-format data. On other data it adds nothing.
 
     Attributes:
         stretch: Whether the model takes images stretched to a square.
@@ -138,16 +138,17 @@ class CocoDataValidator(RunValidator):
 
     def init_metrics(self, model: Any) -> None:
         super().init_metrics(model)
-        if self.on_coco and self.args.single_cls:
-            self.args.classes = None  # their labels are chosen; the one class of a model has another number
+        if self.on_coco:
+            index = self.dataloader.dataset.index
+            ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
+            if self.args.single_cls:
+                self.args.classes = None  # their labels are chosen; the one class of a model has another number
+                ids = dict.fromkeys(model.names.values(), int(index.category_ids[0]))
+            self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
 
-    def report(self, stats: dict[str, Any]) -> dict[str, Any]:
-        known = {"annotations": self.dataloader.dataset.index.file} if self.on_coco else {}
-        return {**known, **super().report(stats)}
 
-
-class CocoValidator(CocoDataValidator):
-    """Mixin for a validator of a task that COCO has. On other data than COCO-format data it adds nothing.
+class CocoValidator(JsonValidator):
+    """Mixin for a validator of a task that COCO has.
 
     Detections are collected as the validator itself scores them and compared with the user's JSON. COCO AP becomes the
     fitness that decides best.pt. Validated on its own, it leaves predictions.json in its run folder too.
@@ -172,12 +173,6 @@ class CocoValidator(CocoDataValidator):
         super().init_metrics(model)
         self.coco, self.detections = None, Detections()
         set_coco(self.metrics, None)
-        if self.on_coco:
-            index = self.dataloader.dataset.index
-            ids = dict(zip(index.category_names, index.category_ids.tolist(), strict=True))
-            if self.args.single_cls:
-                ids = dict.fromkeys(model.names.values(), int(index.category_ids[0]))
-            self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
 
     def update_metrics(self, preds: Any, batch: dict[str, Any]) -> None:
         if self.on_coco:
@@ -257,6 +252,7 @@ class CocoValidator(CocoDataValidator):
             "per_class": self.coco.per_class,
             "evaluator": self.coco.evaluator,
             **({"not_coco": self.coco.own_rules} if self.coco.own_rules else {}),
+            "annotations": self.dataloader.dataset.index.file,
             **super().report(stats),
         }
 
@@ -306,8 +302,33 @@ class PoseValidator(CocoValidator, yolo.pose.PoseValidator):
         return {"keypoints": points.reshape(len(points), -1).tolist()}
 
 
-class OBBValidator(CocoDataValidator, yolo.obb.OBBValidator):
-    """Ultralytics' validator of oriented boxes, for which COCO has no metric."""
+class OBBValidator(JsonValidator, yolo.obb.OBBValidator):
+    """Ultralytics' validator of oriented boxes, with its own mAP: COCO has none for them."""
+
+    def init_metrics(self, model: Any) -> None:
+        super().init_metrics(model)
+        if self.on_coco:
+            self.is_dota = False  # which its path may say: DOTA's own files need DOTA's names of images
+            self.class_map = [self._category_id.get(i) for i in model.names]
+
+    def pred_to_json(self, predn: Any, pbatch: Any) -> None:
+        """Keep detections for predictions.json in Ultralytics' form, under the JSON's ids."""
+        known = len(self.jdict)
+        super().pred_to_json(predn, pbatch)
+        if self.on_coco:
+            data = self.dataloader.dataset
+            file = pbatch["im_file"] if isinstance(pbatch, dict) else pbatch  # before 8.3.157 the file alone
+            image_id = data.image_ids[file][0]
+            origin = next((origin for origin in data.index.origins if image_id in origin.images), None)
+            for found in self.jdict[known:]:
+                found["image_id"] = origin.images[image_id] if origin else image_id
+                if origin:
+                    found["category_id"] = origin.categories.get(found["category_id"])
+
+    def report(self, stats: dict[str, Any]) -> dict[str, Any]:
+        known = super().report(stats)
+        known["ultralytics"]["evaluator"] += ", mAP of oriented boxes by ProbIoU, not COCO's"
+        return {"annotations": self.dataloader.dataset.index.file, **known} if self.on_coco else known
 
 
 class ClassificationValidator(RunValidator, yolo.classify.ClassificationValidator):
