@@ -70,7 +70,8 @@ def train_and_validate(task, data, tmp_path, *more):
 @pytest.mark.integration
 def test_segmentation(small_coco, tmp_path):
     _, val, header = train_and_validate("segment", small_coco, tmp_path)
-    assert "metrics/COCO_AP" in header
+    columns = {f"metrics/COCO_{box}{name}" for box in ("", "box_") for name in METRICS}
+    assert columns <= {column.strip() for column in header.split(",")}
     truth, results = small_coco / "annotations/instances_val.json", val / "predictions.json"
     metrics = json.loads((val / "metrics.json").read_text())
     assert metrics["evaluator"].startswith("hotcoco")
@@ -87,7 +88,8 @@ def test_segmentation(small_coco, tmp_path):
 @pytest.mark.integration
 def test_pose(small_poses, tmp_path):
     run, val, header = train_and_validate("pose", small_poses, tmp_path)
-    assert "metrics/COCO_AP" in header
+    columns = [f"metrics/COCO_{name}" for name in KEYPOINT_METRICS] + [f"metrics/COCO_box_{name}" for name in METRICS]
+    assert set(columns) <= {column.strip() for column in header.split(",")}
     described = yaml.safe_load((run / "data.yaml").read_text())
     assert (described["kpt_shape"], described["flip_idx"]) == ([5, 3], [1, 0, 2, 3, 4])
     truth, results = small_poses / "annotations/person_keypoints_val.json", val / "predictions.json"

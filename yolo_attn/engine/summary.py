@@ -9,7 +9,7 @@ from ultralytics.utils.torch_utils import get_flops, get_num_params
 from yolo_attn.coco.evaluate import score_text
 
 SHOWN = 6
-"""How many of COCO's numbers a training ends with; a validation shows all."""
+"""How many of COCO's numbers of each kind a training ends with; a validation shows all."""
 
 LABELS = {
     "APs": "AP small",
@@ -27,7 +27,7 @@ def print_training(trainer: Any) -> None:
     size = trainer.args.imgsz
     print_table(
         [
-            *_scores(trainer.validator)[:SHOWN],
+            *_scores(trainer.validator, SHOWN),
             ("parameters", f"{get_num_params(model):,}"),
             ("GFLOPs", f"{get_flops(model, size):.2f} at {size} px"),
             ("best weights", str(trainer.best if trainer.best.exists() else trainer.last)),
@@ -43,14 +43,20 @@ def print_validation(validator: Any) -> None:
     print_table([*_scores(validator), *((label, str(file)) for label, file in files if file.exists())])
 
 
-def _scores(validator: Any) -> list[tuple[str, str]]:
-    """COCO's numbers, or Ultralytics' own where the data is not COCO's."""
+def _scores(validator: Any, most: int | None = None) -> list[tuple[str, str]]:
+    """The first `most` of COCO's numbers of each kind, or Ultralytics' own where the data is not COCO's."""
     coco = getattr(validator, "coco", None)
     if coco:
-        kind = "" if validator.kind == "bbox" else f" {validator.kind}"
-        return [(f"COCO{kind} {LABELS.get(name, name)}", score_text(value)) for name, value in coco.metrics.items()]
+        kinds = {"" if validator.kind == "bbox" else f" {validator.kind}": coco, " boxes": validator.coco_boxes}
+        return [
+            (f"COCO{kind} {LABELS.get(name, name)}", score_text(value))
+            for kind, scores in kinds.items()
+            if scores
+            for name, value in list(scores.metrics.items())[:most]
+        ]
     own = {key.removeprefix("metrics/"): value for key, value in validator.metrics.results_dict.items()}
-    return [(f"Ultralytics {key}", score_text(v)) for key, v in own.items() if key.startswith(("mAP", "accuracy"))]
+    rows = [(f"Ultralytics {key}", score_text(v)) for key, v in own.items() if key.startswith(("mAP", "accuracy"))]
+    return rows[:most]
 
 
 def print_table(rows: list[tuple[str, str]]) -> None:

@@ -92,6 +92,22 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
     return run(model, validator, **kwargs)
 
 
+def with_extras(run: Callable[..., Any], model: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Ultralytics' `Model.predict`, `track` or `export`; a missing package of an extra is one line.
+
+    Raises:
+        UserError: If such a package is missing; it is a ModuleNotFoundError, too.
+    """
+    try:
+        return run(model, *args, **kwargs)
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name)
+        if isinstance(error, UserError) or not extra:
+            raise
+        text = f"{run.__name__} needs {error.name}, not installed here: {installing(extra)}"
+        raise like(ModuleNotFoundError(), UserError(text)) from error
+
+
 def _resumed(model: Any, resume: Any) -> str | None:
     """The last.pt of the training that is to go on, where it is a file."""
     last = resume if isinstance(resume, (str, Path)) else getattr(model, "ckpt_path", None) if resume else None

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections import defaultdict
 from copy import copy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from yolo_attn.engine.training.frozen import KEY, FrozenBase
 from yolo_attn.engine.training.gate_report import trained_gates
 from yolo_attn.engine.training.prepared import Prepared, of_launcher
 from yolo_attn.engine.training.run_files import RunFiles
-from yolo_attn.engine.validation.metrics import COCO_KEYS
+from yolo_attn.engine.validation.metrics import CHARTED, PREFIX
 from yolo_attn.engine.validation.validator import (
     ClassificationValidator,
     CocoValidator,
@@ -34,8 +35,9 @@ from yolo_attn.engine.validation.validator import (
     RunValidator,
     SegmentationValidator,
 )
+from yolo_attn.environment import replaced
 from yolo_attn.errors import one_line
-from yolo_attn.files import write_json
+from yolo_attn.files import whole_files, write_json, write_text
 from yolo_attn.model.sparsity import KEY as SPARSITY_KEY
 from yolo_attn.model.sparsity import LOSS_NAME
 from yolo_attn.weights.gains import calibrate, gains_line, set_gains
@@ -213,9 +215,25 @@ class CocoTrainer(RunTrainer):
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv with COCO's columns after Ultralytics' own metrics and losses."""
-        coco = {key: metrics.get(key, 0.0) for key in COCO_KEYS} if self.data.get("annotations") else {}
+        coco = {key: metrics.get(key, 0.0) for key in self.validator.coco_columns}
         others = {key: value for key, value in metrics.items() if key not in coco}
         super().save_metrics({**others, **coco})
+
+    def plot_metrics(self) -> None:
+        """Plot results.csv without the columns that would make hundreds of charts."""
+        shown = self.csv.read_text(encoding="utf-8").splitlines()
+        header = [column.strip() for column in shown[0].split(",")]
+        kept = [i for i, name in enumerate(header) if name in CHARTED or not name.startswith(PREFIX)]
+        table = "\n".join(",".join(row.split(",")[i] for i in kept) for row in shown) + "\n"
+        on_plot = self.on_plot
+
+        def of_folder(name: Any, data: Any = None) -> None:
+            on_plot(self.save_dir / Path(name).name, data)
+
+        with whole_files(self.save_dir) as scratch, replaced(self, csv=scratch / self.csv.name, on_plot=of_folder):
+            write_text(self.csv, table)
+            super().plot_metrics()
+            self.csv.unlink()
 
 
 class DetectionTrainer(CocoTrainer, yolo.detect.DetectionTrainer):

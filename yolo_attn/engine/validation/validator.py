@@ -21,7 +21,7 @@ from yolo_attn.compat import fill_stats, native_masks
 from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
 from yolo_attn.engine.validation.coordinates import Frame
-from yolo_attn.engine.validation.metrics import COCO_KEYS, set_coco
+from yolo_attn.engine.validation.metrics import coco_keys, coco_results, set_coco
 from yolo_attn.files import write_json
 from yolo_attn.version import __version__
 
@@ -91,6 +91,7 @@ class CocoValidator(RunValidator):
         kind: What COCO's evaluation compares: "bbox", "segm" or "keypoints".
         stretch: Whether the model takes images stretched to a square.
         coco: COCO's numbers of the last validation; None on other data.
+        coco_boxes: Those of its boxes, where the task has masks or keypoints.
         splits: Splits that data.yaml describes; None for the validated one alone.
         described: The data, where it was described before.
         examined: The validated split, where it was looked through before.
@@ -99,6 +100,7 @@ class CocoValidator(RunValidator):
     kind = "bbox"
     stretch = False
     coco: CocoScores | None = None
+    coco_boxes: CocoScores | None = None
     splits: Sequence[str] | None = None
     detections: Detections
 
@@ -147,7 +149,7 @@ class CocoValidator(RunValidator):
         if self.on_coco:
             self.args.save_json = False  # Ultralytics' predictions.json would replace ours, with ids of its own
         super().init_metrics(model)
-        self.coco, self.detections = None, Detections()
+        self.coco, self.coco_boxes, self.detections = None, None, Detections()
         set_coco(self.metrics, None)
         if self.on_coco:
             index = self.dataloader.dataset.index
@@ -199,30 +201,40 @@ class CocoValidator(RunValidator):
 
     def get_stats(self) -> dict[str, Any]:
         if self.on_coco:
-            self.coco = evaluate(self.dataloader.dataset.index, self.detections, self.kind)
+            index = self.dataloader.dataset.index
+            self.coco = evaluate(index, self.detections, self.kind)
+            self.coco_boxes = evaluate(index, self.detections) if self.kind != "bbox" else None
         stats = super().get_stats()
         if self.coco is None:
             return stats
         if not self.training:
             self.detections.save(self.save_dir / "predictions.json", self.dataloader.dataset.index)
-        set_coco(self.metrics, self.coco)
-        coco = {key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}
-        return {**stats, **coco, "fitness": self.coco.metrics["AP"]}
+        set_coco(self.metrics, self.coco, self.coco_boxes)
+        return {**stats, **coco_results(self.coco, self.coco_boxes), "fitness": self.coco.metrics["AP"]}
+
+    @property
+    def coco_columns(self) -> list[str]:
+        """The keys of all of COCO's numbers on this data, known before they are."""
+        return coco_keys(self.kind, self.dataloader.dataset.index.category_names) if self.on_coco else []
 
     def print_results(self) -> None:
         super().print_results()
         if self.coco:
-            overall = {name: self.coco.metrics[name] for name in ("AP", "AP50", "AP75")}
+            both = {self.kind: self.coco, **({"bbox": self.coco_boxes} if self.coco_boxes else {})}
+            overall = {
+                f"COCO {kind} (hotcoco)": {name: scores.metrics[name] for name in ("AP", "AP50", "AP75")}
+                for kind, scores in both.items()
+            }
             per_class = self.coco.per_class if self.args.verbose and not self.training else {}
             defined = {name: scores for name, scores in per_class.items() if scores["AP"] >= 0}
-            for name, scores in {f"COCO {self.kind} (hotcoco)": overall, **defined}.items():
+            for name, scores in {**overall, **defined}.items():
                 LOGGER.info(f"{name[:24]:>24}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))
 
     def report(self, stats: dict[str, Any]) -> dict[str, Any]:
         if self.coco is None:
             return super().report(stats)
         index = self.dataloader.dataset.index
-        boxes = {"boxes": evaluate(index, self.detections).metrics} if self.kind != "bbox" else {}
+        boxes = {"boxes": self.coco_boxes.metrics} if self.coco_boxes else {}
         return {
             **self.coco.metrics,
             **boxes,
