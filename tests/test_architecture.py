@@ -10,7 +10,7 @@ from support import ROOT, run_python
 PACKAGE = ROOT / "yolo_attn"
 
 FLOORS = (
-    {"version", "errors", "tables", "telemetry", "environment", "compat"},
+    {"version", "errors", "extras", "tables", "telemetry", "environment", "compat"},
     {"files"},
     {"bounded_reading"},
     {"kernels"},

@@ -38,6 +38,7 @@ ENDS = {
     "yaml_edit/text _span while": "a text in which a node contains itself has an alias, and is refused",
     "engine/training/run_files RunFiles.resume_training read_text": FILLED,
     "engine/training/run_files RunFiles.save_metrics read_text": FILLED,
+    "engine/training/trainer CocoTrainer.plot_metrics read_text": FILLED,
     "safe/missing_classes missing_class while": "each turn goes to an error that it has not met yet",
     "patches/workers generate_ddp_file read_text": "at the end of the file that Ultralytics has just written",
     "bounded_reading chunks while": "at the end of a plain file",

@@ -22,6 +22,7 @@ from yolo_attn.engine.run_folder import check_unfinished, find_last
 from yolo_attn.engine.tasks import ours
 from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.errors import UserError, like
+from yolo_attn.extras import extra_of, installing
 from yolo_attn.model.registry import is_attention
 from yolo_attn.patches.offline import offline
 from yolo_attn.weights.transfer import check_load
