@@ -12,7 +12,7 @@ from support import ROOT, run_python
 PACKAGE = ROOT / "yolo_attn"
 
 FLOORS = (
-    {"version", "errors", "tables", "telemetry", "environment", "compat", "lazy"},
+    {"version", "errors", "tables", "telemetry", "environment", "compat", "extras", "lazy"},
     {"files"},
     {"bounded_reading"},
     {"kernels"},

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from support import (
     QUICK,
     ROOT,
@@ -77,7 +78,9 @@ def test_trainers_leave_the_callbacks_that_they_are_given_as_they_are(small_coco
 def test_results_csv_holds_coco_each_epoch(trained):
     columns, rows = trained.rows()
     assert [len(row) for row in rows] == [len(columns)] * 2
-    assert {"metrics/COCO_AP", "metrics/COCO_AP50", "metrics/mAP50(B)", "val/box_loss"} <= set(columns)
+    assert {"metrics/COCO_AP", "metrics/COCO_AP50", "metrics/mAP50(B)", "val/box_loss", "coco/ARl"} <= set(columns)
+    with Image.open(trained.folder / "results.png") as plot:
+        assert plot.width < 4000  # as with COCO's AP and AP50 alone
 
 
 @pytest.mark.smoke
