@@ -215,6 +215,15 @@ strength = _number(lambda number: 0 <= number < math.inf, "a number of at least 
 share = _number(lambda number: 0 < number <= 1, "a share above 0, up to 1, such as 0.1")
 
 
+def sizes(text: str) -> int | list[int]:
+    """Return an image size, or height and width."""
+    found = text.split(",")
+    if len(found) > 2 or not all(part.isdecimal() and int(part) for part in found):
+        expected = "an int above 0, or height,width such as 320,640"
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+    return [int(part) for part in found] if len(found) > 1 else int(text)
+
+
 def names(text: str) -> list[str]:
     """Return names separated by commas."""
     found = [name.strip() for name in text.split(",")]
