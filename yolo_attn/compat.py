@@ -62,6 +62,13 @@ def makes_int8(fmt: str) -> bool:
     )
 
 
+def unwrapped(model: Any) -> Any:
+    """Return the model that is trained, without wrappers for several processes, compiling and distilling."""
+    for wrapper in ("module", "_orig_mod", "student_model"):
+        model = getattr(model, wrapper, model)
+    return model
+
+
 def load_checkpoint(file: str) -> tuple[nn.Module, dict[str, Any]]:
     """Return the model and the content of a checkpoint, read by Ultralytics' own loader."""
     from ultralytics.nn import tasks

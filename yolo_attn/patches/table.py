@@ -188,6 +188,7 @@ TEMPORARY = (
     Change("parallel.DistributedDataParallel", "engine.training.distributed", "each process trains on its own GPU"),
     Change("validator.AutoBackend", "engine.training.distributed", "each process validates on its own GPU"),
     Change("validator.get_torch_device_backend", "engine.training.distributed", "each process uses its own GPU"),
+    Change("distill_model.load_checkpoint", "engine.training.trainer", "a teacher of which nothing is run"),
     Change("torch.save", "engine.training.run_files", "stripped checkpoints are whole"),
     Change("threading.excepthook", "engine.training.run_files", "a plot that is not written stops no training"),
     Change("paths.increment_path", "engine.run_folder", "the choice of a run folder makes none"),
