@@ -85,7 +85,7 @@ LEFT = {
         *(f"runs/detect/train*{n}/data_report.json" for n in ("2", "3", "4", "5")),
     ],
     "editing.md": ["yolov8n-gam8.yaml", "yolov8n-plain.yaml", "yolo11s-mine.yaml", "yolov8n-ours.yaml"],
-    "export.md": [f"runs/detect/train/weights/best.{suffix}" for suffix in ("onnx", "safetensors")],
+    "export.md": [f"runs/detect/train/weights/best{suffix}" for suffix in (".onnx", ".safetensors", "_int8.onnx")],
     "maps.md": ["runs/attention-maps/index.html", "maps/gates.json"],
     "performance.md": ["runs/detect/train*/results.csv"],
     "pretrained.md": ["runs/detect/train*/transfer.json", "measured/transfer.csv", "measured/transfer.png"],

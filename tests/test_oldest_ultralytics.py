@@ -49,6 +49,7 @@ def test_worker_of_a_stock_trainer_knows_a_users_layer(on_oldest, tmp_path):
 
 
 PERFECT = "tests/engine/validation/test_validator.py::test_labels_score_as_perfect_detections"
+CALIBRATED = "tests/engine/export/test_calibration.py::test_real_images_reach_the_calibration"
 EVERY = "tests/maps/test_maps.py::test_every_task_and_family"
 ON_BOTH = (
     f"{PERFECT}[DetectionValidator-detect-0.99-False-192]",
@@ -56,6 +57,8 @@ ON_BOTH = (
     f"{PERFECT}[PoseValidator-pose-0.99-False-192]",
     f"{PERFECT}[SegmentationValidator-segment-0.88-False-192]",
     "tests/engine/validation/test_validator.py::test_neither_labels_nor_detections",
+    *(f"{CALIBRATED}[{case}]" for case in ("detect", "wide", "segment", "pose")),
+    "tests/engine/export/test_calibration.py::test_txt_data_and_the_data_of_the_checkpoint",
     "tests/coco/dataset/test_dataset.py::test_an_image_that_changes_is_grey_and_empty_until_it_is_back",
     "tests/coco/dataset/test_dataset.py::test_data_that_is_gone_stops_a_training",
     "tests/coco/dataset/test_dataset.py::test_mosaic_of_a_first_image_that_is_gone",

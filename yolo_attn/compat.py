@@ -14,6 +14,12 @@ from ultralytics.utils import DEFAULT_CFG_DICT, ops, patches
 HALF: dict[str, Any] = {"quantize": 16} if "quantize" in DEFAULT_CFG_DICT else {"half": True}
 """The setting by which an exporter halves precision."""
 
+INT8: dict[str, Any] = {"quantize": 8} if "quantize" in HALF else {"int8": True}
+"""The setting by which an exporter makes files of int8."""
+
+ALWAYS_INT8 = {"axelera", "deepx", "edgetpu", "hailo", "imx", "qnn", "xilinx"}
+"""Formats that are quantised without being asked for."""
+
 HALVES_ONNX_ON_CPU = "quantize" in HALF
 """Whether ONNX files of half precision can be made on a CPU; earlier releases write float32 there and do not say so."""
 
@@ -35,6 +41,32 @@ def loads(file: str) -> bool:
 def is_half(args: Any) -> bool:
     """Return whether an exporter's settings ask for half precision."""
     return getattr(args, "quantize", None) == 16 or bool(getattr(args, "half", False))
+
+
+def calibrates(args: Any) -> bool:
+    """Return whether an exporter's settings make a file whose numbers are fitted to images."""
+    from ultralytics.engine.exporter import export_formats
+
+    asked = getattr(args, "quantize", None) in {8, "w8a16"} or bool(getattr(args, "int8", False))
+    formats = export_formats()
+    takes = dict(zip(formats["Argument"], formats.get("Arguments", ()), strict=False)).get(args.format)
+    return (asked or args.format in ALWAYS_INT8) and (takes is None or "data" in takes)
+
+
+def makes_int8(fmt: str) -> bool:
+    """Return whether this release quantises files of a format; some early ones write float32 and do not say so."""
+    from ultralytics.engine import exporter
+
+    return fmt in getattr(
+        exporter, "INT8_FORMATS", {"openvino", "engine", "coreml", "saved_model", "tflite", "edgetpu"}
+    )
+
+
+def unwrapped(model: Any) -> Any:
+    """Return the model that is trained, without wrappers for several processes, compiling and distilling."""
+    for wrapper in ("module", "_orig_mod", "student_model"):
+        model = getattr(model, wrapper, model)
+    return model
 
 
 def load_checkpoint(file: str) -> tuple[nn.Module, dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import ultralytics.data.utils
+import ultralytics.engine.exporter
 import ultralytics.engine.model
 from support import ROOT, run_python
 from torch import nn
@@ -384,7 +385,8 @@ def test_methods_of_the_engine_are_wrapped_once_it_is_imported(tmp_path):
 import yolo_attn
 yolo_attn.register()
 assert "ultralytics.engine.model" not in sys.modules
-from ultralytics.engine import model
+from ultralytics.engine import exporter, model
+assert hasattr(vars(exporter.Exporter)["__call__"], "__wrapped__")
 assert [hasattr(vars(model.Model)[name], "__wrapped__") for name in ("train", "val", "tune")] == [True] * 3
 """
     run_python(code, tmp_path)

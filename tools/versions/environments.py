@@ -1,6 +1,6 @@
-"""The environments: releases of Ultralytics in front of this one, and environments of their own for PyTorch and Python.
+"""The environments: releases of Ultralytics in front of this one, others for PyTorch and Python, this one with more.
 
-Both are kept in CACHE and made once.
+All are kept in CACHE and made once.
 """
 
 import os
@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,17 +74,35 @@ class End:
         Raises:
             UnavailableError: If it cannot be made.
         """
-        folder, interpreter = CACHE / self.name, find_python(self.python)
-        CACHE.mkdir(exist_ok=True)
-        done = folder / "installed.txt"
-        wanted = "\n".join([PROJECT.read_text(encoding="utf-8"), *self.requirements, *self.options])
-        with FileLock(f"{folder}.lock"):
-            if not done.is_file() or done.read_text() != wanted:
-                _run(*UV, "venv", "--quiet", "--clear", "--no-python-downloads", "--python", interpreter, folder)
-                python = folder / "bin" / "python"
+        interpreter = find_python(self.python)
+        wanted = [PROJECT.read_text(encoding="utf-8"), *self.requirements, *self.options]
+        with _once(CACHE / self.name, wanted) as (python, missing):
+            if missing:
+                _run(*UV, "venv", "--quiet", "--clear", "--no-python-downloads", "--python", interpreter, _of(python))
                 _run(*UV, "pip", "install", "--python", python, *self.options, "-r", PROJECT, *self.requirements)
-                done.write_text(wanted)
-        return Ready(folder / "bin" / "python")
+        return Ready(python)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """This environment with further packages, in a folder of their own; what is installed here stays as it is."""
+
+    name: str
+    requirements: Sequence[str]
+
+    def prepare(self) -> Ready:
+        """Install it.
+
+        Raises:
+            UnavailableError: If it cannot be made.
+        """
+        with _once(CACHE / self.name, self.requirements) as (python, missing):
+            if missing:
+                _run(sys.executable, "-m", "venv", "--clear", _of(python))
+                (own,) = _of(python).glob("lib/python*/site-packages")
+                (own / "beside.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+                _run(python, "-m", "pip", "install", "--quiet", *self.requirements)  # it sees what is here already
+        return Ready(python)
 
 
 def environments() -> list[Release | End]:
@@ -137,6 +157,23 @@ def lowest(package: str) -> str:
     found = re.search(rf'"{package}>=([\d.]+)', PROJECT.read_text(encoding="utf-8"))
     assert found, package
     return found[1]
+
+
+@contextmanager
+def _once(folder: Path, wanted: Sequence[str]) -> Iterator[tuple[Path, bool]]:
+    """The interpreter of an environment, and whether it has to be made first; nobody else makes it meanwhile."""
+    CACHE.mkdir(exist_ok=True)
+    done, text = folder / "installed.txt", "\n".join(wanted)
+    with FileLock(f"{folder}.lock"):
+        missing = not done.is_file() or done.read_text() != text
+        yield folder / "bin" / "python", missing
+        if missing:
+            done.write_text(text)
+
+
+def _of(python: Path) -> Path:
+    """The environment that an interpreter is of."""
+    return python.parents[1]
 
 
 def _run(*command: str | Path) -> None:

@@ -255,6 +255,15 @@ max_dets = _ascending(positive, {1, 3}, "three ascending ints above 0, or one fo
 area_ranges = _ascending(area, {2}, "two ascending areas in pixels², such as 256,4096")
 
 
+def sizes(text: str) -> int | list[int]:
+    """Return an image size, or height and width."""
+    found = text.split(",")
+    if len(found) > 2 or not all(part.isdecimal() and int(part) for part in found):
+        expected = "an int above 0, or height,width such as 320,640"
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+    return [int(part) for part in found] if len(found) > 1 else int(text)
+
+
 def names(text: str) -> list[str]:
     """Return names separated by commas."""
     found = [name.strip() for name in text.split(",")]

@@ -18,6 +18,7 @@ from yolo_attn.engine.preflight.checks import (
     check_importable,
     check_model,
     check_settings,
+    check_teacher,
     check_transfer,
     load_source,
     load_weights,
@@ -131,12 +132,15 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]
             LOGGER.info(report.table())
         if training.freeze_base:
             check_frozen(model, training.freeze_base, args)
+    teacher = check_teacher(args, model, training.trust)
     prepared = Prepared(
         nam_sparsity=training.nam_sparsity,
         identity_init=bool(weights) and training.identity_init is not False,
         freeze_base=training.freeze_base or 0,
         weights=None if training.trust else weights,
         source=source,
+        distill_model=None if training.trust or teacher is None else str(args.distill_model),
+        teacher=teacher,
         data=data,
         examined=examine_training(args, data, training.strict) if data else {},
     )
@@ -164,6 +168,7 @@ def resume(
     settings = {"data": checkpoint["train_args"]["data"], **settings}
     check_writable(Path(last).resolve().parent)
     args = SimpleNamespace(**{**checkpoint["train_args"], **settings})
+    check_teacher(args, model, trust=True)
     data, _ = describe_training(args)
     examined = examine_training(args, data) if data else {}
     if data and data["names"] != model.names and not args.single_cls:

@@ -7,6 +7,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
 from yolo_attn.coco.evaluate import score_text
+from yolo_attn.compat import unwrapped
 
 SHOWN = 6
 """How many of COCO's numbers a training ends with, and half as many of the boxes beside masks or keypoints."""
@@ -23,7 +24,7 @@ LABELS = {
 
 def print_training(trainer: Any) -> None:
     """Print what was reached, what the model costs, and where everything is."""
-    model = getattr(trainer.model, "module", trainer.model)
+    model = unwrapped(trainer.model)
     size = trainer.args.imgsz
     print_table(
         [

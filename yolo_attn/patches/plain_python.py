@@ -51,6 +51,10 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
         pretrained = kwargs.get("pretrained", model.overrides.get("pretrained"))
         if isinstance(pretrained, (str, Path)) and not kwargs.get("resume") and not _is_fetched(pretrained, network):
             check_load(read_checkpoint(str(pretrained), "pretrained", trust=True)[0], network)
+        teacher = kwargs.get("distill_model")
+        if isinstance(teacher, (str, Path)) and not _is_fetched(teacher, network):
+            read_checkpoint(str(teacher), "distill_model", trust=True)
+            kwargs["distill_model"] = str(Path(teacher).absolute())
     on_coco = _is_coco(data, model)
     if on_coco:
         args = _settings(model, kwargs, data)

@@ -41,7 +41,8 @@ from yolo_attn.weights.transfer import load
 
 MODEL_MODULE = "ultralytics.engine.model"
 DATA_MODULE = "ultralytics.data.utils"
-LATE = {MODEL_MODULE, DATA_MODULE}
+EXPORTER_MODULE = "ultralytics.engine.exporter"
+LATE = {MODEL_MODULE, DATA_MODULE, EXPORTER_MODULE}
 """They import the parser, which registers, or take long: what they define is wrapped once they are imported."""
 
 COUNTER = "thop.profile"
@@ -103,11 +104,11 @@ def get_save_dir(choose: Callable[..., Path], args: Any, name: str | None = None
     return choose(args, name)
 
 
-def _of_engine(name: str) -> Callable[..., Any]:
+def _of_engine(name: str, module: str = "yolo_attn.patches.plain_python") -> Callable[..., Any]:
     """A wrapper from the engine, imported when it is called, since registering does without trainers."""
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return getattr(importlib.import_module("yolo_attn.patches.plain_python"), name)(*args, **kwargs)
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
 
     return wrapper
 
@@ -135,6 +136,12 @@ PATCHES = (
     Patch(MODEL, "val", _of_engine("val"), "COCO-format data in plain Python", required=True),
     *(Patch(MODEL, name, _of_engine("with_extras"), "a line about a missing package") for name in NEEDING),
     Patch(MODEL, "tune", tune, "attention layers in the trainings of a tuning"),
+    Patch(
+        f"{EXPORTER_MODULE}:Exporter",
+        "__call__",
+        _of_engine("export", "yolo_attn.engine.export.calibration"),
+        "int8 files that are calibrated on COCO-format data, and never on data of Ultralytics' own choice",
+    ),
     Patch("ultralytics.utils.dist", "generate_ddp_file", generate_ddp_file, "attention layers in multi-GPU workers"),
     Patch("ultralytics.cfg", "get_save_dir", get_save_dir, "the same place for a relative project everywhere"),
     Patch(DOWNLOADS, "is_url", is_url, "YOLO_OFFLINE for fonts"),
@@ -175,12 +182,15 @@ TEMPORARY = (
     Change("tasks.*", "model.parser", "stand-ins for attention rows while a model is parsed"),
     Change("LOGGER.filter", "weights.transfer", "our report instead of Ultralytics' count of transferred tensors"),
     Change("LOGGER.filter", "engine.export.exporter", "warnings alone while Ultralytics exports"),
+    Change("nncf.filter", "engine.export.exporter", "warnings alone while NNCF quantises"),
+    Change("ultralytics_exporter.*", "engine.export.calibration", "COCO-format data while an int8 file is calibrated"),
     Change("LOGGER.filter", "coco.dataset.dataset", "no advice to write beside the images"),
     Change("LOGGER.filter", "cli.forward", "one line of a mistake instead of a screen of help"),
     Change("ScriptModule.save", "engine.export.exporter", "a full disk is an error, not the end of the process"),
     Change("parallel.DistributedDataParallel", "engine.training.distributed", "each process trains on its own GPU"),
     Change("validator.AutoBackend", "engine.training.distributed", "each process validates on its own GPU"),
     Change("validator.get_torch_device_backend", "engine.training.distributed", "each process uses its own GPU"),
+    Change("distill_model.load_checkpoint", "engine.training.trainer", "a teacher of which nothing is run"),
     Change("torch.save", "engine.training.run_files", "stripped checkpoints are whole"),
     Change("threading.excepthook", "engine.training.run_files", "a plot that is not written stops no training"),
     Change("paths.increment_path", "engine.run_folder", "the choice of a run folder makes none"),

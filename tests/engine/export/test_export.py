@@ -116,7 +116,6 @@ def test_mistakes(refusal, weights, monkeypatch):
     assert "refused, no checkpoint that can be read" in refusal("export", "--weights", "text.pt", "--format", "onnx")
     assert "torchscript files of half precision are made on a GPU" in mistake("--format", "torchscript", "--half")
     assert "--dynamic: means nothing to safetensors" in mistake("--format", "safetensors", "--dynamic")
-    assert "quantised files" in mistake("--format", "onnx", "int8=True")
     assert "expected a name that ends in .onnx" in mistake("--format", "onnx", "--output", "model.pb")
     assert "there is no folder" in mistake("--format", "onnx", "--output", "missing/model.onnx")
     assert "Ultralytics has no such setting; did you mean" in mistake("--format", "onnx", "opsett=17")

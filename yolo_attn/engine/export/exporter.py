@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,15 @@ import torch
 from ultralytics.engine.exporter import Exporter, export_formats
 from ultralytics.utils import LOGGER
 
-from yolo_attn.compat import HALF, HALVES_ONNX_ON_CPU, is_half
+from yolo_attn.coco.dataset.locations import is_coco_format
+from yolo_attn.compat import HALF, HALVES_ONNX_ON_CPU, INT8, calibrates, is_half, makes_int8
 from yolo_attn.engine.export.verify import RUNTIMES, difference_of_models, largest_difference
 from yolo_attn.engine.preflight.checks import check_settings, one_line, read_checkpoint
+from yolo_attn.engine.preflight.data_checks import check_plain_data
 from yolo_attn.engine.summary import print_table
 from yolo_attn.environment import filtered, replaced
 from yolo_attn.errors import ExportError, UserError, did_you_mean, similar
-from yolo_attn.extras import installing, missing
+from yolo_attn.extras import extra_of, installing, missing
 from yolo_attn.files import check_writable, scratch_folder, write_bytes
 from yolo_attn.safe.safetensors_file import SUFFIX, write_weights
 from yolo_attn.weights.checkpoint_files import load_safe
@@ -29,9 +32,14 @@ from yolo_attn.weights.checkpoint_files import load_safe
 SAFETENSORS = "safetensors"
 TOLERANCE = 1e-3
 HALF_TOLERANCE = 5e-2
+ANY = sys.float_info.max
+"""Tolerance of files of int8, which differ by design: any number."""
 
 NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
 """Packages that write and verify a format."""
+
+NEEDED_BY_INT8 = {"openvino": ("nncf",)}
+"""Packages that quantise it."""
 
 
 def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None = None, trust: bool = False) -> Path:
@@ -39,12 +47,13 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
 
     ONNX, TorchScript and OpenVINO files are run by their own runtimes on a drawn image, those of dynamic size at two
     sizes, and checked against the model; a safetensors file is read back. Ultralytics writes other formats, which are
-    not verified.
+    not verified. A file of int8 is run too, and may differ as much as it does.
 
     Args:
         weights: Checkpoint, `.pt` or `.safetensors`.
         fmt: One of Ultralytics' formats, or safetensors.
-        settings: Ultralytics' settings. `imgsz` defaults to the training's.
+        settings: Ultralytics' settings. `imgsz` defaults to the training's, and `data`, on which files of int8 are
+            calibrated, to what the checkpoint was trained on.
         output: The file, or folder where the format is one, to write instead.
         trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
 
@@ -56,24 +65,31 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
         ExportError: If the export failed or the file does not do what the model does; it is gone then.
     """
     suffix = _suffix(fmt)
-    if lacking := missing(*NEEDED.get(fmt, ())):
-        names = " and ".join(lacking)
-        raise UserError(f"--format {fmt} needs {names}, not installed here: {installing('export')}")
     settings = _with_precision(fmt, dict(settings))
+    int8 = settings.items() >= INT8.items()
+    if lacking := missing(*NEEDED.get(fmt, ()), *(NEEDED_BY_INT8.get(fmt, ()) if int8 else ())):
+        way = installing("export") if all(map(extra_of, lacking)) else f"pip install {' '.join(lacking)}"
+        raise UserError(f"--format {fmt}{' --int8' * int8} needs {' and '.join(lacking)}, not installed here: {way}")
     model, _ = read_checkpoint(weights, trust=trust)
     defaults: dict[str, Any] = {"imgsz": model.args.get("imgsz") or 640, "batch": 1, "data": None}
     if fmt == "onnx":
         defaults["simplify"] = find_spec("onnxslim") is not None
     settings = {**defaults, **settings}
     args = check_settings({**settings, **({} if fmt == SAFETENSORS else {"format": fmt}), "mode": "export"})
+    if args.data and not (fmt != SAFETENSORS and calibrates(args)):
+        raise UserError(f"--data {args.data}: only files of int8 are calibrated on data; give --int8 too")
     if output and not output.endswith(suffix):
         raise UserError(f"--output {output}: expected a name that ends in {suffix}")
-    target = Path(output) if output else Path(weights).absolute().with_name(f"{Path(weights).stem}{suffix}")
+    target = (
+        Path(output) if output else Path(weights).absolute().with_name(f"{Path(weights).stem}{'_int8' * int8}{suffix}")
+    )
     if target.resolve() == Path(weights).resolve():
         raise UserError(f"--weights {weights}: the export would replace it; give --output")
     if not target.parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {target.parent}")
     check_writable(target.parent, "--output")
+    if args.data and not is_coco_format(args.data):
+        check_plain_data(args.data, args.split or "val", model.task)
     with scratch_folder(target.parent) as temporary:
         write = _write_safetensors if fmt == SAFETENSORS else _write
         try:
@@ -95,19 +111,23 @@ def _suffix(fmt: str) -> str:
 
 
 def _with_precision(fmt: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with half precision under this Ultralytics' own name; what would not become so is refused."""
+    """Settings with the precision under this Ultralytics' own name; what would not become so is refused."""
     quantize = settings.pop("quantize", None)
-    if settings.pop("int8", None) or quantize not in (None, 16, 32):
-        raise UserError("quantised files differ from the model by design and are not made here; use `yolo export`")
+    if quantize not in (None, 8, 16, 32):
+        raise UserError(
+            f"quantize={quantize}: expected 8, 16 or 32; `yolo-attn export model=…` takes all of Ultralytics'"
+        )
+    int8 = bool(settings.pop("int8", False)) or quantize == 8
     half = bool(settings.pop("half", False)) or quantize == 16
     on_cpu = str(settings.get("device") or "cpu") == "cpu"
     if half and on_cpu and (fmt == "torchscript" or (fmt == "onnx" and not HALVES_ONNX_ON_CPU)):
         raise UserError(f"--half: {fmt} files of half precision are made on a GPU only; give --device 0")
     if fmt == SAFETENSORS and settings.get("dynamic"):
         raise UserError("--dynamic: means nothing to safetensors, which holds no graph")
-    if not half:
-        return settings
-    return {**settings, **HALF}
+    if int8 and (half or not makes_int8(fmt)):
+        reason = "half precision is another" if half else f"this Ultralytics makes no {fmt} files of int8"
+        raise UserError(f"--int8: {reason}")
+    return {**settings, **(INT8 if int8 else HALF if half else {})}
 
 
 def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> tuple[Path, list[tuple[str, str]]]:
@@ -120,6 +140,8 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
     with _quiet(), replaced(torch.jit.ScriptModule, save=_save_script):
         try:
             written = exporter(model=model)
+        except UserError:
+            raise
         except ImportError as error:
             package = (error.name or str(error)).partition(".")[0]
             raise UserError(f"--format {fmt} needs the package {package}, which is not installed") from error
@@ -130,23 +152,26 @@ def _write(model: Any, weights: str, folder: Path, settings: dict[str, Any]) -> 
         except Exception as error:  # a graph may make its converter raise anything
             raise ExportError(f"--format {fmt}: the export failed: {one_line(error)}") from error
     file = Path(str(written))
+    data = exporter.args.data
+    facts = [("calibrated on", f"{exporter.args.split or 'val'} of {data}")] if data else []
     if fmt not in RUNTIMES:
-        return file, [("verified", f"no: there is no check for {fmt} here")]
+        return file, [*facts, ("verified", f"no: there is no check for {fmt} here")]
     batch, channels, height, width = exporter.im.shape
     shapes: list[tuple[int, ...]] = [(batch, channels, height, width)]
     if exporter.args.dynamic:
         step = int(max(model.stride.max(), 32))
         shapes.append((batch + 1, channels, height + step, width + 2 * step))
-    tolerance = HALF_TOLERANCE if is_half(exporter.args) else TOLERANCE
+    tolerance = ANY if data else HALF_TOLERANCE if is_half(exporter.args) else TOLERANCE
     try:
         with _quiet():
             largest = largest_difference(file, exporter, original, shapes)
     except Exception as error:  # a runtime may raise anything of a file that it cannot run
         raise ExportError(f"--format {fmt}: the file was written, but does not run: {one_line(error)}") from error
     if largest is None:
-        return file, [("verified", "no: the model finds nothing in the drawn image; without nms=True all is compared")]
+        reason = "no: the model finds nothing in the drawn image; without nms=True all is compared"
+        return file, [*facts, ("verified", reason)]
     how = " and ".join("×".join(map(str, shape)) for shape in shapes)
-    return file, _verdict(fmt, largest, tolerance, f"against the model, input {how}")
+    return file, [*facts, *_verdict(fmt, largest, tolerance, f"against the model, input {how}")]
 
 
 def _save_script(module: Any, file: str, **kwargs: Any) -> None:
@@ -185,7 +210,8 @@ def _verdict(fmt: str, largest: float, tolerance: float, how: str) -> list[tuple
             f"--format {fmt}: the file does not do what the model does: largest difference {largest:.1e} of a "
             f"channel's largest value, {tolerance:.0e} are allowed; it was deleted"
         )
-    return [("verified", how), ("largest difference", f"{largest:.1e} of a channel's largest value")]
+    limit = ", without a limit: yolo-attn val says what int8 costs" if tolerance == ANY else ""
+    return [("verified", how), ("largest difference", f"{largest:.1e} of a channel's largest value{limit}")]
 
 
 def _put(written: Path, target: Path, temporary: Path) -> None:
@@ -225,11 +251,12 @@ def _size(path: Path) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Show only warnings of Ultralytics' exporter, which names the temporary folder; errors are reported here."""
+    """Show only warnings of Ultralytics' exporter, which names the temporary folder, and of NNCF."""
 
     def only_warnings(record: logging.LogRecord) -> bool:
         return record.levelno == logging.WARNING
 
-    with filtered(LOGGER, only_warnings), warnings.catch_warnings():
+    nncf = logging.getLogger("nncf")
+    with filtered(LOGGER, only_warnings), filtered(nncf, only_warnings), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -7,6 +7,7 @@ from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from ultralytics.cfg import CLI_HELP_MSG, DEFAULT_CFG_DICT, get_cfg
@@ -16,7 +17,7 @@ from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import select_device
 
 from yolo_attn import errors
-from yolo_attn.compat import load_checkpoint
+from yolo_attn.compat import load_checkpoint, unwrapped
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError, did_you_mean, like, quoted, similar
 from yolo_attn.model.names import MODEL_YAMLS
@@ -215,7 +216,28 @@ def read_checkpoint(file: str, option: str = "--weights", trust: bool = False) -
     except Exception as error:  # unpickling a wrong file may raise anything
         reason = origin_of(missing_class(error) or "") or f"not an Ultralytics checkpoint: {one_line(error)}"
         raise like(error, UserError(f"{place}: {reason}")) from error
-    return model, checkpoint
+    return unwrapped(model), checkpoint
+
+
+def check_teacher(args: SimpleNamespace, model: Any, trust: bool = False) -> Any:
+    """Check that a model can be distilled from what `distill_model` names; its path becomes absolute in the settings.
+
+    Returns:
+        The teacher, a model; None where nothing is named.
+
+    Raises:
+        UserError: As `load_weights`, or if a head names its rows by distances, which Ultralytics cannot distil.
+    """
+    file = getattr(args, "distill_model", None)
+    if not file:
+        return None
+    teacher, *_ = load_weights(str(file), "distill_model", args.task, trust)
+    for each, place in ((model, args.model), (teacher, file)):
+        if any(row < 0 for row in np.atleast_1d(each.model[-1].f)):
+            rows = f"its head reads {each.model[-1].f}, and distillation takes numbers of rows from 0 alone"
+            raise UserError(f"distill_model {file}: {place}: {rows}")
+    args.distill_model = str(Path(file).absolute())
+    return teacher
 
 
 def check_transfer(weights: Any, model: Any) -> None:
@@ -241,7 +263,7 @@ def check_frozen(model: Any, epochs: int, args: SimpleNamespace) -> None:
 
     Raises:
         UserError: If every parameter has weights from the checkpoint, or is frozen by those settings, or if they
-            compile the model on several devices, where its parameters must stay as frozen as they were.
+            compile the model on several devices, where its parameters must stay as frozen as they were, or distil.
     """
     report = transfer_of(model)
     new = [name for name, _ in model.named_parameters() if report and name not in report.taken]
@@ -251,6 +273,8 @@ def check_frozen(model: Any, epochs: int, args: SimpleNamespace) -> None:
             f"freeze={args.freeze} holds the rest" if new else "every parameter has its weights from the checkpoint"
         )
         raise UserError(f"--freeze-base {epochs}: nothing would train, {reason}")
+    if getattr(args, "distill_model", None):
+        raise UserError(f"--freeze-base {epochs}: distill_model={args.distill_model} does not go with it")
     if getattr(args, "compile", False) and (RANK > -1 or "," in str(args.device)):
         raise UserError(f"--freeze-base {epochs}: compile={args.compile} does not go with it on several devices")
     if epochs >= args.epochs:

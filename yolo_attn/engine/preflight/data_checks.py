@@ -26,7 +26,7 @@ def describe_training(args: SimpleNamespace) -> tuple[Description | None, int]:
     split = args.split or "val"
     data = describe(args, ["train", split])
     _choose_classes(args, data["names"] if data else None)
-    return (data, data["nc"]) if data else (None, _check_plain_data(args.data, split, args.task))
+    return (data, data["nc"]) if data else (None, check_plain_data(args.data, split, args.task))
 
 
 def examine_training(args: SimpleNamespace, data: Description, strict: bool = False) -> dict[str, Examined]:
@@ -56,7 +56,7 @@ def describe_validation(args: SimpleNamespace, model: Any, names: dict[int, str]
     data = describe(args, [split])
     if data is None:
         _choose_classes(args, None)
-        _check_plain_data(args.data, split, args.task)
+        check_plain_data(args.data, split, args.task)
         return None
     _choose_classes(args, dict(enumerate(data["categories"])) if args.single_cls else names)
     if isinstance(model, nn.Module):
@@ -143,7 +143,7 @@ def check_keypoints(model: Any, data: dict[str, Any]) -> None:
         raise UserError(f"{file}: its annotations have {found[0]} keypoints, and the model knows {known[0]}")
 
 
-def _check_plain_data(data: str, split: str, task: str) -> int:
+def check_plain_data(data: str, split: str, task: str) -> int:
     """Check that data in Ultralytics' own format can be used as it is; what it would download stays undone.
 
     Returns:

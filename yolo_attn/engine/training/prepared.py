@@ -27,6 +27,8 @@ class Prepared:
         weights: A checkpoint to start from that is read without running what it names; None leaves `pretrained` to
             Ultralytics.
         source: The model or state dict in it.
+        distill_model: A checkpoint to distil from that is read so, too; None leaves it to Ultralytics.
+        teacher: The model in it.
         gains: Gain of each row of a model that was loaded before the training, in a worker.
         transfer: What that model took from its checkpoint, in a worker.
         data: COCO-format data, described.
@@ -38,6 +40,8 @@ class Prepared:
     freeze_base: int = 0
     weights: str | None = None
     source: Any = None
+    distill_model: str | None = None
+    teacher: Any = None
     gains: Mapping[int, float] = field(default_factory=dict)
     transfer: Mapping[str, Any] | None = None
     data: Description | None = None
@@ -45,7 +49,7 @@ class Prepared:
 
     def message(self, model: Any) -> str:
         """What a worker needs to know, given the trainer's model, which may not be built yet."""
-        message = asdict(replace(self, source=None, data=None, examined={}))
+        message = asdict(replace(self, source=None, teacher=None, data=None, examined={}))
         if isinstance(model, nn.Module):
             report = transfer_of(model)
             message |= {"gains": own_gains(model), "transfer": report.as_json() if report else None}
@@ -54,6 +58,10 @@ class Prepared:
     def load_source(self) -> Any:
         """What the training starts from: as it was read before, or read now in a worker; None if there is nothing."""
         return load_inert(Path(self.weights)) if self.source is None and self.weights else self.source
+
+    def load_teacher(self) -> Any:
+        """What the training distils from, in the same way."""
+        return load_inert(Path(self.distill_model)) if self.teacher is None and self.distill_model else self.teacher
 
 
 def of_launcher() -> Prepared:

@@ -3,6 +3,7 @@
 They live in an importable module so that the workers of a multi-GPU run find them, and the layers with them.
 """
 
+import contextlib
 import itertools
 import math
 from collections import defaultdict
@@ -17,6 +18,7 @@ from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.coco.dataset.locations import choosing_options
+from yolo_attn.compat import unwrapped
 from yolo_attn.engine.data import build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.training import distributed
@@ -36,6 +38,7 @@ from yolo_attn.engine.validation.validator import (
     RunValidator,
     SegmentationValidator,
 )
+from yolo_attn.environment import replaced
 from yolo_attn.errors import one_line
 from yolo_attn.files import write_json
 from yolo_attn.model.sparsity import KEY as SPARSITY_KEY
@@ -43,12 +46,6 @@ from yolo_attn.model.sparsity import LOSS_NAME
 from yolo_attn.weights.gains import calibrate, gains_line, set_gains
 from yolo_attn.weights.identity_init import IMAGES, random_state_kept
 from yolo_attn.weights.transfer import transfer_of
-
-
-def unwrapped(model: Any) -> Any:
-    """The model that a process trains, without its wrappers for several processes and for compiling."""
-    model = getattr(model, "module", model)
-    return getattr(model, "_orig_mod", model)
 
 
 class RunTrainer(RunFiles):
@@ -101,7 +98,8 @@ class RunTrainer(RunFiles):
         return model
 
     def _setup_train(self, *world_size: int) -> None:
-        super()._setup_train(*world_size)
+        with self._teacher():
+            super()._setup_train(*world_size)
         report = transfer_of(unwrapped(self.model))
         transfer = report.as_json() if report else self.prepared.transfer
         if transfer and RANK in {-1, 0} and not self.resume:
@@ -110,9 +108,18 @@ class RunTrainer(RunFiles):
             self._identity_init()
         self._freeze_base()
 
+    def _teacher(self) -> contextlib.AbstractContextManager[None]:
+        """Have Ultralytics take the `distill_model` that the checks have read."""
+        teacher = None if self.resume else self.prepared.load_teacher()
+        if teacher is None:
+            return contextlib.nullcontext()
+        from ultralytics.nn import distill_model
+
+        return replaced(distill_model, load_checkpoint=lambda *_: (teacher, None))
+
     def _freeze_base(self) -> None:
         """Freeze what came from the checkpoint, as the run's options say, or the checkpoint that it goes on from."""
-        model, ema = unwrapped(self.model), self.ema.ema if self.ema else None
+        model, ema = unwrapped(self.model), unwrapped(self.ema.ema) if self.ema else None
         held = [each.yaml.pop(KEY, None) for each in (model, ema) if each]
         report = transfer_of(model)
         if self.resume and held[0]:
@@ -135,14 +142,14 @@ class RunTrainer(RunFiles):
         self._restart_loader()
         if RANK > -1:
             dist.broadcast_object_list(gains, 0)
-        for each in [model, *([self.ema.ema] if self.ema else [])]:
+        for each in [model, *([unwrapped(self.ema.ema)] if self.ema else [])]:
             set_gains(each, gains[0])
         if RANK in {-1, 0}:
             LOGGER.info(gains_line(model, gains[0], rows))
 
     def get_validator(self) -> RunValidator:
         stock = super().get_validator()
-        model: Any = getattr(self.model, "module", self.model)
+        model = unwrapped(self.model)
         if self.loss_names and model.yaml.get(SPARSITY_KEY):  # early 8.3 names the losses before it has seen them
             self.loss_names = (*self.loss_names, LOSS_NAME)
         return self.validator_class(stock.dataloader, stock.save_dir, args=copy(self.args), _callbacks=self.callbacks)
