@@ -17,7 +17,9 @@ import yolo_attn
 from tools.versions.environments import Beside
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import METRICS
+from yolo_attn.engine.validation.metrics import columns_before, tracked
 
+TRACKERS = ("tensorboard>=2", "mlflow>=2", "wandb>=0.16")
 FURTHER = ("lap>=0.5.12", "sahi>=0.11", "supervision>=0.25", "nncf>=2.14")
 
 
@@ -138,3 +140,38 @@ def test_tracking_slicing_and_supervision_in_an_environment_that_has_them(tmp_pa
     result = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stdout[-5000:]
     assert " passed" in result.stdout
+
+
+@pytest.mark.slow
+def test_trackers_have_all_of_cocos_numbers(small_coco, tmp_path):
+    """TensorBoard, MLflow and W&B for real, with classes whose names they would refuse."""
+    names = {"triangle": 'dog, "brown"', "circle": "100 % / pure", "star": "猫"}
+    for file in (small_coco / "annotations").iterdir():
+        content = json.loads(file.read_text())
+        for category in content["categories"]:
+            category["name"] = names[category["name"]]
+        (tmp_path / "data/annotations").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data/annotations" / file.name).write_text(json.dumps(content))
+    (tmp_path / "data/images").symlink_to(small_coco / "images")
+    python = Beside("trackers", TRACKERS).prepare().python
+    offline = {
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": str(tmp_path),
+        "WANDB_SILENT": "true",
+        "YOLO_CONFIG_DIR": str(tmp_path),
+    }
+    offline |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "MLFLOW_EXPERIMENT_NAME": "test"}
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} | offline
+    command = [python, Path(__file__).with_name("with_trackers.py"), TINY_GAM, tmp_path / "data", tmp_path / "runs"]
+    result = subprocess.run(
+        list(map(str, command)), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=1200
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("FOUND ")]
+    found = json.loads(line.removeprefix("FOUND "))
+    expected = tracked(columns_before("bbox", list(names.values())))
+    assert len(expected) == 15
+    for tracker, values in found.items():
+        assert set(expected) <= set(values), tracker
+        for name in expected:
+            assert values[name] == pytest.approx(found["trainer"][name], abs=1e-6), (tracker, name)
