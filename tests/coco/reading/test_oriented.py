@@ -13,7 +13,6 @@ from yolo_attn.coco.dataset.data_report import examine
 from yolo_attn.coco.dataset.subsets import join
 from yolo_attn.coco.reading.oriented import FORMS, NO_CORNERS, NO_ROTATION, RADIANS
 from yolo_attn.coco.reading.reader import read_index
-from yolo_attn.errors import UserError
 
 CORNERS, OUTLINE, FIVE_NUMBERS, ROTATION, UPRIGHT = FORMS
 BOX = (20.0, 30.0, 40.0, 10.0)
@@ -223,13 +222,3 @@ def test_check_data_names_how_boxes_are_stated(written):
     assert f"val: 1 {FIVE_NUMBERS}; 1 {ROTATION}" in tables(reports)
     assert reports["val"].as_json()["oriented"] == {FIVE_NUMBERS: 1, ROTATION: 1}
     assert "oriented" not in check(data, "detect")["val"].report.as_json()
-
-
-def test_a_training_on_radians_is_refused(written):
-    from yolo_attn.engine.preflight.data_checks import _check_boxes
-
-    annotations = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [40, 35, 40, 10, 0.5]}]
-    images = [{"id": n, "file_name": f"{n}.jpg"} for n in (1, 2, 3)]
-    data = written({"images": images, "categories": [{"id": 1, "name": "ship"}], "annotations": annotations})
-    with pytest.raises(UserError, match="they may be radians: annotation 1; write degrees, or the boxes' corners"):
-        _check_boxes(check(data, "obb")["val"].report)

@@ -160,8 +160,6 @@ def _check_plain_data(data: str, split: str, task: str) -> int:
                 "folder of images for each class"
             )
         return sum(folder.is_dir() for folder in Path(data, "train").iterdir())
-    if Path(data).is_dir():
-        raise UserError(f"{data}: {task} takes a data YAML with labels in Ultralytics' own format, found a folder")
     try:
         found = check_det_dataset(data, autodownload=False)
     except Exception as error:  # a wrong YAML may make it raise anything
