@@ -147,7 +147,7 @@ def detect(folder: Path, each: int, scratch: Path) -> None:
 
 def our_evaluation(folder: Path, scratch: Path) -> tuple[dict[str, float], list[float]]:
     """Seconds from the arrays to the numbers, the index being there as it is for a validator, and the numbers."""
-    from yolo_attn.coco.evaluate import Detections, evaluate
+    from yolo_attn.coco.evaluate import Detections, coco_scores
     from yolo_attn.coco.reading.reader import read_index
 
     begun = time.perf_counter()
@@ -159,7 +159,7 @@ def our_evaluation(folder: Path, scratch: Path) -> tuple[dict[str, float], list[
     detections = Detections()
     for row, (boxes, scores, classes) in enumerate(zip(*arrays, strict=True)):
         detections.add(int(index.image_ids[row]), boxes, scores, index.category_ids[classes])
-    numbers = list(evaluate(index, detections).metrics.values())
+    numbers = list(coco_scores(index, detections).metrics.values())
     return {"truth": truth, "numbers": time.perf_counter() - begun}, numbers
 
 

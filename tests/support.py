@@ -1,6 +1,7 @@
 """What several test files use."""
 
 import contextlib
+import csv
 import ctypes
 import hashlib
 import io
@@ -141,9 +142,9 @@ def epoch_begun(output, epochs, first=2):
 
 def results_rows(run):
     """results.csv, a dictionary a row; all rows have the header's columns."""
-    header, *lines = (run / "results.csv").read_text().splitlines()
-    table = [[float(value) for value in line.split(",")] for line in lines]
-    names = [name.strip() for name in header.split(",")]
+    header, *lines = csv.reader((run / "results.csv").read_text().splitlines())
+    table = [[float(value) for value in line] for line in lines]
+    names = [name.strip() for name in header]
     assert {len(row) for row in table} == {len(names)}
     return [dict(zip(names, row, strict=True)) for row in table]
 

@@ -36,6 +36,7 @@ ENDS = {
     "yaml_edit/edit remove.taken while": "every row takes earlier ones: others were refused when the text was read",
     "yaml_edit/text _shared while": "what aliases stand for counts as often, and `load_yaml` has bounded it",
     "yaml_edit/text _span while": "a text in which a node contains itself has an alias, and is refused",
+    "engine/training/run_files RunFiles._write_header read_text": FILLED,
     "engine/training/run_files RunFiles.resume_training read_text": FILLED,
     "engine/training/run_files RunFiles.save_metrics read_text": FILLED,
     "safe/missing_classes missing_class while": "each turn goes to an error that it has not met yet",

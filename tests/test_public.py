@@ -54,7 +54,7 @@ REVEALED = [
 
 
 def test_every_name_is_where_the_table_says():
-    homes = {name: module for module, names in yolo_attn._HOMES.items() for name in names}
+    homes = {name: f"yolo_attn.{module}" for module, names in yolo_attn._HOMES.items() for name in names.split()}
     assert {*homes} | HERE == {*yolo_attn.__all__}
     assert {*layers.__all__} <= {*homes}
     for name, module in homes.items():

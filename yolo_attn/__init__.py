@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from yolo_attn.lazy import public
 from yolo_attn.version import __version__
 
 __all__ = [
@@ -52,16 +53,16 @@ __all__ = [
 _TASKS = ("Classification", "Detection", "OBB", "Pose", "RTDETR", "Segmentation")
 
 _HOMES = {
-    "yolo_attn.coco.demo": ("demo_dataset",),
-    "yolo_attn.engine.training.trainer": tuple(f"{task}Trainer" for task in _TASKS),
-    "yolo_attn.engine.validation.validator": tuple(f"{task}Validator" for task in _TASKS),
-    "yolo_attn.errors": ("UserError",),
-    "yolo_attn.gates.watch": ("measure_gates",),
-    "yolo_attn.kernels.switch": ("set_kernels",),
-    "yolo_attn.layers": ("BAM", "CBAM", "ECA", "EMA", "GAM", "NAM", "SE", "CoordAtt", "SimAM", "TripletAttention"),
-    "yolo_attn.model.registry": ("register_layer",),
-    "yolo_attn.weights.identity_init": ("identity_init",),
-    "yolo_attn.weights.checkpoint_files": ("load_safe",),
+    "coco.demo": "demo_dataset",
+    "engine.training.trainer": " ".join(f"{task}Trainer" for task in _TASKS),
+    "engine.validation.validator": " ".join(f"{task}Validator" for task in _TASKS),
+    "errors": "UserError",
+    "gates.watch": "measure_gates",
+    "kernels.switch": "set_kernels",
+    "layers": "BAM CBAM ECA EMA GAM NAM SE CoordAtt SimAM TripletAttention",
+    "model.registry": "register_layer",
+    "weights.identity_init": "identity_init",
+    "weights.checkpoint_files": "load_safe",
 }
 """Which module holds which public name; a name's first use imports it."""
 
@@ -129,13 +130,7 @@ if TYPE_CHECKING:
     from yolo_attn.weights.checkpoint_files import load_safe
     from yolo_attn.weights.identity_init import identity_init
 else:
-
-    def __getattr__(name: str) -> Any:
-        """Import the module that holds a public name, when the name is first asked for."""
-        for module, names in _HOMES.items():
-            if name in names:
-                return getattr(importlib.import_module(module), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = public(__name__, _HOMES)[1]
 
 
 def __dir__() -> list[str]:

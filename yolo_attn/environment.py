@@ -16,6 +16,12 @@ CACHE_VARIABLE = "YOLO_ATTN_CACHE"
 OUTSIDE_VARIABLE = "YOLO_ATTN_ALLOW_OUTSIDE"
 """Set to 1, it lets file names lead out of their image folder."""
 
+UNUSED_VARIABLE = "YOLO_ATTN_DROP_UNUSED"
+"""Set to 1, categories that no annotation uses are no classes."""
+
+CROWDS_VARIABLE = "YOLO_ATTN_CROWDS_AS_OBJECTS"
+"""Set to 1, annotations with iscrowd are objects like others."""
+
 _ABSENT = object()
 
 

@@ -63,7 +63,19 @@ def test_packages_that_do_not_import_are_all_reported(broken, doctor, tmp_path):
     assert broken.keys() <= found.keys()
     assert ("RuntimeError: operator does not exist" in shown) == (len(broken) == 1)
     assert "pip install ultralytics" not in shown
-    assert shown.splitlines()[-1] == f"{len(found)} of 15 checks found something wrong."
+    assert shown.splitlines()[-1] == f"{len(found)} of 18 checks found something wrong."
+
+
+def test_what_an_extra_lacks_is_named_with_its_line(doctor):
+    hide = """
+import importlib.util as util
+find = util.find_spec
+util.find_spec = lambda name, *a: None if name in {"lap", "onnx"} else find(name, *a)
+"""
+    shown, found = doctor(hide, wrong=0)
+    assert found == {}
+    assert 'for track: no lap; pip install "yolo_attn[track]"' in shown
+    assert 'and its check: no onnx; pip install "yolo_attn[export]"' in shown
 
 
 def test_two_copies_of_ultralytics(doctor, tmp_path):
@@ -72,7 +84,7 @@ def test_two_copies_of_ultralytics(doctor, tmp_path):
     (copy / "__init__.py").write_text("")
     shown, found = doctor(f"import sys; sys.path.append({str(copy.parent)!r}); ")
     assert found["copies"][0] == f"2 of ultralytics: {USED} is used, not {copy}"
-    assert "1 of 15 checks found something wrong." in shown
+    assert "1 of 18 checks found something wrong." in shown
 
 
 def test_numpy_too_new_for_an_old_ultralytics(release, doctor):

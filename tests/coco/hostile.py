@@ -4,7 +4,7 @@ import warnings
 
 from yolo_attn.coco.dataset.data_report import examine
 from yolo_attn.coco.dataset.locations import load_source
-from yolo_attn.coco.evaluate import Detections, evaluate
+from yolo_attn.coco.evaluate import Detections, coco_scores
 
 BASE = {
     "images": [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 48} for n in (1, 2, 3)],
@@ -63,7 +63,7 @@ def scored(index, folder):
     detections.save(folder / "predictions.json", index)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return evaluate(index, detections).metrics
+        return coco_scores(index, detections).metrics
 
 
 def renamed(**ids):

@@ -1,15 +1,18 @@
 """`check-data`: all splits of a data set, tables, and pictures of suspicious boxes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from support import save_noise
 
+from yolo_attn.cli import main
 from yolo_attn.coco import draw as drawing
-from yolo_attn.coco.check import check, problem_count, tables
+from yolo_attn.coco.check import check_data, problem_count, tables
 from yolo_attn.coco.dataset.locations import splits_of
-from yolo_attn.coco.draw import draw
+from yolo_attn.coco.draw import draw_suspects
 from yolo_attn.errors import UserError
 
 
@@ -35,14 +38,14 @@ def three(make_coco):
 
 
 def test_every_existing_split_is_examined(three):
-    found = check(three, "detect")
+    found = check_data(three, "detect")
     assert list(found) == ["train", "val", "test"]
     assert {split: len(e.report.problems) for split, e in found.items()} == {"train": 0, "val": 2, "test": 1}
     assert problem_count(e.report for e in found.values()) == 4
 
 
 def test_tables(three):
-    lines = tables({split: e.report for split, e in check(three, "detect").items()})
+    lines = tables({split: e.report for split, e in check_data(three, "detect").items()})
     assert lines == [
         "split  images  usable  boxes  crowds  problems",
         "train       1       1      1       0         0",
@@ -59,20 +62,20 @@ def test_tables(three):
 def test_long_items_are_shortened_to_one_line(make_coco):
     folder = make_coco([(1, "a.jpg"), (2, "x" * 90 + "\n.jpg")])
     (folder / "images/val" / ("x" * 90 + "\n.jpg")).unlink()
-    lines = tables({"val": check(folder, "detect")["val"].report})
+    lines = tables({"val": check_data(folder, "detect")["val"].report})
     assert lines[-1].endswith("x…")
     assert not any("\n" in line for line in lines)
 
 
 def test_no_problem(make_coco):
-    report = check(make_coco([(1, "a.jpg")], [box(1, 7, 1, 1, 5, 5)]), "detect")["val"].report
+    report = check_data(make_coco([(1, "a.jpg")], [box(1, 7, 1, 1, 5, 5)]), "detect")["val"].report
     assert tables({"val": report})[-1] == "No problems found."
 
 
 def test_boxes_in_fractions_of_the_image_are_reported(make_coco):
     boxes = [box(1, 7, 0.2, 0.3, 0.5, 0.25), box(1, 7, 0.1, 0.1, 0.9, 1), box(1, 7, 5, 5, 9, 9)]
     folder = make_coco([(1, "a.jpg")], boxes)
-    found = check(folder, "detect")["val"]
+    found = check_data(folder, "detect")["val"]
     assert len(found.labels.boxes) == 3
     assert found.report.problems.lines() == [
         "2 × box of at most a pixel, used; boxes must be in pixels, not in fractions of the image: "
@@ -84,13 +87,13 @@ def test_several_sets_count_as_one_where_they_have_a_split(three, small_coco):
     both = [three, small_coco]
     assert splits_of(both, "detect") == {"train": both, "val": both, "test": [three]}
     for data in (both, f"{three},{small_coco}"):
-        assert [e.report.images for e in check(data, "detect").values()] == [17, 11, 1]
+        assert [e.report.images for e in check_data(data, "detect").values()] == [17, 11, 1]
 
 
 def test_yaml(three):
     file = three / "data.yaml"
     file.write_text("val: images/val\ntest:\nannotations: {val: annotations/instances_val.json, test: }\n")
-    assert list(check(file, "detect")) == ["val"]
+    assert list(check_data(file, "detect")) == ["val"]
 
 
 def test_wrong_data(three, tmp_path):
@@ -99,7 +102,7 @@ def test_wrong_data(three, tmp_path):
     for data, message in (
         (tmp_path / "missing", "missing: no such folder or file"),
         (tmp_path / "missing.yaml", "missing.yaml: no such folder or file"),
-        (three / "annotations/instances_val.json", r"found a \.json file"),
+        (three / "annotations/instances_val.txt", r"instances_val.txt: no such folder or file"),
         (f"{three},{tmp_path / 'missing'}", "missing: no such folder or file"),
         ([three, tmp_path / "miss,ing"], "miss,ing: no such folder or file"),
         (f"{tmp_path}/miss,ing", "miss,ing: no such folder or file"),
@@ -108,24 +111,24 @@ def test_wrong_data(three, tmp_path):
         (f"{three},{ordinary}", "plain.yaml: expected COCO-format data, found labels in Ultralytics' own format"),
     ):
         with pytest.raises(UserError, match=message):
-            check(data, "detect")
+            check_data(data, "detect")
 
 
 def test_nothing_is_written_among_the_data(three, tmp_path):
     (three / "link").symlink_to(three / "images/val")
     for place in (three, three / "new", three / "images/val/out", three / "link/out"):
         with pytest.raises(UserError, match=r"it is among the data, in .*; choose a folder elsewhere"):
-            check(three, "detect", place)
+            check_data(three, "detect", place)
     file = three / "data.yaml"
     file.write_text("val: images/val\nannotations: {val: annotations/instances_val.json}\n")
-    assert check(file, "detect", three / "out")
+    assert check_data(file, "detect", three / "out")
     with pytest.raises(UserError, match="among the data"):
-        check(file, "detect", three / "annotations/out")
+        check_data(file, "detect", three / "annotations/out")
 
 
 def test_suspicious_boxes_are_drawn(three, tmp_path):
     out = tmp_path / "out"
-    assert draw(check(three, "detect"), out) == 3
+    assert draw_suspects(check_data(three, "detect"), out) == 3
     names = ["data_report.json", "test-001-e.jpg", "val-001-a_b.jpg", "val-002-b.jpg"]
     assert sorted(f.name for f in out.iterdir()) == names
     report = json.loads((out / "data_report.json").read_text())
@@ -138,7 +141,7 @@ def test_suspicious_boxes_are_drawn(three, tmp_path):
     assert not (np.abs(pixels[..., ::-1] - drawing.COLOURS[0]).max(-1) < 20).any()
 
 
-def test_oriented_boxes_are_drawn_as_they_are_turned(make_coco, tmp_path, monkeypatch):
+def test_oriented_boxes_are_drawn_as_they_are_rotated(make_coco, tmp_path, monkeypatch):
     turned = box(1, 7, -5, 20, 40, 10) | {"attributes": {"rotation": 30}}
     polylines, drawn = drawing.cv2.polylines, []
 
@@ -147,7 +150,7 @@ def test_oriented_boxes_are_drawn_as_they_are_turned(make_coco, tmp_path, monkey
         return polylines(canvas, corners, closed, colour, thickness)
 
     monkeypatch.setattr(drawing.cv2, "polylines", seen)
-    assert draw(check(make_coco([(1, "a.jpg")], [turned]), "obb"), tmp_path / "out") == 1
+    assert draw_suspects(check_data(make_coco([(1, "a.jpg")], [turned]), "obb"), tmp_path / "out") == 1
     ((_, corners),) = [found for found in drawn if found[0] == 3]
     sides = corners - np.roll(corners, 1, axis=0)
     x, y = max(sides.tolist(), key=np.linalg.norm)
@@ -159,7 +162,7 @@ def test_number_of_pictures_is_bounded_and_every_kind_is_among_them(make_coco, t
     boxes = [box(i, 7, -5, 5, 20, 10) for i in range(1, 8) for _ in range(40)]
     folder = make_coco(images, [*boxes, box(8, 7, 5, 5, 0, 0)])
     monkeypatch.setattr(drawing, "MOST_PICTURES", 2)
-    assert draw(check(folder, "detect"), tmp_path / "out") == 2
+    assert draw_suspects(check_data(folder, "detect"), tmp_path / "out") == 2
     assert [f.name for f in sorted((tmp_path / "out").glob("*.jpg"))] == ["val-001-8.jpg", "val-002-1.jpg"]
 
 
@@ -188,7 +191,7 @@ def test_numbers_are_whole(make_coco, tmp_path, monkeypatch, case):
         return rectangle(canvas, a, b, colour, thickness)
 
     monkeypatch.setattr(drawing.cv2, "rectangle", seen)
-    assert draw(check(folder, "detect"), tmp_path / "out") == 1
+    assert draw_suspects(check_data(folder, "detect"), tmp_path / "out") == 1
     with Image.open(tmp_path / "out/val-001-a.jpg") as picture:
         assert 500 < max(picture.size) < 2 * drawing.SIDES[1]
     numbers = np.array([facts for facts in drawn if facts[0] == -1])
@@ -201,6 +204,36 @@ def test_numbers_are_whole(make_coco, tmp_path, monkeypatch, case):
 
 
 def test_an_image_that_is_gone_is_not_drawn(three, tmp_path):
-    found = check(three, "detect")
+    found = check_data(three, "detect")
     (three / "images/val/b.jpg").unlink()
-    assert draw(found, tmp_path / "out") == 2
+    assert draw_suspects(found, tmp_path / "out") == 2
+
+
+@pytest.mark.parametrize("named", ["the folder", "the JSON"])
+@pytest.mark.parametrize("place", ["images", "images/default", "."])
+def test_one_json_without_splits_is_examined_as_it_is(tmp_path, named, place, capsys):
+    save_noise(tmp_path / place / "a.jpg")
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [{"id": 7, "name": "cat"}]}
+    (tmp_path / "result.json").write_text(json.dumps({**content, "annotations": [{"id": 1, **BOXES[0]}]}))
+    data = str(tmp_path if named == "the folder" else tmp_path / "result.json")
+    assert main(["check-data", data, "--strict"]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines()[:2]] == ["split", "all"]
+    assert f"yolo-attn split {data} -o FOLDER" in shown
+
+
+def test_images_of_two_splits_are_remarked(make_coco, capsys):
+    make_coco([(1, "a.jpg"), (2, "b.jpg"), (3, "c.jpg")], [box(1, 7, 1, 1, 5, 5)], split="train", root="images")
+    folder = make_coco([(8, "b.jpg"), (9, "c.jpg"), (10, "d.jpg")], [box(8, 7, 1, 1, 5, 5)], root="images")
+    assert main(["check-data", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{folder}/annotations/instances_val.json: 2 of val's 3 images are images of train, too" in shown
+
+
+def test_images_of_train_that_stand_in_for_vals_own_are_remarked(make_coco, capsys):
+    """The val images are gone; the images of the same names under the folder above both are train's."""
+    make_coco([(1, "a.jpg"), (2, "b.jpg")], [box(1, 7, 1, 1, 5, 5)], split="train", root="images/train")
+    folder = make_coco([(8, "a.jpg"), (9, "b.jpg")], [box(8, 7, 1, 1, 5, 5)], root="elsewhere")
+    shutil.rmtree(folder / "elsewhere")
+    assert main(["check-data", str(folder)]) == 0
+    assert "2 of val's 2 images are images of train, too" in capsys.readouterr().out

@@ -1,14 +1,21 @@
 """COCO's numbers compared with pycocotools' and the published ones."""
 
+import contextlib
+import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pycocotools import mask as mask_api
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from support import pycocotools_scores
 
-from yolo_attn.coco.evaluate import METRICS, Detections, evaluate
+from yolo_attn.coco.evaluate import METRICS, Detections, Rules, coco_scores, write_truth
 from yolo_attn.coco.reading.reader import read_index
+from yolo_attn.compare.analysis.bootstrap import average_precisions
+from yolo_attn.compare.analysis.detections import match
 
 
 def detections_of(results):
@@ -39,7 +46,7 @@ def test_published_pairs(shared_data, pair, tmp_path):
         truth = shared_data("bccd") / "annotations" / expected["gt"]
     detections = detections_of(folder / expected["dt"])
     detections.save(tmp_path / "predictions.json")
-    scores = evaluate(read_index(truth), detections)
+    scores = coco_scores(read_index(truth), detections)
     assert_as_pycocotools(scores, truth, tmp_path)
     np.testing.assert_allclose(
         [scores.metrics[m] for m in METRICS], list(expected["stats"].values()), rtol=0, atol=1e-9
@@ -78,7 +85,7 @@ def test_random_sets_with_crowds_ties_and_many_detections(tmp_path, seed):
         ids += rng.choice([3, 7, 42, 90], extra).tolist()
         detections.add(image["id"], np.array(boxes), rng.integers(1, 20, len(boxes)) / 20, ids)
     detections.save(tmp_path / "predictions.json")
-    scores = evaluate(read_index(truth), detections)
+    scores = coco_scores(read_index(truth), detections)
     assert_as_pycocotools(scores, truth, tmp_path)
 
 
@@ -134,7 +141,7 @@ def test_masks_of_polygons_and_run_lengths(tmp_path, seed):
     truth = tmp_path / "truth.json"
     detections = shifted_masks(polygon_truth(truth, rng), rng)
     detections.save(tmp_path / "predictions.json")
-    scores = evaluate(read_index(truth, "segment"), detections, "segm")
+    scores = coco_scores(read_index(truth, "segment"), detections, "segm")
     assert 0.1 < scores.metrics["AP"] < 0.95
     assert_as_pycocotools(scores, truth, tmp_path, "segm")
 
@@ -143,7 +150,7 @@ def test_real_masks(shared_data, tmp_path):
     truth = shared_data("coco-mini") / "annotations/instances_val.json"
     detections = shifted_masks(json.loads(truth.read_text()), np.random.default_rng(0))
     detections.save(tmp_path / "predictions.json")
-    scores = evaluate(read_index(truth, "segment"), detections, "segm")
+    scores = coco_scores(read_index(truth, "segment"), detections, "segm")
     assert scores.metrics["AP"] > 0.1
     assert_as_pycocotools(scores, truth, tmp_path, "segm")
 
@@ -156,16 +163,16 @@ def test_masks_of_images_without_a_size_in_the_json(tmp_path):
     content["annotations"] = [a for a in content["annotations"] if not a["iscrowd"]]
     truth.write_text(json.dumps(content))
     detections = shifted_masks(content, rng)
-    whole = evaluate(read_index(truth, "segment"), detections, "segm")
+    whole = coco_scores(read_index(truth, "segment"), detections, "segm")
     for image in content["images"][::2]:
         del image["width"], image["height"]
     truth.write_text(json.dumps(content))
-    assert evaluate(read_index(truth, "segment"), detections, "segm") == whole
+    assert coco_scores(read_index(truth, "segment"), detections, "segm") == whole
 
 
 def test_no_detection_at_all_is_zero(tmp_path):
     random_truth(tmp_path / "truth.json", np.random.default_rng(1))
-    scores = evaluate(read_index(tmp_path / "truth.json"), Detections())
+    scores = coco_scores(read_index(tmp_path / "truth.json"), Detections())
     assert scores.metrics["AP"] == 0
     assert scores.per_class["c90"]["AP"] == -1
 
@@ -226,6 +233,99 @@ def test_num_keypoints_is_the_jsons(tmp_path, number, as_if, problems):
     detections.add(2, [[8, 18, 20, 36]], [0.5], [1], {"keypoints": [points]})
     detections.save(tmp_path / "predictions.json")
     write(as_if)
-    scores = evaluate(index, detections, "keypoints")
+    scores = coco_scores(index, detections, "keypoints")
     assert_as_pycocotools(scores, file, tmp_path, "keypoints")
     assert scores.metrics["AP"] == pytest.approx(1 if as_if == 0 else 51 / 101)
+
+
+def expected_with(truth, results, kind="bbox", sigmas=None, **params):
+    """AP, AP50, AP75, AP by size, AR by number of detections and AR by size, from pycocotools' own arrays.
+
+    Its `summarize` takes the overall AP at 100 detections, whatever its parameters say.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = COCO(str(truth))
+        evaluation = COCOeval(known, known.loadRes(results), kind)
+        vars(evaluation.params).update(params)
+        if sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+        evaluation.evaluate()
+        evaluation.accumulate()
+
+    def mean(values):
+        values = values[values > -1]
+        return values.mean() if values.size else -1
+
+    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+    sizes, last = range(1, precision.shape[3]), precision.shape[4] - 1
+    by_iou = (slice(None), 0, 5)
+    averages = [mean(precision[rows, :, :, 0, last]) for rows in by_iou]
+    averages += [mean(precision[:, :, :, size, last]) for size in sizes]
+    if kind == "keypoints":
+        averages += [mean(recall[rows, :, 0, last]) for rows in by_iou]
+    else:
+        averages += [mean(recall[:, :, 0, number]) for number in range(last + 1)]
+    return [*averages, *(mean(recall[:, :, size, last]) for size in sizes)]
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_other_numbers_of_detections_and_other_sizes(tmp_path, kind):
+    rng = np.random.default_rng(5)
+    truth = tmp_path / "truth.json"
+    content = random_truth(truth, rng)
+    detections = Detections()
+    for image in content["images"]:
+        near = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+        boxes = [np.add(a["bbox"], rng.normal(0, 8, 4)).clip(1) for a in near for _ in range(60)]
+        ids = [a["category_id"] for a in near for _ in range(60)]
+        corners = [[x, y, x + w, y, x + w, y + h, x, y + h] for x, y, w, h in boxes]
+        masks = [mask_api.frPyObjects([polygon], 640, 640)[0] for polygon in corners]
+        coded = [{**mask, "counts": mask["counts"].decode()} for mask in masks]
+        detections.add(
+            image["id"], boxes, rng.random(len(boxes)), ids, {"segmentation": coded} if kind == "segm" else None
+        )
+    index = read_index(truth, "segment" if kind == "segm" else "detect")
+    scores = coco_scores(index, detections, kind, Rules((2, 20, 150), (15_000.0, 40_000.0)))
+    ranges = [[0, 1e10], [0, 15_000], [15_000, 40_000], [40_000, 1e10]]
+    expected = expected_with(truth, list(detections.rows()), kind, maxDets=[2, 20, 150], areaRng=ranges)
+    assert list(scores.metrics) == [*METRICS[:6], "AR2", "AR20", "AR150", *METRICS[9:]]
+    np.testing.assert_allclose(list(scores.metrics.values()), expected, rtol=0, atol=1e-9)
+    assert scores.metrics != coco_scores(index, detections, kind).metrics
+    assert scores.own_rules == {"max_dets": [2, 20, 150], "area_ranges": [15_000.0, 40_000.0]}
+    assert "at most 150 detections" in scores.evaluator
+    assert "not COCO's own: max_dets, area_ranges" in scores.evaluator
+    assert (scores.label, coco_scores(index, detections, kind).label) == ("COCO-style", "COCO")
+
+
+@pytest.mark.parametrize("number", [5, 17])
+def test_own_sigmas_of_keypoints(small_poses, tmp_path, number):
+    rng = np.random.default_rng(0)
+    content = json.loads((small_poses / "annotations/person_keypoints_val.json").read_text())
+    for each in content["annotations"]:
+        points = np.resize(np.array(each["keypoints"]).reshape(-1, 3), (number, 3))
+        each |= {"keypoints": points.ravel().tolist(), "num_keypoints": int((points[:, 2] > 0).sum())}
+    content["categories"] = [{"id": c["id"], "name": c["name"]} for c in content["categories"]]
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps(content))
+    detections = Detections()
+    for image in content["images"]:
+        near = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+        moved = [np.reshape(a["keypoints"], (-1, 3)) + [1, 1, 0] * rng.normal(0, 3, (number, 3)) for a in near]
+        shapes = {"keypoints": [points.round(3).ravel().tolist() for points in moved]}
+        ids = [a["category_id"] for a in near]
+        detections.add(image["id"], [a["bbox"] for a in near], rng.random(len(near)), ids, shapes)
+    sigmas = tuple(rng.uniform(0.02, 0.2, number).round(3).tolist())
+    index = replace(read_index(truth, "pose"), keypoint_sigmas=sigmas)
+    rules = Rules((7,), (300.0, 2000.0))
+    scores = coco_scores(index, detections, "keypoints", rules)
+    ranges = [[0, 1e10], [300, 2000], [2000, 1e10]]
+    expected = expected_with(truth, list(detections.rows()), "keypoints", sigmas, maxDets=[7], areaRng=ranges)
+    np.testing.assert_allclose(list(scores.metrics.values()), expected, rtol=0, atol=1e-9)
+    assert scores.own_rules == {"max_dets": [7], "area_ranges": [300.0, 2000.0], "kpt_sigmas": list(sigmas)}
+    without = coco_scores(replace(index, keypoint_sigmas=()), detections, "keypoints", rules)
+    assert scores.metrics != without.metrics
+    write_truth(tmp_path / "ground_truth.json", index)
+    detections.save(tmp_path / "predictions.json")
+    matches = match(tmp_path / "ground_truth.json", tmp_path / "predictions.json", "keypoints")
+    (precision,) = average_precisions(matches, np.ones((1, len(content["images"])), dtype=np.int32))["AP"]
+    assert precision == pytest.approx(coco_scores(index, detections, "keypoints").metrics["AP"], abs=1e-9)

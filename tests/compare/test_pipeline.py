@@ -202,3 +202,12 @@ def test_mistakes_are_reported_before_anything_is_written(words, message, tmp_pa
     assert main(words) == 2
     assert message in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.integration
+def test_models_of_another_number_of_keypoints_than_cocos_are_compared(small_poses, tmp_path, capfd):
+    given = arguments(small_poses, tmp_path / "study", "--base", "yolov8n-pose.yaml", seeds="0")
+    assert main(given) == 0, capfd.readouterr().err
+    truth = json.loads((tmp_path / "study/ground_truth.json").read_text())
+    assert {tuple(category["keypoint_sigmas"]) for category in truth["categories"]} == {(0.2,) * 5}
+    assert "objects" in (tmp_path / "study/report.html").read_text()

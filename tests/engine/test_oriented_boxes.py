@@ -13,7 +13,7 @@ from ultralytics.data import YOLODataset
 from ultralytics.data.build import build_dataloader
 from ultralytics.utils.torch_utils import init_seeds
 
-from yolo_attn.coco.check import check
+from yolo_attn.coco.check import check_data
 from yolo_attn.coco.dataset.dataset import CocoDataset
 from yolo_attn.engine.api import Training, train, validate
 
@@ -74,7 +74,7 @@ def test_batches_equal_those_of_txt_labels(tmp_path, augment):
     hyp = get_cfg(overrides={"task": "obb", "degrees": 20, "mosaic": 0.5, "flipud": 0.3})
     common = {"imgsz": 64, "augment": augment, "hyp": hyp, "rect": False, "task": "obb"}
     data = {"names": {0: "long", 1: "short"}, "channels": 3, "nc": 2}
-    found = check(home, "obb")["train"]
+    found = check_data(home, "obb")["train"]
     batches = []
     for make in (
         lambda: CocoDataset(examined=found, data=data, **common),

@@ -374,3 +374,27 @@ def test_a_validation_of_random_weights_says_so(small_coco, tmp_path, caplog):
     YOLO(tmp_path / "best.pt").val(**settings)
     model.load(tmp_path / "best.pt").val(**settings)
     assert caplog.text.count("not trained, its weights are random") == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "module", "extra"),
+    [("track(image, verbose=False)", "lap", "track"), ("export(format='onnx', simplify=False)", "onnx", "export")],
+)
+@pytest.mark.integration
+def test_a_package_that_is_missing_is_one_line(call, module, extra, tmp_path):
+    code = f"""
+import sys
+import numpy as np
+from ultralytics import YOLO
+sys.modules[{module!r}] = None
+import yolo_attn
+image = np.zeros((64, 64, 3), np.uint8)
+try:
+    YOLO("yolov8n-gam.yaml").{call}
+except ModuleNotFoundError as error:
+    assert isinstance(error, yolo_attn.errors.UserError)
+    print(error)
+"""
+    shown = run_python(code, tmp_path, YOLO_AUTOINSTALL="false").stdout
+    line = f'needs {module}, not installed here: pip install "yolo_attn[{extra}]"'
+    assert shown.splitlines()[-1].endswith(line)

@@ -4,13 +4,19 @@ import argparse
 import ast
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
-from yolo_attn.environment import CACHE_VARIABLE, OUTSIDE_VARIABLE, environment
+from yolo_attn.environment import (
+    CACHE_VARIABLE,
+    CROWDS_VARIABLE,
+    OUTSIDE_VARIABLE,
+    UNUSED_VARIABLE,
+    environment,
+)
 from yolo_attn.errors import UserError, did_you_mean, similar
 from yolo_attn.files import check_plain_file, check_writable, expanded
 
@@ -110,13 +116,29 @@ def add_data_options(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_reader_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that change how data is read."""
+    parser.add_argument(
+        "--crowds-as-objects", action="store_true", help="take annotations with iscrowd as objects like others"
+    )
     parser.add_argument("--allow-outside", action="store_true", help="use images outside their image folder")
     parser.add_argument("--cache-dir", type=path, metavar="DIR", help="folder for the cache of large data sets")
 
 
 def reader_options(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
     """Set how this process and its children read data, within the context."""
-    return environment({OUTSIDE_VARIABLE: "1" if args.allow_outside else None, CACHE_VARIABLE: args.cache_dir})
+    switches = {
+        OUTSIDE_VARIABLE: args.allow_outside,
+        CROWDS_VARIABLE: args.crowds_as_objects,
+        UNUSED_VARIABLE: getattr(args, "drop_unused", False),
+    }
+    given = {variable: "1" if on else None for variable, on in switches.items()}
+    return environment({**given, CACHE_VARIABLE: args.cache_dir})
+
+
+def add_class_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option that decides which categories are classes of a training."""
+    parser.add_argument(
+        "--drop-unused", action="store_true", help="leave out categories that no annotation uses, as of a root category"
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -213,6 +235,24 @@ positive = _number(lambda number: number > 0, "an int above 0", whole=True)
 seed = _number(lambda number: number < 2**32, "an int from 0 to 2**32 - 1", whole=True)
 strength = _number(lambda number: 0 <= number < math.inf, "a number of at least 0, such as 1e-4")
 share = _number(lambda number: 0 < number <= 1, "a share above 0, up to 1, such as 0.1")
+
+
+def _ascending(convert: Callable[[str], Any], numbers: Collection[int], expected: str) -> Callable[[str], Any]:
+    """Return the type of an option that takes so many numbers, separated by commas, each above the one before."""
+
+    def converted(text: str) -> tuple[Any, ...]:
+        with contextlib.suppress(ValueError, argparse.ArgumentTypeError):
+            found = tuple(map(convert, text.split(",")))
+            if len(found) in numbers and list(found) == sorted({*found}):
+                return found
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+
+    return converted
+
+
+area = _number(lambda number: 0 < number < math.inf, "a number above 0")
+max_dets = _ascending(positive, {1, 3}, "three ascending ints above 0, or one for keypoints, such as 1,10,300")
+area_ranges = _ascending(area, {2}, "two ascending areas in pixels², such as 256,4096")
 
 
 def names(text: str) -> list[str]:

@@ -16,7 +16,11 @@ def add(commands: Any) -> None:
         description="Reads every split of the data and the size of every image; trains nothing.",
     )
     parser.add_argument(
-        "data", nargs="+", type=not_empty, metavar="DATA", help="COCO-format folder or data YAML; several count as one"
+        "data",
+        nargs="+",
+        type=not_empty,
+        metavar="DATA",
+        help="COCO-format folder, data YAML, or one JSON; several count as one",
     )
     parser.add_argument(
         "--task",
@@ -34,19 +38,22 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Print what of the data is used and what is not."""
-    from yolo_attn.coco.check import check, problem_count, tables
-    from yolo_attn.coco.draw import draw
+    from yolo_attn.coco.check import check_data, problem_count, tables
+    from yolo_attn.coco.dataset.data_report import shared_images
+    from yolo_attn.coco.draw import draw_suspects
     from yolo_attn.files import check_output_folder
 
     output = Path(args.pictures) if args.pictures else None
     if output:
         check_output_folder(output, "--pictures", args.force)
     with reader_options(args):
-        examined = check(data_sets(args.data), args.task, output)
+        examined = check_data(data_sets(args.data), args.task, output)
     reports = {split: found.report for split, found in examined.items()}
-    print(*tables(reports), sep="\n", flush=True)
+    print(*tables(reports), *shared_images(examined), sep="\n", flush=True)
+    if "all" in reports:
+        print(f"\nOne JSON without splits: yolo-attn split {args.data[0]} -o FOLDER divides it for a training.")
     if output:
-        print(f"\n{output}: data_report.json, and drawings of suspicious boxes: {draw(examined, output)}")
+        print(f"\n{output}: data_report.json, and drawings of suspicious boxes: {draw_suspects(examined, output)}")
     count = problem_count(reports.values())
     if args.strict and count:
         raise UserError(f"--strict: {' '.join(args.data)}: skipped, clipped or suspicious items: {count:,}")

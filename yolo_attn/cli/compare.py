@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.cli.arguments import (
+    add_class_options,
     add_data_options,
     add_model_options,
     not_empty,
@@ -53,6 +54,7 @@ def add(commands: Any) -> None:
         help=f"place of layers without @PLACE; default: neck; {', '.join(PLACES)}",
     )
     add_data_options(parser, "default: a demo set, drawn on first use")
+    add_class_options(parser)
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], metavar="A,B", help="default: 0,1,2")
     parser.add_argument("--epochs", type=positive, help="epochs of each training; default: 100; the demo set: its own")
     parser.add_argument(

@@ -14,12 +14,18 @@ from typing import Any
 
 from yolo_attn.cli.installation import advice, package
 from yolo_attn.errors import one_line
+from yolo_attn.extras import EXTRAS, installing
+from yolo_attn.extras import missing as missing_modules
 
 PACKAGES = ("numpy", "cv2", "torch", "torchvision", "ultralytics", "hotcoco", "cloudpickle")
 """What must be importable."""
 
 SUPPORTED = "supported is Ultralytics 8.3.0 to 8.4: pip install 'ultralytics>=8.3,<8.5'"
 """Advice for an Ultralytics that is not as expected."""
+
+
+USES = {"export": "export to ONNX and OpenVINO, and its check", "track": "track", "graph": "show --svg"}
+"""What each extra is for."""
 
 
 class WrongError(Exception):
@@ -123,6 +129,12 @@ def _kernels() -> str:
     return described()
 
 
+def _extra(name: str) -> str:
+    """Report what a command lacks; a machine without it may have no need of it."""
+    lacking = missing_modules(*EXTRAS[name])
+    return f"for {USES[name]}: " + (f"no {', '.join(lacking)}; {installing(name)}" if lacking else "installed")
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "python": lambda: f"{platform.python_version()}  {sys.executable}",
     **{name: functools.partial(_package, name) for name in ("yolo_attn", *PACKAGES)},
@@ -132,5 +144,6 @@ CHECKS: dict[str, Callable[[], str]] = {
     "patches": _patches,
     "layers": _layers,
     "kernels": _kernels,
+    **{f"[{name}]": functools.partial(_extra, name) for name in USES},
 }
 """The checks by their names in the report; each returns what it found, or raises if something is wrong."""

@@ -37,10 +37,10 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, further: list[str]) -> None:
     """Draw and measure, and print the statistics."""
-    from yolo_attn.maps.attention_maps import PAGE, attention_maps
+    from yolo_attn.maps.attention_maps import PAGE, draw_maps
 
     given = {name: getattr(args, name) for name in ("imgsz", "conf", "device") if getattr(args, name) is not None}
-    found = attention_maps(
+    found = draw_maps(
         args.weights,
         list(map(Path, args.source)),
         Path(args.output) if args.output else None,

@@ -6,6 +6,7 @@ from typing import Any
 from yolo_attn.cli.arguments import (
     OPTION_OF,
     OPTIONS,
+    add_class_options,
     add_data_options,
     add_run_options,
     not_empty,
@@ -25,6 +26,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("train", help="train a detector and report COCO's AP")
     parser.add_argument("--cfg", type=not_empty, help="model YAML, such as yolov8n-gam.yaml")
     add_data_options(parser, "default: a demo set, drawn on first use")
+    add_class_options(parser)
     parser.add_argument("--epochs", type=positive, help="default: 100; the demo set: its own")
     parser.add_argument("--weights", type=not_empty, help="checkpoint to start from; default: none, train from scratch")
     parser.add_argument(
@@ -93,6 +95,7 @@ def _check_unchanged(args: argparse.Namespace, given: dict[str, Any]) -> None:
     """Raise a UserError for the first option that cannot change with `--resume`, if any is given."""
     fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
     fixed |= {"--identity-init": args.identity_init, "--freeze-base": args.freeze_base}
+    fixed |= {"--drop-unused": args.drop_unused or None, "--crowds-as-objects": args.crowds_as_objects or None}
     fixed |= {"--strict": args.strict or None, "--trust": args.trust or None}
     fixed |= {OPTION_OF.get(key, key): v for key, v in given.items() if key not in RESUMABLE}
     fixed.pop("--data", None)

@@ -1,10 +1,10 @@
 """Check a data set before it is trained on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from yolo_attn.coco.dataset.data_report import Examined, SplitReport, examine
-from yolo_attn.coco.dataset.locations import Data, Split, load_source, parts_of, splits_of
+from yolo_attn.coco.dataset.locations import Data, Split, json_alone, load_alone, load_source, parts_of, splits_of
 from yolo_attn.files import check_apart
 from yolo_attn.tables import aligned
 
@@ -12,24 +12,31 @@ WIDEST = 60
 """Characters of an item in a table."""
 
 
-def check(data: Data, task: str, output: Path | None = None) -> dict[str, Examined]:
+def check_data(data: Data, task: str, output: Path | None = None) -> dict[str, Examined]:
     """Read and examine every split of COCO-format data as a training would: classes are the first split's.
+
+    One JSON whose name says no split is examined as "all".
 
     Raises:
         UserError: If the data cannot be used, or `output` is among it.
     """
-    splits: dict[str, Split] = {}
     parts = parts_of(data)
-    for split, having in splits_of(parts, task).items():
-        loaded = load_source(having, [split], task)
-        assert loaded is not None  # it has annotations
-        splits |= loaded
+    alone = json_alone(parts[0], task) if len(parts) == 1 else None
+    splits = {"all": load_alone(alone, task)} if alone else _splits(parts, task)
     if output:
         places = [folder for split in splits.values() for folder in split.folders]
         places += [file.parent for split in splits.values() for file in split.index.files]
         check_apart(output, "--pictures", [*places, *(part for part in parts if part.is_dir())])
     names = next(iter(splits.values())).names
     return {name: examine(split.index, split.folders, names) for name, split in splits.items()}
+
+
+def _splits(parts: Sequence[Path], task: str) -> dict[str, Split]:
+    having = splits_of(parts, task)
+    found: dict[str, Split] = {}
+    for sets in dict.fromkeys(map(tuple, having.values())):
+        found |= load_source(sets, [split for split, those in having.items() if tuple(those) == sets], task) or {}
+    return {split: found[split] for split in having}
 
 
 def problem_count(reports: Iterable[SplitReport]) -> int:

@@ -42,7 +42,7 @@ OURS = re.compile(r"\w+-\d{3}-[\w.-]+\.jpg")
 """Names of drawn pictures."""
 
 
-def draw(examined: Mapping[str, Examined], folder: Path) -> int:
+def draw_suspects(examined: Mapping[str, Examined], folder: Path) -> int:
     """Draw suspect boxes, all of an image in one picture, write data_report.json beside them, and count the pictures.
 
     Raises:

@@ -3,8 +3,8 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,28 @@ from yolo_attn.coco.reading.values import LARGEST_SIDE
 from yolo_attn.files import write_bytes
 
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+RECALLS = ("AR1", "AR10", "AR100")
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", *RECALLS, "ARs", "ARm", "ARl")
+
+HUGE = 1e10
+"""Pixels², COCO's bound of large objects."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is not COCO's own in an evaluation; the defaults are COCO's.
+
+    Attributes:
+        max_dets: Detections of an image and category that count, ascending: three numbers, which are those of the three
+            ARs and of which the last holds for all else; one for keypoints. COCO's own are 1, 10, 100, and 20.
+        area_ranges: Areas, pixels², up to which an object is small, and medium. COCO's own are 32² and 96².
+    """
+
+    max_dets: tuple[int, ...] = ()
+    area_ranges: tuple[float, ...] = ()
+
+
+COCO_RULES = Rules()
 
 
 @dataclass(frozen=True)
@@ -29,13 +50,23 @@ class CocoScores:
 
     Attributes:
         evaluator: The library, its release, and its settings.
-        metrics: The numbers by name: `METRICS` for boxes and masks, `KEYPOINT_METRICS` for keypoints.
+        metrics: The numbers by name: `METRICS` for boxes and masks, `KEYPOINT_METRICS` for keypoints. The ARs of other
+            numbers of detections are called by these.
         per_class: AP and AP50 of each category by its name.
+        boxes: The same of the boxes, where masks or keypoints were compared by a validation.
+        own_rules: What is not COCO's own, by name; empty where the numbers are COCO's.
     """
 
     evaluator: str
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]]
+    boxes: "CocoScores | None" = None
+    own_rules: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Return what the numbers are called."""
+        return "COCO-style" if self.own_rules else "COCO"
 
 
 class Detections:
@@ -124,7 +155,7 @@ class Detections:
             write_bytes(target, b"[\n" + encoded + b"\n]\n")
 
 
-def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> CocoScores:
+def coco_scores(index: CocoIndex, detections: Detections, kind: str = "bbox", rules: Rules = COCO_RULES) -> CocoScores:
     """Compare detections with the ground truth of all of an index's images.
 
     The ground truth is what COCO's own tools read: crowds are ignored, nothing is clipped.
@@ -133,16 +164,28 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
         index: The ground truth, with masks for "segm" and keypoints for "keypoints".
         detections: With "segmentation" or "keypoints" for these.
         kind: "bbox", "segm" or "keypoints".
+        rules: What is not COCO's own.
     """
     detections = detections.countable(index)
     truth = _truth(index, detections)
     found = detections.array() if kind == "bbox" else list(detections.rows())
-    keypoints = COCO_KEYPOINTS if index.keypoints is None else index.keypoints.shape[1]
-    evaluation = new_evaluation(truth, truth.loadRes(found), kind, keypoints)
+    sigmas = _sigmas(index) if kind == "keypoints" else ()
+    evaluation = new_evaluation(truth, truth.loadRes(found), kind, sigmas)
+    own_rules = {name: list(value) for name, value in vars(rules).items() if value}
+    if rules.max_dets:
+        evaluation.params.maxDets = own_rules["max_dets"]
+    if rules.area_ranges:
+        small, medium = rules.area_ranges
+        of_size = {"all": [0, HUGE], "small": [0, small], "medium": [small, medium], "large": [medium, HUGE]}
+        evaluation.params.areaRng = [of_size[label] for label in evaluation.params.areaRngLbl]
     text = f"hotcoco {hotcoco.__version__}, COCO {kind} evaluation, at most {evaluation.params.maxDets[-1]} detections"
     text += " an image and category"
-    if kind == "keypoints" and keypoints != COCO_KEYPOINTS:
-        text += f", OKS sigma 1/{keypoints} for each of {keypoints} keypoints"
+    if kind == "keypoints" and index.keypoint_sigmas:
+        own_rules["kpt_sigmas"] = list(sigmas)
+    elif sigmas:
+        text += f", OKS sigma 1/{len(sigmas)} for each of {len(sigmas)} keypoints"
+    if own_rules:
+        text += f", not COCO's own: {', '.join(own_rules)}"
     evaluation.evaluate()
     evaluation.accumulate()
     with contextlib.redirect_stdout(None), warnings.catch_warnings():
@@ -156,26 +199,49 @@ def evaluate(index: CocoIndex, detections: Detections, kind: str = "bbox") -> Co
         for k, name in enumerate(index.category_names)
     }
     names = KEYPOINT_METRICS if kind == "keypoints" else METRICS
-    return CocoScores(text, {name: float(values[name]) for name in names}, per_class)
+    counted = () if kind == "keypoints" else rules.max_dets
+    called = dict(zip(RECALLS, (f"AR{number}" for number in counted), strict=False))
+    return CocoScores(
+        text, {called.get(name, name): float(values[name]) for name in names}, per_class, own_rules=own_rules
+    )
 
 
 def write_truth(file: Path, index: CocoIndex) -> None:
-    """Write the ground truth of `evaluate` as a COCO JSON."""
+    """Write the ground truth of `coco_scores` as a COCO JSON."""
     write_bytes(file, msgspec.json.encode(_truth(index, Detections()).dataset))
 
 
-def new_evaluation(truth: hotcoco.COCO, found: hotcoco.COCO, kind: str, keypoints: int) -> hotcoco.COCOeval:
-    """Return an evaluation to be run, for any number of keypoints."""
+def new_evaluation(
+    truth: hotcoco.COCO, found: hotcoco.COCO, kind: str, sigmas: Sequence[float] = ()
+) -> hotcoco.COCOeval:
+    """Return an evaluation to be run, with the OKS sigmas of keypoints where they are not COCO's."""
     evaluation = hotcoco.COCOeval(truth, found, kind)
-    if kind == "keypoints" and keypoints != COCO_KEYPOINTS:
-        evaluation.params.kpt_oks_sigmas = [1 / keypoints] * keypoints
+    if sigmas:
+        evaluation.params.kpt_oks_sigmas = list(sigmas)
     return evaluation
+
+
+def sigmas_of(categories: Sequence[Mapping[str, Any]]) -> Sequence[float]:
+    """Return the OKS sigmas of a JSON's keypoints, by `write_truth` or by their number; none where they are COCO's."""
+    sigmas: Sequence[float] = next((each["keypoint_sigmas"] for each in categories if each.get("keypoint_sigmas")), ())
+    return sigmas or _even_sigmas(max((len(each.get("keypoints") or ()) for each in categories), default=0))
+
+
+def _sigmas(index: CocoIndex) -> Sequence[float]:
+    return index.keypoint_sigmas or _even_sigmas(0 if index.keypoints is None else index.keypoints.shape[1])
+
+
+def _even_sigmas(number: int) -> Sequence[float]:
+    return () if number in {0, COCO_KEYPOINTS} else (1 / number,) * number
 
 
 def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
     sizes = _sizes(index, detections).tolist()
     images = [{"id": i, "width": w, "height": h} for i, (w, h) in zip(index.image_ids.tolist(), sizes, strict=True)]
-    categories = [{"id": int(i), "name": n} for i, n in zip(index.category_ids, index.category_names, strict=True)]
+    of_keypoints = {"keypoint_sigmas": list(_sigmas(index))} if _sigmas(index) else {}
+    categories = [
+        {"id": int(i), "name": n, **of_keypoints} for i, n in zip(index.category_ids, index.category_names, strict=True)
+    ]
     ids, crowd = (index.image_ids[index.image_of], index.category_ids[index.category_of]), index.crowd.astype(np.int64)
     if index.keypoints is None or index.num_keypoints is None:
         masks = index.masks

@@ -9,12 +9,11 @@ import yaml
 from numpy.typing import NDArray
 
 from yolo_attn.coco.dataset.image_files import readings
-from yolo_attn.coco.dataset.layouts import home_of, image_folders, others_of
-from yolo_attn.coco.dataset.locations import find_images_folder
+from yolo_attn.coco.dataset.layouts import home_of, others_of
+from yolo_attn.coco.dataset.locations import load_alone
 from yolo_attn.coco.dataset.paths import as_text
 from yolo_attn.coco.dataset.subsets import original_ids
 from yolo_attn.coco.reading.index import CocoIndex
-from yolo_attn.coco.reading.reader import read_index
 from yolo_attn.errors import UserError, listed
 from yolo_attn.files import check_apart, check_output_folder, write_json, write_text
 from yolo_attn.tables import aligned
@@ -69,10 +68,8 @@ def divide(
         UserError: If there is no such JSON, its images are not found, or a split would have no image.
     """
     file = data if not data.is_dir() else _only_json(data)
-    index = read_index(file, "detect")
-    home = home_of(file)
-    places = [images] if images else [home / "images/default", *image_folders(home, file, "train")]
-    folder = find_images_folder(index, places)
+    found = load_alone(file, images=images)
+    index = found.index
     groups = _groups(index, by_folder)
     rows: dict[str, NDArray[np.int64]] = {}
     order = _order(index, groups, seed)
@@ -88,7 +85,7 @@ def divide(
         what = "folders of images" if by_folder else "images"
         raise UserError(f"{file}: {len(groups)} {what} are too few for {empty[0]!r}")
     of_images = {split: np.sort(np.concatenate([groups[n] for n in numbers])) for split, numbers in rows.items()}
-    return Division(index, folder, of_images)
+    return Division(index, found.folders[0], of_images)
 
 
 def write(division: Division, output: Path, force: bool = False) -> Path:

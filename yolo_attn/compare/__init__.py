@@ -2,3 +2,7 @@
 
 pipeline.py runs a whole comparison (`compare`); study_folder.py reads its folder (`read_study`).
 """
+
+from yolo_attn.lazy import public
+
+__all__, __getattr__ = public(__name__, {"pipeline": "Comparison compare", "study_folder": "Study read_study"})

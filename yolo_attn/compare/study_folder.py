@@ -1,6 +1,7 @@
 """Read a comparison's folder: the plan, and what each training left there."""
 
 import contextlib
+import csv
 import json
 import math
 from collections.abc import Mapping
@@ -242,13 +243,13 @@ def read_run(study: Path, variant: str, seed: int) -> Run:
 def read_epochs(run: Path) -> dict[int, dict[str, float]]:
     """Return the whole rows of a training's results.csv by epoch; none if it cannot be read."""
     try:
-        header, *lines = read_plain(run / "results.csv", LARGEST_RECORD).decode().splitlines()
-    except (UserError, OSError, ValueError):
+        header, *lines = csv.reader(read_plain(run / "results.csv", LARGEST_RECORD).decode().splitlines())
+    except (UserError, OSError, ValueError, csv.Error):
         return {}
-    names, found = [name.strip() for name in header.split(",")], {}
+    names, found = [name.strip() for name in header], {}
     for line in lines:
         with contextlib.suppress(ValueError, KeyError, OverflowError):
-            row = dict(zip(names, map(float, line.split(",")), strict=True))
+            row = dict(zip(names, map(float, line), strict=True))
             found[int(row.pop("epoch"))] = row
     return found
 

@@ -10,6 +10,7 @@ from ultralytics.utils import LOGGER, RANK
 from yolo_attn.coco.dataset.locations import parts_of
 from yolo_attn.coco.dataset.paths import as_text
 from yolo_attn.coco.demo import DEMO_TRAINING, demo_dataset
+from yolo_attn.coco.evaluate import COCO_RULES, RECALLS, Rules
 from yolo_attn.engine.data import look_through
 from yolo_attn.engine.preflight.checks import (
     check_cfg,
@@ -183,6 +184,7 @@ def validate(
     task: str | None = None,
     trust: bool = False,
     strict: bool = False,
+    rules: Rules = COCO_RULES,
 ) -> RunValidator:
     """Validate a checkpoint; leaves metrics.json and predictions.json in the run folder.
 
@@ -194,6 +196,7 @@ def validate(
         task: The task that the checkpoint is expected to have.
         trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
         strict: Whether COCO-format data is refused if anything of it is skipped, clipped or suspicious.
+        rules: What is not COCO's own in the evaluation.
 
     Raises:
         UserError: If anything given cannot be used.
@@ -212,17 +215,35 @@ def validate(
     args = check_settings({**settings, "project": str(folder)})
     check_writable(folder / (args.name or ""))
     data = describe_validation(args, model, model.names)
+    scored = bool(data) and issubclass(kind.validator, CocoValidator)
+    if rules != COCO_RULES:
+        _check_rules(rules, kind, args, scored)
     examined = None
     if data and strict:
         examined = look_through(args, data, args.split, model.names, alone=True)
         check_strictly(examined.report)
-    known = {"described": data, "examined": examined} if data else {}
+    known: dict[str, Any] = {"described": data, "examined": examined} if data else {}
+    if rules != COCO_RULES:
+        known["rules"] = rules
     validator = kind.validator(args=vars(args), **known)
-    if isinstance(validator, CocoValidator) and data and (args.conf or 0) > COCO_CONF:
+    if scored and (args.conf or 0) > COCO_CONF:
         LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
     validator(model=model)
     print_validation(validator)
     return validator
+
+
+def _check_rules(rules: Rules, kind: Task, args: SimpleNamespace, scored: bool) -> None:
+    """Check rules that are not COCO's own; the model gives as many detections as they count."""
+    if not scored:
+        raise UserError(f"{args.data}: --max-dets and --area-ranges are for COCO's numbers, which this run has none of")
+    expected = 1 if kind.name == "pose" else len(RECALLS)
+    if rules.max_dets and len(rules.max_dets) != expected:
+        shown = ",".join(map(str, rules.max_dets))
+        raise UserError(f"--max-dets {shown}: {kind.name} takes {'one number' if expected == 1 else 'three numbers'}")
+    if rules.max_dets and rules.max_dets[-1] > args.max_det:
+        LOGGER.info(f"max_det={rules.max_dets[-1]}, as --max-dets counts so many; it was {args.max_det}")
+        args.max_det = rules.max_dets[-1]
 
 
 def _project(project: str | None, task: Task) -> Path:

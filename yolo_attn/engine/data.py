@@ -12,7 +12,16 @@ from yolo_attn.coco.dataset import subsets as choose
 from yolo_attn.coco.dataset.data_report import Examined, examine
 from yolo_attn.coco.dataset.dataset import CocoDataset, StretchedCocoDataset
 from yolo_attn.coco.dataset.layouts import FILE_NAMES
-from yolo_attn.coco.dataset.locations import Split, as_list, is_coco_format, load_source, load_split
+from yolo_attn.coco.dataset.locations import (
+    Split,
+    as_list,
+    choosing_options,
+    is_coco_format,
+    load_source,
+    load_split,
+    parts_of,
+    splits_of,
+)
 from yolo_attn.coco.dataset.paths import as_path, as_text
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.masks_and_keypoints import flip_order
@@ -30,9 +39,10 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     """Ultralytics' data dictionary for the COCO-format data that `args.data` names.
 
     It has keys more than Ultralytics knows: `annotations`, a COCO JSON for each split, or a list of them; `categories`,
-    the names in the data, also those that are no classes of the model; and, where the user's data YAML has `names` or
-    `image_ids`, `only` and `image_ids`, what is used of each JSON. Classes are in the order of that YAML's names, else
-    they are the categories of the first split given, ascending by id.
+    the names in the data, also those that are no classes of the model; where the user's data YAML or an option chooses
+    what is used of each JSON, `only` and `image_ids`; and `crowds_as_objects`. Classes are in the order of that YAML's
+    names, else they are the categories of the first split given, ascending by id. Where options choose, a training
+    describes all splits, since its data.yaml then stands for the data.
 
     Returns:
         The dictionary, or None where `args.data` is an ordinary Ultralytics data YAML, or the task does not learn from
@@ -43,6 +53,9 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     """
     if args.task not in FILE_NAMES:
         return None
+    if choosing_options() and args.mode == "train" and is_coco_format(args.data):
+        having, all_sets = splits_of(args.data, args.task), len(parts_of(args.data))
+        splits = [*splits, *(name for name in having if name not in splits and len(having[name]) == all_sets)]
     source = load_source(args.data, splits, args.task)
     if source is None:
         return None
@@ -62,6 +75,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
             "categories": names,
             **({"only": only} if any(filter(None, first.only)) else {}),
             **({"image_ids": image_ids} if any(filter(None, first.image_ids)) else {}),
+            **({"crowds_as_objects": True} if first.crowds_as_objects else {}),
             "names": dict(enumerate(names)),
             "nc": len(names),
             "channels": 3,
@@ -85,7 +99,9 @@ def split_of(data: dict[str, Any], name: str, task: str) -> Split:
     only = data.get("only", {}).get(name)
     ids = data.get("image_ids", {}).get(name)
     listing = [None if file is None else as_path(file) for file in ids] if ids else None
-    return load_split(list(map(as_path, as_list(files))), list(map(as_path, as_list(folders))), task, only, listing)
+    places = list(map(as_path, as_list(files))), list(map(as_path, as_list(folders)))
+    further = {"kpt_sigmas": data["kpt_sigmas"]} if "kpt_sigmas" in data else {}
+    return load_split(*places, task, only, listing, data.get("crowds_as_objects", False), further)
 
 
 def _keypoints(split: Split) -> dict[str, Any]:

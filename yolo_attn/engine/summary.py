@@ -9,7 +9,7 @@ from ultralytics.utils.torch_utils import get_flops, get_num_params
 from yolo_attn.coco.evaluate import score_text
 
 SHOWN = 6
-"""How many of COCO's numbers a training ends with; a validation shows all."""
+"""How many of COCO's numbers a training ends with, and half as many of the boxes beside masks or keypoints."""
 
 LABELS = {
     "APs": "AP small",
@@ -27,7 +27,7 @@ def print_training(trainer: Any) -> None:
     size = trainer.args.imgsz
     print_table(
         [
-            *_scores(trainer.validator)[:SHOWN],
+            *_scores(trainer.validator, SHOWN),
             ("parameters", f"{get_num_params(model):,}"),
             ("GFLOPs", f"{get_flops(model, size):.2f} at {size} px"),
             ("best weights", str(trainer.best if trainer.best.exists() else trainer.last)),
@@ -43,12 +43,20 @@ def print_validation(validator: Any) -> None:
     print_table([*_scores(validator), *((label, str(file)) for label, file in files if file.exists())])
 
 
-def _scores(validator: Any) -> list[tuple[str, str]]:
-    """COCO's numbers, or Ultralytics' own where the data is not COCO's."""
+def _scores(validator: Any, most: int | None = None) -> list[tuple[str, str]]:
+    """COCO's numbers, or Ultralytics' own where the data is not COCO's; `most` of the task's, half as many of boxes."""
     coco = getattr(validator, "coco", None)
     if coco:
-        kind = "" if validator.kind == "bbox" else f" {validator.kind}"
-        return [(f"COCO{kind} {LABELS.get(name, name)}", score_text(value)) for name, value in coco.metrics.items()]
+        label = coco.label if validator.kind == "bbox" else f"{coco.label} {validator.kind}"
+        rows = [(f"{label} {LABELS.get(name, name)}", score_text(value)) for name, value in coco.metrics.items()][:most]
+        boxes = list(coco.boxes.metrics.items()) if coco.boxes else []
+        return [
+            *rows,
+            *(
+                (f"{coco.label} bbox {LABELS.get(name, name)}", score_text(value))
+                for name, value in boxes[: most and most // 2]
+            ),
+        ]
     own = {key.removeprefix("metrics/"): value for key, value in validator.metrics.results_dict.items()}
     return [(f"Ultralytics {key}", score_text(v)) for key, v in own.items() if key.startswith(("mAP", "accuracy"))]
 

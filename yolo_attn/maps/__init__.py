@@ -2,3 +2,7 @@
 
 figures.py draws gates and statistics, images.py finds and reads images, templates/index.html is the page.
 """
+
+from yolo_attn.lazy import public
+
+__all__, __getattr__ = public(__name__, {"attention_maps": "draw_maps"})

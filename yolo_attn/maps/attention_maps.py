@@ -53,7 +53,7 @@ class Maps:
         return aligned(_table(self.found))
 
 
-def attention_maps(
+def draw_maps(
     weights: str,
     sources: Sequence[Path],
     output: Path | None = None,

@@ -22,6 +22,7 @@ from yolo_attn.engine.run_folder import check_unfinished, find_last
 from yolo_attn.engine.tasks import ours
 from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.errors import UserError, like
+from yolo_attn.extras import extra_of, installing
 from yolo_attn.model.registry import is_attention
 from yolo_attn.patches.offline import offline
 from yolo_attn.weights.transfer import check_load
@@ -90,6 +91,22 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
         validator = _our("validator", model, on_coco)
         validator = functools.partial(validator, described=described) if on_coco else validator
     return run(model, validator, **kwargs)
+
+
+def with_extras(run: Callable[..., Any], model: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Ultralytics' `Model.predict`, `track` or `export`; a missing package of an extra is one line.
+
+    Raises:
+        UserError: If such a package is missing; it is a ModuleNotFoundError, too.
+    """
+    try:
+        return run(model, *args, **kwargs)
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name)
+        if isinstance(error, UserError) or not extra:
+            raise
+        text = f"{run.__name__} needs {error.name}, not installed here: {installing(extra)}"
+        raise like(ModuleNotFoundError(), UserError(text)) from error
 
 
 def _resumed(model: Any, resume: Any) -> str | None:

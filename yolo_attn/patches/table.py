@@ -115,6 +115,7 @@ def _of_engine(name: str) -> Callable[..., Any]:
 TASKS = "ultralytics.nn.tasks"
 MODEL = f"{MODEL_MODULE}:Model"
 DOWNLOADS = "ultralytics.utils.downloads"
+NEEDING = ("predict", "track", "export")
 PENALTY = "nam_sparsity in the losses of such models"
 
 PATCHES = (
@@ -132,6 +133,7 @@ PATCHES = (
     Patch(f"{TASKS}:BaseModel", "fuse", fuse, "folding attention's batch norms for inference"),
     Patch(MODEL, "train", _of_engine("train"), "COCO-format data and whole run folders in plain Python", required=True),
     Patch(MODEL, "val", _of_engine("val"), "COCO-format data in plain Python", required=True),
+    *(Patch(MODEL, name, _of_engine("with_extras"), "a line about a missing package") for name in NEEDING),
     Patch(MODEL, "tune", tune, "attention layers in the trainings of a tuning"),
     Patch("ultralytics.utils.dist", "generate_ddp_file", generate_ddp_file, "attention layers in multi-GPU workers"),
     Patch("ultralytics.cfg", "get_save_dir", get_save_dir, "the same place for a relative project everywhere"),

@@ -1,6 +1,7 @@
 """A model's graph, as an SVG laid out by Graphviz, or as text for Mermaid."""
 
 from yolo_attn.errors import UserError
+from yolo_attn.extras import installing
 from yolo_attn.show.rows import Row, Shown
 
 FILLS = {"attention": "#ffd9b3", "head": "#cfe3ff", "idle": "#ffb3b3", "other": "#f3f3f3"}
@@ -16,7 +17,7 @@ def svg(model: Shown) -> bytes:
     try:
         import graphviz
     except ImportError as error:
-        raise UserError('--svg: needs the package graphviz; pip install "yolo_attn[graph]"') from error
+        raise UserError(f"--svg: needs the package graphviz; {installing('graph')}") from error
     graph = graphviz.Digraph(node_attr={"shape": "box", "style": "filled,rounded", "fontname": "sans-serif"})
     graph.node("image", f"image\\n3×{model.size}×{model.size}", fillcolor="white")
     for row in model.rows:

@@ -1,6 +1,7 @@
 """Keys of a COCO data YAML: each is used, refused where it contradicts the JSON, or reported."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +10,11 @@ import yaml
 from support import pycocotools_scores, save_noise
 from ultralytics.cfg import DEFAULT_CFG_DICT
 
-from yolo_attn.coco.check import check
+from yolo_attn.coco.check import check_data
 from yolo_attn.coco.dataset.locations import load_source
-from yolo_attn.coco.evaluate import Detections, evaluate
+from yolo_attn.coco.evaluate import Detections, coco_scores
 from yolo_attn.coco.reading.masks_and_keypoints import COCO_FLIP
-from yolo_attn.engine.data import describe, look_through, split_of
+from yolo_attn.engine.data import describe, look_through, split_of, write_data_yaml
 from yolo_attn.errors import UserError
 
 CELLS = ((1, "RBC"), (2, "WBC"), (3, "Platelets"))
@@ -73,7 +74,7 @@ def classes_of(data, split="val"):
 def test_names_choose_categories_and_their_order(cells, keys, names, labels):
     file = cells(**keys)
     assert classes_of(file) == (names, labels, [name for _, name in CELLS if name in names])
-    assert list(check(file, "detect")["val"].labels[0]["cls"][:, 0]) == labels
+    assert list(check_data(file, "detect")["val"].labels[0]["cls"][:, 0]) == labels
 
 
 def test_a_runs_own_yaml_says_the_same(cells, tmp_path):
@@ -99,7 +100,7 @@ def test_numbers_of_chosen_names_are_those_of_their_categories(cells, tmp_path):
     detections.add(1, [[12, 5, 10, 20], [4, 5, 10, 12], [40, 1, 9, 9]], [0.9, 0.5, 0.6], [3, 1, 1])
     detections.save(tmp_path / "found.json", index)
     stats, _ = pycocotools_scores(tmp_path / "val.json", tmp_path / "found.json", catIds=[1, 3])
-    np.testing.assert_allclose(list(evaluate(index, detections).metrics.values()), stats, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(list(coco_scores(index, detections).metrics.values()), stats, rtol=0, atol=1e-9)
 
 
 def test_a_class_that_one_split_lacks_stays_a_class(cells, tmp_path):
@@ -171,6 +172,15 @@ def test_names_of_keypoints_are_kept(cells):
     assert described(cells(keypoints=3, kpt_names=names), "pose")[1]["kpt_names"] == names
 
 
+def test_sigmas_reach_the_evaluation_from_the_file_and_from_the_runs_own(cells, tmp_path):
+    sigmas = [0.05, 0.1, 0.2]
+    args, found = described(cells(keypoints=3, kpt_sigmas=sigmas), "pose")
+    again = yaml.safe_load(Path(write_data_yaml(args, ["train", "val"], tmp_path, found)).read_text())
+    for data in (found, again):
+        assert split_of(data, "val", "pose").index.keypoint_sigmas == tuple(sigmas)
+    assert "kpt_sigmas" not in described(cells(kpt_sigmas=[1]))[1]  # a detector has no use for them
+
+
 CONTRADICTIONS = [
     ({"nc": 1}, "detect", "nc is 1, and train has 3 categories; names says which of them are used"),
     ({"nc": 2, "names": ["RBC"]}, "detect", "nc is 2, and names has 1: RBC"),
@@ -188,6 +198,10 @@ CONTRADICTIONS = [
     ({"flip_idx": [0, 1, 2]}, "pose", r"flip_idx is \[0, 1, 2\]; .* expected each number from 0 to 16 once"),
     ({"flip_idx": [0] * 17}, "pose", "expected each number from 0 to 16 once"),
     *(({"flip_idx": flip}, "pose", f"flip_idx is {flip!r}; ") for flip in (3, 0, False, "", {})),
+    *(
+        ({"kpt_sigmas": sigmas}, "pose", "kpt_sigmas is .*; .* 17 keypoints, expected 17 numbers above 0")
+        for sigmas in ([0.1], [0.1] * 16 + [0], [0.1] * 16 + ["0.1"], 0.1, [0.1] * 16 + [float("nan")], [])
+    ),
     ({"kpt_names": ["a"]}, "pose", "kpt_names is .*; .* expected 17 names for each class number"),
 ]
 
@@ -200,7 +214,7 @@ def test_what_contradicts_the_json_is_refused(cells, keys, task, message):
     assert str(error.value).startswith(f"{file}: ")
     assert len(str(error.value)) < 500
     with pytest.raises(UserError, match=message):
-        check(file, task)
+        check_data(file, task)
 
 
 @pytest.mark.parametrize(

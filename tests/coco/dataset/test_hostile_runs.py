@@ -10,7 +10,7 @@ from support import save_noise
 from ultralytics.nn.tasks import DetectionModel, PoseModel, SegmentationModel, guess_model_task, yaml_model_load
 
 from yolo_attn.cli import main
-from yolo_attn.coco.evaluate import Detections, evaluate
+from yolo_attn.coco.evaluate import Detections, coco_scores
 
 
 @pytest.mark.parametrize("task", ["detect", "segment", "pose"])
@@ -22,7 +22,7 @@ def test_split_without_annotations(written, name, task):
     index, examined = read(folder, task, "test")
     assert (examined.report.images, examined.report.usable, examined.report.boxes) == (3, 3, 0)
     kind = {"detect": "bbox", "segment": "segm", "pose": "keypoints"}[task]
-    assert set(evaluate(index, Detections(), kind).metrics.values()) == {-1.0}
+    assert set(coco_scores(index, Detections(), kind).metrics.values()) == {-1.0}
     assert index.keypoints is None or index.keypoints.shape == (0, 17, 3)
 
 

@@ -7,7 +7,7 @@ import pytest
 from support import pycocotools_scores
 
 from yolo_attn.coco.dataset.subsets import join, only_classes, single_class, subset
-from yolo_attn.coco.evaluate import Detections, evaluate
+from yolo_attn.coco.evaluate import Detections, coco_scores
 from yolo_attn.coco.reading.reader import read_index
 from yolo_attn.errors import UserError
 
@@ -64,7 +64,7 @@ def collect(results, image=lambda i: i, category=lambda i: i):
 
 def assert_scores(index, detections, truth, results, **params):
     expected, _ = pycocotools_scores(truth, results, **params)
-    np.testing.assert_allclose(list(evaluate(index, detections).metrics.values()), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(list(coco_scores(index, detections).metrics.values()), expected, rtol=0, atol=1e-9)
 
 
 CATEGORIES = {9: "cat", 3: "dog", 40: "bird"}
@@ -181,7 +181,7 @@ def test_detections_of_a_class_that_a_file_lacks_are_not_in_its_predictions(tmp_
     assert json.loads((tmp_path / "predictions-2.json").read_text()) == []
     alone = Detections()
     alone.add(1, [[1, 1, 5, 5]], [0.5], [1])
-    assert evaluate(index, detections) == evaluate(index, alone)
+    assert coco_scores(index, detections) == coco_scores(index, alone)
 
 
 def test_joined_parts_are_chosen_from_like_one(tmp_path):

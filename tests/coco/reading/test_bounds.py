@@ -191,12 +191,12 @@ def test_polygons_of_very_many_corners_are_simplified_for_training(written, part
 
 
 def check_run_lengths(folder):
-    from yolo_attn.coco.evaluate import Detections, evaluate
+    from yolo_attn.coco.evaluate import Detections, coco_scores
 
     examined, (label, *_) = labels_of(folder, "segment")
     assert not examined.report.problems["annotation without a usable segmentation, its box is used"]
     assert len(label["instances"].segments) == 100
-    evaluate(examined.labels.source, Detections(), "segm")
+    coco_scores(examined.labels.source, Detections(), "segm")
 
 
 def test_run_lengths_of_large_images_are_not_decoded_whole(written):
@@ -230,13 +230,13 @@ ABSURD = {
 
 def score(folder):
     from yolo_attn.coco.dataset.locations import load_source
-    from yolo_attn.coco.evaluate import Detections, evaluate
+    from yolo_attn.coco.evaluate import Detections, coco_scores
 
     index = load_source(folder, ["val"], "segment")["val"].index
     found = Detections()
     mask = {"size": [48, 64], "counts": [48 * 10, 48 * 40, 48 * 14]}
     found.add(1, [[10, 0, 40, 48]], [0.9], [7], {"segmentation": [mask]})
-    assert set(evaluate(index, found, "segm").metrics) > {"AP", "AR1"}
+    assert set(coco_scores(index, found, "segm").metrics) > {"AP", "AR1"}
 
 
 @pytest.mark.parametrize("case", ABSURD)

@@ -15,7 +15,7 @@ from tiers import later
 
 from yolo_attn.coco.dataset.data_report import examine
 from yolo_attn.coco.dataset.locations import load_source
-from yolo_attn.coco.evaluate import Detections, evaluate
+from yolo_attn.coco.evaluate import Detections, coco_scores
 from yolo_attn.coco.reading.reader import _read
 from yolo_attn.errors import UserError
 
@@ -60,8 +60,8 @@ def read_whole(folder, text, task):
             split = load_source(folder, ["val"], task)["val"]
             examined = examine(split.index, split.folders, split.index.category_names)
             list(examined.labels)
-            evaluate(split.index, Detections(), KINDS[task])
-            evaluate(split.index, something_found(split.index), KINDS[task])
+            coco_scores(split.index, Detections(), KINDS[task])
+            coco_scores(split.index, something_found(split.index), KINDS[task])
             lines = examined.report.lines()
             json.dumps(examined.report.as_json(), default=str).encode()
     except UserError as error:

@@ -15,7 +15,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from support import pycocotools_scores
 
-from yolo_attn.coco.evaluate import Detections, evaluate
+from yolo_attn.coco.evaluate import Detections, coco_scores
 from yolo_attn.coco.reading import cache
 from yolo_attn.coco.reading.reader import _read, read_index
 from yolo_attn.errors import UserError
@@ -234,7 +234,7 @@ def outcome_of(content, folder, judge, task, seed):
             texts.append(str(error))
             continue
         detections = found_in(index, seed)
-        ours = list(evaluate(index, detections, KINDS[task]).metrics.values())
+        ours = list(coco_scores(index, detections, KINDS[task]).metrics.values())
         texts.append(json.dumps([ours, index.problems.as_json()]))
     assert texts[0] == texts[1]
     if not texts[0].startswith("["):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hostile import BASE, read, reported
 
-from yolo_attn.coco.evaluate import Detections, evaluate
+from yolo_attn.coco.evaluate import Detections, coco_scores
 
 SQUARE, GOOD = [[5, 5, 25, 5, 25, 25, 5, 25]], [1, 2, 3, 4.5, 5, 6]
 AS_IT_IS, BOX = object(), object()
@@ -70,7 +70,7 @@ def test_mask(written, case, box):
         assert all(len(segment) >= 3 and segment.min() >= 0 and segment.max() <= 1 for segment in label["segments"])
     detections, whole = Detections(), {"size": [48, 64], "counts": [48 * 64]}
     detections.add(1, [[0, 0, 64, 48]], [0.5], [7], {"segmentation": [whole]})
-    evaluate(index, detections, "segm")
+    coco_scores(index, detections, "segm")
 
 
 @pytest.mark.parametrize("box", [[5, 5, 20, 20], [1e300, -1e300, 1e308, 1e308, 1e308], [5, 5, -20, 0]])
@@ -110,4 +110,4 @@ def test_keypoints(written, case):
     index, examined = read(written(content, "annotations/person_keypoints_val.json"), "pose")
     assert ("annotation without usable keypoints" in reported(examined)) == unusable
     assert [label["keypoints"].shape[1:] for label in examined.labels] == [(1, 3)] * 3
-    evaluate(index, Detections(), "keypoints")
+    coco_scores(index, Detections(), "keypoints")

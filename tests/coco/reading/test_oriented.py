@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import save_noise
 
-from yolo_attn.coco.check import check, tables
+from yolo_attn.coco.check import check_data, tables
 from yolo_attn.coco.dataset.data_report import examine
 from yolo_attn.coco.dataset.subsets import join
 from yolo_attn.coco.reading.oriented import FORMS, NO_CORNERS, NO_ROTATION, RADIANS
@@ -218,7 +218,7 @@ def test_check_data_names_how_boxes_are_stated(written):
     annotations = [{"id": n, "image_id": 1, "category_id": 1, **box} for n, box in enumerate(boxes, 1)]
     images = [{"id": n, "file_name": f"{n}.jpg"} for n in (1, 2, 3)]
     data = written({"images": images, "categories": [{"id": 1, "name": "ship"}], "annotations": annotations})
-    reports = {split: found.report for split, found in check(data, "obb").items()}
+    reports = {split: found.report for split, found in check_data(data, "obb").items()}
     assert f"val: 1 {FIVE_NUMBERS}; 1 {ROTATION}" in tables(reports)
     assert reports["val"].as_json()["oriented"] == {FIVE_NUMBERS: 1, ROTATION: 1}
-    assert "oriented" not in check(data, "detect")["val"].report.as_json()
+    assert "oriented" not in check_data(data, "detect")["val"].report.as_json()

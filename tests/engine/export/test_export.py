@@ -130,9 +130,11 @@ def test_missing_packages_are_named_together(refusal, monkeypatch):
         return refusal("export", "--weights", "best.pt", *arguments)
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "needs onnxruntime, not installed here: pip install onnxruntime" in mistake("--format", "onnx")
+    assert 'needs onnxruntime, not installed here: pip install "yolo_attn[export]"' in mistake("--format", "onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert mistake("--format", "onnx").endswith("not installed here: pip install onnx onnxruntime")
+    assert mistake("--format", "onnx").endswith(
+        'needs onnx and onnxruntime, not installed here: pip install "yolo_attn[export]"'
+    )
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert "needs openvino, not installed here" in mistake("--format", "openvino")
 

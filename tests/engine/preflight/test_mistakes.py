@@ -56,6 +56,7 @@ def test_train_mistakes(refusal, small_coco, tmp_path):
     assert "no annotations for 'train'; expected annotations/person_keypoints_train.json" in train(
         "--cfg", "yolov8n-pose.yaml"
     )
+    assert "the demo set has no labels for obb; give --data" in refusal("train", "--cfg", "yolov8n-obb.yaml")
     assert "no folder 'train' in it; classifiers are trained on" in train("--cfg", "yolov8n-cls.yaml")
     assert "the demo set has no labels for pose; give --data" in refusal("train", "--cfg", "yolov8n-pose.yaml")
     assert "cache=disk would write" in train("cache=disk")

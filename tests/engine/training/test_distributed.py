@@ -81,7 +81,7 @@ def test_lost_worker_is_reported_and_the_run_goes_on(torchrun, small_coco, tmp_p
     """kill -9 in the middle of an epoch: the others end soon, and --resume goes on in as many processes, or in one."""
     if version == "oldest":
         request.getfixturevalue("on_oldest")
-    arguments = ["--cfg", TINY_NAM, "--data", small_coco, "--imgsz", 64, "--batch", 4, "--device", "cpu"]
+    arguments = ["--cfg", TINY_NAM, "--data", small_coco, "--imgsz", 320, "--batch", 4, "--device", "cpu"]
     arguments += ["--epochs", 5, "--nam-sparsity", "1e-3", "plots=False"]
     started = torchrun(TRAIN, *arguments, workers=workers)
     epoch, processes = kill_mid_epoch(started, lost, 5)

@@ -17,7 +17,7 @@ from yolo_attn.engine.training.trainer import DetectionTrainer
 from yolo_attn.gates.meter import Area, GateMeter, spread
 from yolo_attn.gates.statistics import gates_line
 from yolo_attn.gates.watch import attention_layers
-from yolo_attn.maps.attention_maps import attention_maps
+from yolo_attn.maps.attention_maps import draw_maps
 
 
 def train(cfg, data, folder, **more):
@@ -37,7 +37,7 @@ def test_line_is_of_the_best_weights_on_the_validated_pictures(small_coco, tmp_p
     assert trained_gates(trainer) == line
     pictures = [Path(file) for file in trainer.validator.dataloader.dataset.im_files]
     best = str(tmp_path / "run/weights/best.pt")
-    found = attention_maps(best, pictures, tmp_path / "maps", settings={"device": "cpu"}, drawn=1).found
+    found = draw_maps(best, pictures, tmp_path / "maps", settings={"device": "cpu"}, drawn=1).found
     assert {gate.pictures for gate in found.values()} == {8}
     said = f"attention, 8 images of val: {gates_line(found)}; too early to judge by, after 4 batches"
     assert line == f"{said}; yolo-attn attention-maps draws them"

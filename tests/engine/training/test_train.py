@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from support import (
     QUICK,
     ROOT,
@@ -77,7 +78,9 @@ def test_trainers_leave_the_callbacks_that_they_are_given_as_they_are(small_coco
 def test_results_csv_holds_coco_each_epoch(trained):
     columns, rows = trained.rows()
     assert [len(row) for row in rows] == [len(columns)] * 2
-    assert {"metrics/COCO_AP", "metrics/COCO_AP50", "metrics/mAP50(B)", "val/box_loss"} <= set(columns)
+    assert {"metrics/COCO_AP", "metrics/COCO_AP50", "metrics/mAP50(B)", "val/box_loss", "coco/ARl"} <= set(columns)
+    with Image.open(trained.folder / "results.png") as plot:
+        assert plot.width < 4000  # as with COCO's AP and AP50 alone
 
 
 @pytest.mark.smoke
@@ -127,7 +130,7 @@ def train_and_kill(*arguments, epochs, cwd):
 @pytest.mark.trap(5)
 def test_killed_training_goes_on_in_a_fresh_process(small_coco, tmp_path):
     """Trainer, penalty and COCO's numbers go on, each epoch has one row."""
-    arguments = ["--cfg", TINY_NAM, "--data", small_coco, "--name", "cut", *QUICK, "--batch", 2]
+    arguments = ["--cfg", TINY_NAM, "--data", small_coco, "--name", "cut", *QUICK, "--batch", 2, "--imgsz", 320]
     epoch = train_and_kill(*arguments, "--nam-sparsity", "1e-3", "plots=False", epochs=6, cwd=tmp_path)
     run = tmp_path / "runs" / "detect" / "cut"
     before = (run / "results.csv").read_text().splitlines()
@@ -263,10 +266,10 @@ def test_coco_ap_decides_best_against_ultralytics_fitness(small_coco, tmp_path, 
     """COCO AP falls from epoch to epoch while Ultralytics' own mAP is untouched: the first epoch stays best."""
     scores = iter([0.3, 0.2, 0.1, 0.0])
 
-    def falling(index, detections, kind):
+    def falling(index, detections, kind, rules):
         return CocoScores("falling", {name: next(scores) if name == "AP" else 0.5 for name in METRICS}, {})
 
-    monkeypatch.setattr(validator, "evaluate", falling)
+    monkeypatch.setattr(validator, "coco_scores", falling)
     trainer = DetectionTrainer(overrides=settings(small_coco, tmp_path, "best", lr0=0.01))
     trainer.train()
     assert torch.load(trainer.best, weights_only=False)["train_metrics"]["fitness"] == pytest.approx(0.3)

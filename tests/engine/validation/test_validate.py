@@ -165,3 +165,26 @@ def test_rounds_of_validation_start_afresh(trained, tmp_path):
     assert validator() == first
     assert validator.coco == scores
     assert first["fitness"] == first["metrics/COCO_AP"] == scores.metrics["AP"]
+
+
+@pytest.mark.integration
+def test_own_rules_are_named_wherever_the_numbers_are(trained, tmp_path, monkeypatch, caplog, capsys):
+    logging.getLogger("ultralytics").addHandler(caplog.handler)
+    best = str(trained.folder / "weights/best.pt")
+    common = ["val", "--weights", best, "--device", "cpu", "--project", str(tmp_path), "plots=False"]
+    own = ["--max-dets", "1,10,400", "--area-ranges", "100,900"]
+    assert main([*common, "--name", "own", *own]) == 0
+    logging.getLogger("ultralytics").removeHandler(caplog.handler)
+    metrics = json.loads((tmp_path / "own/metrics.json").read_text())
+    assert metrics["not_coco"] == {"max_dets": [1, 10, 400], "area_ranges": [100, 900]}
+    assert "not COCO's own: max_dets, area_ranges" in metrics["evaluator"]
+    assert metrics["settings"]["max_det"] == 400
+    assert "AR400" in metrics
+    assert "AR100" not in metrics
+    assert "COCO-style AP small" in caplog.text
+    assert "COCO AP" not in caplog.text
+    for wrong, said in ((["--max-dets", "20"], "detect takes three numbers"), (["--max-dets", "10,1,2"], "ascending")):
+        assert main([*common, *wrong]) == 2
+        assert said in capsys.readouterr().err
+    assert main([*common, "--area-ranges", "9,inf"]) == 2
+    assert "expected two ascending areas" in capsys.readouterr().err

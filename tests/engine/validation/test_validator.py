@@ -8,7 +8,7 @@ import torch
 from support import TINY, as_detections
 from ultralytics import YOLO
 
-from yolo_attn.coco.evaluate import evaluate
+from yolo_attn.coco.evaluate import coco_scores
 from yolo_attn.engine.data import describe
 from yolo_attn.engine.preflight.checks import check_settings
 from yolo_attn.engine.validation import validator
@@ -49,7 +49,7 @@ def test_labels_score_as_perfect_detections(kind, task, least, rect, imgsz, smal
     for batch in made.dataloader:
         for i in range(len(batch["img"])):
             made._collect(as_detections(batch, i), batch, i)
-    scores = evaluate(made.dataloader.dataset.index, made.detections, made.kind)
+    scores = coco_scores(made.dataloader.dataset.index, made.detections, made.kind)
     assert scores.metrics["AP"] >= least, scores.metrics
     assert all(score["AP"] >= least - 0.05 for score in scores.per_class.values())
 

@@ -1,5 +1,6 @@
 """What a COCO data YAML says besides where files are: used, refused where it contradicts the JSON, or reported."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.values import name_in, number_in
 from yolo_attn.errors import UserError, did_you_mean, listed, similar
 
-KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_names")
-USED = ("names", "nc", "channels", *KEYPOINT_KEYS)
+KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_names", "kpt_sigmas")
+SWITCHES = ("drop_unused", "crowds_as_objects")
+USED = ("names", "nc", "channels", *KEYPOINT_KEYS, *SWITCHES)
 SPLITS = ("train", "val", "test")
 
 FEW = 5
@@ -29,13 +31,16 @@ class Keys:
     """What a data YAML says of classes and keypoints; the rest is the JSON's.
 
     `names` are the categories that are used, in the order of the classes; None takes all, by id. `number` is how many
-    classes there are, `further` has Ultralytics' keys on keypoints.
+    classes there are, `further` has Ultralytics' keys on keypoints. `drop_unused` leaves categories without annotations
+    out, `crowds_as_objects` takes annotations with iscrowd as objects like others.
     """
 
     file: Path | None = None
     names: tuple[str, ...] | None = None
     number: float | None = None
     further: dict[str, Any] = field(default_factory=dict)
+    drop_unused: bool = False
+    crowds_as_objects: bool = False
 
     def applied(self, index: CocoIndex) -> CocoIndex:
         """Return an index with these categories alone; annotations of others are reported once.
@@ -56,8 +61,11 @@ class Keys:
             warn_once(f"{self.file}: names skips {less:,} annotations of {listed(others, FEW)} in {index.file}")
         return left
 
-    def check_classes(self, categories: Mapping[str, Collection[str]]) -> str:
-        """Return how names or nc contradict the categories of each split, classes the first's; empty if they do not."""
+    def check_classes(self, categories: Mapping[str, Collection[str]], used: Collection[str]) -> str:
+        """Return how names or nc contradict the categories of each split; empty if they do not.
+
+        The classes are the first split's; of them those that annotations use, where others are dropped.
+        """
         known = list(dict.fromkeys(name for names in categories.values() for name in names))
         missing = [name for name in self.names or () if name not in known]
         if missing:
@@ -65,6 +73,8 @@ class Keys:
             hint = f"similar names: {listed(near, FEW)}" if near else f"expected some of {listed(known, FEW)}"
             return f"names has {listed(missing, FEW)}, which no JSON has; {hint}"
         split, classes = next(iter(categories.items()))
+        if self.drop_unused:
+            classes = [name for name in classes if name in used]
         if self.names is None and self.number not in {None, len(classes)}:
             found = f"nc is {self.number:g}, and {split} has {len(classes)} categories"
             return f"{found}; names says which of them are used"
@@ -75,7 +85,7 @@ class Keys:
             return
         number = index.keypoints.shape[1]
         of_file = f"{index.file} has {number} keypoints"
-        shape, flip, names = map(self.further.get, KEYPOINT_KEYS)
+        shape, flip, names, sigmas = map(self.further.get, KEYPOINT_KEYS)
         if shape is not None and shape != [number, 3]:
             raise UserError(f"{self.file}: kpt_shape is {brief(shape)}; {of_file}, expected [{number}, 3]")
         is_order = isinstance(flip, list) and set(map(type, flip)) == {int} and sorted(flip) == list(range(number))
@@ -86,6 +96,10 @@ class Keys:
         if names is not None and not all(isinstance(given, list) and len(given) == number for given in lists):
             expected = f"{number} names for each class number"
             raise UserError(f"{self.file}: kpt_names is {brief(names)}; {of_file}, expected {expected}")
+        are_sigmas = isinstance(sigmas, list) and all(type(v) in (int, float) and 0 < v < math.inf for v in sigmas)
+        if sigmas is not None and not (are_sigmas and len(sigmas) == number):
+            expected = f"{number} numbers above 0"
+            raise UserError(f"{self.file}: kpt_sigmas is {brief(sigmas)}; {of_file}, expected {expected}")
 
 
 def read_keys(file: Path, described: dict[str, Any]) -> Keys:
@@ -108,7 +122,11 @@ def read_keys(file: Path, described: dict[str, Any]) -> Keys:
     if channels is not None and number_in(channels) != CHANNELS:
         raise UserError(f"{file}: channels is {brief(channels)}; COCO-format data has {CHANNELS}")
     further = {key: described[key] for key in KEYPOINT_KEYS if described.get(key) is not None}
-    return Keys(file, names, number, further)
+    switches = {key: described.get(key) or False for key in SWITCHES}
+    for key, value in switches.items():
+        if not isinstance(value, bool):
+            raise UserError(f"{file}: {key} is {brief(value)}; expected true or false")
+    return Keys(file, names, number, further, **switches)
 
 
 def _names(file: Path, given: Any) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """What was used of a data set and what was not: a few lines on screen, everything in data_report.json."""
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from yolo_attn.files import write_json
 
 FILE_NAME = "data_report.json"
 """The report's name in a run folder."""
+
+ALL_CROWDS = "annotation marked as a crowd, as are all others, so nothing carries a label; see --crowds-as-objects"
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,18 @@ class Examined:
     report: SplitReport
 
 
+def shared_images(examined: Mapping[str, Examined]) -> list[str]:
+    """Return a line for each split whose images are, in part, those of an earlier one: its numbers say little."""
+    lines = []
+    for (one, first), (other, second) in itertools.combinations(examined.items(), 2):
+        known = set(first.labels.files)
+        number = sum(file in known for file in second.labels.files)
+        if number:
+            share = f"{number:,} of {other}'s {len(second.labels.files):,} images are images of {one}, too"
+            lines.append(f"{second.report.file}: {share}; numbers on them do not show what was learned")
+    return lines
+
+
 def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> Examined:
     """Find the image files of an index, each JSON's in a folder, and make labels of the model's classes."""
     images = find_images(index, folders)
@@ -85,6 +100,8 @@ def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> 
     for kind, rows in suspect.items():
         met.add(kind, map(index.annotation_text, rows[:LISTED].tolist()), len(rows))
     boxes, crowds = len(labels.boxes), int(index.crowd.sum())
+    if index.crowd.size and index.crowd.all():
+        met.add(ALL_CROWDS, [index.file], crowds)
     forms = np.zeros(0, dtype=np.int8) if index.forms is None else index.forms[labels.annotations]
     oriented = {form: int(count) for form, count in zip(FORMS, np.bincount(forms), strict=False) if count}
     report = SplitReport(index.file, len(index.image_ids), len(labels), boxes, crowds, met, oriented)

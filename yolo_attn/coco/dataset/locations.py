@@ -2,23 +2,36 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain, read_yaml, repeated_key
-from yolo_attn.coco.dataset.data_keys import SPLITS, Keys, read_keys
+from yolo_attn.coco.dataset.data_keys import FEW, SPLITS, Keys, read_keys
 from yolo_attn.coco.dataset.image_files import MISSING, SAMPLE, Finder, NoImageError, displayed_size, finder_for
-from yolo_attn.coco.dataset.layouts import FORM, image_folders, named_splits, own_json, the_one
+from yolo_attn.coco.dataset.layouts import (
+    FORM,
+    SUFFIXES,
+    home_of,
+    image_folders,
+    named_splits,
+    others_of,
+    own_json,
+    split_of,
+    the_one,
+)
 from yolo_attn.coco.dataset.paths import as_path, as_text, is_there
 from yolo_attn.coco.dataset.subsets import join, only_classes, only_images
 from yolo_attn.coco.reading.index import CocoIndex, brief, shortened
 from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.reader import read_index
 from yolo_attn.coco.reading.values import id_in
-from yolo_attn.errors import UserError, one_line
+from yolo_attn.environment import CROWDS_VARIABLE, UNUSED_VARIABLE
+from yolo_attn.errors import UserError, listed, one_line
 from yolo_attn.files import expanded
 
 SEPARATOR = ","
@@ -40,6 +53,7 @@ class Split:
         only: Names of the categories that are used of each JSON, in the order of the classes; None for all.
         further: Ultralytics' keys on keypoints in a data YAML.
         image_ids: Files that list the ids of those images of each JSON that are used; None for all.
+        crowds_as_objects: Whether annotations with iscrowd are objects like others.
     """
 
     index: CocoIndex
@@ -47,12 +61,24 @@ class Split:
     only: tuple[tuple[str, ...] | None, ...] = (None,)
     further: dict[str, Any] = field(default_factory=dict)
     image_ids: tuple[Path | None, ...] = (None,)
+    crowds_as_objects: bool = False
 
     @property
     def names(self) -> list[str]:
         """Return the names of the classes in their order: as data YAMLs say, then by the categories' ids."""
         given = [name for names in self.only for name in names or ()]
         return list(dict.fromkeys([*given, *self.index.category_names]))
+
+    def with_classes(self, names: Collection[str]) -> "Split":
+        """Return what it has of these classes.
+
+        Raises:
+            UserError: If it has none of them.
+        """
+        kept = tuple(name for name in self.names if name in names)
+        if not kept:
+            raise UserError(f"{self.index.file}: no annotation uses any of its {len(self.names):,} categories")
+        return replace(self, index=only_classes(self.index, kept), only=(kept,))
 
 
 def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict[str, Split] | None:
@@ -64,7 +90,7 @@ def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict
             COCO JSON for each split. Paths in it are relative to its `path`, and that to the YAML's own folder. Several
             of these are one set with categories joined by name.
         splits: Some of "train", "val" and "test".
-        task: "detect", "segment" or "pose": what is read of the JSONs.
+        task: "detect", "segment", "pose" or "obb": what is read of the JSONs.
 
     Returns:
         The splits by name, or None where `data` is an ordinary Ultralytics data YAML.
@@ -80,7 +106,48 @@ def load_source(data: Data, splits: Sequence[str], task: str = "detect") -> dict
         reason = "only COCO-format data can be joined; this has labels in Ultralytics' own format"
         raise UserError(f"{ordinary[0].path}: {reason}")
     loaded = [found.load(splits) for found in sets]
-    return {split: _together([part for found in loaded for part in found[split]]) for split in splits}
+    parts = {split: [part for found in loaded for part in found[split]] for split in splits}
+    used = _used_in(part.index for each in parts.values() for part in each)
+    if any(found.keys.drop_unused for found in sets) and used:
+        parts = {split: [part.with_classes(used) for part in each] for split, each in parts.items()}
+    together = {split: _together(each) for split, each in parts.items()}
+    if "train" in together:
+        _report_unused(together["train"], used)
+    return together
+
+
+def _used_in(indexes: Iterable[CocoIndex]) -> set[str]:
+    """Return the names of the categories that annotations use."""
+    return {index.category_names[row] for index in indexes for row in np.unique(index.category_of)}
+
+
+def _report_unused(split: Split, used: Collection[str]) -> None:
+    unused = [name for name in split.names if name not in used]
+    if unused and used:
+        found = f"no annotation uses {len(unused):,} of its {len(split.names):,} categories, {listed(unused, FEW)}"
+        warn_once(f"{split.index.file}: {found}; --drop-unused leaves out such classes")
+
+
+def json_alone(data: Path, task: str = "detect") -> Path | None:
+    """Return the one JSON of a data set without splits, which is the data itself or all that a folder has."""
+    if data.is_file():
+        return data if data.name.lower().endswith(SUFFIXES) else None
+    if any(own_json(data, split, task) for split in SPLITS):
+        return None
+    found = others_of(data, task)
+    return found[0] if len(found) == 1 and split_of(found[0], data) is None else None
+
+
+def load_alone(file: Path, task: str = "detect", images: Path | None = None) -> Split:
+    """Read a JSON of no split, whose images lie in a folder, or around it.
+
+    Raises:
+        UserError: If the JSON cannot be used, or its images are not found.
+    """
+    index, home = _read(file, task, CROWDS_VARIABLE in choosing_options()), home_of(file)
+    places = [images] if images else [home / "images/default", *image_folders(home, file, "train")]
+    folder = find_images_folder(index, places)
+    return Split(index, (folder,))
 
 
 def splits_of(data: Data, task: str) -> dict[str, list[Path]]:
@@ -106,16 +173,23 @@ def load_split(
     task: str,
     only: Sequence[Sequence[str] | None] | None,
     image_ids: Sequence[Path | None] | None = None,
+    crowds_as_objects: bool = False,
+    further: dict[str, Any] | None = None,
 ) -> Split:
-    """Read one split whose JSONs and image folders are known, and the categories and images used of each, if any."""
+    """Read one split whose JSONs and image folders are known, and what is used of each; for `further` see `Split`."""
     parts = []
     none = [None] * len(files)
     for file, folder, names, ids in zip(files, folders, only or none, image_ids or none, strict=True):
-        index = _with_images(read_index(file, task), ids)
+        index = _with_images(_read(file, task, crowds_as_objects), ids)
         chosen = None if names is None else tuple(names)
         index = index if chosen is None else only_classes(index, chosen)
-        parts.append(Split(index, (folder,), (chosen,), image_ids=(ids,)))
+        parts.append(Split(index, (folder,), (chosen,), further or {}, (ids,), crowds_as_objects))
     return _together(parts)
+
+
+def _read(file: Path, task: str, crowds_as_objects: bool) -> CocoIndex:
+    index = read_index(file, task)
+    return replace(index, crowd=np.zeros_like(index.crowd)) if crowds_as_objects else index
 
 
 def _with_images(index: CocoIndex, ids: Path | None) -> CocoIndex:
@@ -144,6 +218,11 @@ def _with_images(index: CocoIndex, ids: Path | None) -> CocoIndex:
     if lacking:
         warn_once(f"{ids}: {index.file} lacks {lacking:,} of its {len(wanted):,} image ids")
     return part
+
+
+def choosing_options() -> list[str]:
+    """Return the variables of options that choose among the annotations of every data set."""
+    return [name for name in (UNUSED_VARIABLE, CROWDS_VARIABLE) if os.environ.get(name) == "1"]
 
 
 def parts_of(data: Data) -> list[Path]:
@@ -178,12 +257,16 @@ def _together(splits: list[Split]) -> Split:
         for key, value in split.further.items():
             if first.setdefault(key, value) != value:
                 raise UserError(f"{split.index.file}: its data YAML has another {key} than an earlier data set's")
+        if split.crowds_as_objects != splits[0].crowds_as_objects:
+            raise UserError(f"{split.index.file}: crowds_as_objects holds for all data sets or none; differing here")
+    index = join([s.index for s in splits])
     return Split(
-        join([s.index for s in splits]),
+        replace(index, keypoint_sigmas=tuple(first["kpt_sigmas"])) if "kpt_sigmas" in first else index,
         tuple(folder for s in splits for folder in s.folders),
         tuple(names for s in splits for names in s.only),
         first,
         tuple(ids for s in splits for ids in s.image_ids),
+        splits[0].crowds_as_objects,
     )
 
 
@@ -207,6 +290,22 @@ class _DataSet:
         else:
             raise UserError(f"{path}: {expected}, found a {path.suffix or 'plain'} file")
         self.is_coco, self.annotations = annotations is not None, annotations or {}
+
+    @cached_property
+    def keys(self) -> Keys:
+        """What a data YAML says besides places, and the options that say it of every data set."""
+        keys = Keys()
+        if not self.is_folder:
+            twice = repeated_key(self.path)
+            if twice is not None:
+                raise UserError(f"{self.path}: it has the key {shortened(twice)!r} more than once in one place")
+            keys = read_keys(self.path, self.described)
+        given = choosing_options()
+        return replace(
+            keys,
+            drop_unused=keys.drop_unused or UNUSED_VARIABLE in given,
+            crowds_as_objects=keys.crowds_as_objects or CROWDS_VARIABLE in given,
+        )
 
     @cached_property
     def _named(self) -> dict[Path, str | None]:
@@ -258,30 +357,33 @@ class _DataSet:
 
     def load(self, splits: Sequence[str]) -> dict[str, list[Split]]:
         """Read splits; each is in parts, one for each JSON."""
-        keys, further = Keys(), {}
-        if not self.is_folder:
-            twice = repeated_key(self.path)
-            if twice is not None:
-                raise UserError(f"{self.path}: it has the key {shortened(twice)!r} more than once in one place")
-            keys = read_keys(self.path, self.described)
-            further = keys.further if self.task == "pose" else {}
+        keys, further = self.keys, self.keys.further if self.task == "pose" else {}
         loaded: dict[str, list[Split]] = {}
         listing = {split: self._image_ids(split) for split in splits}
         categories: dict[str, dict[str, None]] = {}
         for split, places in [(split, self.places(split)) for split in splits]:
             read = [
-                (_with_images(read_index(file, self.task), ids), folders, ids)
+                (_with_images(_read(file, self.task, keys.crowds_as_objects), ids), folders, ids)
                 for (file, folders), ids in zip(places, listing[split] or [None] * len(places), strict=True)
             ]
             categories[split] = _names_in(index for index, _, _ in read)
             loaded[split] = [
-                Split(keys.applied(index), (find_images_folder(index, folders),), (keys.names,), further, (ids,))
+                Split(
+                    keys.applied(index),
+                    (find_images_folder(index, folders),),
+                    (keys.names,),
+                    further,
+                    (ids,),
+                    keys.crowds_as_objects,
+                )
                 for index, folders, ids in read
             ]
-        if keys.check_classes(categories):
+        used = _used_in(part.index for parts in loaded.values() for part in parts)
+        if keys.check_classes(categories, used):
             for split in filter(self.has, set(SPLITS) - set(splits)):
                 categories[split] = _names_in(read_index(file, self.task) for file, _ in self.places(split))
-            contradiction = keys.check_classes({split: categories[split] for split in SPLITS if split in categories})
+            ordered = {split: categories[split] for split in SPLITS if split in categories}
+            contradiction = keys.check_classes(ordered, used)
             if contradiction:
                 raise UserError(f"{self.path}: {contradiction}")
         return loaded

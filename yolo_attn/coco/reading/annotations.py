@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from yolo_attn.coco.reading.index import brief
 from yolo_attn.coco.reading.oriented import FIVE_NUMBERS, around, check_angles, read_oriented
@@ -71,7 +70,7 @@ LACKS = {
 
 def read_annotations(
     texts: Iterable[msgspec.Raw], image_ids: Sequence[Any], category_ids: Sequence[Any], task: str, problems: Problems
-) -> tuple[dict[str, NDArray[Any]], list[Any]]:
+) -> tuple[dict[str, Any], list[Any]]:
     """Read annotations, each still JSON, of images and categories that are usable.
 
     Returns:
@@ -138,7 +137,7 @@ def read_annotations(
         "repeated annotation id, each annotation is used; COCO's own tools use the last one again",
         (f"annotation {brief(i)}" for i in repeated),
     )
-    columns: dict[str, NDArray[Any]] = {
+    columns: dict[str, Any] = {
         "annotation_ids": whole_ids,
         "image_of": np.array(image_of, dtype=np.int32),
         "category_of": np.array(category_of, dtype=np.int32),

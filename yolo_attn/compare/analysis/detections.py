@@ -10,7 +10,7 @@ import hotcoco
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.coco.evaluate import new_evaluation
+from yolo_attn.coco.evaluate import new_evaluation, sigmas_of
 from yolo_attn.errors import UserError, one_line
 
 CHUNK = 250
@@ -83,8 +83,8 @@ def match(truth: Path, predictions: Path, kind: str) -> Matches:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{predictions}: cannot be compared with {truth.name}: {one_line(error)}") from error
     categories = known.loadCats(known.getCatIds())
-    keypoints = max((len(category.get("keypoints") or ()) for category in categories), default=0)
-    whole = new_evaluation(known, found, kind, keypoints)
+    sigmas = sigmas_of(categories) if kind == "keypoints" else ()
+    whole = new_evaluation(known, found, kind, sigmas)
     whole.evaluate()
     errors = whole.tide_errors()["delta_ap"]
     metrics = tuple(
@@ -94,7 +94,7 @@ def match(truth: Path, predictions: Path, kind: str) -> Matches:
     )
     gc.disable()  # with millions of small lists, looking for cyclic garbage takes longer than all else
     try:
-        groups = _groups(known, found, lambda near: new_evaluation(known, near, kind, keypoints))
+        groups = _groups(known, found, lambda near: new_evaluation(known, near, kind, sigmas))
     finally:
         gc.enable()
     number = {i: len(group.truth_image) for i, group in groups["all"].items()}

@@ -2,3 +2,7 @@
 
 costs.py measures the trained models; processes.py starts Python processes.
 """
+
+from yolo_attn.lazy import public
+
+__all__, __getattr__ = public(__name__, {"runner": "Job run_all", "devices": "chosen", "costs": "measure"})

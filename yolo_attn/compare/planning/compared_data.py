@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 
@@ -40,11 +39,11 @@ def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
         index, _, folders = chosen(args, described, split, described["categories"])
         used.append((index, list(map(Finder, folders))))
         places += folders
-    kind: Any = next(task.validator for task in TASKS if task.name == args.task)
+    validator = next(task.validator for task in TASKS if task.name == args.task)
     digest = digest_of(_coco_content(described, used))
-    if not issubclass(kind, CocoValidator):
+    if not issubclass(validator, CocoValidator):
         return Data(str(args.data), digest), places, None
-    return Data(str(args.data), digest, len(index.image_ids), kind.kind), places, index
+    return Data(str(args.data), digest, len(index.image_ids), validator.kind), places, index
 
 
 def digest_of(parts: Iterable[bytes]) -> str:
@@ -56,7 +55,8 @@ def digest_of(parts: Iterable[bytes]) -> str:
 
 
 def _coco_content(described: Description, splits: Iterable[tuple[CocoIndex, list[Finder]]]) -> Iterator[bytes]:
-    stated = {key: described[key] for key in ("only", "flip_idx") if described.get(key)}
+    keys = ("only", "crowds_as_objects", "flip_idx", "kpt_sigmas")
+    stated = {key: described[key] for key in keys if described.get(key)}
     if stated:
         yield json.dumps(stated).encode()
     for index, finders in splits:

@@ -21,6 +21,7 @@ from yolo_attn.engine.preflight.checks import check_settings, one_line, read_che
 from yolo_attn.engine.summary import print_table
 from yolo_attn.environment import filtered, replaced
 from yolo_attn.errors import ExportError, UserError, did_you_mean, similar
+from yolo_attn.extras import installing, missing
 from yolo_attn.files import check_writable, scratch_folder, write_bytes
 from yolo_attn.safe.safetensors_file import SUFFIX, write_weights
 from yolo_attn.weights.checkpoint_files import load_safe
@@ -55,10 +56,9 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
         ExportError: If the export failed or the file does not do what the model does; it is gone then.
     """
     suffix = _suffix(fmt)
-    missing = [package for package in NEEDED.get(fmt, ()) if find_spec(package) is None]
-    if missing:
-        names = " and ".join(missing)
-        raise UserError(f"--format {fmt} needs {names}, not installed here: pip install {' '.join(missing)}")
+    if lacking := missing(*NEEDED.get(fmt, ())):
+        names = " and ".join(lacking)
+        raise UserError(f"--format {fmt} needs {names}, not installed here: {installing('export')}")
     settings = _with_precision(fmt, dict(settings))
     model, _ = read_checkpoint(weights, trust=trust)
     defaults: dict[str, Any] = {"imgsz": model.args.get("imgsz") or 640, "batch": 1, "data": None}

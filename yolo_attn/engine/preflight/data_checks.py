@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.utils import LOGGER
 
-from yolo_attn.coco.dataset.data_report import Examined, SplitReport
+from yolo_attn.coco.dataset.data_report import Examined, SplitReport, shared_images
 from yolo_attn.coco.dataset.labels import TINY
 from yolo_attn.coco.dataset.locations import as_list
 from yolo_attn.coco.reading.oriented import RADIANS
@@ -32,13 +33,12 @@ def examine_training(args: SimpleNamespace, data: Description, strict: bool = Fa
     """Check that COCO-format data can be trained on.
 
     Returns:
-        The splits that were looked through: all that are used if `strict`, else the train split.
+        The splits that are used, looked through.
     """
     split = args.split or "val"
-    examined = {
-        name: look_through(args, data, name, data["names"])
-        for name in dict.fromkeys(["train", split] if strict else ["train"])
-    }
+    examined = {name: look_through(args, data, name, data["names"]) for name in dict.fromkeys(["train", split])}
+    for line in shared_images(examined):
+        LOGGER.warning(line)
     _check_boxes(examined["train"].report)
     _check_classes(args, data["names"], data, split)
     if strict:

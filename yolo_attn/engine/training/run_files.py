@@ -4,6 +4,7 @@ What stops a training is reported in one line that says how to resume.
 """
 
 import contextlib
+import csv
 import io
 import shutil
 import threading
@@ -97,7 +98,8 @@ class RunFiles(BaseTrainer):
         super().resume_training(ckpt)
         if self.start_epoch and RANK in {-1, 0} and self._has_rows():
             header, *rows = self.csv.read_text(encoding="utf-8").splitlines()
-            whole = [row for row in rows if row.count(",") == header.count(",")]
+            columns = len(next(csv.reader([header])))
+            whole = [row for row in rows if row.count(",") == columns - 1]
             kept = [row for row in whole if float(row.split(",")[0]) <= self.start_epoch]
             write_text(self.csv, "\n".join([header, *kept]) + "\n")
 
@@ -118,13 +120,23 @@ class RunFiles(BaseTrainer):
         metrics = dict(sorted(metrics.items(), key=lambda item: item[0].startswith("lr/")))
         file, begun = self.csv, self._has_rows()
         if begun:
-            header = file.read_text(encoding="utf-8").splitlines()[0].split(",")
+            header = next(csv.reader(file.read_text(encoding="utf-8").splitlines()))
             columns = [column.strip() for column in header if column.strip() not in {"epoch", "time"}]
             metrics = {column: metrics.get(column, 0.0) for column in columns}
         with whole_files(file.parent) as scratch, replaced(self, csv=scratch / file.name):
             if begun:
                 shutil.copyfile(file, self.csv)
             super().save_metrics(metrics)
+            if not begun:
+                self._write_header(list(metrics))
+
+    def _write_header(self, names: list[str]) -> None:
+        """Write the names of the first row's columns as a CSV has them, in quotation marks where they have commas."""
+        row = self.csv.read_text(encoding="utf-8").splitlines()[-1]
+        before = ("epoch", "time")[: row.count(",") + 1 - len(names)]  # early 8.3 has no time
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow([*before, *names])
+        write_text(self.csv, f"{text.getvalue()}{row}\n")
 
     def final_eval(self) -> None:
         """Strip the checkpoints, whole ones as well, and validate the best."""

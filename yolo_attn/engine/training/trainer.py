@@ -16,6 +16,7 @@ from ultralytics.engine.predictor import BasePredictor
 from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
+from yolo_attn.coco.dataset.locations import choosing_options
 from yolo_attn.engine.data import build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.training import distributed
@@ -23,9 +24,10 @@ from yolo_attn.engine.training.frozen import KEY, FrozenBase
 from yolo_attn.engine.training.gate_report import trained_gates
 from yolo_attn.engine.training.prepared import Prepared, of_launcher
 from yolo_attn.engine.training.run_files import RunFiles
-from yolo_attn.engine.validation.metrics import COCO_KEYS
+from yolo_attn.engine.validation.metrics import columns_before, tracked
 from yolo_attn.engine.validation.validator import (
     ClassificationValidator,
+    CocoValidator,
     DetectionValidator,
     JsonValidator,
     OBBValidator,
@@ -180,7 +182,8 @@ class JsonTrainer(RunTrainer):
         try:
             return super().get_dataset()
         finally:
-            self.args.data = named
+            if not choosing_options():  # else the checkpoint's training data is what they have left
+                self.args.data = named
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         if not self.data.get("annotations"):
@@ -215,10 +218,17 @@ class JsonTrainer(RunTrainer):
 class CocoTrainer(JsonTrainer):
     """Mixin for a trainer of a task that COCO has, and so COCO's numbers."""
 
+    validator_class: type[CocoValidator]
+
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Write a row of results.csv with COCO's columns after Ultralytics' own metrics and losses."""
-        coco = {key: metrics.get(key, 0.0) for key in COCO_KEYS} if self.data.get("annotations") else {}
-        others = {key: value for key, value in metrics.items() if key not in coco}
+        if not self.data.get("annotations"):
+            super().save_metrics(metrics)
+            return
+        columns = columns_before(self.validator_class.kind, self.test_loader.dataset.index.category_names)
+        keys = tracked(columns)
+        others = {key: value for key, value in metrics.items() if key not in keys}
+        coco = {column: metrics.get(key, 0.0) for column, key in zip(columns, keys, strict=True)}
         super().save_metrics({**others, **coco})
 
 

@@ -1,13 +1,55 @@
 """What `model.val()` and `model.train()` return: Ultralytics' metrics, with COCO's numbers on COCO-format data."""
 
+import itertools
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ultralytics.utils import metrics
 
-from yolo_attn.coco.evaluate import CocoScores
+from yolo_attn.coco.evaluate import KEYPOINT_METRICS, METRICS, CocoScores
 
-COCO_KEYS = {"metrics/COCO_AP": "AP", "metrics/COCO_AP50": "AP50"}
-"""COCO's numbers among Ultralytics' own."""
+PLOTTED = {"AP": "metrics/COCO_AP", "AP50": "metrics/COCO_AP50"}
+"""Columns of results.csv that Ultralytics plots in results.png, by what they begin with."""
+
+OF_CLASS = "coco/AP/"
+"""What the columns of classes begin with."""
+
+MOST_CLASSES = 100
+"""Classes whose AP is in results.csv; a table of more is not read by anybody."""
+
+
+def coco_columns(names: Iterable[str], boxes: bool, classes: Sequence[str]) -> list[str]:
+    """Return the columns of results.csv with COCO's numbers: the task's, those of `boxes` beside, AP of each class."""
+    return [
+        *(PLOTTED.get(name, f"coco/{name}") for name in names),
+        *(f"coco/box_{name}" for name in METRICS if boxes),
+        *(f"{OF_CLASS}{name}" for name in classes if len(classes) <= MOST_CLASSES),
+    ]
+
+
+def columns_before(kind: str, classes: Sequence[str]) -> list[str]:
+    """Return the columns of a task before it was validated."""
+    return coco_columns(KEYPOINT_METRICS if kind == "keypoints" else METRICS, kind != "bbox", classes)
+
+
+def coco_numbers(scores: CocoScores) -> dict[str, float]:
+    """Return COCO's numbers, -1 where it defines none, by their keys in `trainer.metrics`, as trackers take them."""
+    columns = coco_columns(scores.metrics, scores.boxes is not None, list(scores.per_class))
+    values = [*scores.metrics.values(), *(scores.boxes.metrics.values() if scores.boxes else ())]
+    values += [each["AP"] for each in scores.per_class.values()]
+    return dict(zip(tracked(columns), values, strict=False))
+
+
+def tracked(columns: Sequence[str]) -> list[str]:
+    """Return names that every tracker takes, each another one: MLflow refuses most signs, and `/` begins a section."""
+    found: dict[str, None] = {}
+    for column in columns:
+        name = column.removeprefix(OF_CLASS)
+        plain = column if name == column else OF_CLASS + re.sub(r"[^\w .-]|^\.+$", "_", name)
+        numbered = (f"{plain}_{number}" for number in range(2, len(columns) + 2))
+        found[next(key for key in itertools.chain([plain], numbered) if key not in found)] = None
+    return list(found)
 
 
 class CocoMetrics:
@@ -22,9 +64,9 @@ class CocoMetrics:
 
     @property
     def results_dict(self) -> dict[str, float]:
-        """Ultralytics' own numbers, COCO's AP and AP50, and the fitness."""
+        """Ultralytics' own numbers, COCO's, and the fitness."""
         own: dict[str, float] = super().results_dict  # type: ignore[misc]  # of the class that this is mixed into
-        return {**own, **{key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}}
+        return {**own, **coco_numbers(self.coco)}
 
 
 class DetMetrics(CocoMetrics, metrics.DetMetrics):

@@ -3,6 +3,7 @@
 import contextlib
 import platform
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,12 +17,12 @@ from ultralytics.utils import LOGGER, RANK, ops
 
 from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.dataset import CocoDataset
-from yolo_attn.coco.evaluate import CocoScores, Detections, evaluate, score_text
+from yolo_attn.coco.evaluate import COCO_RULES, CocoScores, Detections, Rules, coco_scores, score_text
 from yolo_attn.compat import fill_stats, native_masks
 from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
 from yolo_attn.engine.validation.coordinates import Frame
-from yolo_attn.engine.validation.metrics import COCO_KEYS, set_coco
+from yolo_attn.engine.validation.metrics import coco_numbers, set_coco
 from yolo_attn.files import write_json
 from yolo_attn.version import __version__
 
@@ -155,11 +156,16 @@ class CocoValidator(JsonValidator):
     Attributes:
         kind: What COCO's evaluation compares: "bbox", "segm" or "keypoints".
         coco: COCO's numbers of the last validation; None on other data.
+        rules: What is not COCO's own in the evaluation.
     """
 
     kind = "bbox"
     coco: CocoScores | None = None
     detections: Detections
+
+    def __init__(self, *args: Any, rules: Rules = COCO_RULES, **kwargs: Any) -> None:
+        self.rules = rules
+        super().__init__(*args, **kwargs)
 
     def init_metrics(self, model: Any) -> None:
         if self.on_coco:
@@ -210,36 +216,43 @@ class CocoValidator(JsonValidator):
 
     def get_stats(self) -> dict[str, Any]:
         if self.on_coco:
-            self.coco = evaluate(self.dataloader.dataset.index, self.detections, self.kind)
+            index, rules = self.dataloader.dataset.index, self.rules
+            self.coco = coco_scores(index, self.detections, self.kind, rules)
+            if self.kind != "bbox":
+                of_boxes = replace(rules, max_dets=()) if self.kind == "keypoints" else rules
+                self.coco = replace(self.coco, boxes=coco_scores(index, self.detections, rules=of_boxes))
         stats = super().get_stats()
         if self.coco is None:
             return stats
         if not self.training:
             self.detections.save(self.save_dir / "predictions.json", self.dataloader.dataset.index)
         set_coco(self.metrics, self.coco)
-        coco = {key: self.coco.metrics[name] for key, name in COCO_KEYS.items()}
-        return {**stats, **coco, "fitness": self.coco.metrics["AP"]}
+        return {**stats, **coco_numbers(self.coco), "fitness": self.coco.metrics["AP"]}
 
     def print_results(self) -> None:
         super().print_results()
         if self.coco:
-            overall = {name: self.coco.metrics[name] for name in ("AP", "AP50", "AP75")}
+            shown = {self.kind: self.coco, **({"bbox": self.coco.boxes} if self.coco.boxes else {})}
+            overall = {
+                f"{self.coco.label} {kind} (hotcoco)": {name: scores.metrics[name] for name in ("AP", "AP50", "AP75")}
+                for kind, scores in shown.items()
+            }
             per_class = self.coco.per_class if self.args.verbose and not self.training else {}
             defined = {name: scores for name, scores in per_class.items() if scores["AP"] >= 0}
-            for name, scores in {f"COCO {self.kind} (hotcoco)": overall, **defined}.items():
+            for name, scores in {**overall, **defined}.items():
                 LOGGER.info(f"{name[:24]:>24}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))
 
     def report(self, stats: dict[str, Any]) -> dict[str, Any]:
         if self.coco is None:
             return super().report(stats)
-        index = self.dataloader.dataset.index
-        boxes = {"boxes": evaluate(index, self.detections).metrics} if self.kind != "bbox" else {}
+        boxes = {"boxes": self.coco.boxes.metrics} if self.coco.boxes else {}
         return {
             **self.coco.metrics,
             **boxes,
             "per_class": self.coco.per_class,
             "evaluator": self.coco.evaluator,
-            "annotations": index.file,
+            **({"not_coco": self.coco.own_rules} if self.coco.own_rules else {}),
+            "annotations": self.dataloader.dataset.index.file,
             **super().report(stats),
         }
 
