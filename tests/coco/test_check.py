@@ -141,6 +141,22 @@ def test_suspicious_boxes_are_drawn(three, tmp_path):
     assert not (np.abs(pixels[..., ::-1] - drawing.COLOURS[0]).max(-1) < 20).any()
 
 
+def test_oriented_boxes_are_drawn_as_they_are_rotated(make_coco, tmp_path, monkeypatch):
+    turned = box(1, 7, -5, 20, 40, 10) | {"attributes": {"rotation": 30}}
+    polylines, drawn = drawing.cv2.polylines, []
+
+    def seen(canvas, corners, closed, colour, thickness):
+        drawn.append((thickness, corners[0]))
+        return polylines(canvas, corners, closed, colour, thickness)
+
+    monkeypatch.setattr(drawing.cv2, "polylines", seen)
+    assert draw_suspects(check_data(make_coco([(1, "a.jpg")], [turned]), "obb"), tmp_path / "out") == 1
+    ((_, corners),) = [found for found in drawn if found[0] == 3]
+    sides = corners - np.roll(corners, 1, axis=0)
+    x, y = max(sides.tolist(), key=np.linalg.norm)
+    assert np.degrees(np.arctan2(y, x)) % 180 == pytest.approx(30, abs=0.5)
+
+
 def test_number_of_pictures_is_bounded_and_every_kind_is_among_them(make_coco, tmp_path, monkeypatch):
     images = [(i, f"{i}.jpg") for i in range(1, 9)]
     boxes = [box(i, 7, -5, 5, 20, 10) for i in range(1, 8) for _ in range(40)]

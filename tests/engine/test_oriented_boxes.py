@@ -120,9 +120,20 @@ def test_losses_and_map_equal_those_of_txt_labels(tmp_path, caplog):
     metrics = json.loads((tmp_path / "val-json/metrics.json").read_text())
     assert metrics["ultralytics"]["evaluator"].endswith("mAP of oriented boxes by ProbIoU, not COCO's")
     assert metrics["annotations"] == str(home / "annotations/instances_val.json")
-    assert metrics["ultralytics"]["mAP50-95(B)"] == results["json"]["fitness"]
+    assert metrics["ultralytics"]["mAP50-95(B)"] == results["json"]["metrics/mAP50-95(B)"]
     found = json.loads((tmp_path / "val-json/predictions.json").read_text())
     assert {row["category_id"] for row in found} <= {3, 7}
     assert {row["image_id"] for row in found} <= set(range(8))
     assert all(len(row["rbox"]) == 5 and len(row["poly"]) == 8 for row in found)
     assert "COCO's AP counts" not in caplog.text
+
+
+def test_a_training_on_radians_is_refused(tmp_path, refusal):
+    home = bars(tmp_path / "set")
+    file = home / "annotations/instances_train.json"
+    content = json.loads(file.read_text())
+    content["annotations"] = [{**a, "segmentation": [], "bbox": [40, 30, 25, 10, 0.7]} for a in content["annotations"]]
+    file.write_text(json.dumps(content))
+    line = refusal("train", "--cfg", home / "obb.yaml", "--data", home)
+    assert f"{file}: 16 × bbox of five numbers whose angle, read as degrees, may be in radians" in line
+    assert line.endswith("annotation 1, …; write degrees, or the boxes' corners as segmentation")

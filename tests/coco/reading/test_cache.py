@@ -56,7 +56,7 @@ def annotations(small_coco):
     return small_coco / "annotations/instances_train.json"
 
 
-@pytest.mark.parametrize("task", ["detect", "segment", "pose"])
+@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
 @pytest.mark.parametrize("ids", ["numbers", "text"])
 def test_the_same_comes_back(kept, small_coco, small_poses, tmp_path, ids, task, monkeypatch):
     name = "annotations/person_keypoints_train.json" if task == "pose" else "annotations/instances_train.json"
@@ -136,7 +136,7 @@ def damages(whole, other, number):
 
 
 @pytest.mark.parametrize("number", [60, pytest.param(500, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("task", ["detect", "segment", "pose"])
+@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
 def test_a_damaged_cache_is_read_anew(kept, annotations, small_poses, tmp_path, task, number):
     """However it is damaged, the index stays the same, the cache is whole again, and no code has run."""
     if task == "pose":

@@ -73,6 +73,20 @@ def test_mask(written, case, box):
     coco_scores(index, detections, "segm")
 
 
+@pytest.mark.parametrize("box", [[5, 5, 20, 20], [1e300, -1e300, 1e308, 1e308, 1e308], [5, 5, -20, 0]])
+@pytest.mark.parametrize("case", MASKS)
+def test_oriented_box(written, case, box):
+    content = copy.deepcopy(BASE)
+    content["annotations"][0] |= {"segmentation": MASKS[case][0], "bbox": box, "attributes": {"rotation": 1e300}}
+    index, examined = read(written(content), "obb")
+    assert len(index.corners) == len(content["annotations"])
+    assert np.isfinite(index.corners).all()
+    for label in examined.labels:
+        assert all(np.isfinite(corners).all() and np.ptp(corners, axis=0).all() for corners in label["segments"])
+        assert label["bboxes"].shape == (len(label["segments"]), 4)
+        assert label["bboxes"].size == 0 or 0 <= label["bboxes"].min() <= label["bboxes"].max() <= 1
+
+
 KEYPOINTS = {
     "text": ("1 2 3", True),
     "numbers as text": (["1", "2", "2"], False),

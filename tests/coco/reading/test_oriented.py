@@ -10,10 +10,9 @@ from support import save_noise
 
 from yolo_attn.coco.check import check_data, tables
 from yolo_attn.coco.dataset.data_report import examine
-from yolo_attn.coco.reading.index import PER_ANNOTATION
+from yolo_attn.coco.dataset.subsets import join
 from yolo_attn.coco.reading.oriented import FORMS, NO_CORNERS, NO_ROTATION, RADIANS
-from yolo_attn.coco.reading.reader import _read, read_index
-from yolo_attn.errors import UserError
+from yolo_attn.coco.reading.reader import read_index
 
 CORNERS, OUTLINE, FIVE_NUMBERS, ROTATION, UPRIGHT = FORMS
 BOX = (20.0, 30.0, 40.0, 10.0)
@@ -146,16 +145,14 @@ def test_other_tasks_read_no_corners(read):
     assert index.boxes[0].tolist() == list(BOX)
 
 
-def test_the_cache_keeps_corners(read, tmp_path, monkeypatch):
-    monkeypatch.setattr("yolo_attn.coco.reading.cache.WORTHWHILE", 0)
-    monkeypatch.setenv("YOLO_ATTN_CACHE", str(tmp_path / "cache"))
+def test_joined_and_partial_sets_keep_their_corners(read):
     first = read(cvat(30), {"bbox": [40, 35, 40, 10, 30]})
-    _read.cache_clear()
-    again = read(cvat(30), {"bbox": [40, 35, 40, 10, 30]})
-    assert again is not first
-    assert len(list((tmp_path / "cache/data").iterdir())) == 1
-    for name in PER_ANNOTATION:
-        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    second = read({"bbox": list(BOX), "segmentation": [turned(25).ravel().tolist()]}, name="b.json")
+    both = join([first, second])
+    np.testing.assert_array_equal(both.corners, np.concatenate([first.corners, second.corners]))
+    part = both.of_annotations(np.array([2, 0]))
+    np.testing.assert_array_equal(part.corners, both.corners[[2, 0]])
+    assert forms_of(part) == [CORNERS, ROTATION]
 
 
 def test_packed_json_is_read_too(read, tmp_path):
@@ -225,13 +222,3 @@ def test_check_data_names_how_boxes_are_stated(written):
     assert f"val: 1 {FIVE_NUMBERS}; 1 {ROTATION}" in tables(reports)
     assert reports["val"].as_json()["oriented"] == {FIVE_NUMBERS: 1, ROTATION: 1}
     assert "oriented" not in check_data(data, "detect")["val"].report.as_json()
-
-
-def test_a_training_on_radians_is_refused(written):
-    from yolo_attn.engine.preflight.data_checks import _check_boxes
-
-    annotations = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [40, 35, 40, 10, 0.5]}]
-    images = [{"id": n, "file_name": f"{n}.jpg"} for n in (1, 2, 3)]
-    data = written({"images": images, "categories": [{"id": 1, "name": "ship"}], "annotations": annotations})
-    with pytest.raises(UserError, match="they may be radians: annotation 1; write degrees, or the boxes' corners"):
-        _check_boxes(check_data(data, "obb")["val"].report)

@@ -175,7 +175,7 @@ def _visible_part(corners: NDArray[np.float32], size: NDArray[np.float64]) -> ND
     if part is None or area <= 0:
         return np.zeros((4, 2))
     angle = np.radians(cv2.minAreaRect(corners)[2])
-    turn = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
-    aligned = part.reshape(-1, 2) @ turn
+    rotation = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+    aligned = part.reshape(-1, 2) @ rotation
     (left, top), (right, bottom) = aligned.min(0), aligned.max(0)
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ turn.T
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ rotation.T

@@ -1,5 +1,6 @@
 """The annotations of a COCO JSON, read one by one into columns: all of them as objects would take gigabytes."""
 
+import itertools
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,7 +46,7 @@ class KeypointAnnotation(Annotation, gc=False):
 
 
 class OrientedAnnotation(Annotation, gc=False):
-    """An annotation with all that may say how its box is turned."""
+    """An annotation with all that may say how its box is rotated."""
 
     attributes: Any = None
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
@@ -121,7 +122,7 @@ def read_annotations(
             for odd in _oddities(annotation, known, area):
                 problems.add(odd, [annotation.called])
         if oriented:
-            corners.extend(oriented[0].ravel())
+            corners.extend(itertools.chain.from_iterable(oriented[0]))
             forms.append(oriented[1])
             if oriented[1] == FIVE_NUMBERS:
                 of_five_numbers.append(annotation)

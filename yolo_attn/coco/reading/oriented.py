@@ -1,6 +1,6 @@
 """Oriented boxes of a COCO JSON: COCO's format has none, and each tool puts them elsewhere.
 
-`bbox` and `attributes.rotation` are CVAT's: left, top, width and height before the box is turned about its centre,
+`bbox` and `attributes.rotation` are CVAT's: left, top, width and height before the box is rotated about its centre,
 clockwise as one sees the image, by degrees (cvat/apps/dataset_manager/formats/transformations.py). Five numbers as
 `bbox` are Detectron2's: centre x, centre y, width, height, degrees counter-clockwise (its RotatedBoxes). Other tools
 write radians, or left and top, which nothing in the JSON says; corners in `segmentation` make them certain.
@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from yolo_attn.coco.reading.masks_and_keypoints import LARGEST_NUMBER, outline, read_mask, usable_mask
 from yolo_attn.coco.reading.problems import Problems
@@ -23,14 +22,14 @@ FORMS = (
     "of four corners in segmentation",
     "around the outline in segmentation",
     "of bbox [centre x, centre y, width, height, degrees counter-clockwise]",
-    "of bbox, turned clockwise by the degrees of attributes.rotation",
+    "of bbox, rotated clockwise by the degrees of attributes.rotation",
     "upright",
 )
 """How an annotation states its oriented box, the first of these that it has."""
 
 CORNERS, OUTLINE, FIVE_NUMBERS, ROTATION, UPRIGHT = range(len(FORMS))
 
-RADIANS = "angle of a bbox of five numbers, read as degrees; none of the JSON exceeds 2π, so they may be radians"
+RADIANS = "bbox of five numbers whose angle, read as degrees, may be in radians, since none in the JSON exceeds 2π"
 
 NO_ROTATION = "attributes.rotation that is not a number, the upright box is used"
 
@@ -38,27 +37,31 @@ NO_CORNERS = "segmentation without three corners of finite numbers, the annotati
 
 POINTS = msgspec.json.Decoder(list[tuple[float, float]])
 
+EMPTY = (b"null", b"[]", b"[[]]")
 
-def read_oriented(annotation: Any, problems: Problems) -> tuple[NDArray[np.float64], int] | None:
-    """Return the (4, 2) corners of an annotation's box, pixels, and their row in `FORMS`; None where it has no box.
+Corners = list[tuple[float, float]]
+
+
+def read_oriented(annotation: Any, problems: Problems) -> tuple[Corners, int] | None:
+    """Return the four corners of an annotation's box, pixels, and their row in `FORMS`; None where it has no box.
 
     An upright rectangle in `segmentation` is what some tools write for every box, so an angle counts before it. The box
     around an outline is the one of smallest area.
     """
     points, numbers = _points(annotation, problems), finite_numbers(annotation.bbox)
-    upright = points is not None and len(points) == 4 and all(len(set(side)) == 2 for side in points.T.tolist())
-    if points is not None and not upright:
+    upright = len(points) == 4 and all(len(set(side)) == 2 for side in zip(*points, strict=True))
+    if points and not upright:
         return (points, CORNERS) if len(points) == 4 else (_smallest(points), OUTLINE)
     if len(numbers) == 5:
         x, y, width, height, degrees = numbers
-        return _turned(x, y, width, height, -degrees), FIVE_NUMBERS
+        return _rotated(x, y, width, height, -degrees), FIVE_NUMBERS
     rotation = _rotation(annotation, problems) if len(numbers) == 4 else None
-    if points is not None and not rotation:
+    if points and not rotation:
         return points, CORNERS
     if len(numbers) != 4:
         return None
     x, y, width, height = numbers
-    corners = _turned(x + width / 2, y + height / 2, width, height, rotation or 0.0)
+    corners = _rotated(x + width / 2, y + height / 2, width, height, rotation or 0.0)
     return corners, UPRIGHT if rotation is None else ROTATION
 
 
@@ -69,35 +72,36 @@ def check_angles(annotations: list[Any], problems: Problems) -> None:
         problems.add(RADIANS, (annotation.called for annotation in annotations))
 
 
-def around(corners: NDArray[np.float64]) -> list[float]:
+def around(corners: Corners) -> list[float]:
     """Return left, top, width and height of the upright box around corners."""
-    low = corners.min(0)
-    return [*low.tolist(), *(corners.max(0) - low).tolist()]
+    (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*corners, strict=True))
+    return [left, top, right - left, bottom - top]
 
 
-def _points(annotation: Any, problems: Problems) -> NDArray[np.float64] | None:
-    """Return the corners of an annotation's segmentation, (N, 2); they may also be written as pairs."""
-    text = annotation.segmentation
+def _points(annotation: Any, problems: Problems) -> Corners:
+    """Return the corners of an annotation's segmentation, which may also be pairs; none where it has no usable one."""
+    text = bytes(annotation.segmentation)
+    if text in EMPTY:
+        return []
     with contextlib.suppress(ValueError, RecursionError):
-        pairs = np.array(POINTS.decode(text), dtype=np.float64).reshape(-1, 2)
-        if len(pairs) > 2 and (np.abs(pairs) < LARGEST_NUMBER).all():
+        pairs = POINTS.decode(text)
+        if len(pairs) > 2 and all(abs(v) < LARGEST_NUMBER for pair in pairs for v in pair):
             return _opened(pairs)
-    mask = usable_mask(text)[0]
-    points = outline(read_mask(mask)) if mask else np.zeros((0, 2))
+    mask = usable_mask(annotation.segmentation)[0]
+    points = outline(read_mask(mask)).tolist() if mask else []
     if len(points) > 2:
-        return _opened(points)
-    if bytes(text) not in (b"null", b"[]", b"[[]]"):
-        problems.add(NO_CORNERS, [annotation.called])
-    return None
+        return _opened([(x, y) for x, y in points])
+    problems.add(NO_CORNERS, [annotation.called])
+    return []
 
 
-def _opened(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _opened(points: Corners) -> Corners:
     """Return corners without a last one that is the first again."""
-    return points[:-1] if len(points) > 4 and (points[0] == points[-1]).all() else points
+    return points[:-1] if len(points) > 4 and points[0] == points[-1] else points
 
 
 def _rotation(annotation: Any, problems: Problems) -> float | None:
-    """Return the degrees by which CVAT turns a box; None where it does not say."""
+    """Return the degrees by which CVAT rotates a box; None where it does not say."""
     attributes = annotation.attributes
     if not isinstance(attributes, dict) or "rotation" not in attributes:
         return None
@@ -107,18 +111,23 @@ def _rotation(annotation: Any, problems: Problems) -> float | None:
     return rotation
 
 
-def _turned(x: float, y: float, width: float, height: float, degrees: float) -> NDArray[np.float64]:
-    """Return the corners of a box turned clockwise about its centre; without area where it has no width or height."""
+def _rotated(x: float, y: float, width: float, height: float, degrees: float) -> Corners:
+    """Return the corners of a box rotated clockwise about its centre; without area where it has no width or height."""
     angle = math.radians(math.fmod(degrees, 360))
     cos, sin = math.cos(angle), math.sin(angle)
-    with np.errstate(over="ignore"):
-        along = np.array([cos, sin]) * max(width, 0) / 2
-        across = np.array([-sin, cos]) * max(height, 0) / 2
-        corners = np.add((x, y), [-along - across, along - across, along + across, across - along])
-    return corners.clip(-LARGEST_NUMBER, LARGEST_NUMBER)
+    w, h = max(width, 0) / 2, max(height, 0) / 2
+    sides = ((-w, -h), (w, -h), (w, h), (-w, h))
+    corners = [(x + a * cos - b * sin, y + a * sin + b * cos) for a, b in sides]
+    return [(_bounded(a), _bounded(b)) for a, b in corners]
 
 
-def _smallest(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _bounded(number: float) -> float:
+    return max(-LARGEST_NUMBER, min(number, LARGEST_NUMBER))
+
+
+def _smallest(points: Corners) -> Corners:
     """Return the corners of the rectangle of smallest area around points."""
-    centre = points.mean(0)  # OpenCV computes in float32
-    return centre + cv2.boxPoints(cv2.minAreaRect((points - centre).astype(np.float32)))
+    corners = np.array(points)
+    centre = corners.mean(0)  # OpenCV computes in float32
+    found = centre + cv2.boxPoints(cv2.minAreaRect((corners - centre).astype(np.float32)))
+    return [(x, y) for x, y in found.tolist()]
