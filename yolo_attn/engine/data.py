@@ -9,6 +9,7 @@ import yaml
 from ultralytics.utils import RANK, colorstr
 
 from yolo_attn.coco.dataset import subsets as choose
+from yolo_attn.coco.dataset.data_keys import OKS_SIGMAS
 from yolo_attn.coco.dataset.data_report import Examined, examine
 from yolo_attn.coco.dataset.dataset import CocoDataset, StretchedCocoDataset
 from yolo_attn.coco.dataset.layouts import FILE_NAMES
@@ -100,7 +101,7 @@ def split_of(data: dict[str, Any], name: str, task: str) -> Split:
     ids = data.get("image_ids", {}).get(name)
     listing = [None if file is None else as_path(file) for file in ids] if ids else None
     places = list(map(as_path, as_list(files))), list(map(as_path, as_list(folders)))
-    further = {"kpt_sigmas": data["kpt_sigmas"]} if "kpt_sigmas" in data else {}
+    further = {OKS_SIGMAS: data[OKS_SIGMAS]} if OKS_SIGMAS in data else {}
     return load_split(*places, task, only, listing, data.get("crowds_as_objects", False), further)
 
 

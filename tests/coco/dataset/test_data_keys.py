@@ -172,13 +172,17 @@ def test_names_of_keypoints_are_kept(cells):
     assert described(cells(keypoints=3, kpt_names=names), "pose")[1]["kpt_names"] == names
 
 
-def test_sigmas_reach_the_evaluation_from_the_file_and_from_the_runs_own(cells, tmp_path):
+@pytest.mark.parametrize("key", ["kpt_sigmas", "kpt_oks_sigmas"])
+def test_sigmas_reach_the_evaluation_from_the_file_and_from_the_runs_own(cells, tmp_path, key):
     sigmas = [0.05, 0.1, 0.2]
-    args, found = described(cells(keypoints=3, kpt_sigmas=sigmas), "pose")
+    args, found = described(cells(keypoints=3, **{key: sigmas}), "pose")
+    assert found["kpt_oks_sigmas"] == sigmas  # which Ultralytics reads
     again = yaml.safe_load(Path(write_data_yaml(args, ["train", "val"], tmp_path, found)).read_text())
     for data in (found, again):
         assert split_of(data, "val", "pose").index.keypoint_sigmas == tuple(sigmas)
-    assert "kpt_sigmas" not in described(cells(kpt_sigmas=[1]))[1]  # a detector has no use for them
+    assert "kpt_oks_sigmas" not in described(cells(**{key: [1]}))[1]  # a detector has no use for them
+    with pytest.raises(UserError, match="kpt_sigmas and kpt_oks_sigmas differ"):
+        described(cells(keypoints=3, kpt_sigmas=sigmas, kpt_oks_sigmas=[1, 2, 3]), "pose")
 
 
 CONTRADICTIONS = [
@@ -199,7 +203,7 @@ CONTRADICTIONS = [
     ({"flip_idx": [0] * 17}, "pose", "expected each number from 0 to 16 once"),
     *(({"flip_idx": flip}, "pose", f"flip_idx is {flip!r}; ") for flip in (3, 0, False, "", {})),
     *(
-        ({"kpt_sigmas": sigmas}, "pose", "kpt_sigmas is .*; .* 17 keypoints, expected 17 numbers above 0")
+        ({"kpt_sigmas": sigmas}, "pose", "OKS sigmas are .*; .* 17 keypoints, expected 17 numbers above 0")
         for sigmas in ([0.1], [0.1] * 16 + [0], [0.1] * 16 + ["0.1"], 0.1, [0.1] * 16 + [float("nan")], [])
     ),
     ({"kpt_names": ["a"]}, "pose", "kpt_names is .*; .* expected 17 names for each class number"),

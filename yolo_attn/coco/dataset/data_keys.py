@@ -12,9 +12,12 @@ from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.values import name_in, number_in
 from yolo_attn.errors import UserError, did_you_mean, listed, similar
 
-KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_names", "kpt_sigmas")
+OKS_SIGMAS = "kpt_oks_sigmas"
+"""Ultralytics' key of OKS sigmas, which late 8.4 takes for its loss and its own mAP, too."""
+
+KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_names", OKS_SIGMAS)
 SWITCHES = ("drop_unused", "crowds_as_objects")
-USED = ("names", "nc", "channels", *KEYPOINT_KEYS, *SWITCHES)
+USED = ("names", "nc", "channels", *KEYPOINT_KEYS, "kpt_sigmas", *SWITCHES)
 SPLITS = ("train", "val", "test")
 
 FEW = 5
@@ -99,7 +102,7 @@ class Keys:
         are_sigmas = isinstance(sigmas, list) and all(type(v) in (int, float) and 0 < v < math.inf for v in sigmas)
         if sigmas is not None and not (are_sigmas and len(sigmas) == number):
             expected = f"{number} numbers above 0"
-            raise UserError(f"{self.file}: kpt_sigmas is {brief(sigmas)}; {of_file}, expected {expected}")
+            raise UserError(f"{self.file}: OKS sigmas are {brief(sigmas)}; {of_file}, expected {expected}")
 
 
 def read_keys(file: Path, described: dict[str, Any]) -> Keys:
@@ -122,6 +125,9 @@ def read_keys(file: Path, described: dict[str, Any]) -> Keys:
     if channels is not None and number_in(channels) != CHANNELS:
         raise UserError(f"{file}: channels is {brief(channels)}; COCO-format data has {CHANNELS}")
     further = {key: described[key] for key in KEYPOINT_KEYS if described.get(key) is not None}
+    sigmas = described.get("kpt_sigmas")
+    if sigmas is not None and further.setdefault(OKS_SIGMAS, sigmas) != sigmas:
+        raise UserError(f"{file}: kpt_sigmas and {OKS_SIGMAS} differ; give one of them")
     switches = {key: described.get(key) or False for key in SWITCHES}
     for key, value in switches.items():
         if not isinstance(value, bool):

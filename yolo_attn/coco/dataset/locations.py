@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain, read_yaml, repeated_key
-from yolo_attn.coco.dataset.data_keys import FEW, SPLITS, Keys, read_keys
+from yolo_attn.coco.dataset.data_keys import FEW, OKS_SIGMAS, SPLITS, Keys, read_keys
 from yolo_attn.coco.dataset.image_files import MISSING, SAMPLE, Finder, NoImageError, displayed_size, finder_for
 from yolo_attn.coco.dataset.layouts import (
     FORM,
@@ -261,7 +261,7 @@ def _together(splits: list[Split]) -> Split:
             raise UserError(f"{split.index.file}: crowds_as_objects holds for all data sets or none; differing here")
     index = join([s.index for s in splits])
     return Split(
-        replace(index, keypoint_sigmas=tuple(first["kpt_sigmas"])) if "kpt_sigmas" in first else index,
+        replace(index, keypoint_sigmas=tuple(first[OKS_SIGMAS])) if OKS_SIGMAS in first else index,
         tuple(folder for s in splits for folder in s.folders),
         tuple(names for s in splits for names in s.only),
         first,

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 
 from yolo_attn.bounded_reading import chunks, open_plain
+from yolo_attn.coco.dataset.data_keys import OKS_SIGMAS
 from yolo_attn.coco.dataset.image_files import Finder, NoImageError
 from yolo_attn.coco.dataset.locations import as_list, parts_of
 from yolo_attn.coco.reading.index import CocoIndex
@@ -55,7 +56,7 @@ def digest_of(parts: Iterable[bytes]) -> str:
 
 
 def _coco_content(described: Description, splits: Iterable[tuple[CocoIndex, list[Finder]]]) -> Iterator[bytes]:
-    keys = ("only", "crowds_as_objects", "flip_idx", "kpt_sigmas")
+    keys = ("only", "crowds_as_objects", "flip_idx", OKS_SIGMAS)
     stated = {key: described[key] for key in keys if described.get(key)}
     if stated:
         yield json.dumps(stated).encode()
