@@ -104,7 +104,7 @@ MISTAKES = {
     "bytes.yaml": "bytes.yaml: not readable as UTF-8 text",
     "folder.yaml": "folder.yaml: a folder, expected a plain file",
     "coco8.yaml": "coco8.yaml: not a model YAML",
-    "yolov8n.yaml --layer GEM": "--layer GEM: no such layer; did you mean GAM or EMA?",
+    "yolov8n.yaml --layer GEM": "GEM: no such layer; did you mean GAM or EMA?",
     "yolov6n.yaml --at blocks": "--at blocks: found Conv, SPPF",
     "yolov8n.yaml --option ratio": "expected name=value, such as ratio=8, found 'ratio'",
     "yolov8n.yaml --option 'ratio=['": "'ratio=['",

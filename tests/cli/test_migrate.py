@@ -97,7 +97,7 @@ def test_other_commands_suggest_migrate_for_a_layer_of_a_port(refused):
     """In a YAML and on the command line."""
     hint = "did you mean GAM? yolo-attn migrate translates the rows of ports"
     line = refused("insert", "yolov8n.yaml", "--layer", "GAM_Attention", "--at", "neck", "-o", "yolov8n-x.yaml")
-    assert f"--layer GAM_Attention: no such layer; {hint}" in line
+    assert f"GAM_Attention: no such layer; {hint}" in line
     line = refused("train", "--cfg", "yolov8n-port.yaml")
     assert f"yolov8n-port.yaml, row 9: unknown layer 'GAM_Attention'; {hint}" in line
 

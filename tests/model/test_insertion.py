@@ -162,7 +162,7 @@ def test_gains_in_rows_stay_as_they_are(layer, place, options):
 @pytest.mark.parametrize(
     ("layer", "place", "options", "reported"),
     [
-        ("C2f", "neck", {}, "--layer C2f: no such layer; attention layers are"),
+        ("C2f", "neck", {}, "C2f: no such layer; attention layers are"),
         ("GAM", "neck", {"ratio": 5}, "row 22: "),
         ("GAM", "neck", {"where": "out"}, "row 22: GAM has no option 'where'"),
         ("GAM", "blocks", {"where": "in"}, "row 2: found where: in, expected end or pre_bn or out"),

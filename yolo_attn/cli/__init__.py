@@ -167,8 +167,8 @@ def _forward(arguments: list[str]) -> None:
     try:
         forward(arguments)
     except UserError as error:
-        near = get_close_matches(arguments[0], COMMANDS.keys() - IN_BOTH_GRAMMARS, n=1, cutoff=0.75)
-        if not near:
+        near = get_close_matches(arguments[0], COMMANDS, n=1, cutoff=0.75)
+        if not near or near[0] == arguments[0]:
             raise
         raise UserError(f"{arguments[0]!r}: no such command; did you mean yolo-attn {near[0]}?") from error
 

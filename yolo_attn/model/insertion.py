@@ -37,7 +37,7 @@ def describe(text: str, name: str, scale: str = "") -> dict[str, Any]:
     except (ValueError, yaml.YAMLError) as error:
         raise UserError(f"{name}: not YAML: {yaml_reason(error, text)}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{name}: not a model YAML: found {quoted(content)}")
+        raise UserError(f"{name}: not a model YAML: found {quoted(content)}, expected nc, backbone and head")
     return {**content, "scale": scale, "yaml_file": name}
 
 
@@ -64,7 +64,7 @@ def insert(
     known = layer_named(layer)
     if known is None:
         raise UserError(
-            f"--layer {layer}: no such layer; {hint(layer, list(LAYERS))} (a layer of your own needs --import MODULE)"
+            f"{layer}: no such layer; {hint(layer, list(LAYERS))} (a layer of your own needs --import MODULE)"
         )
     edited, plain = put(text, name, known, place, options, scale)
     attended = measure(describe(edited.text, f"{name} with {known} at {place}", scale))

@@ -269,12 +269,12 @@ def _check_items(place: str, index: int, row: list[Any], layer: type[nn.Module],
     if isinstance(source, list):
         wrong = f"{row[2]} takes one input, found from = {source}"
     elif not is_source:
-        what = "not an earlier row" if type(source) is int else "no whole number"
-        wrong = f"from = {source!r} is {what}"
+        is_row = type(source) is int
+        wrong = f"from = {source!r} is not an earlier row" if is_row else f"from must be an int, got {source!r}"
     elif len(row) != 4:
         wrong = f"found {row}, expected four items, [from, repeats, layer, arguments]"
     elif type(row[1]) is not int or row[1] < 1:
-        wrong = f"repeats = {row[1]!r} is no whole number above 0"
+        wrong = f"repeats must be an int above 0, got {row[1]!r}"
     elif not isinstance(row[3], list):
         wrong = f"found {row[3]!r}, expected a list of arguments"
     else:

@@ -86,7 +86,7 @@ def check_place(place: str) -> None:
         UserError: If it is not a place; lists those that are.
     """
     if place not in PLACES and not re.fullmatch(r"after: *\d{1,9}( *, *\d{1,9})*", place):
-        raise UserError(f"--at {place}: expected one of {', '.join(PLACES)}")
+        raise UserError(f"{place}: no such place; expected one of {', '.join(PLACES)}")
 
 
 def _stages(backbone: Sequence[Row], strides: Mapping[int, int]) -> list[int]:

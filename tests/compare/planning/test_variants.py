@@ -132,7 +132,7 @@ def test_a_model_without_scales_is_widened_by_its_width_multiple():
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ([Wanted("GEM", "neck")], "--layer GEM: no such layer"),
+        ([Wanted("GEM", "neck")], "GEM: no such layer"),
         ([Wanted("GAM", "nose")], "nose"),
         ([Wanted("GAM", "neck", {"ration": 8})], "ration"),
         ([Wanted("GAM", "neck"), Wanted("gam", "neck")], "GAM at neck is given twice"),

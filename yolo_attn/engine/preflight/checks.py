@@ -20,7 +20,8 @@ from yolo_attn import errors
 from yolo_attn.compat import load_checkpoint, unwrapped
 from yolo_attn.engine.tasks import TASKS, Task, task_of
 from yolo_attn.errors import UserError, did_you_mean, like, quoted, similar
-from yolo_attn.model.names import MODEL_YAMLS
+from yolo_attn.model.insertion import describe
+from yolo_attn.model.names import MODEL_YAMLS, read_model
 from yolo_attn.model.registry import is_attention, is_importable
 from yolo_attn.model.untrusted import check_yaml
 from yolo_attn.safe.missing_classes import missing_class, origin_of
@@ -70,10 +71,12 @@ def check_cfg(cfg: str, task: str | None = None) -> Task:
     if "://" in cfg:
         raise UserError(f"--cfg {cfg}: expected a file or a name; nothing is downloaded here")
     with building(cfg):
+        if Path(cfg).is_file():
+            describe(read_model(cfg)[0], f"--cfg {cfg}")
         described = tasks.yaml_model_load(cfg)
         lacking = [part for part in ("backbone", "head") if not described.get(part)]
         if lacking:
-            keys = quoted(", ".join(map(str, described)))
+            keys = quoted(", ".join(str(key) for key in described if key not in {"scale", "yaml_file"}))
             raise UserError(f"--cfg {cfg}: found {keys}, expected rows under {lacking[0]}:")
         check_yaml(f"--cfg {cfg}", described)
         head = described["head"][-1][2]
