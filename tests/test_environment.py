@@ -7,9 +7,9 @@ import pytest
 from yolo_attn.cli import main
 from yolo_attn.coco import check as checking
 from yolo_attn.engine import api as engine_run
-from yolo_attn.environment import CACHE_VARIABLE, CROWDS_VARIABLE, OUTSIDE_VARIABLE, environment
+from yolo_attn.environment import CACHE_VARIABLE, OUTSIDE_VARIABLE, environment
 
-OPTIONS = (OUTSIDE_VARIABLE, CROWDS_VARIABLE, CACHE_VARIABLE)
+OPTIONS = (OUTSIDE_VARIABLE, CACHE_VARIABLE)
 
 
 def present(*names):
@@ -45,7 +45,7 @@ def test_former_values_come_back(monkeypatch, former):
 def test_options_of_the_reader_hold_for_one_command(tmp_path, monkeypatch, arguments, module, function):
     seen, former = [], present(*OPTIONS)
     monkeypatch.setattr(module, function, lambda *_: seen.append(present(*OPTIONS)) or {})
-    assert main([*arguments, "--allow-outside", "--crowds-as-objects", "--cache-dir", str(tmp_path)]) == 0
+    assert main([*arguments, "--allow-outside", "--cache-dir", str(tmp_path)]) == 0
     assert main(arguments) == 0
-    assert seen == [["1", "1", str(tmp_path)], former]
+    assert seen == [["1", str(tmp_path)], former]
     assert present(*OPTIONS) == former
