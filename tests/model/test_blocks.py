@@ -181,8 +181,8 @@ OWN_FIRST = "expected C2f's own arguments, then one mapping or none"
         ([-1, 3, "C2f_NAM", [128, {"where": "out"}, True]], OWN_FIRST),
         ([[0, 1], 3, "C2f_NAM", [128, True]], "takes one input"),
         ([7, 3, "C2f_NAM", [128, True]], "not an earlier row"),
-        ([-1, "3x", "C2f_NAM", [128, True]], "repeats = '3x'"),
-        ([-1, 0, "C2f_NAM", [128, True]], "repeats = 0"),
+        ([-1, "3x", "C2f_NAM", [128, True]], "got '3x'"),
+        ([-1, 0, "C2f_NAM", [128, True]], "above 0, got 0"),
     ],
 )
 def test_wrong_rows_are_reported_in_one_line(row, message):
