@@ -8,12 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from rich.console import Console
 from ultralytics.utils import LOGGER
 
 from yolo_attn.bounded_reading import LARGEST_YAML, chunks, read_plain
 from yolo_attn.coco.demo import DEMO_TRAINING
 from yolo_attn.coco.evaluate import write_truth
-from yolo_attn.compare.execution.costs import measure
+from yolo_attn.compare.execution.costs import ROUNDS, measure
 from yolo_attn.compare.execution.devices import chosen, machines, one_gpu, visible_kept
 from yolo_attn.compare.execution.processes import ask
 from yolo_attn.compare.execution.progress import Progress
@@ -226,12 +227,14 @@ def _measure(study: Study, size: int, device: str, trust: bool) -> None:
             best.setdefault(run.variant, str(file))
     if not best.keys() - study.costs.variants.keys():
         return
-    LOGGER.info(f"timing {len(best)} models, one image at a time")
+    waiting = f"timing {len(best)} models in turn, {ROUNDS} times one image"
+    LOGGER.info(waiting)
     environment, name = one_gpu(device)
     modules = study.manifest.modules
     arguments = {"checkpoints": best, "size": size, "device": name, "modules": modules, "trust": trust}
     try:
-        costs: Mapping[str, Any] = ask(measure, arguments, environment, modules)
+        with Console().status(waiting):
+            costs: Mapping[str, Any] = ask(measure, arguments, environment, modules)
     except RunError as error:
         LOGGER.warning(f"the models could not be timed: {error}")
         costs = asdict(replace(study.costs, error=str(error)))

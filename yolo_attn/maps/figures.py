@@ -49,6 +49,7 @@ def draw_gate(grey: NDArray[np.float32], view: GateView, title: str, file: Path)
     bars, histogram = axes[-2:]
     bars.bar(np.arange(len(view.channels)), view.channels, width=1, color=ALIVE)
     bars.set_title("mean of each channel", fontsize=9)
+    bars.ticklabel_format(axis="y", style="plain", useOffset=False)
     edges = np.linspace(*view.range, len(view.counts) + 1)
     histogram.bar(edges[:-1], view.counts / max(view.counts.sum(), 1), np.diff(edges), align="edge", color=ALIVE)
     histogram.set_title("share of all values", fontsize=9)

@@ -71,9 +71,9 @@ def test_the_table_has_a_row_for_each_variant_and_a_column_for_each_seed(jobs):
     base, gam = (
         [line for line in out.getvalue().splitlines() if label in line][-1] for label in ("yolov8n", "GAM [x]")
     )
-    assert "done  100.0" in base
+    assert "done  1.000" in base
     assert "failed" in base
-    assert "4/10  40.0" in gam
+    assert "4/10  0.400" in gam
     assert "waiting" in gam
     assert "1 of 4 trainings" in out.getvalue()
 
@@ -103,7 +103,7 @@ def test_a_log_gets_one_line_for_each_start_and_end(jobs):
     ]
     assert lines(jobs, *looks) == [
         "GAM [x] at neck, seed 0: starts",
-        "GAM [x] at neck, seed 0: 10 epochs in 1.0 min, last score 100.0",
+        "GAM [x] at neck, seed 0: 10 epochs in 1.0 min, last score 1.000",
     ]
 
 
@@ -117,7 +117,7 @@ def test_each_failure_is_logged_once(jobs):
     ]
     assert lines(jobs[:2], *looks) == [
         "yolov8n, seed 0: starts",
-        "yolov8n, seed 0: 10 epochs in 1.0 min, last score 100.0",
+        "yolov8n, seed 0: 10 epochs in 1.0 min, last score 1.000",
         "GAM [x] at neck, seed 0: starts",
         f"GAM [x] at neck, seed 0: failed, see {jobs[1].log}",
     ]

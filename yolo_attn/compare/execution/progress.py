@@ -65,7 +65,7 @@ class Progress:
 
     def _cell(self, job: Job, running: Sequence[Job], waiting: Sequence[Job]) -> Text:
         epoch, _, score = progress_of(job.folder)
-        shown = f"  {100 * score:.1f}" if score is not None else ""
+        shown = f"  {score:.3f}" if score is not None else ""
         if job in running:
             return Text(f"{epoch}/{job.training.settings['epochs']}{shown}", style="cyan")
         if job in waiting:
@@ -81,7 +81,7 @@ class Progress:
         if state == "failed":
             return f"failed, see {job.log}"
         epoch, seconds, score = progress_of(job.folder)
-        reached = "" if score is None else f", last score {100 * score:.1f}"
+        reached = "" if score is None else f", last score {score:.3f}"
         return f"{epoch} epochs in {seconds / 60:.1f} min{reached}"
 
     def _time_left(self, running: Sequence[Job], waiting: Sequence[Job]) -> str:

@@ -151,6 +151,8 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
+    axes.ticklabel_format(style="plain", useOffset=False)  # else nearly equal numbers read "0.0002 + 3.157"
+    axes.locator_params(axis="x", nbins=5)
     return figure, axes
 
 
