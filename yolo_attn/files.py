@@ -123,6 +123,12 @@ def check_apart(folder: Path, option: str, places: Iterable[Path]) -> None:
             raise UserError(f"{option} {folder}: it is among the data, in {home}; choose a folder elsewhere")
 
 
+def handed_on(path: str | Path, home: Path) -> str:
+    """Return how a page for others names a file: relative to a folder that it lies in, else by its name alone."""
+    absolute, folder = Path(path).absolute(), home.absolute()
+    return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else absolute.name
+
+
 def plain_stem(name: str) -> str:
     """The stem of a file's name, in letters that every file system takes, of at most 60 characters."""
     return re.sub(r"[^\w.-]+", "_", Path(name).stem, flags=re.ASCII)[:60]

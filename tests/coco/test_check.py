@@ -237,3 +237,13 @@ def test_images_of_train_that_stand_in_for_vals_own_are_remarked(make_coco, caps
     shutil.rmtree(folder / "elsewhere")
     assert main(["check-data", str(folder)]) == 0
     assert "2 of val's 2 images are images of train, too" in capsys.readouterr().out
+
+
+def test_a_json_of_a_split_is_checked_with_that_splits_images(make_coco):
+    """Of both splits the images have the same names, and other sizes than the JSON of val says in train."""
+    make_coco([(1, "a.jpg")], [box(1, 7, 1, 1, 5, 5)], split="train", root="images/train")
+    folder = make_coco([(8, "a.jpg")], [box(8, 7, 1, 1, 5, 5)], root="images/val")
+    Image.new("RGB", (10, 10)).save(folder / "images/train/a.jpg")
+    found = check_data(folder / "annotations/instances_val.json", "detect")["all"]
+    assert list(found.labels.files) == [str(folder / "images/val/a.jpg")]
+    assert len(found.report.problems) == 0

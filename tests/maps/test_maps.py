@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -114,12 +115,15 @@ def test_images_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
             assert np.asarray(image.convert("RGB")).std() > 1
     with Image.open(out / f"{stems[0]}-detections.png") as image:
         assert image.size == (80, 48)
-    assert str(source / 'a <b> & "c" %20.png') in page.text
-    assert f"base: {base}" in page.text
+    assert 'a <b> & "c" %20.png' in page.text
+    assert "base: base.pt" in page.text
+    for text in (page.text, (out / "index.html").read_text(), (out / "gates.json").read_text()):
+        assert str(source.parent) not in text
+        assert str(Path(checkpoint).parent) not in text
     assert not {"script", "link", "iframe", "b"} & set(page.tags)
     assert "http" not in (out / "index.html").read_text()
     assert all(gate["pictures"] == 2 and gate["gain"] == 1 for gate in numbers["layers"])
-    assert (numbers["pictures"], numbers["weights"], numbers["base"]) == (2, checkpoint, base)
+    assert (numbers["pictures"], numbers["weights"], numbers["base"]) == (2, "best.pt", "base.pt")
     for gate in numbers["layers"]:
         assert re.search(rf"^{re.escape(gate['layer'])} +{gate['mean']:.3f} ", printed.out, re.MULTILINE)
 
@@ -207,7 +211,7 @@ def test_unreadable_images_are_reported_and_skipped(checkpoint, source, tmp_path
     assert [r.message for r in caplog.records if "000.png" in r.message] == [line]
     assert [f.name for f in out.glob("*detections.png")] == ["001-a_b_c_20-detections.png"]
     assert json.loads((out / "gates.json").read_text())["pictures"] == 2
-    assert f"skipped, not readable: {source / '000.png'}" in page_of(out)[0].text
+    assert "skipped, not readable: 000.png" in page_of(out)[0].text
 
 
 @pytest.mark.integration
@@ -232,7 +236,7 @@ def test_names_that_are_not_utf8(checkpoint, tmp_path):
     out = tmp_path / "out"
     assert run(checkpoint, tmp_path / "p", out) == 0
     page, images = page_of(out)
-    assert f"{tmp_path}/p/a\\udcff.png" in page.text
+    assert "a\\udcff.png" in page.text
     assert {f.name for f in out.iterdir()} == {*images, "index.html", "gates.json"}
 
 

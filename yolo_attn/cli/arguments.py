@@ -250,8 +250,9 @@ def _ascending(convert: Callable[[str], Any], numbers: Collection[int], expected
     return converted
 
 
-area = _number(lambda number: 0 < number < math.inf, "a number above 0")
-max_dets = _ascending(positive, {1, 3}, "three ascending ints above 0, or one for keypoints, such as 1,10,300")
+area = _number(lambda number: 0 < number < 1e10, "a number above 0 and below COCO's 1e10")
+detections = _number(lambda number: 0 < number < 2**31, "an int above 0", whole=True)
+max_dets = _ascending(detections, {1, 3}, "three ascending ints above 0, or one for keypoints, such as 1,10,300")
 area_ranges = _ascending(area, {2}, "two ascending areas in pixels², such as 256,4096")
 
 

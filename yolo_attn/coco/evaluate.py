@@ -42,6 +42,7 @@ class Rules:
 
 
 COCO_RULES = Rules()
+COCOS_OWN = {"max_dets": ((1, 10, 100), (20,)), "area_ranges": ((32**2, 96**2),)}
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,9 @@ def coco_scores(index: CocoIndex, detections: Detections, kind: str = "bbox", ru
     found = detections.array() if kind == "bbox" else list(detections.rows())
     sigmas = _sigmas(index) if kind == "keypoints" else ()
     evaluation = new_evaluation(truth, truth.loadRes(found), kind, sigmas)
-    own_rules = {name: list(value) for name, value in vars(rules).items() if value}
+    own_rules = {name: list(value) for name, value in vars(rules).items() if value and value not in COCOS_OWN[name]}
     if rules.max_dets:
-        evaluation.params.maxDets = own_rules["max_dets"]
+        evaluation.params.maxDets = list(rules.max_dets)
     if rules.area_ranges:
         small, medium = rules.area_ranges
         of_size = {"all": [0, HUGE], "small": [0, small], "medium": [small, medium], "large": [medium, HUGE]}

@@ -19,7 +19,7 @@ from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain
 from yolo_attn.engine.preflight.checks import check_settings, load_weights
 from yolo_attn.engine.validation.validator import versions
 from yolo_attn.errors import UserError
-from yolo_attn.files import check_apart, check_output_folder, plain_stem, whole_files, write_json, write_text
+from yolo_attn.files import check_apart, check_output_folder, handed_on, plain_stem, whole_files, write_json, write_text
 from yolo_attn.gates.meter import spread
 from yolo_attn.gates.statistics import DEAD, GateStatistics, percent
 from yolo_attn.gates.watch import attention_layers
@@ -105,9 +105,10 @@ def draw_maps(
             else:
                 views = {name: each.view(pixels) for name, each in viewers.items()}
                 stem = f"{len(sections) + 1:03d}-{plain_stem(file.name)}"
-                sections.append({"title": str(file), **_draw(stem, views, scratch)})
+                sections.append({"title": _title(file, sources), **_draw(stem, views, scratch)})
         draw_statistics(viewer.found, scratch / PLOT)
-        facts: dict[str, Any] = {"weights": weights, "base": base, "source": [*map(str, sources)]}
+        facts: dict[str, Any] = {"weights": handed_on(weights, folder), "base": base and handed_on(base, folder)}
+        facts["source"] = [source.name for source in sources]
         facts |= {"imgsz": viewer.size, "pictures": len(measured)}
         layers = [{"layer": label, "gain": viewer.gains[label], **g.as_json()} for label, g in viewer.found.items()]
         written = sorted({PAGE, NUMBERS, *earlier, *(file.name for file in scratch.iterdir())})
@@ -115,7 +116,7 @@ def draw_maps(
         write_json(scratch / NUMBERS, numbers)
         facts |= {"name": Path(weights).name, "found": len(files), "dead": percent(DEAD), "plot": PLOT}
         facts |= {"table": _table(viewer.found), "sections": sections}
-        facts["skipped"] = [*map(str, dict.fromkeys(chosen).keys() - measured)]
+        facts["skipped"] = sorted(_title(file, sources) for file in dict.fromkeys(chosen).keys() - measured)
         templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=True,
@@ -125,6 +126,11 @@ def draw_maps(
         )
         write_text(scratch / PAGE, templates.get_template(PAGE).render(facts))
     return Maps(folder, len(measured), len(sections), viewer.found)
+
+
+def _title(file: Path, sources: Sequence[Path]) -> str:
+    """Return what the page calls an image: its place in the folder that was given, else its name."""
+    return handed_on(file, next((source for source in sources if file.is_relative_to(source)), file.parent))
 
 
 def _written(folder: Path) -> set[str]:
@@ -170,7 +176,7 @@ def _draw(stem: str, views: Mapping[str, ImageView], folder: Path) -> dict[str, 
     """Write an image's PNGs, and return those of detections, with captions, and of the first view's gates."""
     detections, gates = [], []
     for kind, (name, (pixels, _)) in zip(("detections", "base"), views.items(), strict=False):
-        detections.append((f"{stem}-{kind}.png", f"{kind}: {name}"))
+        detections.append((f"{stem}-{kind}.png", f"{kind}: {Path(name).name}"))
         save_image(pixels, folder / detections[-1][0])
     for label, (grey, gate) in next(iter(views.values()))[1].items():
         gates.append(f"{stem}-{label.replace(' ', '-')}.png")

@@ -259,3 +259,29 @@ def test_seeds_added_later_are_reported(tmp_path):
     for name, given in (("a", calls), ("b", calls[1:])):
         page, _ = report(write_study(tmp_path / name, scores(), calls=given))
         assert ("Seed 2 came after the first command:" in page.text) == (name == "a")
+
+
+def test_no_page_names_a_folder_of_this_machine(tmp_path, monkeypatch):
+    """Data, weights, home, the comparison itself, and errors and commands that name them."""
+    home = tmp_path / "home/jane <doe> & co"
+    monkeypatch.setenv("HOME", str(home))
+    folder, data, weights = home / "work/study", home / "secret/bccd", home / "secret/yolov8n.pt"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(home)
+    command = f"yolo-attn compare --data {data} --weights {weights} --output {folder}"
+    call = {"command": command, "begun": "2026-12-01"}
+    error = f"{folder}/runs/base/seed-1.log: no space left; {data}/annotations/x.json: gone"
+    study = write_study(
+        folder,
+        {"base": {0: 0.4, 1: error}, "a": {0: 0.5, 1: 0.5}},
+        data={"path": str(data)},
+        weights={"path": str(weights), "sha256": "0"},
+        calls=[call],
+    )
+    write_report(study)
+    for file in ("report.html", "report.md", "results.csv"):
+        text = (folder / file).read_text()
+        assert "jane" not in text, file
+        assert "secret" not in text
+    assert "--data bccd --weights yolov8n.pt --output ." in (folder / "report.html").read_text()
+    assert "./runs/base/seed-1.log: no space left" in (folder / "report.html").read_text()

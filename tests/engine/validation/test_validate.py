@@ -7,9 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import yaml
 from support import Run, as_detections, listing, pycocotools_scores
 from tiers import later
 from ultralytics import YOLO
+from ultralytics.nn import tasks
 
 from yolo_attn.cli import main
 from yolo_attn.coco.evaluate import METRICS
@@ -42,7 +44,10 @@ def test_val_script_on_either_split(trained, tmp_path, split):
     assert main(["val", *arguments]) == 0
     truth = trained.data / f"annotations/instances_{split}.json"
     metrics = check_against_pycocotools(tmp_path / "v", truth)
-    assert metrics["annotations"] == str(truth)
+    assert metrics["annotations"] == f"annotations/instances_{split}.json"
+    for name in ("metrics.json", "data_report.json"):
+        assert str(trained.data.parent) not in (tmp_path / "v" / name).read_text()
+        assert str(tmp_path) not in (tmp_path / "v" / name).read_text()
     content = json.loads(truth.read_text())
     predictions = json.loads((tmp_path / "v" / "predictions.json").read_text())
     assert {p["image_id"] for p in predictions} <= {i["id"] for i in content["images"]}
@@ -188,3 +193,31 @@ def test_own_rules_are_named_wherever_the_numbers_are(trained, tmp_path, monkeyp
         assert said in capsys.readouterr().err
     assert main([*common, "--area-ranges", "9,inf"]) == 2
     assert "expected two ascending areas" in capsys.readouterr().err
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
+def test_an_image_without_a_detection_is_validated(task, small_coco, small_poses, tmp_path):
+    name = {"detect": "yolov8n", "segment": "yolov8n-seg", "pose": "yolov8n-pose", "obb": "yolov8n-obb"}[task]
+    data = small_poses if task == "pose" else small_coco
+    settings = {"data": str(data), "project": str(tmp_path), "imgsz": 64, "device": "cpu", "plots": False}
+    described = tasks.yaml_model_load(f"{name}.yaml") | {"nc": 3, "kpt_shape": [5, 3]}
+    (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(described))
+    model = YOLO(tmp_path / f"{name}.yaml")
+    model.model.names = {**model.model.names, 0: "triangle"}
+    metrics = model.val(conf=0.9, workers=0, name="none", **settings)
+    if task != "obb":
+        assert metrics.coco.metrics["AP"] == 0
+        assert json.loads((tmp_path / "none/predictions.json").read_text()) == []
+
+
+@pytest.mark.integration
+def test_rules_that_are_cocos_own_are_not_called_others(trained, tmp_path):
+    given = ["val", "--weights", str(trained.folder / "weights/best.pt"), "--project", str(tmp_path), "--name", "v"]
+    rules = ["--max-dets", "1,10,100", "--area-ranges", "1024,9216"]
+    assert main([*given, *rules, "--device", "cpu", "plots=False"]) == 0
+    metrics = json.loads((tmp_path / "v/metrics.json").read_text())
+    assert "not_coco" not in metrics
+    assert "not COCO's" not in metrics["evaluator"]
+    for wrong in (["--max-dets", f"1,10,{10**20}"], ["--area-ranges", "1e11,1e12"]):
+        assert main([*given, *wrong]) == 2

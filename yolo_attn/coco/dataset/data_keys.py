@@ -59,8 +59,8 @@ class Keys:
             of_file = f"which {index.file} lacks; it has {listed(index.category_names, FEW)}"
             raise UserError(f"{self.file}: names has {listed(self.names, FEW)}, {of_file}")
         others = [name for name in index.category_names if name not in self.names]
-        if others:
-            less = len(index.boxes) - len(left.boxes)
+        less = len(index.boxes) - len(left.boxes)
+        if less:
             warn_once(f"{self.file}: names skips {less:,} annotations of {listed(others, FEW)} in {index.file}")
         return left
 

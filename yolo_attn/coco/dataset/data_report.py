@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain
 from yolo_attn.coco.dataset.image_files import find_images
 from yolo_attn.coco.dataset.labels import Labels, make_labels
+from yolo_attn.coco.dataset.layouts import in_its_set
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.oriented import FORMS
 from yolo_attn.coco.reading.problems import LISTED, Problems
@@ -29,7 +30,7 @@ class SplitReport:
     """What was used of one split, and what was not.
 
     Attributes:
-        file: The JSON, or the JSONs that were joined.
+        files: The JSON, or the JSONs that were joined.
         images: Images in it.
         usable: How many of them have a usable image file.
         boxes: Boxes that carry a label.
@@ -38,13 +39,18 @@ class SplitReport:
         oriented: How many oriented boxes that carry a label are stated in which of `FORMS`; empty for other tasks.
     """
 
-    file: str
+    files: tuple[Path, ...]
     images: int
     usable: int
     boxes: int
     crowds: int
     problems: Problems
     oriented: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        """Return what messages call the JSON, or the JSONs that were joined."""
+        return " and ".join(map(str, self.files))
 
     def lines(self) -> list[str]:
         """Return what was used, then a line for each problem."""
@@ -60,7 +66,8 @@ class SplitReport:
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON values; each kind of problem with its first thousand items."""
         known = {name: value for name, value in vars(self).items() if name != "oriented" or value}
-        return {**known, "problems": self.problems.as_json()}
+        del known["files"]
+        return {"file": " and ".join(map(in_its_set, self.files)), **known, "problems": self.problems.as_json()}
 
     def save(self, folder: Path, split: str) -> None:
         """Write the report under the split's name into the data_report.json of a run folder."""
@@ -101,8 +108,8 @@ def examine(index: CocoIndex, folders: Sequence[Path], names: Sequence[str]) -> 
         met.add(kind, map(index.annotation_text, rows[:LISTED].tolist()), len(rows))
     boxes, crowds = len(labels.boxes), int(index.crowd.sum())
     if index.crowd.size and index.crowd.all():
-        met.add(ALL_CROWDS, [index.file], crowds)
+        met.add(ALL_CROWDS, map(index.annotation_text, range(min(crowds, LISTED))), crowds)
     forms = np.zeros(0, dtype=np.int8) if index.forms is None else index.forms[labels.annotations]
     oriented = {form: int(count) for form, count in zip(FORMS, np.bincount(forms), strict=False) if count}
-    report = SplitReport(index.file, len(index.image_ids), len(labels), boxes, crowds, met, oriented)
+    report = SplitReport(index.files, len(index.image_ids), len(labels), boxes, crowds, met, oriented)
     return Examined(labels, suspect, report)

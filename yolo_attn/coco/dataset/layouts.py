@@ -87,6 +87,11 @@ def home_of(file: Path) -> Path:
     return file.parent.parent if file.parent.name == "annotations" else file.parent
 
 
+def in_its_set(file: Path) -> str:
+    """A JSON's place in its data set, such as annotations/instances_val.json."""
+    return file.relative_to(home_of(file)).as_posix()
+
+
 def others_of(folder: Path, task: str) -> list[Path]:
     """The COCO JSONs in a folder, apart from those that COCO names as another task's."""
     return sorted(

@@ -139,13 +139,14 @@ def json_alone(data: Path, task: str = "detect") -> Path | None:
 
 
 def load_alone(file: Path, task: str = "detect", images: Path | None = None) -> Split:
-    """Read a JSON of no split, whose images lie in a folder, or around it.
+    """Read a JSON by itself, whose images lie in a folder, or around it.
 
     Raises:
         UserError: If the JSON cannot be used, or its images are not found.
     """
     index, home = _read(file, task, CROWDS_VARIABLE in choosing_options()), home_of(file)
-    places = [images] if images else [home / "images/default", *image_folders(home, file, "train")]
+    split = split_of(file, home) or "train"
+    places = [images] if images else [home / "images/default", *image_folders(home, file, split)]
     folder = find_images_folder(index, places)
     return Split(index, (folder,))
 

@@ -4,13 +4,14 @@ import csv
 import io
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from yolo_attn.coco.dataset.locations import parts_of
 from yolo_attn.compare.analysis.detections import ERRORS
 from yolo_attn.compare.analysis.seeds import LEVEL, POWER
 from yolo_attn.compare.analysis.verdicts import GAIN, LOSS, NO_EVIDENCE, NO_VERDICT, SOUGHT, Results, results_of
@@ -42,7 +43,7 @@ class Report(NamedTuple):
 
 def write_report(study: Study) -> Report:
     """Report a comparison as far as its trainings have come, in its folder; the same files give the same report."""
-    results = results_of(study)
+    results = _without_places(results_of(study))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(["html"]),
@@ -62,6 +63,29 @@ def write_report(study: Study) -> Report:
     for file, text in files.items():
         write_bytes(file, text.encode(errors="replace"))  # names may contain lone surrogates
     return Report(page, _verdicts(results))
+
+
+def _without_places(results: Results) -> Results:
+    """Return results in whose texts folders of this machine are not named: "." is the comparison's own."""
+    study = results.study
+    manifest, images = study.manifest, results.images
+    given = [*map(str, parts_of(manifest.data.path)), *([manifest.weights.path] if manifest.weights else [])]
+    shown = {place: Path(place).name for place in given if Path(place).is_absolute()}
+    shown |= {str(Path.home()): "~", str(Path.cwd()): ".", str(study.folder.absolute()): "."}
+    places = sorted(filter(lambda place: len(Path(place).parts) > 1, shown), key=len, reverse=True)
+
+    def plain(text: str) -> str:
+        for place in places:
+            text = text.replace(place, shown[place])
+        return text
+
+    calls = tuple(replace(call, command=plain(call.command)) for call in manifest.calls)
+    data = replace(manifest.data, path=plain(manifest.data.path))
+    weights = manifest.weights and replace(manifest.weights, path=plain(manifest.weights.path))
+    runs = tuple(replace(run, error=plain(run.error)) if run.error else run for run in study.runs)
+    costs = replace(study.costs, error=plain(study.costs.error))
+    study = replace(study, manifest=replace(manifest, data=data, weights=weights, calls=calls), runs=runs, costs=costs)
+    return replace(results, study=study, images=replace(images, problems=tuple(map(plain, images.problems))))
 
 
 def _verdicts(results: Results) -> list[str]:

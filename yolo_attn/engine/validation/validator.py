@@ -17,13 +17,14 @@ from ultralytics.utils import LOGGER, RANK, ops
 
 from yolo_attn.coco.dataset.data_report import Examined
 from yolo_attn.coco.dataset.dataset import CocoDataset
+from yolo_attn.coco.dataset.layouts import in_its_set
 from yolo_attn.coco.evaluate import COCO_RULES, CocoScores, Detections, Rules, coco_scores, score_text
 from yolo_attn.compat import fill_stats, native_masks
 from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
 from yolo_attn.engine.validation.coordinates import Frame
 from yolo_attn.engine.validation.metrics import coco_numbers, set_coco
-from yolo_attn.files import write_json
+from yolo_attn.files import handed_on, write_json
 from yolo_attn.version import __version__
 
 SETTINGS = (
@@ -75,6 +76,9 @@ class RunValidator(BaseValidator):
         """What metrics.json holds."""
         own = {key.removeprefix("metrics/"): float(value) for key, value in stats.items() if key.startswith("metrics/")}
         settings = {name: getattr(self.args, name) for name in SETTINGS}
+        settings |= {
+            name: handed_on(str(settings[name]), self.save_dir) for name in ("model", "data") if settings[name]
+        }
         return {
             "ultralytics": {**own, "evaluator": f"Ultralytics {ultralytics.__version__}"},
             "settings": {**settings, "device": str(self.device)},
@@ -252,7 +256,7 @@ class CocoValidator(JsonValidator):
             "per_class": self.coco.per_class,
             "evaluator": self.coco.evaluator,
             **({"not_coco": self.coco.own_rules} if self.coco.own_rules else {}),
-            "annotations": self.dataloader.dataset.index.file,
+            "annotations": " and ".join(map(in_its_set, self.dataloader.dataset.index.files)),
             **super().report(stats),
         }
 
@@ -299,7 +303,7 @@ class PoseValidator(CocoValidator, yolo.pose.PoseValidator):
     def shapes(self, pred: dict[str, Tensor], frame: Frame) -> dict[str, list[Any]]:
         points = pred["keypoints"] if "keypoints" in pred else pred["extra"].reshape(-1, *self.kpt_shape)
         points = torch.cat([frame.restore(points[..., :2]), points[..., 2:]], -1).cpu().double().numpy().round(3)
-        return {"keypoints": points.reshape(len(points), -1).tolist()}
+        return {"keypoints": points.reshape(len(points), 3 * self.kpt_shape[0]).tolist()}
 
 
 class OBBValidator(JsonValidator, yolo.obb.OBBValidator):
@@ -328,7 +332,11 @@ class OBBValidator(JsonValidator, yolo.obb.OBBValidator):
     def report(self, stats: dict[str, Any]) -> dict[str, Any]:
         known = super().report(stats)
         known["ultralytics"]["evaluator"] += ", mAP of oriented boxes by ProbIoU, not COCO's"
-        return {"annotations": self.dataloader.dataset.index.file, **known} if self.on_coco else known
+        return (
+            {"annotations": " and ".join(map(in_its_set, self.dataloader.dataset.index.files)), **known}
+            if self.on_coco
+            else known
+        )
 
 
 class ClassificationValidator(RunValidator, yolo.classify.ClassificationValidator):
