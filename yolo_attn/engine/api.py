@@ -31,7 +31,7 @@ from yolo_attn.engine.preflight.data_checks import (
     describe_validation,
     examine_training,
 )
-from yolo_attn.engine.run_folder import check_unfinished, find_last
+from yolo_attn.engine.run_folder import check_unfinished, find_last, training_data
 from yolo_attn.engine.summary import print_validation
 from yolo_attn.engine.tasks import Task
 from yolo_attn.engine.training.prepared import Prepared
@@ -165,7 +165,7 @@ def resume(
     model, checkpoint, kind = load_weights(last, "--resume", task, trust=True)
     check_unfinished(last, checkpoint)
     check_settings(settings)
-    settings = {"data": checkpoint["train_args"]["data"], **settings}
+    settings = {"data": training_data(last, checkpoint["train_args"]), **settings}
     check_writable(Path(last).resolve().parent)
     args = SimpleNamespace(**{**checkpoint["train_args"], **settings})
     check_teacher(args, model, trust=True)
@@ -209,7 +209,8 @@ def validate(
     if RANK > -1:
         raise UserError("a validation runs in one process: start it without torchrun")
     model, checkpoint, kind = load_weights(weights, task=task, trust=trust)
-    trained = checkpoint.get("train_args") or {}
+    trained = {**(checkpoint.get("train_args") or {})}
+    trained["data"] = training_data(weights, trained)
     defaults = {key: trained[key] for key in ("data", "imgsz", "classes", "single_cls") if trained.get(key)}
     if "data" not in {**defaults, **settings}:
         raise UserError(f"--weights {weights}: it does not name its training data; give --data")

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -13,6 +13,9 @@ from ultralytics.utils import files as paths
 from yolo_attn.environment import replaced
 from yolo_attn.errors import UserError
 from yolo_attn.files import remove_empty, remove_temporaries
+
+DATA_YAML = "data.yaml"
+"""What a run has used of its data, in its folder."""
 
 ATTEMPTS = 100
 """How often a new training looks for a run folder that no other one takes meanwhile."""
@@ -162,6 +165,17 @@ def find_last(last: str | Literal[True], project: str | None = None) -> str:
     if not found:
         raise UserError(f"--resume: no last.pt under {folder}/{pattern}/weights")
     return str(found[-1])
+
+
+def training_data(weights: str, trained: Mapping[str, Any]) -> str | None:
+    """Return the data that a checkpoint was trained on, by the settings of that training.
+
+    Where options have chosen among the annotations it is the run's own data.yaml, wherever the run folder lies now.
+    """
+    data = trained.get("data")
+    if data and Path(data) == Path(trained.get("project") or "", trained.get("name") or "", DATA_YAML):
+        return str(Path(weights).absolute().parent.parent / DATA_YAML)
+    return data
 
 
 def check_unfinished(last: str, checkpoint: dict[str, Any], option: str = "--resume ") -> None:

@@ -194,5 +194,15 @@ def test_a_checkpoint_keeps_what_the_options_chose(exported, tmp_path, monkeypat
         assert main(["val", "--weights", best, "--split", split, "--name", name, *common, "plots=False"]) == 0
         report = json.loads((tmp_path / f"runs/detect/{name}/data_report.json").read_text())[split]
         assert (report["boxes"], report["crowds"]) == (objects, 0)
+    Path("runs/detect/train").rename("moved")
+    exported("other", train=[1], val=[1])
+    again = ["train", "--cfg", TINY, "--data", "other", "--epochs", "1", *common, "--drop-unused", "plots=False"]
+    assert main(again) == 0  # in the folder that the first run had
+    name = "of-moved"
+    assert main(["val", "--weights", "moved/weights/best.pt", "--name", name, *common, "plots=False"]) == 0
+    assert json.loads((tmp_path / f"runs/detect/{name}/data_report.json").read_text())["val"]["boxes"] == 2
+    Path("moved/data.yaml").rename("elsewhere.yaml")
+    assert main(["val", "--weights", "moved/weights/best.pt", *common]) == 2
+    assert "moved/data.yaml, is gone; give --data" in capsys.readouterr().err
     assert main(["train", "--resume", "runs/detect/train", "--drop-unused"]) == 2
     assert "--drop-unused cannot change with --resume" in capsys.readouterr().err

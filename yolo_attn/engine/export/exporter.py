@@ -21,6 +21,7 @@ from yolo_attn.compat import HALF, HALVES_ONNX_ON_CPU, INT8, calibrates, is_half
 from yolo_attn.engine.export.verify import RUNTIMES, difference_of_models, largest_difference
 from yolo_attn.engine.preflight.checks import check_settings, one_line, read_checkpoint
 from yolo_attn.engine.preflight.data_checks import check_plain_data
+from yolo_attn.engine.run_folder import training_data
 from yolo_attn.engine.summary import print_table
 from yolo_attn.environment import filtered, replaced
 from yolo_attn.errors import ExportError, UserError, did_you_mean, similar
@@ -72,6 +73,8 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
         raise UserError(f"--format {fmt}{' --int8' * int8} needs {' and '.join(lacking)}, not installed here: {way}")
     model, _ = read_checkpoint(weights, trust=trust)
     defaults: dict[str, Any] = {"imgsz": model.args.get("imgsz") or 640, "batch": 1, "data": None}
+    if int8:
+        defaults["data"] = training_data(weights, model.args)
     if fmt == "onnx":
         defaults["simplify"] = find_spec("onnxslim") is not None
     settings = {**defaults, **settings}
