@@ -205,7 +205,7 @@ def test_boxes_without_area_inside_the_image_are_skipped(labelled):
     flat = [
         {"bbox": [40, 35, 40, 0, 45]},
         {"bbox": [40, 35, -3, 10, 45]},
-        {"bbox": list(BOX), "segmentation": [[1] * 8]},
+        {"segmentation": [[1] * 8]},
     ]
     outside = [{**cvat(30), "bbox": [300, 20, 40, 10]}, {"bbox": [99, 120, 60, 4, -45]}]  # in its upright box alone
     found = labelled(*flat, *outside, cvat(30))
@@ -222,3 +222,26 @@ def test_check_data_names_how_boxes_are_stated(written):
     assert f"val: 1 {FIVE_NUMBERS}; 1 {ROTATION}" in tables(reports)
     assert reports["val"].as_json()["oriented"] == {FIVE_NUMBERS: 1, ROTATION: 1}
     assert "oriented" not in check_data(data, "detect")["val"].report.as_json()
+
+
+def test_corners_that_nearly_lie_level_give_way_to_a_rotation(read):
+    x, y, w, h = BOX
+    nearly = [x, y, x + w, y + 1e-7, x + w, y + h, x, y + h - 0.004]
+    index = read(cvat(30, segmentation=[nearly]))
+    assert forms_of(index) == [ROTATION]
+    assert same_boxes(index.corners[0], turned(-30))
+
+
+@pytest.mark.parametrize("flat", [[10, 10, 10, 10, 30, 30, 10, 30], [0] * 8, [5, 5, 9, 5, 20, 5]])
+def test_an_outline_without_area_gives_way_to_the_box(read, flat):
+    flat = [v if n % 2 else 10 for n, v in enumerate(flat)] if len(set(flat)) == 2 else flat
+    index = read({"bbox": list(BOX), "segmentation": [flat]})
+    assert same_boxes(index.corners[0], turned(0))
+    assert forms_of(index) == [UPRIGHT]
+
+
+def test_a_closed_triangle_is_an_outline_as_an_open_one_is(read):
+    triangle = [10, 10, 30, 12, 28, 40]
+    index = read(*({"bbox": list(BOX), "segmentation": [each]} for each in (triangle, [*triangle, *triangle[:2]])))
+    assert forms_of(index) == [OUTLINE, OUTLINE]
+    assert same_boxes(index.corners[0], index.corners[1])

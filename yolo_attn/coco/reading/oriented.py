@@ -8,6 +8,7 @@ write radians, or left and top, which nothing in the JSON says; corners in `segm
 
 import contextlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -39,6 +40,9 @@ POINTS = msgspec.json.Decoder(list[tuple[float, float]])
 
 EMPTY = (b"null", b"[]", b"[[]]")
 
+LEVEL = 0.01
+"""Pixels by which corners may miss an upright rectangle."""
+
 Corners = list[tuple[float, float]]
 
 
@@ -49,7 +53,9 @@ def read_oriented(annotation: Any, problems: Problems) -> tuple[Corners, int] | 
     around an outline is the one of smallest area.
     """
     points, numbers = _points(annotation, problems), finite_numbers(annotation.bbox)
-    upright = len(points) == 4 and all(len(set(side)) == 2 for side in zip(*points, strict=True))
+    if points and min(around(points)[2:]) < LEVEL and len(numbers) > 3:
+        points = []  # a line of a segmentation, beside a box
+    upright = len(points) == 4 and all(map(_is_level, zip(*points, strict=True)))
     if points and not upright:
         return (points, CORNERS) if len(points) == 4 else (_smallest(points), OUTLINE)
     if len(numbers) == 5:
@@ -63,6 +69,12 @@ def read_oriented(annotation: Any, problems: Problems) -> tuple[Corners, int] | 
     x, y, width, height = numbers
     corners = _rotated(x + width / 2, y + height / 2, width, height, rotation or 0.0)
     return corners, UPRIGHT if rotation is None else ROTATION
+
+
+def _is_level(side: Sequence[float]) -> bool:
+    """Return whether the corners of a rectangle have two places, as on a side of an upright one."""
+    low, high = min(side), max(side)
+    return all(min(place - low, high - place) < LEVEL for place in side)
 
 
 def check_angles(annotations: list[Any], problems: Problems) -> None:
@@ -97,7 +109,7 @@ def _points(annotation: Any, problems: Problems) -> Corners:
 
 def _opened(points: Corners) -> Corners:
     """Return corners without a last one that is the first again."""
-    return points[:-1] if len(points) > 4 and points[0] == points[-1] else points
+    return points[:-1] if len(points) > 3 and points[0] == points[-1] else points
 
 
 def _rotation(annotation: Any, problems: Problems) -> float | None:
