@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -398,3 +399,17 @@ except ModuleNotFoundError as error:
     shown = run_python(code, tmp_path, YOLO_AUTOINSTALL="false").stdout
     line = f'needs {module}, not installed here: pip install "yolo_attn[{extra}]"'
     assert shown.splitlines()[-1].endswith(line)
+
+
+def test_the_error_on_an_own_trainer_or_validator_names_the_class_to_derive_from(small_coco):
+    class Mine(yolo.detect.DetectionTrainer):
+        pass
+
+    class Looks(yolo.segment.SegmentationValidator):
+        pass
+
+    line = "trainer=Mine: Ultralytics' own cannot read COCO-format data; derive it from yolo_attn.DetectionTrainer"
+    with pytest.raises(UserError, match=re.escape(line)):
+        YOLO("yolov8n-gam.yaml").train(data=str(small_coco), trainer=Mine)
+    with pytest.raises(UserError, match="derive it from yolo_attn.SegmentationValidator"):
+        YOLO("yolov8n-seg-gam.yaml").val(data=str(small_coco), validator=Looks)

@@ -57,6 +57,7 @@ def train(run: Callable[..., Any], model: Any, /, trainer: Any = None, **kwargs:
             kwargs["distill_model"] = str(Path(teacher).absolute())
     on_coco = _is_coco(data, model)
     if on_coco:
+        _check_own("trainer", trainer, model)
         args = _settings(model, kwargs, data)
         described, _ = describe_training(args)
         assert described is not None  # it is COCO-format
@@ -87,6 +88,7 @@ def val(run: Callable[..., Any], model: Any, /, validator: Any = None, **kwargs:
             f"{model.model_name or model.cfg}: not trained, its weights are random; YOLO('best.pt') has some"
         )
     if on_coco:
+        _check_own("validator", validator, model)
         args = _settings(model, kwargs, data)
         described = describe_validation(args, model.model, model.names)
         kwargs |= {"classes": args.classes} if args.classes is not None else {}
@@ -141,6 +143,18 @@ def _our(part: str, model: Any, on_coco: bool) -> Any:
     if on_coco and ours(stock) is stock:
         raise UserError(f"{type(model).__name__} takes no COCO-format data, only data YAMLs of Ultralytics' own")
     return ours(stock)
+
+
+def _check_own(part: str, given: Any, model: Any) -> None:
+    """Check that a trainer or validator of the user's reads COCO-format data.
+
+    Raises:
+        UserError: If it derives from Ultralytics' own alone, with ours to derive from.
+    """
+    wanted = ours(model._smart_load(part))
+    if isinstance(given, type) and not issubclass(given, wanted):
+        way = f"derive it from yolo_attn.{wanted.__name__}"
+        raise UserError(f"{part}={given.__name__}: Ultralytics' own cannot read COCO-format data; {way}")
 
 
 def _named_data(model: Any, settings: dict[str, Any]) -> Any:
