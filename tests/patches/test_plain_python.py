@@ -411,5 +411,5 @@ def test_the_error_on_an_own_trainer_or_validator_names_the_class_to_derive_from
     line = "trainer=Mine: Ultralytics' own cannot read COCO-format data; derive it from yolo_attn.DetectionTrainer"
     with pytest.raises(UserError, match=re.escape(line)):
         YOLO("yolov8n-gam.yaml").train(data=str(small_coco), trainer=Mine)
-    with pytest.raises(UserError, match="derive it from yolo_attn.SegmentationValidator"):
+    with pytest.raises(UserError, match=r"derive it from yolo_attn\.SegmentationValidator"):
         YOLO("yolov8n-seg-gam.yaml").val(data=str(small_coco), validator=Looks)
