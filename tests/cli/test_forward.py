@@ -50,7 +50,8 @@ def test_mistakes_are_one_line(refused, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: asked.append(args))
     runs = f"project={tmp_path / 'runs'}"
-    assert refused("trian").startswith("SyntaxError: 'trian' is not a valid YOLO argument. Similar arguments are i.e. ")
+    assert refused("trian") == "'trian': no such command; did you mean yolo-attn train?"
+    assert refused("qwerty").startswith("SyntaxError: 'qwerty' is not a valid YOLO argument.")
     assert refused("nsert", "yolov8n.yaml") == "'nsert': no such command; did you mean yolo-attn insert?"
     near = "yolov8n-gam-head.yaml: no such model; did you mean yolov8n-gam.yaml?"
     assert refused("train", "model=yolov8n-gam-head.yaml", "data=coco8.yaml") == near

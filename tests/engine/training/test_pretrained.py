@@ -192,7 +192,7 @@ def test_options_of_a_training_are_its_own(small_coco, base, tmp_path, monkeypat
     assert main([*arguments, "--weights", str(base), "--nam-sparsity", "1e-4", "--freeze-base", "2"]) == 0
     (given,) = seen
     assert (given.nam_sparsity, given.identity_init, given.freeze_base) == (1e-4, True, 2)
-    assert (given.source.pt_path, given.data["nc"], list(given.examined)) == (str(base), 3, ["train"])
+    assert (given.source.pt_path, given.data["nc"], list(given.examined)) == (str(base), 3, ["train", "val"])
     assert os.environ == before
 
 
