@@ -32,7 +32,7 @@ from yolo_attn.engine.preflight.data_checks import (
     examine_training,
 )
 from yolo_attn.engine.run_folder import check_unfinished, find_last, training_data
-from yolo_attn.engine.summary import print_validation
+from yolo_attn.engine.summary import print_demo, print_validation
 from yolo_attn.engine.tasks import Task
 from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.engine.training.trainer import RunTrainer
@@ -90,7 +90,10 @@ def train(training: Training) -> RunTrainer:
     Raises:
         UserError: If anything given cannot be used.
     """
-    return _run(*check_training(training))
+    trainer = _run(*check_training(training))
+    if "data" not in training.settings:
+        print_demo(trainer)
+    return trainer
 
 
 def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]:

@@ -37,6 +37,19 @@ def print_training(trainer: Any) -> None:
     )
 
 
+def print_demo(trainer: Any) -> None:
+    """Print which pictures a training on the demo set has left, and what to do next."""
+    folder, images = Path(trainer.save_dir), Path(trainer.args.data, "images/val")
+    drawn = [folder / name for name in ("results.png", "val_batch0_labels.jpg", "val_batch0_pred.jpg")]
+    print_table(
+        [
+            *(("look at", str(file)) for file in drawn if file.exists()),
+            ("next", f"yolo-attn attention-maps --weights {trainer.best} --source {images}"),
+            ("your own data", "yolo-attn train --cfg yolov8n-gam.yaml --data path/to/coco --epochs 100"),
+        ]
+    )
+
+
 def print_validation(validator: Any) -> None:
     """Print all of COCO's numbers, or Ultralytics' own, and where the files are."""
     folder = Path(validator.save_dir)

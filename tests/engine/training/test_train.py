@@ -1,6 +1,7 @@
 """Training on COCO JSON: files, columns, resuming, other data."""
 
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -314,3 +315,17 @@ def test_own_weights_are_taken_and_others_refused(trained, small_coco, tmp_path,
     (line,) = capsys.readouterr().err.splitlines()
     assert f"--weights {best} (yolov8n-gam.yaml) does not fit yolo11n-gam.yaml: another family" in line
     assert [f.name for f in tmp_path.iterdir()] == ["train"]
+
+
+@pytest.mark.integration
+def test_a_training_on_the_demo_set_ends_with_its_pictures_and_what_to_do_next(tmp_path, monkeypatch, caplog):
+    logging.getLogger("ultralytics").addHandler(caplog.handler)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--cfg", TINY_NAM, "--epochs", "1", "--imgsz", "32", "--device", "cpu", "workers=0"]) == 0
+    logging.getLogger("ultralytics").removeHandler(caplog.handler)
+    lines = caplog.records[-1].message.split("\n")
+    pictures = [Path(line.split()[-1]) for line in lines if line.startswith("look at")]
+    assert [picture.name for picture in pictures] == ["results.png", "val_batch0_labels.jpg", "val_batch0_pred.jpg"]
+    assert all(picture.is_file() for picture in pictures)
+    (command,) = [line.partition("yolo-attn ")[2].split() for line in lines if line.startswith("next")]
+    assert main([*command, "--limit", "2", "--pictures", "1", "--device", "cpu"]) == 0
