@@ -105,8 +105,8 @@ def test_images_page_and_numbers(checkpoint, base, source, tmp_path, capsys):
     stems = ["001-a_b_c_20", "002-gr_e"]
     assert sorted(images) == sorted(
         ["gates.png"]
-        + [f"{stem}-{kind}.png" for stem in stems for kind in ("detections", "base")]
-        + [f"{stem}-{label.replace(' ', '-')}.png" for stem in stems for label in labels]
+        + [f"{stem}-{kind}.png" for stem in stems for kind in ("picture", "detections", "base")]
+        + [f"{stem}-{label.replace(' ', '-')}{end}.png" for stem in stems for label in labels for end in ("", "-over")]
     )
     assert {f.name for f in out.iterdir()} == {*images, "index.html", "gates.json"}
     for name in images:
@@ -176,7 +176,7 @@ def test_every_task_and_family(cfg, tmp_path):
     small = ["--conf", "0.01", "--imgsz", "160" if "detr" in cfg else "64"]  # it has 300 queries
     assert run(weights, tmp_path / "p", tmp_path / "out", *small, "--trust") == 0
     layers = layers_in(tmp_path / "out")
-    assert len(list((tmp_path / "out").glob("001-a-row*.png"))) == len(layers) > 0
+    assert len(list((tmp_path / "out").glob("001-a-row*-over.png"))) == len(layers) > 0
     assert all(layer["values"] for layer in layers)
 
 

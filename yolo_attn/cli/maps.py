@@ -15,7 +15,10 @@ def add(commands: Any) -> None:
         description="Writes PNGs, a page that shows them (index.html), and gate statistics (gates.json).",
     )
     parser.add_argument("--weights", required=True, type=not_empty, help="checkpoint with attention")
-    parser.add_argument("--source", required=True, nargs="+", type=path, help="images, patterns, and folders of images")
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument("--source", nargs="+", type=path, help="images, patterns, and folders of images")
+    images.add_argument("--data", type=path, help="COCO-format data, whose ground truth is drawn beside")
+    parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="of --data; default: val")
     parser.add_argument("--base", type=not_empty, help="checkpoint whose detections are drawn beside them")
     parser.add_argument(
         "--output", type=path, metavar="DIR", help="folder to write into; default: runs/attention-maps, numbered"
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     given = {name: getattr(args, name) for name in ("imgsz", "conf", "device") if getattr(args, name) is not None}
     found = draw_maps(
         args.weights,
-        list(map(Path, args.source)),
+        list(map(Path, args.source or ())),
         Path(args.output) if args.output else None,
         args.base,
         given,
@@ -50,6 +53,8 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
         args.limit,
         args.trust,
         args.force,
+        args.data,
+        args.split,
     )
     print(*found.lines(), sep="\n")
     print(f"\n{found.folder / PAGE}: images drawn: {found.drawn:,}; gates measured on: {found.measured:,}")

@@ -1,6 +1,7 @@
 """What attention does to images. attention_maps.py: the command's work; views.py: an image through a model, reduced.
 
-figures.py draws gates and statistics, images.py finds and reads images, templates/index.html is the page.
+figures.py draws gates and statistics, truth.py the labels of a data set, images.py finds and reads images,
+templates/index.html is the page.
 """
 
 from yolo_attn.lazy import public

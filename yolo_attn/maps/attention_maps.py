@@ -23,8 +23,9 @@ from yolo_attn.files import check_apart, check_output_folder, handed_on, plain_s
 from yolo_attn.gates.meter import spread
 from yolo_attn.gates.statistics import DEAD, GateStatistics, percent
 from yolo_attn.gates.watch import attention_layers
-from yolo_attn.maps.figures import draw_gate, draw_statistics, save_image
+from yolo_attn.maps.figures import draw_gate, draw_over, draw_statistics, save_image
 from yolo_attn.maps.images import find_images, read_image
+from yolo_attn.maps.truth import draw_truth, labels_of, rows_of
 from yolo_attn.maps.views import ImageView, Viewer
 from yolo_attn.tables import aligned
 
@@ -63,6 +64,8 @@ def draw_maps(
     limit: int = 256,
     trust: bool = False,
     force: bool = False,
+    data: str | None = None,
+    split: str = "val",
 ) -> Maps:
     """Draw what the attention of a checkpoint does to images, and measure its gates on them.
 
@@ -77,13 +80,17 @@ def draw_maps(
         drawn: How many images are drawn, evenly spread.
         limit: How many images the gates are measured on, evenly spread.
         trust: Whether checkpoints are read as Ultralytics reads them, which runs what they name.
+        data: COCO-format data, whose images are taken in place of `sources`, and whose ground truth is drawn beside.
+        split: Its split.
         force: Whether `output` may hold files already; only those of an earlier run are overwritten.
 
     Raises:
         UserError: If a checkpoint cannot be used or has no attention, there is no image, or the folder cannot be used.
     """
-    viewers = _viewers(weights, base, settings or {}, trust)
-    files = find_images(sources)
+    viewers, task, names = _viewers(weights, base, settings or {}, trust)
+    labels = labels_of(data, split, task, names) if data else None
+    rows = rows_of(labels) if labels is not None else {}
+    files = list(rows) or find_images(sources)
     folder = output or increment_path(FOLDER.absolute())
     homes = {file.parent: file for file in files}
     check_apart(folder, "--output", [*filter(Path.is_dir, sources), *homes.values()])
@@ -105,10 +112,14 @@ def draw_maps(
             else:
                 views = {name: each.view(pixels) for name, each in viewers.items()}
                 stem = f"{len(sections) + 1:03d}-{plain_stem(file.name)}"
-                sections.append({"title": _title(file, sources), **_draw(stem, views, scratch)})
+                drawn_truth = {"picture": pixels}
+                if labels is not None:
+                    label = {**labels[rows[file]], "oriented": task == "obb"}
+                    drawn_truth["ground truth"] = draw_truth(pixels, label, names)
+                sections.append({"title": _title(file, sources), **_draw(stem, drawn_truth, views, scratch)})
         draw_statistics(viewer.found, scratch / PLOT)
         facts: dict[str, Any] = {"weights": handed_on(weights, folder), "base": base and handed_on(base, folder)}
-        facts["source"] = [source.name for source in sources]
+        facts["source"] = [source.name for source in sources] if data is None else [f"{Path(data).name}, {split}"]
         facts |= {"imgsz": viewer.size, "pictures": len(measured)}
         layers = [{"layer": label, "gain": viewer.gains[label], **g.as_json()} for label, g in viewer.found.items()]
         written = sorted({PAGE, NUMBERS, *earlier, *(file.name for file in scratch.iterdir())})
@@ -146,8 +157,10 @@ def _written(folder: Path) -> set[str]:
     return names
 
 
-def _viewers(weights: str, base: str | None, given: dict[str, Any], trust: bool) -> dict[str, Viewer]:
-    """Return the models that view images by their checkpoints' names, `weights` first."""
+def _viewers(
+    weights: str, base: str | None, given: dict[str, Any], trust: bool
+) -> tuple[dict[str, Viewer], str, dict[int, str]]:
+    """Return the models that view images by their checkpoints' names, `weights` first, their task, and its classes."""
     model, checkpoint, task = load_weights(weights, trust=trust)
     if not attention_layers(model):
         raise UserError(f"--weights {weights}: it has no attention layer, so there is no gate to draw")
@@ -161,7 +174,8 @@ def _viewers(weights: str, base: str | None, given: dict[str, Any], trust: bool)
             raise UserError(f"{name}: it takes images of {channels} channels, expected 3")
     trained = (checkpoint.get("train_args") or {}).get("imgsz")
     args = vars(check_settings({"imgsz": trained or 640, **given, "model": weights, "task": task.name}))
-    return {name: Viewer(network, kind.predictor, args) for name, (network, kind) in models.items()}
+    viewers = {name: Viewer(network, kind.predictor, args) for name, (network, kind) in models.items()}
+    return viewers, task.name, dict(model.names)
 
 
 def _readable(files: Sequence[Path]) -> Iterator[tuple[int, Path, NDArray[np.uint8]]]:
@@ -172,13 +186,20 @@ def _readable(files: Sequence[Path]) -> Iterator[tuple[int, Path, NDArray[np.uin
             yield number, file, pixels
 
 
-def _draw(stem: str, views: Mapping[str, ImageView], folder: Path) -> dict[str, Any]:
-    """Write an image's PNGs, and return those of detections, with captions, and of the first view's gates."""
+def _draw(
+    stem: str, known: Mapping[str, NDArray[np.uint8]], views: Mapping[str, ImageView], folder: Path
+) -> dict[str, Any]:
+    """Write an image's PNGs; return those that stand side by side, with captions, and those of the gates in full."""
     detections, gates = [], []
+    for caption, pixels in known.items():
+        detections.append((f"{stem}-{caption.replace(' ', '-')}.png", caption))
+        save_image(pixels, folder / detections[-1][0])
     for kind, (name, (pixels, _)) in zip(("detections", "base"), views.items(), strict=False):
         detections.append((f"{stem}-{kind}.png", f"{kind}: {Path(name).name}"))
         save_image(pixels, folder / detections[-1][0])
     for label, (grey, gate) in next(iter(views.values()))[1].items():
+        detections.append((f"{stem}-{label.replace(' ', '-')}-over.png", f"{label}: mean gate over the image"))
+        draw_over(grey, gate.mean, folder / detections[-1][0])
         gates.append(f"{stem}-{label.replace(' ', '-')}.png")
         draw_gate(grey, gate, label, folder / gates[-1])
     return {"detections": detections, "gates": gates}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import matplotlib
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -95,6 +96,15 @@ def draw_statistics(found: Mapping[str, GateStatistics], file: Path) -> None:
         axis.tick_params(labelsize=8)
     axes[0].set_ylim(len(gates) - 0.5, -0.5)
     figure.savefig(file, dpi=DPI)
+
+
+def draw_over(grey: NDArray[np.float32], mean: NDArray[np.float32], file: Path) -> None:
+    """Draw a gate's mean over its channels, (H, W), over the grey values, 0 … 1, of what the model sees."""
+    low, high = widened(mean)
+    colours = matplotlib.colormaps[COLOURS](np.nan_to_num((mean - low) / (high - low)))[..., :3]
+    large = cv2.resize(colours, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    mixed = OPACITY * large + (1 - OPACITY) * grey.clip(0, 1)[..., None]
+    save_image((255 * mixed[..., ::-1]).round().astype(np.uint8), file)
 
 
 def save_image(pixels: NDArray[np.uint8], file: Path) -> None:
