@@ -54,7 +54,9 @@ def test_numbers_are_under_their_names():
     assert found["metrics/COCO_AP"] == 0
     assert found["coco/AR10"] == found["coco/box_AR10"] == pytest.approx(0.7)
     assert (found["coco/AP/cat"], found["coco/AP/dog"]) == (0, 0.01)
-    assert list(found) == tracked(coco_columns(METRICS, True, ["cat", "dog"]))
+    own = CocoScores("", {**dict.fromkeys(METRICS[:8], 0.1), "AR300": 0.3}, {})
+    assert coco_numbers(scores_of(["cat"], own))["coco/box_AR300"] == 0.3
+    assert list(found) == tracked(coco_columns(METRICS, METRICS, ["cat", "dog"]))
 
 
 @pytest.mark.integration

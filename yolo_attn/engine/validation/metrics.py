@@ -19,23 +19,25 @@ MOST_CLASSES = 100
 """Classes whose AP is in results.csv; a table of more is not read by anybody."""
 
 
-def coco_columns(names: Iterable[str], boxes: bool, classes: Sequence[str]) -> list[str]:
+def coco_columns(names: Iterable[str], boxes: Iterable[str], classes: Sequence[str]) -> list[str]:
     """Return the columns of results.csv with COCO's numbers: the task's, those of `boxes` beside, AP of each class."""
     return [
         *(PLOTTED.get(name, f"coco/{name}") for name in names),
-        *(f"coco/box_{name}" for name in METRICS if boxes),
+        *(f"coco/box_{name}" for name in boxes),
         *(f"{OF_CLASS}{name}" for name in classes if len(classes) <= MOST_CLASSES),
     ]
 
 
 def columns_before(kind: str, classes: Sequence[str]) -> list[str]:
     """Return the columns of a task before it was validated."""
-    return coco_columns(KEYPOINT_METRICS if kind == "keypoints" else METRICS, kind != "bbox", classes)
+    return coco_columns(
+        KEYPOINT_METRICS if kind == "keypoints" else METRICS, METRICS if kind != "bbox" else (), classes
+    )
 
 
 def coco_numbers(scores: CocoScores) -> dict[str, float]:
     """Return COCO's numbers, -1 where it defines none, by their keys in `trainer.metrics`, as trackers take them."""
-    columns = coco_columns(scores.metrics, scores.boxes is not None, list(scores.per_class))
+    columns = coco_columns(scores.metrics, scores.boxes.metrics if scores.boxes else (), list(scores.per_class))
     values = [*scores.metrics.values(), *(scores.boxes.metrics.values() if scores.boxes else ())]
     values += [each["AP"] for each in scores.per_class.values()]
     return dict(zip(tracked(columns), values, strict=False))
