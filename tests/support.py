@@ -144,9 +144,8 @@ def results_rows(run):
     """results.csv, a dictionary a row; all rows have the header's columns."""
     header, *lines = csv.reader((run / "results.csv").read_text().splitlines())
     table = [[float(value) for value in line] for line in lines]
-    names = [name.strip() for name in header]
-    assert {len(row) for row in table} == {len(names)}
-    return [dict(zip(names, row, strict=True)) for row in table]
+    assert {len(row) for row in table} == {len(header)}
+    return [dict(zip(header, row, strict=True)) for row in table]
 
 
 def pycocotools_scores(truth, results, kind="bbox", **params):

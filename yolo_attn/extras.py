@@ -6,7 +6,7 @@ EXTRAS = {"export": ("onnx", "onnxruntime", "openvino"), "track": ("lap",), "gra
 """The modules of each extra of pyproject.toml."""
 
 
-def missing(*modules: str) -> list[str]:
+def not_installed(*modules: str) -> list[str]:
     """Return which of these modules are not installed."""
     return [module for module in modules if find_spec(module) is None]
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from support import save_noise
+from support import TINY, save_noise
 
 from yolo_attn.cli import main
 from yolo_attn.coco import draw as drawing
@@ -222,15 +222,20 @@ def test_one_json_without_splits_is_examined_as_it_is(tmp_path, named, place, ca
     assert f"yolo-attn split {data} -o FOLDER" in shown
 
 
-def test_images_of_two_splits_are_remarked(make_coco, capsys):
+def test_images_of_two_splits_are_reported(make_coco, capsys):
     make_coco([(1, "a.jpg"), (2, "b.jpg"), (3, "c.jpg")], [box(1, 7, 1, 1, 5, 5)], split="train", root="images")
     folder = make_coco([(8, "b.jpg"), (9, "c.jpg"), (10, "d.jpg")], [box(8, 7, 1, 1, 5, 5)], root="images")
     assert main(["check-data", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert f"{folder}/annotations/instances_val.json: 2 of val's 3 images are images of train, too" in shown
+    line = f"{folder}/annotations/instances_val.json: 2 of val's 3 images are images of train, too"
+    assert line in shown
+    assert main(["check-data", str(folder), "--strict"]) == 2
+    assert f"--strict: {line}" in capsys.readouterr().err
+    assert main(["train", "--cfg", TINY, "--data", str(folder), "--device", "cpu", "--strict"]) == 2
+    assert f"--strict: {line}" in capsys.readouterr().err
 
 
-def test_images_of_train_that_stand_in_for_vals_own_are_remarked(make_coco, capsys):
+def test_images_of_train_that_stand_in_for_vals_own_are_reported(make_coco, capsys):
     """The val images are gone; the images of the same names under the folder above both are train's."""
     make_coco([(1, "a.jpg"), (2, "b.jpg")], [box(1, 7, 1, 1, 5, 5)], split="train", root="images/train")
     folder = make_coco([(8, "a.jpg"), (9, "b.jpg")], [box(8, 7, 1, 1, 5, 5)], root="elsewhere")

@@ -297,6 +297,18 @@ def test_other_numbers_of_detections_and_other_sizes(tmp_path, kind):
     assert (scores.label, coco_scores(index, detections, kind).label) == ("COCO-style", "COCO")
 
 
+def test_sigmas_that_are_cocos_are_called_so(tmp_path):
+    points = [v for k in range(17) for v in (10 + k, 20 + 2 * k, 2)]
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 20, 17, 34], "area": 300, "keypoints": points}
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "truth.json").write_text(json.dumps({**content, "annotations": [annotation]}))
+    sigmas = tuple(COCOeval(iouType="keypoints").params.kpt_oks_sigmas.tolist())
+    index = replace(read_index(tmp_path / "truth.json", "pose"), oks_sigmas=sigmas)
+    found = coco_scores(index, Detections(), "keypoints")
+    assert not found.own_rules
+    assert found.evaluator == coco_scores(replace(index, oks_sigmas=()), Detections(), "keypoints").evaluator
+
+
 @pytest.mark.parametrize("number", [5, 17])
 def test_own_sigmas_of_keypoints(small_poses, tmp_path, number):
     rng = np.random.default_rng(0)
@@ -315,14 +327,14 @@ def test_own_sigmas_of_keypoints(small_poses, tmp_path, number):
         ids = [a["category_id"] for a in near]
         detections.add(image["id"], [a["bbox"] for a in near], rng.random(len(near)), ids, shapes)
     sigmas = tuple(rng.uniform(0.02, 0.2, number).round(3).tolist())
-    index = replace(read_index(truth, "pose"), keypoint_sigmas=sigmas)
+    index = replace(read_index(truth, "pose"), oks_sigmas=sigmas)
     rules = Rules((7,), (300.0, 2000.0))
     scores = coco_scores(index, detections, "keypoints", rules)
     ranges = [[0, 1e10], [300, 2000], [2000, 1e10]]
     expected = expected_with(truth, list(detections.rows()), "keypoints", sigmas, maxDets=[7], areaRng=ranges)
     np.testing.assert_allclose(list(scores.metrics.values()), expected, rtol=0, atol=1e-9)
     assert scores.own_rules == {"max_dets": [7], "area_ranges": [300.0, 2000.0], "kpt_sigmas": list(sigmas)}
-    without = coco_scores(replace(index, keypoint_sigmas=()), detections, "keypoints", rules)
+    without = coco_scores(replace(index, oks_sigmas=()), detections, "keypoints", rules)
     assert scores.metrics != without.metrics
     write_truth(tmp_path / "ground_truth.json", index)
     detections.save(tmp_path / "predictions.json")

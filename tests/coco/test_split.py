@@ -59,6 +59,17 @@ def test_splits_are_apart_whole_and_read_back(one, tmp_path, ids):
     assert listing(root) == before
 
 
+def test_crowds_that_are_taken_as_objects_stay_so(one, tmp_path, capsys):
+    root = one()
+    content = json.loads((root / "result.json").read_text())
+    content["annotations"] = [{**each, "iscrowd": 1} for each in content["annotations"]]
+    (root / "result.json").write_text(json.dumps(content))
+    output = tmp_path / "splits"
+    assert main(["split", str(root), "-o", str(output), "--crowds-as-objects"]) == 0
+    source = load_source(output / "data.yaml", ["train", "val"])
+    assert not any(split.index.crowd.any() for split in source.values())
+
+
 def test_classes_keep_their_shares_whatever_the_seed(one):
     root = one(images=400)
     for seed in range(5):

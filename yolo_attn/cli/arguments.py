@@ -137,7 +137,7 @@ def reader_options(args: argparse.Namespace) -> contextlib.AbstractContextManage
 def add_class_options(parser: argparse.ArgumentParser) -> None:
     """Add the option that decides which categories are classes of a training."""
     parser.add_argument(
-        "--drop-unused", action="store_true", help="leave out categories that no annotation uses, as of a root category"
+        "--drop-unused", action="store_true", help="skip categories that no annotation of train and val uses"
     )
 
 

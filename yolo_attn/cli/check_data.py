@@ -1,6 +1,7 @@
 """`yolo-attn check-data`."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,15 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     with reader_options(args):
         examined = check_data(data_sets(args.data), args.task, output)
     reports = {split: found.report for split, found in examined.items()}
-    print(*tables(reports), *shared_images(examined), sep="\n", flush=True)
+    shared = shared_images(examined)
+    print(*tables(reports), *shared, sep="\n", flush=True)
     if "all" in reports:
-        print(f"\nOne JSON without splits: yolo-attn split {args.data[0]} -o FOLDER divides it for a training.")
+        command = f"yolo-attn split {shlex.quote(args.data[0])} -o FOLDER"
+        print(f"\nOne JSON without splits: {command} divides it for a training.")
     if output:
         print(f"\n{output}: data_report.json, and drawings of suspicious boxes: {draw_suspects(examined, output)}")
     count = problem_count(reports.values())
+    if args.strict and shared:
+        raise UserError(f"--strict: {shared[0]}")
     if args.strict and count:
         raise UserError(f"--strict: {' '.join(args.data)}: skipped, clipped or suspicious items: {count:,}")

@@ -14,8 +14,7 @@ from typing import Any
 
 from yolo_attn.cli.installation import advice, package
 from yolo_attn.errors import one_line
-from yolo_attn.extras import EXTRAS, installing
-from yolo_attn.extras import missing as missing_modules
+from yolo_attn.extras import EXTRAS, installing, not_installed
 
 PACKAGES = ("numpy", "cv2", "torch", "torchvision", "ultralytics", "hotcoco", "cloudpickle")
 """What must be importable."""
@@ -131,7 +130,7 @@ def _kernels() -> str:
 
 def _extra(name: str) -> str:
     """Report what a command lacks; a machine without it may have no need of it."""
-    lacking = missing_modules(*EXTRAS[name])
+    lacking = not_installed(*EXTRAS[name])
     return f"for {USES[name]}: " + (f"no {', '.join(lacking)}; {installing(name)}" if lacking else "installed")
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from yolo_attn.coco.dataset.data_report import Examined, SplitReport, examine
-from yolo_attn.coco.dataset.locations import Data, Split, json_alone, load_alone, load_source, parts_of, splits_of
+from yolo_attn.coco.dataset.locations import Data, json_alone, load_alone, load_source, parts_of, splits_of
+from yolo_attn.coco.dataset.splits import Split
 from yolo_attn.files import check_apart
 from yolo_attn.tables import aligned
 

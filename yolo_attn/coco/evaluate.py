@@ -3,7 +3,7 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from yolo_attn.files import write_bytes
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 RECALLS = ("AR1", "AR10", "AR100")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", *RECALLS, "ARs", "ARm", "ARl")
+
+COCO_SIGMAS = tuple(hotcoco.COCOeval(hotcoco.COCO(), hotcoco.COCO(), "keypoints").params.kpt_oks_sigmas)
+"""COCO's own OKS sigmas of its 17 keypoints."""
 
 HUGE = 1e10
 """Pixels², COCO's bound of large objects."""
@@ -170,7 +173,7 @@ def coco_scores(index: CocoIndex, detections: Detections, kind: str = "bbox", ru
     detections = detections.countable(index)
     truth = _truth(index, detections)
     found = detections.array() if kind == "bbox" else list(detections.rows())
-    sigmas = _sigmas(index) if kind == "keypoints" else ()
+    sigmas = _sigmas_of(index) if kind == "keypoints" else ()
     evaluation = new_evaluation(truth, truth.loadRes(found), kind, sigmas)
     own_rules = {name: list(value) for name, value in vars(rules).items() if value and value not in COCOS_OWN[name]}
     if rules.max_dets:
@@ -181,7 +184,7 @@ def coco_scores(index: CocoIndex, detections: Detections, kind: str = "bbox", ru
         evaluation.params.areaRng = [of_size[label] for label in evaluation.params.areaRngLbl]
     text = f"hotcoco {hotcoco.__version__}, COCO {kind} evaluation, at most {evaluation.params.maxDets[-1]} detections"
     text += " an image and category"
-    if kind == "keypoints" and index.keypoint_sigmas:
+    if sigmas and index.oks_sigmas:
         own_rules["kpt_sigmas"] = list(sigmas)
     elif sigmas:
         text += f", OKS sigma 1/{len(sigmas)} for each of {len(sigmas)} keypoints"
@@ -222,24 +225,22 @@ def new_evaluation(
     return evaluation
 
 
-def sigmas_of(categories: Sequence[Mapping[str, Any]]) -> Sequence[float]:
-    """Return the OKS sigmas of a JSON's keypoints, by `write_truth` or by their number; none where they are COCO's."""
-    sigmas: Sequence[float] = next((each["keypoint_sigmas"] for each in categories if each.get("keypoint_sigmas")), ())
-    return sigmas or _even_sigmas(max((len(each.get("keypoints") or ()) for each in categories), default=0))
-
-
-def _sigmas(index: CocoIndex) -> Sequence[float]:
-    return index.keypoint_sigmas or _even_sigmas(0 if index.keypoints is None else index.keypoints.shape[1])
-
-
-def _even_sigmas(number: int) -> Sequence[float]:
+def oks_sigmas(stated: Sequence[float], number: int) -> Sequence[float]:
+    """Return the OKS sigmas of so many keypoints: those that are stated, else the same for each; none for COCO's."""
+    if stated:
+        return () if number == COCO_KEYPOINTS and np.allclose(stated, COCO_SIGMAS, rtol=1e-9) else stated
     return () if number in {0, COCO_KEYPOINTS} else (1 / number,) * number
+
+
+def _sigmas_of(index: CocoIndex) -> Sequence[float]:
+    return oks_sigmas(index.oks_sigmas, 0 if index.keypoints is None else index.keypoints.shape[1])
 
 
 def _truth(index: CocoIndex, detections: Detections) -> hotcoco.COCO:
     sizes = _sizes(index, detections).tolist()
     images = [{"id": i, "width": w, "height": h} for i, (w, h) in zip(index.image_ids.tolist(), sizes, strict=True)]
-    of_keypoints = {"keypoint_sigmas": list(_sigmas(index))} if _sigmas(index) else {}
+    sigmas = list(_sigmas_of(index))
+    of_keypoints = {"keypoint_sigmas": sigmas} if sigmas else {}
     categories = [
         {"id": int(i), "name": n, **of_keypoints} for i, n in zip(index.category_ids, index.category_names, strict=True)
     ]

@@ -29,11 +29,13 @@ class Division:
         index: The JSON.
         images: Folder of its file names.
         rows: Rows of the images of each split, ascending.
+        crowds_as_objects: Whether annotations with iscrowd are objects like others.
     """
 
     index: CocoIndex
     images: Path
     rows: dict[str, NDArray[np.int64]]
+    crowds_as_objects: bool = False
 
     def lines(self) -> list[str]:
         """A table: images of each split, and its annotations of each category."""
@@ -85,7 +87,7 @@ def divide(
         what = "folders of images" if by_folder else "images"
         raise UserError(f"{file}: {len(groups)} {what} are too few for {empty[0]!r}")
     of_images = {split: np.sort(np.concatenate([groups[n] for n in numbers])) for split, numbers in rows.items()}
-    return Division(index, found.folders[0], of_images)
+    return Division(index, found.folders[0], of_images, found.crowds_as_objects)
 
 
 def write(division: Division, output: Path, force: bool = False) -> Path:
@@ -107,6 +109,7 @@ def write(division: Division, output: Path, force: bool = False) -> Path:
         **dict.fromkeys(division.rows, as_text(division.images)),
         "annotations": dict.fromkeys(division.rows, as_text(file)),
         "image_ids": {split: f"{split}_ids.json" for split in division.rows},
+        **({"crowds_as_objects": True} if division.crowds_as_objects else {}),
     }
     text = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
     write_text(output / YAML_NAME, f"# made by yolo-attn split; image_ids lists the images of each split\n{text}")

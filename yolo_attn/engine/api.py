@@ -236,7 +236,7 @@ def validate(
         known["rules"] = rules
     validator = kind.validator(args=vars(args), **known)
     if scored and (args.conf or 0) > COCO_CONF:
-        LOGGER.warning(f"conf={args.conf} leaves out detections that COCO's AP counts; its numbers take {COCO_CONF}")
+        LOGGER.warning(f"conf={args.conf} skips detections that COCO's AP counts; its numbers take {COCO_CONF}")
     validator(model=model)
     print_validation(validator)
     return validator

@@ -9,21 +9,13 @@ import yaml
 from ultralytics.utils import RANK, colorstr
 
 from yolo_attn.coco.dataset import subsets as choose
-from yolo_attn.coco.dataset.data_keys import OKS_SIGMAS
+from yolo_attn.coco.dataset.data_keys import OKS_SIGMAS, switched_on
 from yolo_attn.coco.dataset.data_report import Examined, examine
 from yolo_attn.coco.dataset.dataset import CocoDataset, StretchedCocoDataset
 from yolo_attn.coco.dataset.layouts import FILE_NAMES
-from yolo_attn.coco.dataset.locations import (
-    Split,
-    as_list,
-    choosing_options,
-    is_coco_format,
-    load_source,
-    load_split,
-    parts_of,
-    splits_of,
-)
+from yolo_attn.coco.dataset.locations import as_list, is_coco_format, load_source, parts_of, splits_of
 from yolo_attn.coco.dataset.paths import as_path, as_text
+from yolo_attn.coco.dataset.splits import Split, load_split
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.coco.reading.masks_and_keypoints import flip_order
 from yolo_attn.errors import UserError
@@ -31,9 +23,13 @@ from yolo_attn.files import write_text
 
 
 class Description(dict[str, Any]):
-    """Ultralytics' data dictionary for COCO-format data, and its splits, as they were read; see `describe`."""
+    """Ultralytics' data dictionary for COCO-format data, and its splits, as they were read; see `describe`.
+
+    `by_option` is whether options say what of the data is used: a run's own data.yaml then stands for the data.
+    """
 
     splits: Mapping[str, Split]
+    by_option: bool
 
 
 def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None:
@@ -54,7 +50,8 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     """
     if args.task not in FILE_NAMES:
         return None
-    if choosing_options() and args.mode == "train" and is_coco_format(args.data):
+    by_option = bool(switched_on())
+    if by_option and args.mode == "train" and is_coco_format(args.data):
         having, all_sets = splits_of(args.data, args.task), len(parts_of(args.data))
         splits = [*splits, *(name for name in having if name not in splits and len(having[name]) == all_sets)]
     source = load_source(args.data, splits, args.task)
@@ -83,7 +80,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
             **_keypoints(first),
         }
     )
-    described.splits = source
+    described.splits, described.by_option = source, by_option
     return described
 
 

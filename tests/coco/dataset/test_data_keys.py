@@ -179,7 +179,7 @@ def test_sigmas_reach_the_evaluation_from_the_file_and_from_the_runs_own(cells, 
     assert found["kpt_oks_sigmas"] == sigmas  # which Ultralytics reads
     again = yaml.safe_load(Path(write_data_yaml(args, ["train", "val"], tmp_path, found)).read_text())
     for data in (found, again):
-        assert split_of(data, "val", "pose").index.keypoint_sigmas == tuple(sigmas)
+        assert split_of(data, "val", "pose").index.oks_sigmas == tuple(sigmas)
     assert "kpt_oks_sigmas" not in described(cells(**{key: [1]}))[1]  # a detector has no use for them
     with pytest.raises(UserError, match="kpt_sigmas and kpt_oks_sigmas differ"):
         described(cells(keypoints=3, kpt_sigmas=sigmas, kpt_oks_sigmas=[1, 2, 3]), "pose")

@@ -108,6 +108,36 @@ def test_wrong_keys(exported, tmp_path, keys, message):
         described(data)
 
 
+@pytest.mark.parametrize("splits", [["val"], ["test"], ["train", "test"], ["train", "val", "test"]])
+def test_what_is_used_is_counted_in_train_and_val_whichever_splits_are_read(exported, tmp_path, splits):
+    folder = exported(train=[1, 2], val=[1], test=[3])
+    data = with_keys(folder, tmp_path / "data.yaml", drop_unused=True, nc=2)
+    found = load_source(data, splits)
+    assert {tuple(split.names) for split in found.values()} == {("a", "b")}
+    wrong = with_keys(folder, tmp_path / "wrong.yaml", drop_unused=True, nc=3)
+    with pytest.raises(UserError, match="nc is 3, and train has 2 categories"):
+        load_source(wrong, splits)
+
+
+def test_option_and_key_drop_the_same(exported, tmp_path, monkeypatch):
+    folder = exported(train=[1, 2], val=[1], test=[3])
+    by_key = described(with_keys(folder, tmp_path / "data.yaml", drop_unused=True))[1]
+    monkeypatch.setenv(UNUSED_VARIABLE, "1")
+    by_option = described(folder)[1]
+    assert by_key["names"] == by_option["names"] == {0: "a", 1: "b"}
+
+
+def test_a_joined_set_may_have_no_used_category_in_a_split(exported, monkeypatch, tmp_path):
+    monkeypatch.setenv(UNUSED_VARIABLE, "1")
+    others = [{"id": 5, "name": "d"}]
+    one, other = exported("one", train=[1], val=[1]), exported("other", train=[], val=[], categories=others)
+    args, found = described(f"{one},{other}")
+    assert found["names"] == {0: "a"}
+    again = yaml.safe_load(Path(write_data_yaml(args, ["train", "val"], tmp_path, found)).read_text())
+    assert split_of(again, "train", "detect").index.category_names == ["a"]
+    assert len(look_through(args, found, "val", found["names"]).labels) == 2
+
+
 def test_joined_sets_drop_what_neither_uses(exported, monkeypatch):
     monkeypatch.setenv(UNUSED_VARIABLE, "1")
     one, other = exported("one", train=[1], val=[1]), exported("other", train=[2], val=[2])
@@ -120,7 +150,7 @@ def test_sets_of_which_one_alone_has_crowds_as_objects_are_not_joined(exported, 
     folder = exported(train=[1], val=[1])
     one = with_keys(folder, tmp_path / "one.yaml", crowds_as_objects=True)
     other = with_keys(folder, tmp_path / "other.yaml")
-    with pytest.raises(UserError, match="crowds_as_objects holds for all data sets or none"):
+    with pytest.raises(UserError, match="crowds_as_objects is false here, and true for"):
         described(f"{one},{other}")
 
 

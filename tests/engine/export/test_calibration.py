@@ -97,7 +97,7 @@ def test_txt_data_and_the_data_of_the_checkpoint(seen, small_coco, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     described = txt_data(tmp_path / "txt")
     model = YOLO(TINY_GAM)
-    with pytest.raises(UserError, match="does not name its training data; give data"):
+    with pytest.raises(UserError, match="does not name its training data; give --data, or data= in Python"):
         model.export(format="openvino", imgsz=32, **INT8)
     model.model.args["data"] = str(described)
     for more in ({"data": str(described)}, {}):
@@ -142,7 +142,8 @@ def test_mistakes_are_one_line(refusal, trained, seen):
     assert "gone: no such" in mistake("--int8", "--data", "gone")
     assert "gone.yaml: not usable for 'val'" in mistake("--int8", "--data", "gone.yaml")
     assert "only files of int8 are calibrated on data; give --int8 too" in mistake("--data", trained.data)
-    assert "--int8: half precision is another" in mistake("--int8", "--half")
+    assert "only files of int8 are calibrated on data; give --int8 too" in mistake("--split", "train")
+    assert "--int8 and --half exclude each other" in mistake("--int8", "--half")
     assert "makes no torchscript files of int8" in mistake("--int8", fmt="torchscript")
     assert "expected an int above 0, or height,width such as 320,640, found '320,0'" in mistake("--imgsz", "320,0")
     assert "instances_test" in mistake("--int8", "--data", trained.data, "--split", "test")

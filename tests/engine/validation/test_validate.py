@@ -136,7 +136,7 @@ def test_confidence_that_hides_detections_is_said(trained, tmp_path, caplog):
     arguments = ["--weights", str(trained.folder / "weights/best.pt"), "--device", "cpu", "--project", str(tmp_path)]
     assert main(["val", *arguments, "conf=0.5"]) == 0
     logging.getLogger("ultralytics").removeHandler(caplog.handler)
-    assert "conf=0.5 leaves out detections" in caplog.text
+    assert "conf=0.5 skips detections" in caplog.text
     assert "COCO AR large" in caplog.text
     assert "metrics.json" in caplog.text
 

@@ -1,6 +1,7 @@
 """What a COCO data YAML says besides where files are: used, refused where it contradicts the JSON, or reported."""
 
 import math
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,20 @@ from yolo_attn.coco.dataset.subsets import only_classes
 from yolo_attn.coco.reading.index import CocoIndex, brief, shortened
 from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.coco.reading.values import name_in, number_in
+from yolo_attn.environment import CROWDS_VARIABLE, UNUSED_VARIABLE
 from yolo_attn.errors import UserError, did_you_mean, listed, similar
 
 OKS_SIGMAS = "kpt_oks_sigmas"
 """Ultralytics' key of OKS sigmas, which late 8.4 takes for its loss and its own mAP, too."""
 
+SIGMAS = "kpt_sigmas"
+"""The same by a shorter name."""
+
 KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_names", OKS_SIGMAS)
-SWITCHES = ("drop_unused", "crowds_as_objects")
-USED = ("names", "nc", "channels", *KEYPOINT_KEYS, "kpt_sigmas", *SWITCHES)
+SWITCHES = {"drop_unused": UNUSED_VARIABLE, "crowds_as_objects": CROWDS_VARIABLE}
+"""Keys that options say, too, and the variables that these set."""
+
+USED = ("names", "nc", "channels", *KEYPOINT_KEYS, SIGMAS, *SWITCHES)
 SPLITS = ("train", "val", "test")
 
 FEW = 5
@@ -34,8 +41,8 @@ class Keys:
     """What a data YAML says of classes and keypoints; the rest is the JSON's.
 
     `names` are the categories that are used, in the order of the classes; None takes all, by id. `number` is how many
-    classes there are, `further` has Ultralytics' keys on keypoints. `drop_unused` leaves categories without annotations
-    out, `crowds_as_objects` takes annotations with iscrowd as objects like others.
+    classes there are, `further` has Ultralytics' keys on keypoints. `drop_unused` skips categories that no annotation
+    of the train and val split uses, `crowds_as_objects` takes annotations with iscrowd as objects like others.
     """
 
     file: Path | None = None
@@ -125,14 +132,19 @@ def read_keys(file: Path, described: dict[str, Any]) -> Keys:
     if channels is not None and number_in(channels) != CHANNELS:
         raise UserError(f"{file}: channels is {brief(channels)}; COCO-format data has {CHANNELS}")
     further = {key: described[key] for key in KEYPOINT_KEYS if described.get(key) is not None}
-    sigmas = described.get("kpt_sigmas")
+    sigmas = described.get(SIGMAS)
     if sigmas is not None and further.setdefault(OKS_SIGMAS, sigmas) != sigmas:
-        raise UserError(f"{file}: kpt_sigmas and {OKS_SIGMAS} differ; give one of them")
+        raise UserError(f"{file}: {SIGMAS} and {OKS_SIGMAS} differ; give one of them")
     switches = {key: described.get(key) or False for key in SWITCHES}
     for key, value in switches.items():
         if not isinstance(value, bool):
             raise UserError(f"{file}: {key} is {brief(value)}; expected true or false")
     return Keys(file, names, number, further, **switches)
+
+
+def switched_on() -> set[str]:
+    """Return those of the switches that an option has set for every data set."""
+    return {key for key, variable in SWITCHES.items() if os.environ.get(variable) == "1"}
 
 
 def _names(file: Path, given: Any) -> tuple[str, ...]:

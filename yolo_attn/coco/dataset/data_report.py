@@ -22,7 +22,10 @@ from yolo_attn.files import write_json
 FILE_NAME = "data_report.json"
 """The report's name in a run folder."""
 
-ALL_CROWDS = "annotation marked as a crowd, as are all others, so nothing carries a label; see --crowds-as-objects"
+ALL_CROWDS = (
+    "annotation marked as a crowd, as are all others, so nothing carries a label; --crowds-as-objects, or "
+    "crowds_as_objects: true in a data YAML, takes them as objects"
+)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,18 @@ import msgspec
 import numpy as np
 
 from yolo_attn.coco.reading.index import brief
-from yolo_attn.coco.reading.oriented import FIVE_NUMBERS, around, check_angles, read_oriented
-from yolo_attn.coco.reading.problems import Problems
-from yolo_attn.coco.reading.values import LARGEST_ID, area_in, box_in, id_in, is_crowd, is_plain_box, number_in
+from yolo_attn.coco.reading.oriented import FIVE_NUMBERS, RADIANS, around, look_like_radians, read_oriented
+from yolo_attn.coco.reading.problems import LISTED, Problems
+from yolo_attn.coco.reading.values import (
+    LARGEST_ID,
+    area_in,
+    box_in,
+    finite_numbers,
+    id_in,
+    is_crowd,
+    is_plain_box,
+    number_in,
+)
 
 
 class Annotation(msgspec.Struct, gc=False):
@@ -83,7 +92,7 @@ def read_annotations(
     ids, image_of, category_of = array("q"), array("i"), array("i")
     boxes, areas, crowd = array("d"), array("d"), array("b")
     corners, forms = array("d"), array("b")
-    of_five_numbers: list[Annotation] = []
+    angles, with_angle = array("d"), []
     other_ids: Counter[Any] = Counter()
     details: list[Any] = []
     for n, text in enumerate(texts, 1):
@@ -125,11 +134,13 @@ def read_annotations(
             corners.extend(itertools.chain.from_iterable(oriented[0]))
             forms.append(oriented[1])
             if oriented[1] == FIVE_NUMBERS:
-                of_five_numbers.append(annotation)
+                angles.append(finite_numbers(annotation.bbox)[4])
+                with_angle += [annotation.called] if len(angles) <= LISTED else []
         elif task != "detect":
             annotation.bbox = annotation.area = None
             details.append(annotation)
-    check_angles(of_five_numbers, problems)
+    if look_like_radians(angles):
+        problems.add(RADIANS, with_angle, len(angles))
     whole_ids = np.array(ids, dtype=np.int64)
     values, counts = np.unique(whole_ids[whole_ids >= 0], return_counts=True)
     repeated = [*values[counts > 1].tolist(), *(i for i, count in other_ids.items() if count > 1)]

@@ -108,7 +108,7 @@ class CocoIndex:
         corners: (annotations, 4, 2) corners of oriented boxes, pixels; None unless read for "obb".
         forms: Row in `FORMS` of how each annotation states its oriented box; None unless read for "obb".
         keypoint_names: Names of the K keypoints; empty where the JSON does not name them.
-        keypoint_sigmas: OKS sigma of each of them where a data YAML has them; empty takes COCO's own, or 1/K.
+        oks_sigmas: OKS sigma of each of them where a data YAML has them; empty takes COCO's own, or 1/K.
         problems: What was skipped or suspicious while reading.
         origins: The ids of each of `files`; empty where the ids above are the JSON's own.
     """
@@ -132,7 +132,7 @@ class CocoIndex:
     corners: NDArray[np.float64] | None = None
     forms: NDArray[np.int8] | None = None
     keypoint_names: tuple[str, ...] = ()
-    keypoint_sigmas: tuple[float, ...] = ()
+    oks_sigmas: tuple[float, ...] = ()
     problems: Problems = field(default_factory=Problems)
     origins: tuple[Origin, ...] = ()
 

@@ -30,7 +30,10 @@ FORMS = (
 
 CORNERS, OUTLINE, FIVE_NUMBERS, ROTATION, UPRIGHT = range(len(FORMS))
 
-RADIANS = "bbox of five numbers whose angle, read as degrees, may be in radians, since none in the JSON exceeds 2π"
+RADIANS = (
+    "bbox of five numbers whose angle, read as degrees, may be in radians, since none in the JSON exceeds 2π; degrees, "
+    "or corners as segmentation, make it certain"
+)
 
 NO_ROTATION = "attributes.rotation that is not a number, the upright box is used"
 
@@ -77,11 +80,9 @@ def _is_level(side: Sequence[float]) -> bool:
     return all(min(place - low, high - place) < LEVEL for place in side)
 
 
-def check_angles(annotations: list[Any], problems: Problems) -> None:
-    """Report annotations of five numbers if the angles of all look like radians."""
-    angles = [abs(finite_numbers(annotation.bbox)[4]) for annotation in annotations]
-    if any(angles) and max(angles) <= 2 * math.pi:
-        problems.add(RADIANS, (annotation.called for annotation in annotations))
+def look_like_radians(angles: Sequence[float]) -> bool:
+    """Return whether the angles of boxes of five numbers may be in radians, where degrees are expected."""
+    return any(angles) and max(map(abs, angles)) <= 2 * math.pi
 
 
 def around(corners: Corners) -> list[float]:

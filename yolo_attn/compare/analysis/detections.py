@@ -10,7 +10,7 @@ import hotcoco
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.coco.evaluate import new_evaluation, sigmas_of
+from yolo_attn.coco.evaluate import new_evaluation, oks_sigmas
 from yolo_attn.errors import UserError, one_line
 
 CHUNK = 250
@@ -83,7 +83,9 @@ def match(truth: Path, predictions: Path, kind: str) -> Matches:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{predictions}: cannot be compared with {truth.name}: {one_line(error)}") from error
     categories = known.loadCats(known.getCatIds())
-    sigmas = sigmas_of(categories) if kind == "keypoints" else ()
+    stated = next((each["keypoint_sigmas"] for each in categories if each.get("keypoint_sigmas")), ())
+    keypoints = len(stated) or max((len(each.get("keypoints") or ()) for each in categories), default=0)
+    sigmas = oks_sigmas(stated, keypoints) if kind == "keypoints" else ()
     whole = new_evaluation(known, found, kind, sigmas)
     whole.evaluate()
     errors = whole.tide_errors()["delta_ap"]

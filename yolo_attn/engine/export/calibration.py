@@ -78,5 +78,6 @@ def _training_data(model: Any) -> Any:
     args = getattr(model, "args", None) or {}
     data = (args if isinstance(args, dict) else vars(args)).get("data")
     if not data:
-        raise UserError("int8 files are calibrated on images, and the model does not name its training data; give data")
+        reason = "int8 files are calibrated on images, and the model does not name its training data"
+        raise UserError(f"{reason}; give --data, or data= in Python")
     return data

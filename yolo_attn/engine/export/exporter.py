@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +24,7 @@ from yolo_attn.engine.run_folder import training_data
 from yolo_attn.engine.summary import print_table
 from yolo_attn.environment import filtered, replaced
 from yolo_attn.errors import ExportError, UserError, did_you_mean, similar
-from yolo_attn.extras import extra_of, installing, missing
+from yolo_attn.extras import extra_of, installing, not_installed
 from yolo_attn.files import check_writable, scratch_folder, write_bytes
 from yolo_attn.safe.safetensors_file import SUFFIX, write_weights
 from yolo_attn.weights.checkpoint_files import load_safe
@@ -68,7 +67,7 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
     suffix = _suffix(fmt)
     settings = _with_precision(fmt, dict(settings))
     int8 = settings.items() >= INT8.items()
-    if lacking := missing(*NEEDED.get(fmt, ()), *(NEEDED_BY_INT8.get(fmt, ()) if int8 else ())):
+    if lacking := not_installed(*NEEDED.get(fmt, ()), *(NEEDED_BY_INT8.get(fmt, ()) if int8 else ())):
         way = installing("export") if all(map(extra_of, lacking)) else f"pip install {' '.join(lacking)}"
         raise UserError(f"--format {fmt}{' --int8' * int8} needs {' and '.join(lacking)}, not installed here: {way}")
     model, _ = read_checkpoint(weights, trust=trust)
@@ -76,11 +75,12 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
     if int8:
         defaults["data"] = training_data(weights, model.args)
     if fmt == "onnx":
-        defaults["simplify"] = find_spec("onnxslim") is not None
+        defaults["simplify"] = not not_installed("onnxslim")
     settings = {**defaults, **settings}
     args = check_settings({**settings, **({} if fmt == SAFETENSORS else {"format": fmt}), "mode": "export"})
-    if args.data and not (fmt != SAFETENSORS and calibrates(args)):
-        raise UserError(f"--data {args.data}: only files of int8 are calibrated on data; give --int8 too")
+    for name in ("data", "split"):
+        if settings.get(name) and not (fmt != SAFETENSORS and calibrates(args)):
+            raise UserError(f"--{name} {settings[name]}: only files of int8 are calibrated on data; give --int8 too")
     if output and not output.endswith(suffix):
         raise UserError(f"--output {output}: expected a name that ends in {suffix}")
     target = (
@@ -127,9 +127,10 @@ def _with_precision(fmt: str, settings: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"--half: {fmt} files of half precision are made on a GPU only; give --device 0")
     if fmt == SAFETENSORS and settings.get("dynamic"):
         raise UserError("--dynamic: means nothing to safetensors, which holds no graph")
-    if int8 and (half or not makes_int8(fmt)):
-        reason = "half precision is another" if half else f"this Ultralytics makes no {fmt} files of int8"
-        raise UserError(f"--int8: {reason}")
+    if int8 and half:
+        raise UserError("--int8 and --half exclude each other")
+    if int8 and not makes_int8(fmt):
+        raise UserError(f"--int8: this Ultralytics makes no {fmt} files of int8")
     return {**settings, **(INT8 if int8 else HALF if half else {})}
 
 

@@ -11,7 +11,6 @@ from ultralytics.utils import LOGGER
 from yolo_attn.coco.dataset.data_report import Examined, SplitReport, shared_images
 from yolo_attn.coco.dataset.labels import TINY
 from yolo_attn.coco.dataset.locations import as_list
-from yolo_attn.coco.reading.oriented import RADIANS
 from yolo_attn.engine.data import Description, describe, look_through, split_of
 from yolo_attn.engine.preflight.checks import one_line
 from yolo_attn.errors import UserError, listed, similar
@@ -37,13 +36,16 @@ def examine_training(args: SimpleNamespace, data: Description, strict: bool = Fa
     """
     split = args.split or "val"
     examined = {name: look_through(args, data, name, data["names"]) for name in dict.fromkeys(["train", split])}
-    for line in shared_images(examined):
+    shared = shared_images(examined)
+    for line in shared:
         LOGGER.warning(line)
     _check_boxes(examined["train"].report)
     _check_classes(args, data["names"], data, split)
     if strict:
         for found in examined.values():
             check_strictly(found.report)
+        if shared:
+            raise UserError(f"--strict: {shared[0]}")
     return examined
 
 
@@ -94,16 +96,13 @@ def _check_boxes(report: SplitReport) -> None:
     """Check that there is something to train on.
 
     Raises:
-        UserError: If a train split has no box, none of more than a pixel, or angles in radians.
+        UserError: If a train split has no box, or none of more than a pixel.
     """
     if not report.boxes:
         found = f"no box to train on in its {report.usable} images, {report.crowds} annotations are crowds"
         raise UserError("; ".join([f"{report.file}: {found}", *report.problems.lines()]))
     if report.problems[TINY] == report.boxes:
         raise UserError(f"{report.file}: no box is larger than a pixel; {report.problems.line(TINY)}")
-    if report.problems[RADIANS]:
-        expected = "write degrees, or the boxes' corners as segmentation"
-        raise UserError(f"{report.file}: {report.problems.line(RADIANS)}; {expected}")
 
 
 def check_strictly(report: SplitReport) -> None:

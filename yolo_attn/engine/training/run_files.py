@@ -121,8 +121,9 @@ class RunFiles(BaseTrainer):
         file, begun = self.csv, self._has_rows()
         if begun:
             header = next(csv.reader(file.read_text(encoding="utf-8").splitlines()))
-            columns = [column.strip() for column in header if column.strip() not in {"epoch", "time"}]
-            metrics = {column: metrics.get(column, 0.0) for column in columns}
+            if header[0] != header[0].strip():  # early 8.3 pads its names; a class may have blanks of its own
+                header = [column.strip() for column in header]
+            metrics = {column: metrics.get(column, 0.0) for column in header if column not in {"epoch", "time"}}
         with whole_files(file.parent) as scratch, replaced(self, csv=scratch / file.name):
             if begun:
                 shutil.copyfile(file, self.csv)

@@ -17,7 +17,6 @@ from ultralytics.engine.predictor import BasePredictor
 from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
-from yolo_attn.coco.dataset.locations import choosing_options
 from yolo_attn.compat import unwrapped
 from yolo_attn.engine.data import build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.summary import print_training
@@ -26,12 +25,12 @@ from yolo_attn.engine.training.frozen import KEY, FrozenBase
 from yolo_attn.engine.training.gate_report import trained_gates
 from yolo_attn.engine.training.prepared import Prepared, of_launcher
 from yolo_attn.engine.training.run_files import RunFiles
-from yolo_attn.engine.validation.metrics import columns_before, tracked
+from yolo_attn.engine.validation.metrics import columns_before
 from yolo_attn.engine.validation.validator import (
     ClassificationValidator,
+    CocoDataValidator,
     CocoValidator,
     DetectionValidator,
-    JsonValidator,
     OBBValidator,
     PoseValidator,
     RTDETRValidator,
@@ -178,10 +177,10 @@ class RunTrainer(RunFiles):
                 LOGGER.info(line)
 
 
-class JsonTrainer(RunTrainer):
+class CocoDataTrainer(RunTrainer):
     """Mixin for a trainer that reads COCO-format data. On other data it adds nothing."""
 
-    validator_class: type[JsonValidator]
+    validator_class: type[CocoDataValidator]
 
     def get_dataset(self) -> Any:
         named = self.args.data
@@ -189,7 +188,7 @@ class JsonTrainer(RunTrainer):
         try:
             return super().get_dataset()
         finally:
-            if not choosing_options():  # else the checkpoint's training data is what they have left
+            if not (self.prepared.data and self.prepared.data.by_option):  # else data.yaml stands for the data
                 self.args.data = named
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
@@ -222,7 +221,7 @@ class JsonTrainer(RunTrainer):
         return ["train", self.args.split or "val"]
 
 
-class CocoTrainer(JsonTrainer):
+class CocoTrainer(CocoDataTrainer):
     """Mixin for a trainer of a task that COCO has, and so COCO's numbers."""
 
     validator_class: type[CocoValidator]
@@ -233,9 +232,9 @@ class CocoTrainer(JsonTrainer):
             super().save_metrics(metrics)
             return
         columns = columns_before(self.validator_class.kind, self.test_loader.dataset.index.category_names)
-        keys = tracked(columns)
+        keys = set(columns.values())
         others = {key: value for key, value in metrics.items() if key not in keys}
-        coco = {column: metrics.get(key, 0.0) for column, key in zip(columns, keys, strict=True)}
+        coco = {column: metrics.get(key, 0.0) for column, key in columns.items()}
         super().save_metrics({**others, **coco})
 
 
@@ -267,7 +266,7 @@ class PoseTrainer(CocoTrainer, yolo.pose.PoseTrainer):
     predictor_class = yolo.pose.PosePredictor
 
 
-class OBBTrainer(JsonTrainer, yolo.obb.OBBTrainer):
+class OBBTrainer(CocoDataTrainer, yolo.obb.OBBTrainer):
     """Ultralytics' trainer of oriented boxes on the corners, angles and outlines of COCO JSON."""
 
     validator_class = OBBValidator

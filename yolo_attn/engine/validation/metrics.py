@@ -19,39 +19,40 @@ MOST_CLASSES = 100
 """Classes whose AP is in results.csv; a table of more is not read by anybody."""
 
 
-def coco_columns(names: Iterable[str], boxes: Iterable[str], classes: Sequence[str]) -> list[str]:
-    """Return the columns of results.csv with COCO's numbers: the task's, those of `boxes` beside, AP of each class."""
-    return [
-        *(PLOTTED.get(name, f"coco/{name}") for name in names),
-        *(f"coco/box_{name}" for name in boxes),
-        *(f"{OF_CLASS}{name}" for name in classes if len(classes) <= MOST_CLASSES),
-    ]
+def coco_columns(names: Iterable[str], boxes: Iterable[str], classes: Sequence[str]) -> dict[str, str]:
+    """Return the columns of results.csv with COCO's numbers: the task's, those of `boxes` beside, AP of each class.
+
+    With each goes its key in `trainer.metrics`, which every tracker takes, and each is another one: MLflow refuses most
+    signs, and `/` begins a section.
+    """
+    columns = {
+        **{name: name for name in (PLOTTED.get(name, f"coco/{name}") for name in names)},
+        **{name: name for name in (f"coco/box_{name}" for name in boxes)},
+    }
+    if len(classes) > MOST_CLASSES:
+        return columns
+    taken = set(columns.values())
+    for name in classes:
+        plain = OF_CLASS + re.sub(r"[^\w .-]|^\.+$", "_", name)
+        numbered = (f"{plain}_{number}" for number in range(2, MOST_CLASSES + 2))
+        key = next(key for key in itertools.chain([plain], numbered) if key not in taken)
+        columns[f"{OF_CLASS}{name}"] = key
+        taken.add(key)
+    return columns
 
 
-def columns_before(kind: str, classes: Sequence[str]) -> list[str]:
-    """Return the columns of a task before it was validated."""
+def columns_before(kind: str, classes: Sequence[str]) -> dict[str, str]:
+    """Return the columns of a task before it was validated, with their keys."""
     return coco_columns(
         KEYPOINT_METRICS if kind == "keypoints" else METRICS, METRICS if kind != "bbox" else (), classes
     )
 
 
 def coco_numbers(scores: CocoScores) -> dict[str, float]:
-    """Return COCO's numbers, -1 where it defines none, by their keys in `trainer.metrics`, as trackers take them."""
-    columns = coco_columns(scores.metrics, scores.boxes.metrics if scores.boxes else (), list(scores.per_class))
-    values = [*scores.metrics.values(), *(scores.boxes.metrics.values() if scores.boxes else ())]
-    values += [each["AP"] for each in scores.per_class.values()]
-    return dict(zip(tracked(columns), values, strict=False))
-
-
-def tracked(columns: Sequence[str]) -> list[str]:
-    """Return names that every tracker takes, each another one: MLflow refuses most signs, and `/` begins a section."""
-    found: dict[str, None] = {}
-    for column in columns:
-        name = column.removeprefix(OF_CLASS)
-        plain = column if name == column else OF_CLASS + re.sub(r"[^\w .-]|^\.+$", "_", name)
-        numbered = (f"{plain}_{number}" for number in range(2, len(columns) + 2))
-        found[next(key for key in itertools.chain([plain], numbered) if key not in found)] = None
-    return list(found)
+    """Return COCO's numbers, -1 where it defines none, by their keys in `trainer.metrics`."""
+    boxes = scores.boxes.metrics if scores.boxes else {}
+    values = [*scores.metrics.values(), *boxes.values(), *(each["AP"] for each in scores.per_class.values())]
+    return dict(zip(coco_columns(scores.metrics, boxes, list(scores.per_class)).values(), values, strict=False))
 
 
 class CocoMetrics:

@@ -86,7 +86,7 @@ class RunValidator(BaseValidator):
         }
 
 
-class JsonValidator(RunValidator):
+class CocoDataValidator(RunValidator):
     """Mixin for a validator that reads COCO-format data. On other data it adds nothing.
 
     Attributes:
@@ -151,7 +151,7 @@ class JsonValidator(RunValidator):
             self._category_id = {i: ids[name] for i, name in model.names.items() if name in ids}
 
 
-class CocoValidator(JsonValidator):
+class CocoValidator(CocoDataValidator):
     """Mixin for a validator of a task that COCO has.
 
     Detections are collected as the validator itself scores them and compared with the user's JSON. COCO AP becomes the
@@ -306,7 +306,7 @@ class PoseValidator(CocoValidator, yolo.pose.PoseValidator):
         return {"keypoints": points.reshape(len(points), 3 * self.kpt_shape[0]).tolist()}
 
 
-class OBBValidator(JsonValidator, yolo.obb.OBBValidator):
+class OBBValidator(CocoDataValidator, yolo.obb.OBBValidator):
     """Ultralytics' validator of oriented boxes, with its own mAP: COCO has none for them."""
 
     def init_metrics(self, model: Any) -> None:
