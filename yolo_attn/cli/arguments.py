@@ -238,7 +238,7 @@ share = _number(lambda number: 0 < number <= 1, "a share above 0, up to 1, such 
 
 
 def _ascending(convert: Callable[[str], Any], numbers: Collection[int], expected: str) -> Callable[[str], Any]:
-    """Return the type of an option that takes so many numbers, separated by commas, each above the one before."""
+    """Return the type of an option that takes ascending numbers with commas between; `numbers` is how many."""
 
     def converted(text: str) -> tuple[Any, ...]:
         with contextlib.suppress(ValueError, argparse.ArgumentTypeError):

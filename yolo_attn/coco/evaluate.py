@@ -32,12 +32,12 @@ HUGE = 1e10
 
 @dataclass(frozen=True)
 class Rules:
-    """What is not COCO's own in an evaluation; the defaults are COCO's.
+    """What an evaluation counts by; empty is COCO's own.
 
     Attributes:
-        max_dets: Detections of an image and category that count, ascending: three numbers, which are those of the three
-            ARs and of which the last holds for all else; one for keypoints. COCO's own are 1, 10, 100, and 20.
-        area_ranges: Areas, pixels², up to which an object is small, and medium. COCO's own are 32² and 96².
+        max_dets: How many detections of an image and category count, ascending. Three numbers for boxes and masks: each
+            AR takes one of them, all other numbers the last; COCO's own are 1, 10 and 100. One for keypoints: 20.
+        area_ranges: Areas in pixels² up to which an object is small, and medium. COCO's own are 32² and 96².
     """
 
     max_dets: tuple[int, ...] = ()
@@ -57,7 +57,7 @@ class CocoScores:
         metrics: The numbers by name: `METRICS` for boxes and masks, `KEYPOINT_METRICS` for keypoints. The ARs of other
             numbers of detections are called by these.
         per_class: AP and AP50 of each category by its name.
-        boxes: The same of the boxes, where masks or keypoints were compared by a validation.
+        boxes: COCO's numbers of the boxes beside these of masks or keypoints; None for boxes themselves.
         own_rules: What is not COCO's own, by name; empty where the numbers are COCO's.
     """
 
@@ -168,7 +168,10 @@ def coco_scores(index: CocoIndex, detections: Detections, kind: str = "bbox", ru
         index: The ground truth, with masks for "segm" and keypoints for "keypoints".
         detections: With "segmentation" or "keypoints" for these.
         kind: "bbox", "segm" or "keypoints".
-        rules: What is not COCO's own.
+        rules: What it counts by.
+
+    Returns:
+        The numbers, without those of boxes beside masks or keypoints.
     """
     detections = detections.countable(index)
     truth = _truth(index, detections)

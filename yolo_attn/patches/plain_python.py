@@ -18,7 +18,7 @@ from yolo_attn.coco.dataset.layouts import FILE_NAMES
 from yolo_attn.coco.dataset.locations import as_setting, is_coco_format, parts_of
 from yolo_attn.engine.preflight.checks import check_importable, check_task, read_checkpoint
 from yolo_attn.engine.preflight.data_checks import describe_training, describe_validation, examine_training
-from yolo_attn.engine.run_folder import check_unfinished, find_last
+from yolo_attn.engine.run_folder import check_unfinished, find_last, training_data
 from yolo_attn.engine.tasks import ours
 from yolo_attn.engine.training.prepared import Prepared
 from yolo_attn.errors import UserError, like
@@ -166,13 +166,20 @@ def _named_data(model: Any, settings: dict[str, Any]) -> Any:
         UserError: If only some of several are COCO-format.
     """
     of_file = get_cfg(settings["cfg"]).data if settings.get("cfg") else None
-    data = settings.get("data") or of_file or model.overrides.get("data")
+    data = settings.get("data") or of_file or _trained_on(model)
     if not isinstance(data, (list, tuple)):
         return data
     others = [str(named) for named in data if not _is_coco(named, model)]
     if others and len(others) < len(data):
         raise UserError(f"data: {', '.join(others)}: not COCO-format, as the others are; they cannot be joined")
     return data if others or not data else _absolute(data)
+
+
+def _trained_on(model: Any) -> Any:
+    """The data of the training that made a model, of a run folder that has moved, too."""
+    data, checkpoint = model.overrides.get("data"), getattr(model, "ckpt", None)
+    trained = checkpoint.get("train_args") if isinstance(checkpoint, dict) else None
+    return training_data(model.ckpt_path, trained) if trained and trained.get("data") == data else data
 
 
 def _is_coco(data: Any, model: Any) -> bool:

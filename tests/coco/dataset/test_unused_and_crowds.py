@@ -231,6 +231,10 @@ def test_a_checkpoint_keeps_what_the_options_chose(exported, tmp_path, monkeypat
     name = "of-moved"
     assert main(["val", "--weights", "moved/weights/best.pt", "--name", name, *common, "plots=False"]) == 0
     assert json.loads((tmp_path / f"runs/detect/{name}/data_report.json").read_text())["val"]["boxes"] == 2
+    in_python = YOLO("moved/weights/best.pt").val(imgsz=64, batch=2, device="cpu", workers=0, plots=False)
+    of_command = json.loads((tmp_path / f"runs/detect/{name}/metrics.json").read_text())
+    assert in_python.coco.metrics == {key: of_command[key] for key in in_python.coco.metrics}
+    assert json.loads((in_python.save_dir / "data_report.json").read_text())["val"]["boxes"] == 2
     Path("moved/data.yaml").rename("elsewhere.yaml")
     assert main(["val", "--weights", "moved/weights/best.pt", *common]) == 2
     assert "moved/data.yaml, is gone; give --data" in capsys.readouterr().err

@@ -56,7 +56,7 @@ def coco_numbers(scores: CocoScores) -> dict[str, float]:
 
 
 class CocoMetrics:
-    """Mixin for metrics of Ultralytics': `coco` has COCO's twelve numbers, and AP and AP50 of each class."""
+    """Mixin for metrics of Ultralytics': `coco` has COCO's numbers, and AP and AP50 of each class."""
 
     coco: CocoScores
 
