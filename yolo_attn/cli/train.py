@@ -44,6 +44,11 @@ def add(commands: Any) -> None:
         help="NAM's penalty P·(Σ|γ| + Σ|λ|), such as 1e-4; default: the model YAML's, else none",
     )
     parser.add_argument(
+        "--stretch",
+        action="store_true",
+        help="classifiers: resize images to a square instead of cropping them; also a key of model YAMLs",
+    )
+    parser.add_argument(
         "--identity-init",
         action=argparse.BooleanOptionalAction,
         help="with --weights: attention missing from the checkpoint starts with a gain that keeps the magnitude of its "
@@ -81,6 +86,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
                     project=args.project,
                     weights=args.weights,
                     nam_sparsity=args.nam_sparsity,
+                    stretch=args.stretch,
                     task=args.task,
                     identity_init=args.identity_init,
                     freeze_base=args.freeze_base,
@@ -96,7 +102,7 @@ def _check_unchanged(args: argparse.Namespace, given: dict[str, Any]) -> None:
     fixed = {"--cfg": args.cfg, "--weights": args.weights, "--nam-sparsity": args.nam_sparsity}
     fixed |= {"--identity-init": args.identity_init, "--freeze-base": args.freeze_base}
     fixed |= {"--drop-unused": args.drop_unused or None, "--crowds-as-objects": args.crowds_as_objects or None}
-    fixed |= {"--strict": args.strict or None, "--trust": args.trust or None}
+    fixed |= {"--stretch": args.stretch or None, "--strict": args.strict or None, "--trust": args.trust or None}
     fixed |= {OPTION_OF.get(key, key): v for key, v in given.items() if key not in RESUMABLE}
     fixed.pop("--data", None)
     changed = [name for name, value in fixed.items() if value is not None]

@@ -60,6 +60,7 @@ class Training:
         weights: Checkpoint to start from; None trains from scratch.
         nam_sparsity: p of NAM's sparsity penalty; None leaves it to the model YAML.
         task: Ultralytics' name of the task that the model is expected to have; None takes the model's own.
+        stretch: Whether a classifier's images are resized to a square, and not cropped; else its model YAML says so.
         identity_init: Whether attention that is missing from the checkpoint starts with the gain that keeps its input's
             magnitude; None does so where there is a checkpoint.
         freeze_base: For how many epochs, from the first, only what got no weights is trained.
@@ -74,6 +75,7 @@ class Training:
     weights: str | None = None
     nam_sparsity: float | None = None
     task: str | None = None
+    stretch: bool = False
     identity_init: bool | None = None
     freeze_base: int | None = None
     strict: bool = False
@@ -111,6 +113,8 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]
         raise UserError("--identity-init: without --weights there is no trained network to keep whole")
     if training.freeze_base and not weights:
         raise UserError(f"--freeze-base {training.freeze_base}: without --weights there is no base to freeze")
+    if training.stretch and kind.name != "classify":
+        raise UserError(f"--stretch: --cfg {cfg} is of the task {kind.name}; only images of classifiers are cropped")
     folder = _project(training.project, kind)
     if "data" not in settings and kind.name not in DRAWN:
         raise UserError(f"--cfg {cfg}: the demo set has no labels for {kind.name}; give --data")
@@ -138,6 +142,7 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]
     teacher = check_teacher(args, model, training.trust)
     prepared = Prepared(
         nam_sparsity=training.nam_sparsity,
+        stretch=training.stretch,
         identity_init=bool(weights) and training.identity_init is not False,
         freeze_base=training.freeze_base or 0,
         weights=None if training.trust else weights,

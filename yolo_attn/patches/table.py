@@ -42,7 +42,8 @@ from yolo_attn.weights.transfer import load
 MODEL_MODULE = "ultralytics.engine.model"
 DATA_MODULE = "ultralytics.data.utils"
 EXPORTER_MODULE = "ultralytics.engine.exporter"
-LATE = {MODEL_MODULE, DATA_MODULE, EXPORTER_MODULE}
+PREDICTOR_MODULE = "ultralytics.models.yolo.classify.predict"
+LATE = {MODEL_MODULE, DATA_MODULE, EXPORTER_MODULE, PREDICTOR_MODULE}
 """They import the parser, which registers, or take long: what they define is wrapped once they are imported."""
 
 COUNTER = "thop.profile"
@@ -141,6 +142,12 @@ PATCHES = (
         "__call__",
         _of_engine("export", "yolo_attn.engine.export.calibration"),
         "int8 files that are calibrated on COCO-format data, and never on data of Ultralytics' own choice",
+    ),
+    Patch(
+        f"{PREDICTOR_MODULE}:ClassificationPredictor",
+        "preprocess",
+        _of_engine("preprocess", "yolo_attn.engine.classification"),
+        "images stretched for classifiers that take them so",
     ),
     Patch("ultralytics.utils.dist", "generate_ddp_file", generate_ddp_file, "attention layers in multi-GPU workers"),
     Patch("ultralytics.cfg", "get_save_dir", get_save_dir, "the same place for a relative project everywhere"),

@@ -36,6 +36,7 @@ class Prepared:
     """
 
     nam_sparsity: float | None = None
+    stretch: bool = False
     identity_init: bool = False
     freeze_base: int = 0
     weights: str | None = None

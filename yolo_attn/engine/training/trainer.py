@@ -18,6 +18,8 @@ from ultralytics.models import rtdetr, yolo
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.compat import unwrapped
+from yolo_attn.engine.classification import KEY as STRETCH_KEY
+from yolo_attn.engine.classification import adapted, stretches
 from yolo_attn.engine.data import build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.training import distributed
@@ -274,7 +276,19 @@ class OBBTrainer(CocoDataTrainer, yolo.obb.OBBTrainer):
 
 
 class ClassificationTrainer(RunTrainer, yolo.classify.ClassificationTrainer):
-    """Ultralytics' classification trainer, on its own data format."""
+    """Ultralytics' classification trainer, on its own data format; `degrees` rotates, and top-1 chooses best.pt."""
 
     validator_class = ClassificationValidator
     predictor_class = yolo.classify.ClassificationPredictor
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        model = super().get_model(cfg, weights, verbose)
+        if self.prepared.stretch and not self.resume:
+            model.yaml[STRETCH_KEY] = True
+        return model
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: Any = None) -> Any:
+        dataset = super().build_dataset(img_path, mode, batch)
+        stretch, degrees = stretches(unwrapped(self.model)), self.args.degrees if mode == "train" else 0.0
+        dataset.torch_transforms = adapted(dataset.torch_transforms, self.args.imgsz, stretch, degrees)
+        return dataset

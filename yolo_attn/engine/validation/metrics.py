@@ -84,6 +84,15 @@ class PoseMetrics(CocoMetrics, metrics.PoseMetrics):
     """Of keypoint detectors."""
 
 
+class ClassifyMetrics(metrics.ClassifyMetrics):
+    """Of classifiers."""
+
+    @property
+    def fitness(self) -> float:
+        """Top-1, which chooses best.pt; Ultralytics takes the mean of top-1 and top-5."""
+        return self.top1
+
+
 def set_coco(own: Any, scores: CocoScores | None) -> None:
     """Put COCO's numbers on an object of Ultralytics' metrics, or take them off."""
     for kind in (DetMetrics, SegmentMetrics, PoseMetrics):

@@ -20,10 +20,11 @@ from yolo_attn.coco.dataset.dataset import CocoDataset
 from yolo_attn.coco.dataset.layouts import in_its_set
 from yolo_attn.coco.evaluate import COCO_RULES, CocoScores, Detections, Rules, coco_scores, score_text
 from yolo_attn.compat import fill_stats, native_masks
+from yolo_attn.engine.classification import adapted, stretches
 from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
 from yolo_attn.engine.validation.coordinates import Frame
-from yolo_attn.engine.validation.metrics import coco_numbers, set_coco
+from yolo_attn.engine.validation.metrics import ClassifyMetrics, coco_numbers, set_coco
 from yolo_attn.files import handed_on, write_json
 from yolo_attn.version import __version__
 
@@ -340,4 +341,17 @@ class OBBValidator(CocoDataValidator, yolo.obb.OBBValidator):
 
 
 class ClassificationValidator(RunValidator, yolo.classify.ClassificationValidator):
-    """Ultralytics' classification validator."""
+    """Ultralytics' classification validator, whose fitness is top-1 alone."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.metrics = ClassifyMetrics()
+
+    def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
+        self._stretch = stretches(model)
+        return super().__call__(trainer, model, **kwargs)
+
+    def build_dataset(self, img_path: str) -> Any:
+        dataset = super().build_dataset(img_path)
+        dataset.torch_transforms = adapted(dataset.torch_transforms, self.args.imgsz, self._stretch)
+        return dataset
