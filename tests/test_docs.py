@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ import yolo_attn.cli
 from yolo_attn.cli import COMMANDS, main
 from yolo_attn.coco.dataset.locations import load_source
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOOLS = {"python", "yolo-attn", "yolo", "torchrun", "make", "pip", "ls"}
 
 SMALLER = {
@@ -70,13 +72,10 @@ NOT_RUN = {
     r"python benchmarks/transfer\.py identity": "25 trainings by the code that `stock` runs",
     r".* --output runs/study": "the command of docs/compare.md with other numbers",
     r".* runs/study/": "needs the study's trainings",
-    r"yolo-attn compare .*--layers SimAM,NAM,GAM --data": "the command of docs/compare.md with fewer layers",
-    r"python scripts/train_det\.py --cfg yolov8n\.yaml .*--epochs 40": "the command that begins README.md",
 }
 """Commands that are parsed alone, and why."""
 
 LEFT = {
-    "README.md": ["runs/detect/val/metrics.json", "yolov9t-mine.yaml"],
     "CONTRIBUTING.md": [],
     "commands.md": ["runs/train/weights/best.pt", "runs/predict/*.jpg"],
     "compare.md": ["runs/compare/yolov8n/report.html"],
@@ -253,19 +252,26 @@ def _execute(code):
     exec(code, {"__name__": "__main__"})
 
 
-def type_in(folder, command):
-    """Run a command, made smaller, as a user types it: ours in a forked process, others by the shell."""
+def smaller(command):
+    """A command as a page has it, made smaller."""
     for pattern, replacement in SMALLER.items():
         command = re.sub(pattern, replacement, command)
-    command = command.replace("$PWD", str(folder)).partition(" #")[0]
+    command = command.partition(" #")[0]
     arguments = ours(words(command))
     if arguments:
-        added = ADDED_TO_SETTINGS if "model=" in command else ADDED.get(arguments[0], "")
+        return f"{command} {ADDED_TO_SETTINGS if 'model=' in command else ADDED.get(arguments[0], '')}"
+    return command + next((f" {added}" for name, added in ADDED.items() if command.startswith(f"python {name}")), "")
+
+
+def type_in(folder, command):
+    """Run a command, made smaller, as a user types it: ours in a forked process, others by the shell."""
+    command = smaller(command).replace("$PWD", str(folder))
+    arguments = ours(words(command))
+    if arguments:
         variables = dict(re.findall(r"([A-Z_]+)=(\S+) ", command.partition("yolo-attn")[0]))
-        call = f"sys.exit(main({[*arguments, *added.split()]}))"
+        call = f"sys.exit(main({arguments}))"
         run_code(folder, f"import os, sys; os.environ.update({variables}); from yolo_attn.cli import main; {call}")
         return
-    command += next((f" {added}" for name, added in ADDED.items() if command.startswith(f"python {name}")), "")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(command, shell=True, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True)
     assert result.returncode == 0, (command, result.stderr.decode(errors="replace"))
@@ -282,12 +288,12 @@ def to_run(page):
     "page",
     [
         pytest.param(page, id=page.stem, marks=pytest.mark.slow if page.name in SLOW else ())
-        for page in PAGES
+        for page in PAGES[1:]
         if to_run(page)
     ],
 )
 def test_commands_run(page, folder):
-    if page.name not in ("README.md", "tasks.md"):  # whose commands train it
+    if page.name != "tasks.md":  # whose commands train it
         with_weights(folder)
     for command in to_run(page):
         type_in(folder, command)
@@ -295,6 +301,44 @@ def test_commands_run(page, folder):
         assert list(folder.glob(pattern)), pattern
     if page.name in SEEN:
         SEEN[page.name](folder)
+
+
+@pytest.mark.integration
+def test_the_readme_runs_from_nothing(tmp_path, folder):
+    """Every line of its shell blocks, in order, in a fresh copy and a new environment, where pip installs as it says.
+
+    Only PyTorch and the other packages are not fetched again: the environment sees those that are installed.
+    """
+    home = tmp_path / "yolo_attn"
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]:
+        if (ROOT / name).is_file():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, home / name)
+    (home / "path").symlink_to(folder / "path")
+    venv.create(tmp_path / "venv", with_pip=True, symlinks=True)
+    (packages,) = (tmp_path / "venv/lib").glob("python3*/site-packages")
+    installed = str(Path(torch.__file__).parents[1])
+    (packages / "installed.pth").write_text(f"import sys; sys.path.insert(1, {installed!r})\n")
+    env = {name: value for name, value in os.environ.items() if name not in {"PYTEST_CURRENT_TEST", "PYTHONPATH"}}
+    env |= {"PATH": f"{tmp_path}/venv/bin:{env['PATH']}", "VIRTUAL_ENV": f"{tmp_path}/venv"}
+    env |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # which, in pip's words, means without isolation
+    shell = [content for language, content in blocks(README.read_text()) if language == "bash"]
+    shown = []
+    for line in filter(None, "".join(shell).replace("\\\n", " ").splitlines()):
+        given = {"shell": True, "cwd": home, "env": env, "capture_output": True, "text": True, "timeout": 300}
+        command = smaller(line).replace("plots=False", "plots=True")  # which the page lists
+        result = subprocess.run(command, check=False, **given)
+        assert result.returncode == 0, (line, f"{result.stdout}{result.stderr}"[-6000:])
+        shown.append(result.stdout)
+    promised = re.search(r"^ls \S+ +# (.*), plots$", README.read_text(), re.MULTILINE)[1].split(", ")
+    assert len(promised) == 5
+    assert any(set(promised) <= set(each.split()) for each in shown)
+    for left in ("yolov9t-mine.yaml", "runs/detect/val/metrics.json", "runs/compare/yolov8n/report.html"):
+        assert (home / left).is_file()
+    code = "import yolo_attn; print(yolo_attn.__file__)"
+    place = subprocess.run(["python", "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert place.stdout.strip() == str(home / "yolo_attn/__init__.py")
 
 
 def edited(folder):
