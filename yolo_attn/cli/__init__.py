@@ -6,6 +6,7 @@ What commands share is in arguments.py; streams.py and installation.py handle br
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -191,6 +192,15 @@ def _is_ultralytics_grammar(arguments: list[str]) -> bool:
     if command in IN_BOTH_GRAMMARS:
         return bool(others) and not any(other == "-h" or other.startswith("--") for other in others)
     return command not in COMMANDS
+
+
+def options_of_commands() -> dict[str, list[str]]:
+    """Return the options of each command."""
+    commands = Parser().add_subparsers()
+    for command in COMMANDS.values():
+        command.add(commands)
+    helps = {name: parser.format_help() for name, parser in commands.choices.items()}
+    return {name: re.findall(r"^ +(?:-\w.*?, )?(--[\w-]+)", text, re.MULTILINE) for name, text in helps.items()}
 
 
 def _parser() -> Parser:

@@ -335,7 +335,13 @@ def _meant(text: str, args: argparse.Namespace) -> str:
         default = DEFAULT_CFG_DICT[setting]
         value = value or (str(setting == name) if isinstance(default, bool) else "…")
         return did_you_mean([f"{setting}={value}"])
-    return did_you_mean(similar(option, [f"--{name.replace('_', '-')}" for name in vars(args)], most=1))
+    from yolo_attn.cli import options_of_commands
+
+    known = options_of_commands()
+    others = [command for command, options in known.items() if option in options]
+    if others:
+        return f"; it is an option of {' and '.join(others)}"
+    return did_you_mean(similar(option, known[args.command], most=1))
 
 
 def _is_setting(text: str) -> bool:

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.cli.arguments import add_reader_options, data_sets, not_empty, path, reader_options
+from yolo_attn.cli.arguments import add_class_options, add_reader_options, data_sets, not_empty, path, reader_options
 from yolo_attn.errors import UserError
 
 
@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--force", action="store_true", help="write into OUT even if it holds files")
     add_reader_options(parser)
+    add_class_options(parser)
 
 
 def run(args: argparse.Namespace, further: list[str]) -> None:

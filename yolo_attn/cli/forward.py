@@ -38,6 +38,7 @@ def forward(arguments: list[str]) -> None:
     except Exception as error:  # Ultralytics raises any type for a wrong argument, file or setting
         if _was_training(error) or (isinstance(error, OSError) and error.errno in FULL):
             raise
+        _check_names(error, arguments)
         raise UserError(one_line(error)) from error
     finally:
         ARGV[:] = before
@@ -51,6 +52,14 @@ def _check_files(arguments: list[str]) -> None:
             check_plain_file(value, argument)
             if key == "cfg":
                 read_yaml(value)
+
+
+def _check_names(error: Exception, arguments: list[str]) -> None:
+    """Raise in our words if Ultralytics refused a setting for its name."""
+    from yolo_attn.engine.preflight.checks import check_settings
+
+    if "is not a valid YOLO argument" in str(error):
+        check_settings(dict(each.partition("=")[::2] for each in arguments if "=" in each))
 
 
 def _with_last(arguments: list[str]) -> list[str]:

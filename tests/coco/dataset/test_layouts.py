@@ -126,6 +126,10 @@ def test_jsons_that_are_not_used_are_reported(tmp_path, logged):
             "no annotations for 'val'; expected annotations/instances_val.json or annotations/instances_val2017.json; "
             "found result.json, which a data YAML can name: train: <image folder>",
         ),
+        (
+            {"annotations/person_keypoints_val.json": TWO},
+            "found annotations/person_keypoints_val.json, which is for models of the task pose, or --task pose",
+        ),
         ({"train_val.json": TWO}, "found train_val.json, which a data YAML can name"),
         (
             {"annotations/captions_val2017.json": TWO},

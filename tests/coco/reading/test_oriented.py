@@ -11,6 +11,7 @@ from support import save_noise
 from yolo_attn.coco.check import check_data, tables
 from yolo_attn.coco.dataset.data_report import examine
 from yolo_attn.coco.dataset.subsets import join
+from yolo_attn.coco.reading.annotations import ROTATED
 from yolo_attn.coco.reading.oriented import FORMS, NO_CORNERS, NO_ROTATION, RADIANS
 from yolo_attn.coco.reading.reader import read_index
 
@@ -129,6 +130,19 @@ def test_numbers_of_any_size_become_finite_corners(read):
     index = read(*({"bbox": box, "attributes": {"rotation": 1e300}} for box in huge))
     assert np.isfinite(index.corners).all()
     assert len(index.corners) == 4
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_a_rotation_that_the_task_does_not_use_is_reported(tmp_path, task):
+    boxes = [{"bbox": [4, 5, 10, 20], **more} for more in ({}, *({"attributes": {"rotation": n}} for n in (0, 30)))]
+    boxes.append({"bbox": [4, 5, 10, 20], "attributes": [1]})
+    annotations = [{"id": n, "image_id": 1, "category_id": 1, **box} for n, box in enumerate(boxes, 1)]
+    images, categories = [{"id": 1, "file_name": "a.jpg"}], [{"id": 1, "name": "a"}]
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps({"images": images, "categories": categories, "annotations": annotations}))
+    problems = read_index(file, task).problems
+    assert problems.items(ROTATED) == ["annotation 3"]
+    assert len(read_index(file, task).boxes) == 4
 
 
 def test_angles_that_may_be_radians_are_reported(read):

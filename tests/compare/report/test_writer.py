@@ -56,7 +56,7 @@ ANSWERS = {
     "zeros": (
         {"base": {0: 0.0, 1: 0.0}, "gam": {0: 0.0, 1: 0.0}},
         "No verdict: AP is 0 throughout.",
-        "no evidence of a gain: 0.00 ± 0.00 AP, 2 seeds. Both have the same numbers.",
+        "○ no verdict: 0.00 ± 0.00 AP",
     ),
     "base alone": (
         {"base": {0: 0.3, 1: 0.31}},

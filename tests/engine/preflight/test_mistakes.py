@@ -86,6 +86,8 @@ def test_train_mistakes(refusal, small_coco, tmp_path):
     assert "--resume gone.pt: no such file; it is the last.pt of a" in refusal("train", "--resume", "gone.pt")
     (tmp_path / "empty").mkdir()
     assert "empty/weights/last.pt: no such file" in refusal("train", "--resume", tmp_path / "empty")
+    assert "'--max-dets': unknown; it is an option of val" in train("--max-dets", "1,10,300")
+    assert "'--modules': unknown; expected an option or key=value" in train("--modules", "x")
     assert "'--imgz': unknown; did you mean --imgsz?" in train("--imgz", "64")
     for fixed in (
         ["--epochs", "5"],

@@ -22,10 +22,7 @@ from yolo_attn.files import write_json
 FILE_NAME = "data_report.json"
 """The report's name in a run folder."""
 
-ALL_CROWDS = (
-    "annotation marked as a crowd, as are all others, so nothing carries a label; --crowds-as-objects, or "
-    "crowds_as_objects: true in a data YAML, takes them as objects"
-)
+ALL_CROWDS = "annotation marked as a crowd, as are all: no labels; --crowds-as-objects, or its key in a data YAML"
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,11 @@ def the_one(folder: Path, split: str, files: list[Path], task: str) -> Path:
     if files:
         raise UserError(f"{folder}: several JSONs may be of {split!r}: {names}; name one in a data YAML: {FORM}")
     expected = " or ".join(names_of(split, task))
+    of_others = {other: own_json(folder, split, other) for other in ("detect", "pose") if not there}
+    for other, own in of_others.items():
+        if own:
+            found = f"{own[0].relative_to(folder)}, which is for models of the task {other}, or --task {other}"
+            raise UserError(f"{folder}: no annotations for {split!r}; expected {expected}; found {found}")
     way_on = f"; found {names}, which a data YAML can name: {FORM}" if there else ""
     way_on += f"; yolo-attn split {there[0]} -o FOLDER divides one" if len(there) == 1 else ""
     raise UserError(f"{folder}: no annotations for {split!r}; expected {expected}{way_on}")

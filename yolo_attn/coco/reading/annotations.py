@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from yolo_attn.coco.reading.index import brief
-from yolo_attn.coco.reading.oriented import FIVE_NUMBERS, RADIANS, around, look_like_radians, read_oriented
+from yolo_attn.coco.reading.oriented import FIVE_NUMBERS, RADIANS, around, look_like_radians, read_oriented, rotation_in
 from yolo_attn.coco.reading.problems import LISTED, Problems
 from yolo_attn.coco.reading.values import (
     LARGEST_ID,
@@ -34,6 +34,7 @@ class Annotation(msgspec.Struct, gc=False):
     area: Any = None
     iscrowd: Any = 0
     ignore: Any = 0
+    attributes: Any = msgspec.UNSET
 
     @property
     def called(self) -> str:
@@ -57,7 +58,6 @@ class KeypointAnnotation(Annotation, gc=False):
 class OrientedAnnotation(Annotation, gc=False):
     """An annotation with all that may say how its box is rotated."""
 
-    attributes: Any = None
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -68,6 +68,8 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "obb": msgspec.json.Decoder(OrientedAnnotation),
 }
 """What is read for each task: a detector needs no outlines."""
+
+ROTATED = "attributes.rotation of a box, not used; --task obb and models of oriented boxes read it"
 
 LACKS = {
     "image": "annotation of an unknown image, skipped",
@@ -136,7 +138,9 @@ def read_annotations(
             if oriented[1] == FIVE_NUMBERS:
                 angles.append(finite_numbers(annotation.bbox)[4])
                 with_angle += [annotation.called] if len(angles) <= LISTED else []
-        elif task != "detect":
+        elif annotation.attributes is not msgspec.UNSET and rotation_in(annotation.attributes):
+            problems.add(ROTATED, [annotation.called])
+        if task not in {"detect", "obb"}:
             annotation.bbox = annotation.area = None
             details.append(annotation)
     if look_like_radians(angles):

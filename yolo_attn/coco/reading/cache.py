@@ -21,7 +21,7 @@ from yolo_attn.coco.reading.problems import warn_once
 from yolo_attn.environment import CACHE_VARIABLE
 from yolo_attn.files import TEMPORARY, expanded, write_bytes
 
-VERSION = "9"
+VERSION = "10"
 """Changes with any change of what is kept, texts of problems included."""
 
 WORTHWHILE = 2**20

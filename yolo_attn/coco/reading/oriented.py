@@ -116,12 +116,15 @@ def _opened(points: Corners) -> Corners:
 def _rotation(annotation: Any, problems: Problems) -> float | None:
     """Return the degrees by which CVAT rotates a box; None where it does not say."""
     attributes = annotation.attributes
-    if not isinstance(attributes, dict) or "rotation" not in attributes:
-        return None
-    rotation = number_in(attributes["rotation"])
-    if rotation is None:
+    rotation = rotation_in(attributes)
+    if rotation is None and isinstance(attributes, dict) and "rotation" in attributes:
         problems.add(NO_ROTATION, [annotation.called])
     return rotation
+
+
+def rotation_in(attributes: Any) -> float | None:
+    """Return the degrees that attributes say; None where they say no number."""
+    return number_in(attributes.get("rotation")) if isinstance(attributes, dict) else None
 
 
 def _rotated(x: float, y: float, width: float, height: float, degrees: float) -> Corners:

@@ -61,7 +61,8 @@ class Contrast:
         metrics: By metric, the difference.
         per_class: By class, the difference of the main metric.
         images: By metric, half of the 95 % interval that the choice of images leaves open.
-        p: p-value of the main metric, with Holm's correction for all verdicts of the report; None if undefined.
+        p: p-value of the main metric, with Holm's correction for all verdicts of the report; None if undefined, or if
+            the metric is 0 in all trainings.
         verdicts: The number of verdicts that it is corrected for.
     """
 
@@ -173,7 +174,8 @@ def _result(study: Study, variant: Variant, main: str, images: Images) -> Result
 def _contrasts(study: Study, main: str, images: Images, pairs: Sequence[tuple[Variant, Variant]]) -> list[Contrast]:
     runs = [[study.done(variant.name) for variant in pair] for pair in pairs]
     differences = [_paired(*({s: r.scores for s, r in each.items()} for each in both)) for both in runs]
-    p = [found[main].p if main in found else None for found in differences]
+    learned = [any(run.scores.get(main) for each in both for run in each.values()) for both in runs]
+    p = [found[main].p if main in found and some else None for found, some in zip(differences, learned, strict=True)]
     tested = [each for each in p if each is not None]
     corrected = iter(holm(tested))
     contrasts = []

@@ -68,7 +68,7 @@ def draw_charts(results: Results) -> list[tuple[str, str]]:
             _differences(results, classes[:MOST_CLASSES], lambda each: each.per_class)
         ),
         "Kinds of errors: AP50 that would be gained without them, mean over seeds": (
-            _dots(list(ERRORS), errors, "AP50 lost by errors of this kind (0–100)")
+            _dots(list(ERRORS), errors, "AP50 gained without errors of this kind (0–100)")
         ),
     }
     return [(caption, svg) for caption, svg in drawn.items() if svg]

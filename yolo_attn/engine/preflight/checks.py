@@ -108,9 +108,10 @@ def building(cfg: str, option: str = "--cfg ") -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         ours = sorted(file.name for file in MODEL_YAMLS.glob("*.yaml"))
-        near = similar(cfg, ours) or ours
+        near = similar(cfg, ours)
+        hint = f"similar names: {', '.join(near)} (a scale letter follows the number)"
         raise UserError(
-            f"{option}{cfg}: no such model; similar names: {', '.join(near)} (a scale letter follows the number)"
+            f"{option}{cfg}: no such model; {hint if near else 'docs/models.md and docs/families.md list all names'}"
         ) from error
     except Exception as error:  # a wrong row may make its layers raise anything
         raise UserError(f"{option}{cfg}: not a model that Ultralytics can build: {one_line(error)}") from error

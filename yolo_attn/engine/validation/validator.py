@@ -61,7 +61,7 @@ class RunValidator(BaseValidator):
         check_replaceable(self.save_dir, labels=bool(self.args.save_txt))
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
-        if trainer is None:
+        if trainer is None and not self.dataloader:  # else a training has said it
             LOGGER.info(f"run folder: {self.save_dir}")
         with plain_text():
             return super().__call__(trainer, model, **kwargs)
@@ -245,7 +245,7 @@ class CocoValidator(CocoDataValidator):
             per_class = self.coco.per_class if self.args.verbose and not self.training else {}
             defined = {name: scores for name, scores in per_class.items() if scores["AP"] >= 0}
             for name, scores in {**overall, **defined}.items():
-                LOGGER.info(f"{name[:24]:>24}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))
+                LOGGER.info(f"{name[:32]:>32}  " + ", ".join(f"{key} {score_text(v)}" for key, v in scores.items()))
 
     def report(self, stats: dict[str, Any]) -> dict[str, Any]:
         if self.coco is None:
