@@ -17,7 +17,8 @@ FLOORS = (
     {"bounded_reading"},
     {"kernels"},
     {"layers", "yaml_edit", "coco.reading"},
-    {"model", "coco.dataset"},
+    {"networks", "coco.dataset"},
+    {"model"},
     {"coco", "gates"},
     {"safe"},
     {"weights"},
@@ -28,7 +29,10 @@ FLOORS = (
 )
 """Rooms, the lowest first: each imports what stands on lower floors, and of its own floor itself alone."""
 
-STRANGERS = ({"layers", "kernels", "model", "gates", "safe", "weights"}, {"coco", "coco.reading", "coco.dataset"})
+STRANGERS = (
+    {"layers", "kernels", "networks", "model", "gates", "safe", "weights"},
+    {"coco", "coco.reading", "coco.dataset"},
+)
 """Two sides that know nothing of each other."""
 
 WITHOUT = {"kernels": {"ultralytics"}, "layers": {"ultralytics"}, "yaml_edit": {"ultralytics", "torch"}}

@@ -77,6 +77,7 @@ NOT_RUN = {
 
 LEFT = {
     "CONTRIBUTING.md": [],
+    "classifiers.md": ["runs/classify/train*/weights/best.pt"],
     "commands.md": ["runs/train/weights/best.pt", "runs/predict/*.jpg"],
     "compare.md": ["runs/compare/yolov8n/report.html"],
     "data.md": [
@@ -218,6 +219,10 @@ def folder(tmp_path, small_coco, small_poses):
     shutil.copytree(small_coco / "images/train", tmp_path / "path/to/exported/images")
     shutil.copy(small_coco / "annotations/instances_train.json", tmp_path / "path/to/exported/result.json")
     (tmp_path / "path/to/pictures").symlink_to(small_coco / "images/val")
+    for n, image in enumerate(sorted((small_coco / "images/val").iterdir())[:12]):
+        place = tmp_path / "path/to/imagenet" / ("train", "val")[n % 2] / "abc"[n % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, place)
     for room in ("scripts", "benchmarks"):
         (tmp_path / room).symlink_to(ROOT / room)
     names = load_source(small_coco, ["val"])["val"].index.category_names
@@ -259,7 +264,9 @@ def smaller(command):
     command = command.partition(" #")[0]
     arguments = ours(words(command))
     if arguments:
-        return f"{command} {ADDED_TO_SETTINGS if 'model=' in command else ADDED.get(arguments[0], '')}"
+        added = ADDED_TO_SETTINGS if "model=" in command else ADDED.get(arguments[0], "")
+        size = "128" if "towernet" in command else "64"  # the least that it takes
+        return f"{command} {added}".replace("imgsz 64", f"imgsz {size}")
     return command + next((f" {added}" for name, added in ADDED.items() if command.startswith(f"python {name}")), "")
 
 

@@ -97,13 +97,17 @@ def packaged() -> dict[str, Packaged]:
     }
     for layer in ("SimAM", "NAM"):
         blocks("mobilenetv2", "mobilenetv2", "MobileNetV2 detector", layer, "blocks:backbone", wheres)
+    for layer in layers.__all__:
+        title = f"TowerNet classifier with {layer} behind its last four max pools"
+        models[f"towernet-cls-{short[layer]}"] = Packaged("towernet-cls", title, layer, "after:5,7,9,11")
     return models
 
 
 def render(name: str, figures: str) -> str:
     """The text of one of `packaged()`, with figures as the header's third line."""
     data = next((f" --data path/to/{data}" for task, data in DATA.items() if f"-{task}-" in name), "")
-    train = f"python scripts/train_det.py --cfg {at_n(name)}.yaml{data}"
+    size = f" --imgsz {_size(name)}" if name.startswith("towernet") else ""
+    train = f"python scripts/train_det.py --cfg {at_n(name)}.yaml{data}{size}"
     return f"# {packaged()[name].title}.\n# {train}\n{figures}\n\n{attended_text(name)}"
 
 
@@ -161,7 +165,7 @@ def _base_count(base: str, size: int) -> str:
 
 
 def _size(name: str) -> int:
-    return 224 if "-cls" in name else 640
+    return 256 if name.startswith("towernet") else 224 if "-cls" in name else 640
 
 
 def main() -> None:

@@ -55,7 +55,9 @@ def test_mistakes_are_one_line(refused, tmp_path, monkeypatch):
     assert refused("nsert", "yolov8n.yaml") == "'nsert': no such command; did you mean yolo-attn insert?"
     near = "yolov8n-gam-head.yaml: no such model; did you mean yolov8n-gam.yaml?"
     assert refused("train", "model=yolov8n-gam-head.yaml", "data=coco8.yaml") == near
-    assert "'epochz' is not a valid YOLO argument" in refused("train", "model=yolov8n-gam.yaml", "epochz=3")
+    assert "epochz=3: Ultralytics has no such setting; did you mean epochs?" in refused(
+        "train", "model=yolov8n-gam.yaml", "epochz=3"
+    )
     assert "missing an '=' sign" in refused("train", "epochs")
     assert refused("mode=foo").startswith("ValueError: Invalid 'mode=foo'. Valid modes are")
     assert "'nope.yaml' does not exist" in refused("train", "model=nope.yaml")

@@ -6,7 +6,6 @@ What commands share is in arguments.py; streams.py and installation.py handle br
 import argparse
 import contextlib
 import os
-import re
 import signal
 import sys
 import threading
@@ -194,15 +193,6 @@ def _is_ultralytics_grammar(arguments: list[str]) -> bool:
     return command not in COMMANDS
 
 
-def options_of_commands() -> dict[str, list[str]]:
-    """Return the options of each command."""
-    commands = Parser().add_subparsers()
-    for command in COMMANDS.values():
-        command.add(commands)
-    helps = {name: parser.format_help() for name, parser in commands.choices.items()}
-    return {name: re.findall(r"^ +(?:-\w.*?, )?(--[\w-]+)", text, re.MULTILINE) for name, text in helps.items()}
-
-
 def _parser() -> Parser:
     parser = Parser(
         prog="yolo-attn",
@@ -217,4 +207,5 @@ def _parser() -> Parser:
     )
     for command in COMMANDS.values():
         command.add(commands)
+    parser.set_defaults(parsers=commands.choices)
     return parser

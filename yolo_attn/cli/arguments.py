@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import math
+import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -335,9 +336,8 @@ def _meant(text: str, args: argparse.Namespace) -> str:
         default = DEFAULT_CFG_DICT[setting]
         value = value or (str(setting == name) if isinstance(default, bool) else "…")
         return did_you_mean([f"{setting}={value}"])
-    from yolo_attn.cli import options_of_commands
-
-    known = options_of_commands()
+    helps = {command: parser.format_help() for command, parser in args.parsers.items()}
+    known = {name: re.findall(r"^ +(?:-\w.*?, )?(--[\w-]+)", text, re.MULTILINE) for name, text in helps.items()}
     others = [command for command, options in known.items() if option in options]
     if others:
         return f"; it is an option of {' and '.join(others)}"

@@ -16,6 +16,7 @@ from yolo_attn.engine.preflight.checks import (
     check_cfg,
     check_frozen,
     check_importable,
+    check_maps,
     check_model,
     check_settings,
     check_teacher,
@@ -127,6 +128,8 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]
     data, classes = describe_training(args)
     model = check_model(cfg, kind, classes)
     check_importable(model)
+    if kind.name == "classify":
+        check_maps(model, args.imgsz)
     if training.nam_sparsity and not scales_of(model):
         raise UserError(
             f"--nam-sparsity {training.nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse"

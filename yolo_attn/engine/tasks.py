@@ -45,7 +45,7 @@ TASKS = (
     Task("segment", ("Segment", "Segment26"), tasks.SegmentationModel, SegmentationTrainer),
     Task("pose", ("Pose", "Pose26"), tasks.PoseModel, PoseTrainer),
     Task("obb", ("OBB", "OBB26"), tasks.OBBModel, OBBTrainer),
-    Task("classify", ("Classify",), tasks.ClassificationModel, ClassificationTrainer),
+    Task("classify", ("Classify", "FC"), tasks.ClassificationModel, ClassificationTrainer),
 )
 
 

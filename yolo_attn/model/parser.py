@@ -6,9 +6,11 @@ module for the length of the call and return the finished layer. Scale, repeats,
 Ultralytics' own; nothing of its parser is copied.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from traceback import walk_tb
 from typing import Any
 
@@ -23,7 +25,7 @@ from yolo_attn.errors import UserError, like
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.graph import check_graph, check_strides
 from yolo_attn.model.limits import bounded_building, check_size
-from yolo_attn.model.registry import LAYERS, hint, parsed_names
+from yolo_attn.model.registry import LAYERS, NETWORKS, hint, parsed_names
 from yolo_attn.model.rows import AttentionRow, RowError, is_row, place_of, read_rows, wrong_source
 from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.sparsity import check_sparsity
@@ -102,9 +104,9 @@ def _explained(error: Exception, d: dict[str, Any], rows: list[AttentionRow]) ->
     if layer in LAYERS and block in known:
         return RowError(f"{place}: {block} has no attention variant; blocks that have are {', '.join(UNITS)}")
     variants = [str(RowName(block, layer)) for block in UNITS for layer in LAYERS]
+    meant = hint(name, [*LAYERS, *NETWORKS, *variants, *known])
     return RowError(
-        f"{place}: unknown layer {name!r}; {hint(name, [*LAYERS, *variants, *known])} (for a layer of your own "
-        "import its module, --import MODULE)"
+        f"{place}: unknown layer {name!r}; {meant} (for a layer of your own import its module, --import MODULE)"
     )
 
 
@@ -123,11 +125,13 @@ def _parse(
     for row, channels in zip(rows, measured, strict=True):
         if row.block:
             model_rows[row.index][2:] = _own_row(row.block, model_rows[row.index][3])
+        elif row.outputs:
+            model_rows[row.index][2:] = _network_row(row.outputs, partial(row.build, channels))
         else:
             alias = f"{row.layer.__name__}@{id(model_rows)}_{row.index}"
             stand_ins[alias] = _stand_in(row, channels)
             model_rows[row.index][2:] = [alias, [channels, *([row.options] if row.options else [])]]
-    with replaced(tasks, **stand_ins):
+    with replaced(tasks, **stand_ins), _networks_made():
         layers, save = parse({**d, "backbone": model_rows, "head": []}, ch, verbose)
     _graft(layers, rows, measured, verbose)
     return layers, save
@@ -141,6 +145,44 @@ def _own_copies(d: dict[str, Any]) -> list[list[Any]]:
 def _own_row(block: str, args: list[Any]) -> list[Any]:
     """Name and arguments of a block variant's row as Ultralytics knows them."""
     return [block, args[:-1] if args and isinstance(args[-1], dict) else args]
+
+
+class _Made:
+    """A layer to be made, as an argument of its row; shown by how many channels go in."""
+
+    def __init__(self, build: Callable[[], nn.Module]) -> None:
+        self.build = build
+
+    def __repr__(self) -> str:
+        return "channels"
+
+
+def _network_row(outputs: int, build: Callable[[], nn.Module]) -> list[Any]:
+    """Name and arguments of the row of a network: Ultralytics' parser takes a ResNetLayer's channels as they are."""
+    return ["ResNetLayer", [_Made(build), outputs, 1, True]]
+
+
+@contextlib.contextmanager
+def _networks_made() -> Iterator[None]:
+    """Within it, Ultralytics' ResNetLayer makes what a row of `_network_row` says, and its own kind of other rows."""
+    own = tasks.ResNetLayer
+
+    class Printed(type):
+        """What the parser prints of a row, once it has made it."""
+
+        def __repr__(cls) -> str:
+            return repr(latest[0])
+
+    class Making(nn.Identity, metaclass=Printed):
+        def __new__(cls, *args: Any) -> Any:
+            layer: Any = args[0].build() if isinstance(args[0], _Made) else own(*args)
+            layer.np = sum(p.numel() for p in layer.parameters())
+            latest[0] = type(layer)
+            return layer
+
+    latest: list[type] = [own]
+    with replaced(tasks, ResNetLayer=Making):
+        yield
 
 
 def _graft(layers: nn.Sequential, rows: list[AttentionRow], measured: list[int], verbose: bool) -> None:
@@ -178,17 +220,31 @@ def _measure(
     model_rows = _own_copies(d)[: rows[-1].index + 1]
     for row in rows:
         own = model_rows[row.index]
-        own[1:] = [own[1], *_own_row(row.block, own[3])] if row.block else [1, "nn.Identity", []]
+        if row.block:
+            own[1:] = [own[1], *_own_row(row.block, own[3])]
+        else:
+            own[1:] = [1, *(_network_row(row.outputs, nn.Identity) if row.outputs else ("nn.Identity", []))]
     probed = [row for row in rows if row.measured_index >= 0]
     probes = [[row.measured_index, 1, "nn.BatchNorm2d", []] for row in probed]
     layers: Any
-    with torch.device("meta"):
+    with torch.device("meta"), _networks_made():
         layers, _ = parse({**deepcopy(d), "backbone": model_rows, "head": probes}, ch, False)
+        features = {row.index: layers[len(model_rows) + i].num_features for i, row in enumerate(probed)}
+        channels = [features.get(row.index, ch) for row in rows]  # a row without a source row takes the image itself
         if any(row.needs_grid for row in rows):
-            sizes = _map_sizes(layers[: len(model_rows)], ch)
+            sizes = _map_sizes(_with_networks(layers[: len(model_rows)], rows, channels), ch)
             rows = [row.with_grid(sizes.get(row.measured_index)) if row.needs_grid else row for row in rows]
-    features = {row.index: layers[len(model_rows) + i].num_features for i, row in enumerate(probed)}
-    return [features.get(row.index, ch) for row in rows], rows  # a row without a source row takes the image itself
+    return channels, rows
+
+
+def _with_networks(layers: Any, rows: list[AttentionRow], channels: list[int]) -> Any:
+    """Layers of the first parse with those of networks in their places, which change channels and sizes."""
+    for row, number in zip(rows, channels, strict=True):
+        if row.outputs:
+            made: Any = row.build(number)
+            made.i, made.f = layers[row.index].i, layers[row.index].f
+            layers[row.index] = made
+    return layers
 
 
 def _map_sizes(layers: Any, ch: int) -> dict[int, tuple[int, int]]:

@@ -12,13 +12,16 @@ from typing import Any, TypeVar
 from torch import nn
 from ultralytics.nn import tasks
 
-from yolo_attn import layers
+from yolo_attn import layers, networks
 from yolo_attn.errors import UserError, similar
 from yolo_attn.model.blocks import UNITS
 from yolo_attn.yaml_edit import port_of
 from yolo_attn.yaml_edit.row_names import RowName
 
 LAYERS: dict[str, type[nn.Module]] = {name: getattr(layers, name) for name in layers.__all__}
+
+NETWORKS: dict[str, Any] = {name: getattr(networks, name) for name in networks.__all__}
+"""Rows of ours that are no attention: what they make has as many channels as their `outputs` says."""
 
 listeners: list[Callable[[type[nn.Module]], object]] = []
 """Called with each layer that is registered."""

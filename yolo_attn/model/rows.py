@@ -16,7 +16,8 @@ from torch import nn
 
 from yolo_attn.errors import UserError
 from yolo_attn.model.blocks import UNITS, WHERE, place_attention
-from yolo_attn.model.registry import LAYERS, near_misses, split_name
+from yolo_attn.model.registry import LAYERS, NETWORKS, near_misses, split_name
+from yolo_attn.networks.options import check_ints
 
 
 class RowError(UserError, ValueError):
@@ -97,6 +98,8 @@ class AttentionRow:
         """
         option, default = next(iter(options_of(self.layer).items()), ("", None))
         first = self.positional[0] if self.positional else None
+        if self.outputs:
+            first = None  # the width of a network's row
         if type(first) is int and first >= LEAST_WIDTH and first != default and (first % 64 == 0 or first == channels):
             raise RowError(
                 f"{self.place}: {first} looks like a channel count, and {self._name} takes its {channels} input "
@@ -151,6 +154,22 @@ class AttentionRow:
             raise RowError(f"{self.place}: {error}") from error
 
     @property
+    def outputs(self) -> int | None:
+        """Channels of what the row of a network makes; None for attention, which makes a map of its input's shape.
+
+        Raises:
+            RowError: If its options do not say a number.
+        """
+        if not hasattr(self.layer, "outputs"):
+            return None
+        try:
+            number = self.layer.outputs(**self.options)
+            check_ints(outputs=number)
+        except (ValueError, TypeError) as error:
+            raise RowError(f"{self.place}: {error}; {self.form}") from error
+        return int(number)
+
+    @property
     def form(self) -> str:
         """How such a row is written."""
         return right_form(self.layer, self.source, self.block)
@@ -174,6 +193,8 @@ def read_rows(model: dict[str, Any]) -> list[AttentionRow]:
         block, kind = split_name(name)
         if kind:
             found.append(_read(place, index, row, block, kind))
+        elif name in NETWORKS:
+            found.append(_with_classes(_read(place, index, row, None, NETWORKS[name]), model))
         elif name in UNITS and isinstance(row[-1], list) and row[-1] and isinstance(row[-1][-1], dict):
             takers = ", ".join(f"{name}_{layer}" for layer in LAYERS)
             raise RowError(
@@ -209,7 +230,8 @@ def wrong_source(model: dict[str, Any]) -> RowError | None:
 
 def right_form(layer: type[nn.Module], source: int, block: str | None) -> str:
     """How a row of `layer`, or of its variant of `block`, is written, with its options, `gain` apart."""
-    options = [f"{name}: {default}" for name, default in options_of(layer).items() if name != GAIN]
+    known = {name: list(v) if isinstance(v, tuple) else v for name, v in options_of(layer).items()}
+    options = [f"{name}: {default}" for name, default in known.items() if name != GAIN]
     if block:
         mapping = ", ".join([f"where: {' | '.join(WHERE)}", *options])
         return f"behind {block}'s own arguments write nothing or {{{mapping}}}"
@@ -255,6 +277,17 @@ def _read(place: str, index: int, row: list[Any], block: str | None, layer: type
     if where not in WHERE:
         raise RowError(f"{place}: found where: {where}, expected {' or '.join(WHERE)}; {form}")
     return AttentionRow(place, index, source, repeats, layer, options, given, block, where)
+
+
+def _with_classes(row: AttentionRow, model: dict[str, Any]) -> AttentionRow:
+    """The row of a network with the model's number of classes where it says `nc`.
+
+    Raises:
+        RowError: If it repeats, which only a block whose output has the channels of its input could.
+    """
+    if row.repeats > 1:
+        raise RowError(f"{row.place}: repeats is {row.repeats}, expected 1; {row.form}")
+    return replace(row, options={key: model.get("nc") if v == "nc" else v for key, v in row.options.items()})
 
 
 def _check_items(place: str, index: int, row: list[Any], layer: type[nn.Module], block: str | None) -> str:

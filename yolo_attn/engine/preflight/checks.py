@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from traceback import walk_tb
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from yolo_attn.errors import UserError, did_you_mean, like, quoted, similar
 from yolo_attn.model.insertion import describe
 from yolo_attn.model.names import MODEL_YAMLS, read_model
 from yolo_attn.model.registry import is_attention, is_importable
+from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.untrusted import check_yaml
 from yolo_attn.safe.missing_classes import missing_class, origin_of
 from yolo_attn.safe.safetensors_file import SUFFIX
@@ -115,6 +117,24 @@ def building(cfg: str, option: str = "--cfg ") -> Iterator[None]:
         ) from error
     except Exception as error:  # a wrong row may make its layers raise anything
         raise UserError(f"{option}{cfg}: not a model that Ultralytics can build: {one_line(error)}") from error
+
+
+def check_maps(model: Any, size: int) -> None:
+    """Check that every row of a classifier can take its map at an image size, pixels; report attention on one pixel.
+
+    Raises:
+        UserError: Naming the first row that cannot.
+    """
+    rows = deepcopy(model.model).to("meta").eval()
+    done, shape = -1, (size, size)
+    try:
+        for done, (row, output) in enumerate(each_row(rows, torch.zeros(1, 3, size, size, device="meta"))):
+            shape = tuple(getattr(output, "shape", shape)[-2:])
+            if is_attention(row) and shape == (1, 1):
+                LOGGER.warning(f"imgsz={size}: row {done} ({type(row).__name__}) sees a map of one pixel")
+    except (RuntimeError, ValueError) as error:
+        found = f"row {done + 1} ({type(rows[done + 1]).__name__}) cannot take a map of {shape[0]}×{shape[1]} pixels"
+        raise UserError(f"imgsz={size}: {found}; give larger images") from error
 
 
 def check_importable(model: nn.Module) -> None:
