@@ -1,6 +1,7 @@
 """Differences between Ultralytics' releases; what is wrapped under another name in some stands in patches/table.py."""
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +37,14 @@ def loads(file: str) -> bool:
     from ultralytics.data import base
 
     return hasattr(base, "imread") or cv2.imread(file) is not None
+
+
+def val_folders() -> list[str]:
+    """Return the names that a classifier's folder of val may have, the first that is there being used."""
+    from ultralytics.data.utils import check_cls_dataset
+
+    known = inspect.unwrap(check_cls_dataset).__code__.co_consts  # early releases do not know "valid"
+    return [name for name in ("val", "validation", "valid") if name in known]
 
 
 def is_half(args: Any) -> bool:

@@ -48,6 +48,8 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     Raises:
         UserError: If the data cannot be used, or a setting would make COCO's numbers wrong or write beside the data.
     """
+    if args.task == "classify":
+        _check_cache(args)
     if args.task not in FILE_NAMES:
         return None
     by_option = bool(switched_on())
@@ -57,8 +59,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     source = load_source(args.data, splits, args.task)
     if source is None:
         return None
-    if args.cache == "disk":
-        raise UserError("cache=disk would write .npy files beside your images; leave it out, or use cache=ram")
+    _check_cache(args)
     first = source[splits[0]]
     names = first.names
     only = {name: [None if n is None else list(n) for n in split.only] for name, split in source.items()}
@@ -82,6 +83,12 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     )
     described.splits, described.by_option = source, by_option
     return described
+
+
+def _check_cache(args: SimpleNamespace) -> None:
+    """Check that images are not cached beside themselves."""
+    if args.cache == "disk":
+        raise UserError("cache=disk would write .npy files beside your images; leave it out, or use cache=ram")
 
 
 def _plain(paths: Sequence[str | Path]) -> str | list[str]:

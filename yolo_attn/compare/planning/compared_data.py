@@ -15,6 +15,7 @@ from yolo_attn.coco.dataset.image_files import Finder, NoImageError
 from yolo_attn.coco.dataset.locations import as_list, parts_of
 from yolo_attn.coco.reading.index import CocoIndex
 from yolo_attn.compare.study_folder import Data
+from yolo_attn.engine.classification import folder_of
 from yolo_attn.engine.data import Description, chosen
 from yolo_attn.engine.tasks import TASKS
 from yolo_attn.engine.validation.validator import CocoValidator
@@ -74,7 +75,7 @@ def _coco_content(described: Description, splits: Iterable[tuple[CocoIndex, list
 def _plain_splits(args: SimpleNamespace, splits: Iterable[str]) -> list[Path]:
     """Return image folders and image lists of data in Ultralytics' own format."""
     if args.task == "classify":
-        return [Path(args.data, split) for split in splits]
+        return [place for split in splits if (place := folder_of(args.data, split))]
     described = check_det_dataset(args.data, autodownload=False)
     return [Path(place) for split in splits for place in as_list(described.get(split))]
 

@@ -11,6 +11,7 @@ from ultralytics.utils import LOGGER
 from yolo_attn.coco.dataset.data_report import Examined, SplitReport, shared_images
 from yolo_attn.coco.dataset.labels import TINY
 from yolo_attn.coco.dataset.locations import as_list
+from yolo_attn.engine.classification import folder_of
 from yolo_attn.engine.data import Description, describe, look_through, split_of
 from yolo_attn.engine.preflight.checks import one_line
 from yolo_attn.errors import UserError, listed, similar
@@ -152,13 +153,17 @@ def check_plain_data(data: str, split: str, task: str) -> int:
         UserError: With what is expected, or with Ultralytics' own reason.
     """
     if task == "classify":
-        missing = [name for name in dict.fromkeys(("train", split)) if not (Path(data) / name).is_dir()]
+        splits = dict.fromkeys(("train", split))
+        missing = next((name for name in splits if folder_of(data, name) is None), None)
         if missing:
             raise UserError(
-                f"{data}: no folder {missing[0]!r} in it; classifiers are trained on a folder for each split, in it a "
+                f"{data}: no folder {missing!r} in it; classifiers are trained on a folder for each split, in it a "
                 "folder of images for each class"
             )
-        return sum(folder.is_dir() for folder in Path(data, "train").iterdir())
+        classes = sum(folder.is_dir() for folder in Path(data, "train").iterdir())
+        if not classes:
+            raise UserError(f"{Path(data, 'train')}: no folder in it; expected a folder of images for each class")
+        return classes
     try:
         found = check_det_dataset(data, autodownload=False)
     except Exception as error:  # a wrong YAML may make it raise anything

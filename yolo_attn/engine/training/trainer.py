@@ -19,7 +19,7 @@ from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.compat import unwrapped
 from yolo_attn.engine.classification import KEY as STRETCH_KEY
-from yolo_attn.engine.classification import adapted, stretches
+from yolo_attn.engine.classification import ClassFolders, stretches
 from yolo_attn.engine.data import build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.summary import print_training
 from yolo_attn.engine.training import distributed
@@ -288,7 +288,5 @@ class ClassificationTrainer(RunTrainer, yolo.classify.ClassificationTrainer):
         return model
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: Any = None) -> Any:
-        dataset = super().build_dataset(img_path, mode, batch)
-        stretch, degrees = stretches(unwrapped(self.model)), self.args.degrees if mode == "train" else 0.0
-        dataset.torch_transforms = adapted(dataset.torch_transforms, self.args.imgsz, stretch, degrees)
-        return dataset
+        stretch = stretches(unwrapped(self.model))
+        return ClassFolders(img_path, self.args, self.data["names"], train=mode == "train", stretch=stretch, split=mode)

@@ -20,9 +20,10 @@ from yolo_attn.coco.dataset.dataset import CocoDataset
 from yolo_attn.coco.dataset.layouts import in_its_set
 from yolo_attn.coco.evaluate import COCO_RULES, CocoScores, Detections, Rules, coco_scores, score_text
 from yolo_attn.compat import fill_stats, native_masks
-from yolo_attn.engine.classification import adapted, stretches
+from yolo_attn.engine.classification import ClassFolders, stretches
 from yolo_attn.engine.data import Description, build_dataset, look_through, write_data_yaml
 from yolo_attn.engine.run_folder import check_replaceable
+from yolo_attn.engine.validation.accuracy import ClassAccuracy, Predicted
 from yolo_attn.engine.validation.coordinates import Frame
 from yolo_attn.engine.validation.metrics import ClassifyMetrics, coco_numbers, set_coco
 from yolo_attn.files import handed_on, write_json
@@ -210,14 +211,9 @@ class CocoValidator(CocoDataValidator):
 
     def gather_stats(self) -> None:
         super().gather_stats()
-        if RANK == 0:
-            gathered: list[Any] = [None] * dist.get_world_size()
-            dist.gather_object(self.detections, gathered, dst=0)
-            self.detections = Detections()
-            for part in gathered:
-                self.detections.extend(part)
-        elif RANK > 0:
-            dist.gather_object(self.detections, None, dst=0)
+        gathered, self.detections = _gathered(self.detections), Detections()
+        for part in gathered:
+            self.detections.extend(part)
 
     def get_stats(self) -> dict[str, Any]:
         if self.on_coco:
@@ -341,17 +337,67 @@ class OBBValidator(CocoDataValidator, yolo.obb.OBBValidator):
 
 
 class ClassificationValidator(RunValidator, yolo.classify.ClassificationValidator):
-    """Ultralytics' classification validator, whose fitness is top-1 alone."""
+    """Ultralytics' classification validator, whose fitness is top-1 alone.
+
+    Validated on its own, it leaves predictions.json in its run folder too.
+
+    Attributes:
+        accuracy: Over the images of the last validation that was not of a training's epoch.
+    """
+
+    accuracy: ClassAccuracy
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.metrics = ClassifyMetrics()
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
-        self._stretch = stretches(model)
+        self._model = model or self.args.model
         return super().__call__(trainer, model, **kwargs)
 
     def build_dataset(self, img_path: str) -> Any:
-        dataset = super().build_dataset(img_path)
-        dataset.torch_transforms = adapted(dataset.torch_transforms, self.args.imgsz, self._stretch)
-        return dataset
+        names = self.names or AutoBackend(self._model, device=self.device).names  # early 8.3 does not know them yet
+        stretch = stretches(self._model)
+        return ClassFolders(img_path, self.args, names, train=False, stretch=stretch, split=self.args.split or "val")
+
+    def init_metrics(self, model: Any) -> None:
+        super().init_metrics(model)
+        self._predicted: dict[str, Predicted] = {}
+
+    def update_metrics(self, preds: Tensor, batch: dict[str, Any]) -> None:
+        super().update_metrics(preds, batch)
+        if not self.training:
+            folders = self.dataloader.dataset
+            best = preds.float().cpu().topk(min(len(self.names), 5))
+            for file, number, classes, confidences in zip(
+                batch["im_file"], batch["cls"].tolist(), best.indices.tolist(), best.values.tolist(), strict=True
+            ):
+                self._predicted[folders.path_of(file)] = Predicted(number, classes, confidences)
+
+    def gather_stats(self) -> None:
+        super().gather_stats()
+        self._predicted = {file: found for part in _gathered(self._predicted) for file, found in part.items()}
+
+    def get_stats(self) -> dict[str, Any]:
+        if not self.training:
+            self.accuracy = ClassAccuracy(self.names, self._predicted)
+            write_json(self.save_dir / "predictions.json", self.accuracy.predictions())
+        return super().get_stats()
+
+    def print_results(self) -> None:
+        super().print_results()
+        if self.args.verbose and not self.training:
+            for name, found in self.accuracy.per_class.items():
+                LOGGER.info(f"{name[:22]:>22}{score_text(found['accuracy_top1']):>11}")
+
+    def report(self, stats: dict[str, Any]) -> dict[str, Any]:
+        return {**self.accuracy.report(), **super().report(stats)}
+
+
+def _gathered(of_process: Any) -> list[Any]:
+    """Return what all processes have, in the first; nothing in others. Where there is one, what it has."""
+    if RANK == -1:
+        return [of_process]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.gather_object(of_process, found if RANK == 0 else None, dst=0)
+    return found if RANK == 0 else []
