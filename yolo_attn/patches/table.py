@@ -34,6 +34,7 @@ from yolo_attn.patches.offline import (
     is_url,
     safe_download,
 )
+from yolo_attn.patches.plotting import plot_images
 from yolo_attn.patches.workers import generate_ddp_file, tune
 from yolo_attn.telemetry import silence
 from yolo_attn.weights.checkpoint_files import load_checkpoint
@@ -156,6 +157,7 @@ PATCHES = (
     Patch(DOWNLOADS, "safe_download", safe_download, "YOLO_OFFLINE for all files"),
     Patch(DATA_MODULE, "check_det_dataset", check_det_dataset, "YOLO_OFFLINE for data sets"),
     Patch(DATA_MODULE, "check_cls_dataset", check_cls_dataset, "YOLO_OFFLINE for data sets of classifiers"),
+    Patch("ultralytics.utils.plotting", "plot_images", plot_images, "mosaics whose writing does not cover the images"),
     Patch("cv2", "imread", imread, "images under names that are not UTF-8, of which OpenCV dies"),
 )
 """All that is wrapped. A class that has no `loss` of its own has that of the class above it, wrapped there."""
@@ -187,6 +189,7 @@ BESIDES = (
 
 TEMPORARY = (
     Change("tasks.*", "model.parser", "stand-ins for attention rows while a model is parsed"),
+    Change("tasks.ResNetLayer", "model.parser", "rows of networks while a model is parsed"),
     Change("LOGGER.filter", "weights.transfer", "our report instead of Ultralytics' count of transferred tensors"),
     Change("LOGGER.filter", "engine.export.exporter", "warnings alone while Ultralytics exports"),
     Change("nncf.filter", "engine.export.exporter", "warnings alone while NNCF quantises"),
