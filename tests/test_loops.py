@@ -24,6 +24,7 @@ ENDS = {
     "coco/reading/reader _unique_names while": "the name grows, and there are finitely many to be unlike",
     "compare/planning/compared_data _images read": "at the end of a plain file",
     "compare/planning/variants wider while": "the step doubles up to the widest",
+    "compare/execution/processes ask Popen": "waits for nothing; a timer ends it after some hours",
     "compare/execution/processes answer read": "when the process that asks closes its end",
     "compare/execution/runner _start Popen": "waits for nothing",
     "compare/execution/runner run_all while": "when all trainings have ended, each after its epochs",

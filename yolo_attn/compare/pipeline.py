@@ -14,7 +14,7 @@ from ultralytics.utils import LOGGER
 from yolo_attn.bounded_reading import LARGEST_YAML, chunks, read_plain
 from yolo_attn.coco.demo import DEMO_TRAINING
 from yolo_attn.coco.evaluate import write_truth
-from yolo_attn.compare.execution.costs import ROUNDS, measure
+from yolo_attn.compare.execution.costs import ROUND, ROUNDS, measure
 from yolo_attn.compare.execution.devices import chosen, machines, one_gpu, visible_kept
 from yolo_attn.compare.execution.processes import ask
 from yolo_attn.compare.execution.progress import Progress
@@ -233,8 +233,13 @@ def _measure(study: Study, size: int, device: str, trust: bool) -> None:
     modules = study.manifest.modules
     arguments = {"checkpoints": best, "size": size, "device": name, "modules": modules, "trust": trust}
     try:
-        with Console().status(waiting):
-            costs: Mapping[str, Any] = ask(measure, arguments, environment, modules)
+        with Console().status(waiting) as status:
+
+            def show(line: str) -> None:
+                if line.startswith(ROUND):
+                    status.update(f"{waiting}: {int(line.removeprefix(ROUND))} done")
+
+            costs: Mapping[str, Any] = ask(measure, arguments, environment, modules, show)
     except RunError as error:
         LOGGER.warning(f"the models could not be timed: {error}")
         costs = asdict(replace(study.costs, error=str(error)))

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 import torch
+from ultralytics.nn.tasks import DetectionModel
 
-from yolo_attn.compare.execution import devices, runner
+from yolo_attn.compare.execution import costs, devices, runner
 from yolo_attn.compare.execution.devices import chosen, machines, one_gpu, visible_kept
 from yolo_attn.compare.execution.processes import ask, python
 from yolo_attn.compare.execution.runner import Job, run_all
@@ -144,3 +145,25 @@ def test_an_error_in_a_process_is_reported_in_one_line(monkeypatch):
         ask(refuse, {"word": "no"}, {})
     with pytest.raises(RunError):
         ask(refuse, {}, {"PYTHONHOME": "/nowhere"})
+
+
+def count(numbers):
+    for n in range(numbers):
+        print(f"line {n}", flush=True)
+    return numbers
+
+
+@pytest.mark.integration
+def test_lines_are_heard_while_a_process_runs(monkeypatch):
+    monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
+    heard = []
+    assert ask(count, {"numbers": 3}, {}, listen=heard.append) == 3
+    assert [line.strip() for line in heard if line.startswith("line")] == ["line 0", "line 1", "line 2"]
+
+
+def test_the_rounds_of_a_measurement_are_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(costs, "ROUNDS", 4)
+    torch.save({"model": DetectionModel("yolov8n-gam.yaml", verbose=False)}, tmp_path / "best.pt")
+    assert costs.measure({"base": str(tmp_path / "best.pt")}, 32, "cpu", ())["variants"]["base"]["latency_ms"] > 0
+    printed = [line.removeprefix(costs.ROUND) for line in capsys.readouterr().out.splitlines() if costs.ROUND in line]
+    assert printed == ["0", "0", "0", "0", "1", "2", "3"]

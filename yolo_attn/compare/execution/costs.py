@@ -21,6 +21,9 @@ ROUNDS = 30
 WARM_UP = 3
 """Untimed rounds before them."""
 
+ROUND = "timed rounds: "
+"""Before how many are done, in the lines that a measurement prints."""
+
 
 def hardware(device: torch.device) -> dict[str, str]:
     """Return the kind of device, and the processor in words."""
@@ -33,8 +36,9 @@ def measure(
 ) -> dict[str, Any]:
     """Measure trained models by variant, fused as they are deployed, on one image of size × size pixels at a time.
 
-    All are timed in turn in one process, so that other load on the machine affects them equally. With `trust`
-    Ultralytics reads the checkpoints, which runs code that they name. Returns the content of costs.json.
+    All are timed in turn in one process, so that other load on the machine affects them equally, and how many rounds
+    are done is printed. With `trust` Ultralytics reads the checkpoints, which runs code that they name. Returns the
+    content of costs.json.
     """
     import_modules(modules)
     place = select_device(device, verbose=False)
@@ -46,7 +50,8 @@ def measure(
         models[name] = model.float().to(place).eval().fuse(verbose=False)
     times: dict[str, list[float]] = {name: [] for name in models}
     with torch.inference_mode():
-        for _ in range(WARM_UP + ROUNDS):
+        for done in range(WARM_UP + ROUNDS):
+            print(f"{ROUND}{max(done - WARM_UP, 0)}", flush=True)
             for name, model in models.items():
                 with Profile(device=place) as call:
                     model(image)

@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,29 +34,45 @@ def ask(
     arguments: Mapping[str, Any],
     environment: Mapping[str, str],
     modules: Sequence[str] = (),
+    listen: Callable[[str], object] = str,
 ) -> Any:
     """Call a function of a module in its own process, which frees the GPU at its end; raise a RunError if it fails.
 
-    Arguments and result are JSON values; the process has further environment variables.
+    Arguments and result are JSON values; the process has further environment variables. `listen` is called with each
+    line that it prints meanwhile.
     """
     name = function.__name__
     statement = f"from {__name__} import answer; from {function.__module__} import {name}; sys.exit(answer({name}))"
-    try:
-        ended = subprocess.run(
+    line = ""
+    text: Any = {"mode": "w+", "encoding": "utf-8", "errors": "replace"}
+    with tempfile.TemporaryFile(**text) as given, tempfile.TemporaryFile(**text) as errors:
+        given.write(json.dumps(arguments))
+        given.seek(0)
+        process = subprocess.Popen(
             python(statement, modules),
             env={**os.environ, **environment},
-            input=json.dumps(arguments),
-            capture_output=True,
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=errors,
             encoding="utf-8",
             errors="replace",
-            timeout=LONGEST,
         )
-    except subprocess.TimeoutExpired as error:
-        raise RunError(f"its process did not end within {LONGEST / 3600:.0f} hours") from error
-    if ended.returncode:
-        printed = ended.stderr.strip().splitlines() or [f"its process ended with exit code {ended.returncode}"]
-        raise RunError(printed[-1])
-    return json.loads(ended.stdout.splitlines()[-1])
+        late = threading.Timer(LONGEST, process.kill)
+        late.start()
+        try:
+            with process:
+                for line in process.stdout or ():
+                    listen(line)
+            if process.returncode and not late.is_alive():
+                raise RunError(f"its process did not end within {LONGEST / 3600:.0f} hours")
+        finally:
+            late.cancel()
+            process.kill()
+        if process.returncode:
+            errors.seek(0)
+            printed = deque(filter(str.strip, errors), maxlen=1)
+            raise RunError(printed[0].strip() if printed else f"its process ended with exit code {process.returncode}")
+    return json.loads(line)
 
 
 def answer(function: Callable[..., Any]) -> int:
