@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 import ultralytics.cfg
+import yaml
+from IPython.core.interactiveshell import InteractiveShell
 from support import ROOT, forked
 from torch.distributed.run import get_args_parser
 from ultralytics import YOLO
@@ -249,11 +251,15 @@ def run_code(folder, code):
     assert result.returncode == 0, f"{code}\n{result.stdout[-6000:]}\n{result.stderr[-6000:]}"
 
 
-def _execute(code):
+def _as_a_user():
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     ultralytics.cfg.TESTS_RUNNING = False  # else Ultralytics puts runs elsewhere
     dict.__setitem__(SETTINGS, "runs_dir", "runs")  # a user's, not saved; of a clone it is a folder of the clone
     sys.path.insert(0, str(Path.cwd()))
+
+
+def _execute(code):
+    _as_a_user()
     exec(code, {"__name__": "__main__"})
 
 
@@ -371,6 +377,31 @@ SNIPPETS = [
     for language, code in blocks(page.read_text())
     if language == "python" and page.name not in ("README.md", "commands.md")  # which tests/test_readme.py runs
 ]
+
+
+def in_notebook(cells):
+    """Run cells as a notebook does."""
+    _as_a_user()
+    shell = InteractiveShell.instance()
+    for cell in cells:
+        shell.run_cell(cell).raise_error()
+
+
+@pytest.mark.integration
+def test_the_cells_of_a_notebook_run(folder):
+    """A layer that a cell writes into a module is trained with; one that a cell defines is refused before that."""
+    cells = [code for language, code in blocks((ROOT / "docs/python.md").read_text()) if language == "text"]
+    cells[-1] = cells[-1].replace("epochs=100", "epochs=1, imgsz=64, batch=8, device='cpu', plots=False")
+    rows = yaml.safe_load((ROOT / "examples/own_layer.yaml").read_text())
+    (folder / "my-model.yaml").write_text(yaml.safe_dump(rows))
+    result = forked(in_notebook, cells, cwd=folder, timeout=300)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert (folder / "runs/detect/train/weights/best.pt").exists()
+    defined = [cells[0].partition("\n")[2], cells[-1].replace("import my_layers\n", "")]
+    result = forked(in_notebook, defined, cwd=folder, timeout=300)
+    assert result.returncode
+    assert "Scale" in result.stdout + result.stderr
+    assert "put it into a module" in result.stdout + result.stderr
 
 
 @pytest.mark.integration
