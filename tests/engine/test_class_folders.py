@@ -109,7 +109,7 @@ def test_classes_with_one_image_or_none_are_reported(root):
 
 
 @pytest.mark.parametrize("cache", [False, "ram"])
-def test_an_image_that_goes_stops_with_its_name(root, cache):
+def test_an_image_that_goes_stops_a_validation_with_its_name(root, cache):
     data = read(root, cache=cache)
     (root / "owl/2.jpg").unlink()
     if data.cache_ram:  # early releases have no such cache for classifiers
@@ -117,6 +117,17 @@ def test_an_image_that_goes_stops_with_its_name(root, cache):
         return
     with pytest.raises(RunError, match=r"owl/2\.jpg: cannot be read any more"):
         data[8]
+
+
+def test_the_next_image_stands_in_for_one_that_goes_in_training(root, caplog):
+    data = read(root, train=True)
+    (root / "owl/2.jpg").write_bytes(b"")
+    for _ in range(2):
+        assert data[8]["im_file"] == str(root / "cat/0.jpg")
+    assert caplog.text.count("owl/2.jpg: cannot be read any more, skipped") == 1
+    shutil.rmtree(root)
+    with pytest.raises(RunError, match="the data is gone; images in a row that cannot be read: 9"):
+        data[0]
 
 
 def test_other_names_of_the_val_folder(root):

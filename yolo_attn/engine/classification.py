@@ -11,6 +11,7 @@ from ultralytics.data import ClassificationDataset
 from ultralytics.nn.autobackend import check_class_names
 from ultralytics.utils import LOCAL_RANK, LOGGER, NUM_THREADS
 
+from yolo_attn.coco.dataset.dataset import LOST
 from yolo_attn.coco.dataset.image_files import NoImageError, displayed_size
 from yolo_attn.coco.reading.problems import Problems
 from yolo_attn.compat import val_folders
@@ -55,7 +56,8 @@ class ClassFolders(ClassificationDataset):
     def __init__(
         self, root: str | Path, args: Any, names: Mapping[int, str], *, train: bool, stretch: bool, split: str
     ) -> None:
-        self._names, self.problems = names, Problems()
+        self._names, self._train, self.problems = names, train, Problems()
+        self._gone: set[str] = set()
         super().__init__(str(root), args, augment=train, prefix=split)
         self.samples = [[file, self._number[number], *rest] for file, number, *rest in self.samples]
         degrees = args.degrees if train else 0.0
@@ -91,14 +93,24 @@ class ClassFolders(ClassificationDataset):
     def __getitem__(self, i: int) -> dict[str, Any]:
         """Return an image, its class's number, and its file.
 
+        In training, the next one stands in for one that can no longer be read, which is reported once.
+
         Raises:
-            RunError: If it can no longer be read.
+            RunError: If it can no longer be read in a validation, or so many in a row in training that all are gone.
         """
-        file = self.samples[i][0]
-        try:
-            return {**super().__getitem__(i), "im_file": file}
-        except Exception as error:  # a decoder may raise anything on a file that has changed
-            raise RunError(f"{file}: cannot be read any more: {one_line(error)}") from error
+        tried = range(i, i + (min(LOST, len(self)) if self._train else 1))
+        for number in tried:
+            file = self.samples[number % len(self)][0]
+            try:
+                return {**super().__getitem__(number % len(self)), "im_file": file}
+            except Exception as error:  # a decoder may raise anything on a file that has changed
+                reason = one_line(error)
+            if self._train and file not in self._gone:
+                LOGGER.warning(f"{self.prefix}{file}: cannot be read any more, skipped: {reason}")
+            self._gone.add(file)
+        if not self._train:
+            raise RunError(f"{file}: cannot be read any more: {reason}")
+        raise RunError(f"{file}: the data is gone; images in a row that cannot be read: {len(tried)}")
 
     def path_of(self, file: str) -> str:
         """Return an image's path below the split's folder."""
