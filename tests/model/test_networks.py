@@ -222,7 +222,7 @@ def pictures(tmp_path):
 
 
 @pytest.mark.integration
-def test_a_towernet_trains_resumes_validates_and_exports(pictures, tmp_path, monkeypatch, caplog):
+def test_a_towernet_trains_validates_exports_and_is_transferred(pictures, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     given = ["--cfg", "towernet-cls-nam.yaml", "--data", pictures, "--epochs", "1", *QUICK]
     assert main(["train", *given]) == 0
@@ -232,6 +232,7 @@ def test_a_towernet_trains_resumes_validates_and_exports(pictures, tmp_path, mon
         assert main(["export", "--weights", best, "--format", "onnx"]) == 0
     assert "verified" in caplog.text
     assert "no:" not in caplog.text.split("verified")[1].splitlines()[0]
+    assert "to be resized to a square" in caplog.text
     inert, own = load_safe(Path(best)), YOLO(best).model
     assert inert.yaml["stretch"] is True
     for (key, value), other in zip(inert.state_dict().items(), own.state_dict().values(), strict=True):

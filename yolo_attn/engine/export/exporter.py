@@ -17,6 +17,7 @@ from ultralytics.utils import LOGGER
 
 from yolo_attn.coco.dataset.locations import is_coco_format
 from yolo_attn.compat import HALF, HALVES_ONNX_ON_CPU, INT8, calibrates, is_half, makes_int8
+from yolo_attn.engine.classification import stretches
 from yolo_attn.engine.export.verify import RUNTIMES, difference_of_models, largest_difference
 from yolo_attn.engine.preflight.checks import check_settings, one_line, read_checkpoint
 from yolo_attn.engine.preflight.data_checks import check_plain_data
@@ -100,6 +101,8 @@ def export(weights: str, fmt: str, settings: dict[str, Any], output: str | None 
         except OSError as error:
             raise ExportError(f"--format {fmt}: {target}: {error.strerror or error}; nothing was written") from error
         _put(written, target, temporary)
+    if stretches(model):
+        facts.append(("images", "to be resized to a square; Ultralytics crops them for exported files"))
     print_table([("exported", str(target)), ("size", f"{_size(target) / 1e6:.1f} MB"), *facts])
     return target
 
