@@ -103,6 +103,8 @@ def test_base_of_ones_own_in_a_folder(here):
         ("yolov8n_gam_stages", "yolov8n-gam-stages.yaml"),
         ("yolov11n-gam", "yolo11n-gam.yaml"),
         ("yolo8n-triplet", "yolov8n-triplet.yaml"),
+        ("towernet-simam", "towernet-cls-simam.yaml"),
+        ("resnet50-cls-simm", "resnet50-cls-simam.yaml"),
     ],
 )
 def test_near_misses_in_one_line(name, near):

@@ -4,6 +4,7 @@
 """
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +200,10 @@ def _with_attention(path: Path, output: Path | None = None) -> tuple[str, str] |
 
 
 def _near(path: Path) -> str:
-    """Names of models that have a name's parts in their order, or else differ in a layer's or a place's spelling."""
-    return did_you_mean(_in_lower_case(path) or _rescaled(path) or _in_order(path) or _respelt(path))
+    """Names that a name may stand for: its parts in their order, else another spelling of one, else a packaged one."""
+    return did_you_mean(
+        _in_lower_case(path) or _rescaled(path) or _in_order(path) or _respelt(path) or _packaged_like(path)
+    )
 
 
 def _in_lower_case(path: Path) -> list[str]:
@@ -235,6 +238,12 @@ def _in_order(path: Path) -> list[str]:
     ends = [f"-{place}" for place in places if place != PLACES[0]] or [""]
     names = [str(path.with_name(f"{base}-{layers[0].lower()}{end}.yaml")) for end in ends]
     return [name for name in names if name != str(path) and _read(Path(name))]
+
+
+def _packaged_like(path: Path) -> list[str]:
+    """The packaged name that is nearly a name."""
+    packaged = [file.name for file in MODEL_YAMLS.glob("*.yaml")]
+    return [str(path.with_name(name)) for name in get_close_matches(path.name.lower(), packaged, n=1, cutoff=0.9)]
 
 
 def _respelt(path: Path) -> list[str]:
