@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 import torch
-from support import QUICK, ROOT, TINY_GAM, TINY_NAM, epoch_begun, listing, results_rows, script
+from support import QUICK, ROOT, TINY_GAM, TINY_NAM, epoch_begun, listing, results_rows, save_noise, script
 from ultralytics.cfg import get_cfg
 from ultralytics.nn import tasks
 
@@ -22,6 +22,15 @@ from yolo_attn.weights.gains import own_gains
 
 LOST = "a worker of this training was lost"
 
+
+CLASSIFIER = """
+nc: 3
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, NAM, []]
+head:
+  - [-1, 1, Classify, [nc]]
+"""
 
 TRAIN = ROOT / "scripts" / "train_det.py"
 
@@ -54,6 +63,31 @@ def test_two_machines_train_one_model(torchrun, small_coco, tmp_path):
         assert ours["image_id"] == expected["image_id"]
         assert ours["score"] == pytest.approx(expected["score"], rel=1e-3)
         assert ours["bbox"] == pytest.approx(expected["bbox"], abs=0.05)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("version", ["newest", pytest.param("oldest", marks=pytest.mark.slow)])
+def test_two_machines_train_one_classifier(torchrun, tmp_path, request, version):
+    if version == "oldest":
+        request.getfixturevalue("on_oldest")
+    for n in range(48):
+        save_noise(tmp_path / "set" / ("train", "val")[n % 2] / "abc"[n % 3] / f"{n}.png", (40, 40))
+    (tmp_path / "net-cls.yaml").write_text(CLASSIFIER)
+    before = listing(tmp_path / "set")
+    quick = ["--imgsz", 32, "--batch", 4, "--device", "cpu", "plots=False"]
+    codes, output = torchrun(TRAIN, "--cfg", "net-cls.yaml", "--data", "set", "--epochs", 2, *quick).wait(120)
+    assert codes == [0, 0], output
+    run = tmp_path / "runs/classify/train"
+    assert [row["epoch"] for row in results_rows(run)] == [1, 2]
+    assert listing(tmp_path / "set") == before
+    script("scripts/val_det.py", "--weights", run / "weights/best.pt", *quick, "--name", "alone", cwd=tmp_path)
+    together, alone = (json.loads((run.parent / name / "predictions.json").read_text()) for name in ("train", "alone"))
+    assert len(together) == 24
+    assert [each.pop("confidence") for each in together] == [
+        pytest.approx(each.pop("confidence"), abs=1e-3) for each in alone
+    ]
+    assert together == alone
+    assert json.loads((run / "metrics.json").read_text())["images"] == 24
 
 
 def kill_mid_epoch(machines, worker, epochs, timeout=120):
