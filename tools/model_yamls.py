@@ -25,11 +25,23 @@ FAMILIES = {"yolov8": "YOLOv8", "yolo11": "YOLO11", "yolo26": "YOLO26"}
 
 NECK = "on each map that feeds the head (P3, P4, P5)"
 
+SAID = (256, 32)
+"""Sizes that a header's command says, as its network is made for them."""
+
 HEADER_LINES = 4
 """Of our own bases: title, command, figures, and an empty one."""
 
 DATA = {"pose": "coco", "obb": "dota.yaml", "cls": "imagenet"}
 """What `--data` says in the headers of tasks that the demo set has no labels for."""
+
+TORCHVISION = {
+    "resnet18": "torchvision's ResNet-18 classifier",
+    "resnet50": "torchvision's ResNet-50 classifier",
+    "resnet50-cifar": "torchvision's ResNet-50 classifier for CIFAR's images",
+    "mobilenetv2": "torchvision's MobileNetV2 classifier",
+    "vgg19": "torchvision's VGG19 classifier",
+}
+"""Titles of torchvision's networks, by what their names have between `torchvision-` and `-cls`."""
 
 NOTES = {"kpt_shape": " # of the data when it is known"}
 
@@ -97,16 +109,37 @@ def packaged() -> dict[str, Packaged]:
     }
     for layer in ("SimAM", "NAM"):
         blocks("mobilenetv2", "mobilenetv2", "MobileNetV2 detector", layer, "blocks:backbone", wheres)
+    for network, title in TORCHVISION.items():
+        _of_torchvision(models, short, network, title)
     for layer in layers.__all__:
         title = f"TowerNet classifier with {layer} behind its last four max pools"
         models[f"towernet-cls-{short[layer]}"] = Packaged("towernet-cls", title, layer, "after:5,7,9,11")
     return models
 
 
+def _of_torchvision(models: dict[str, Packaged], short: Mapping[str, str], network: str, title: str) -> None:
+    """A network of torchvision's with each of the layers that papers put into such networks, where they put it."""
+    base = f"torchvision-{network}-cls"
+    for layer in (
+        ("SimAM", "NAM", "CBAM")
+        if "cifar" in network
+        else ("SimAM", "NAM", "GAM", "SE", "CBAM", "BAM", "TripletAttention")
+    ):
+        options: dict[str, Any] = {"ratio": 16} if layer == "GAM" and "resnet" in network else {}
+        place, where = "blocks", "at the end of every block, before the addition"
+        if network == "vgg19":
+            place, where = "after:0,1,2,3,4", "behind every stage"
+        if layer == "BAM":
+            place, where = "after:0,1,2,3" if network == "vgg19" else "after:0,1,2", "between the stages"
+        elif layer == "SimAM" and place == "blocks":
+            options, where = {"where": "pre_bn"}, "before the batch norm of every block's last 3×3 convolution"
+        models[f"{base}-{short[layer]}"] = Packaged(base, f"{title} with {layer} {where}", layer, place, options)
+
+
 def render(name: str, figures: str) -> str:
     """The text of one of `packaged()`, with figures as the header's third line."""
     data = next((f" --data path/to/{data}" for task, data in DATA.items() if f"-{task}-" in name), "")
-    size = f" --imgsz {_size(name)}" if name.startswith("towernet") else ""
+    size = f" --imgsz {_size(name)}" if _size(name) in SAID else ""
     train = f"python scripts/train_det.py --cfg {at_n(name)}.yaml{data}{size}"
     return f"# {packaged()[name].title}.\n# {train}\n{figures}\n\n{attended_text(name)}"
 
@@ -165,7 +198,8 @@ def _base_count(base: str, size: int) -> str:
 
 
 def _size(name: str) -> int:
-    return 256 if name.startswith("towernet") else 224 if "-cls" in name else 640
+    known = {"towernet": 256, "cifar": 32, "-cls": 224}
+    return next((size for part, size in known.items() if part in name), 640)
 
 
 def main() -> None:

@@ -66,7 +66,13 @@ _HOMES = {
 }
 """Which module holds which public name; a name's first use imports it."""
 
-_MODULES = ("ultralytics.nn.tasks", "ultralytics.engine.model", "ultralytics.data.utils", "ultralytics.engine.exporter")
+_MODULES = (
+    "ultralytics.nn.tasks",
+    "ultralytics.engine.model",
+    "ultralytics.data.utils",
+    "ultralytics.engine.exporter",
+    "ultralytics.models.yolo.classify.predict",
+)
 """Modules of Ultralytics' with something to register in; the parser's comes first."""
 
 _warned: set[str] = globals().get("_warned", set())  # a reload keeps it

@@ -29,14 +29,15 @@ MODELS = {
     "RepC3": "rtdetr-l.yaml",
     "ResNetLayer": "rtdetr-resnet50.yaml",
     "TorchVision": "mobilenetv2.yaml",
+    "Stage": "torchvision-resnet50-cls.yaml",
 }
 NOWHERE = {("A2C2f", "pre_bn"), ("C3Ghost", "pre_bn"), ("RepC3", "pre_bn"), ("TorchVision", "out")}
 PLACES = [(b, w) for b in MODELS for w in ("end", "pre_bn", "out") if (b, w) not in NOWHERE]
 
 
-def swapped(block, layer, arguments=None):
+def swapped(block, layer, arguments=None, model=None):
     """A model dictionary with every row of a block that has residual units turned into its variant."""
-    d = tasks.yaml_model_load(MODELS[block])
+    d = tasks.yaml_model_load(model or MODELS[block])
     for row in [*d["backbone"], *d["head"]]:
         if row[2] == block and not (block == "ResNetLayer" and row[3][3]):  # the stem has no residual unit
             row[2] += f"_{layer}"
@@ -45,8 +46,8 @@ def swapped(block, layer, arguments=None):
 
 
 def build(d):
-    detr = d["head"][-1][2] == "RTDETRDecoder"
-    return (tasks.RTDETRDetectionModel if detr else tasks.DetectionModel)(d, verbose=False)
+    kinds = {"RTDETRDecoder": tasks.RTDETRDetectionModel, "FC": tasks.ClassificationModel}
+    return kinds.get(d["head"][-1][2], tasks.DetectionModel)(d, verbose=False)
 
 
 @functools.cache

@@ -39,8 +39,25 @@ CLASSIFIERS = [f"resnet50-cls-{layer}" for layer in ("simam", "nam", "gam", "cba
 IN_OTHERS = [name.replace("-cls", "") for name in CLASSIFIERS] + ["mobilenetv2-simam", "mobilenetv2-nam"]
 OTHER_TASKS = [f"yolov8-{task}-gam" for task in ("seg", "pose", "obb", "cls")]
 TOWERS = [f"towernet-cls-{layer}" for layer in LAYERS]
-PLAIN = ["resnet50", "mobilenetv2", "towernet-cls"]
-ALL = [*NECK, *OTHER_TASKS, "rtdetr-l-gam", "yolov8-gam-backbone", *IN_YOLO, *CLASSIFIERS, *IN_OTHERS, *TOWERS, *PLAIN]
+TORCHVISION = [
+    f"torchvision-{network}-cls-{layer}"
+    for network in ("resnet18", "resnet50", "mobilenetv2", "vgg19")
+    for layer in ("simam", "nam", "gam", "se", "cbam", "bam", "triplet")
+] + [f"torchvision-resnet50-cifar-cls-{layer}" for layer in ("simam", "nam", "cbam")]
+BASES = list(dict.fromkeys(name.rpartition("-")[0] for name in [*TOWERS, *TORCHVISION]))
+PLAIN = ["resnet50", "mobilenetv2", *BASES]
+ALL = [
+    *NECK,
+    *OTHER_TASKS,
+    "rtdetr-l-gam",
+    "yolov8-gam-backbone",
+    *IN_YOLO,
+    *CLASSIFIERS,
+    *IN_OTHERS,
+    *TOWERS,
+    *TORCHVISION,
+    *PLAIN,
+]
 FIRST = ["yolov8-gam", "yolo26-simam", "yolov8-seg-gam", "yolov8-c2f-nam", "resnet50-cls-gam"]
 FAMILY = re.compile(r"(yolov?\d+)(-.*)")
 BLOCKS = {"c2f": "C2f", "c3k2": "C3k2", "resnet50": "ResNetLayer", "mobilenetv2": "TorchVision"}
@@ -57,8 +74,8 @@ def plain(name, scale="n"):
         return "yolov8n-cls-resnet50.yaml"  # Ultralytics' own
     if name in OTHER_TASKS or name == "rtdetr-l-gam":
         return scaled(name.removesuffix("-gam"), scale)
-    if name in TOWERS:
-        return "towernet-cls.yaml"
+    if name in (*TOWERS, *TORCHVISION):
+        return f"{name.rpartition('-')[0]}.yaml"
     match = FAMILY.fullmatch(name)
     return f"{match[1]}{scale}.yaml" if match else f"{name.split('-')[0]}.yaml"
 
@@ -71,6 +88,10 @@ def build(file):
     return task_of(tasks.yaml_model_load(file)["head"][-1][2]).model(file, verbose=False)
 
 
+SIZES = {"towernet": 256, "cifar": 32, "-cls": 224}
+"""Pixels that headers count with, by a part of the name."""
+
+
 @functools.cache
 def figures(file):
     """Parameters and GFLOPs as the headers give them.
@@ -78,7 +99,8 @@ def figures(file):
     Ultralytics' own `get_flops` counts a 32 px picture and scales, so what is done once a map counts 400-fold at
     640 px; here its counter sees the size itself, on the meta device.
     """
-    model, size = build(file), 256 if file.startswith("towernet") else 224 if "-cls" in file else 640
+    model = build(file)
+    size = next((size for part, size in SIZES.items() if part in file), 640)
     parameters, strides = get_num_params(model), model.stride
     model.to("meta").model[-1].stride = strides
     operations = thop.profile(model, inputs=[torch.zeros(1, 3, size, size, device="meta")], verbose=False)[0]
@@ -115,8 +137,9 @@ def test_these_files_and_no_others():
 def test_header_is_true(name):
     lines = (MODEL_YAMLS / f"{name}.yaml").read_text().splitlines()
     file, base = scaled(name, "n"), plain(name)
-    data = {"cls": "imagenet", "obb": "dota.yaml", "pose": "coco"}.get(name.split("-")[1] if "-" in name else "")
-    more = (f" --data path/to/{data}" if data else "") + " --imgsz 256" * name.startswith("towernet")
+    sets = {"-cls": "imagenet", "-obb": "dota.yaml", "-pose": "coco"}
+    more = "".join(f" --data path/to/{data}" for task, data in sets.items() if task in name)
+    more += "".join(f" --imgsz {SIZES[part]}" for part in ("towernet", "cifar") if part in name)
     assert lines[1] == f"# python scripts/train_det.py --cfg {file}{more}"
     beside = "" if name in PLAIN else f"; plain {base[:-5]}: {figures(base).split(': ')[1]}"
     assert lines[2] == f"# {'n ' if FAMILY.fullmatch(name) else ''}at {figures(file)}{beside}."

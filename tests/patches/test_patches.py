@@ -412,6 +412,10 @@ def temporary_changes():
                 yield from (f"{ast.unparse(t)} in {module}" for t in targets if ast.unparse(t.value) in foreign)
 
 
+def test_modules_that_are_imported_late_are_listened_for():
+    assert set(yolo_attn._MODULES) == {patches.TASKS, *patches.LATE}
+
+
 def test_the_table_lists_every_temporary_change():
     own = "addFilter in environment"
     found = sorted(set(temporary_changes()) - {own})

@@ -73,3 +73,15 @@ def test_keypoints_are_scaled_and_their_visibility_is_not():
     assert seen["bboxes"].tolist() == [[0.5, 0.5, 0.1, 0.1]]
     assert seen["img"].shape == (1, 3, 320, 320)
     assert points[0, 0, 0] == 10
+
+
+def test_calls_of_early_releases_pass_as_they_are():
+    given = []
+
+    def plot(*args, **kwargs):
+        given.append((args, kwargs))
+
+    images = torch.zeros(1, 3, 32, 32)
+    yolo_attn.patches.plotting.plot_images(plot, images, [0], cls=[1])
+    yolo_attn.patches.plotting.plot_images(plot, images=images, batch_idx=[0])
+    assert given == [((images, [0]), {"cls": [1]}), ((), {"images": images, "batch_idx": [0]})]

@@ -33,9 +33,13 @@ UNITS: dict[str, tuple[str, ...]] = {
     "HGBlock": ("HGBlock",),
     "ResNetLayer": ("ResNetBlock",),
     "Bottleneck": ("Bottleneck",),
-    "TorchVision": ("InvertedResidual",),
+    "TorchVision": ("mobilenetv2.InvertedResidual",),
+    "Stage": ("resnet.BasicBlock", "resnet.Bottleneck", "mobilenetv2.InvertedResidual"),
 }
-"""Blocks that have attention variants, and the kinds of units in them that "end" and "pre_bn" mean."""
+"""Blocks that have attention variants, and the kinds of units in them that "end" and "pre_bn" mean.
+
+Before the dot stands the module of torchvision's that the class is of.
+"""
 
 END: dict[str, Callable[[Any], nn.Module]] = {
     "Bottleneck": lambda unit: unit.cv2,
@@ -46,7 +50,9 @@ END: dict[str, Callable[[Any], nn.Module]] = {
     "RepConv": lambda unit: unit,
     "HGBlock": lambda unit: unit.ec,
     "ResNetBlock": lambda unit: unit.cv3,
-    "InvertedResidual": lambda unit: unit.conv,
+    "mobilenetv2.InvertedResidual": lambda unit: unit.conv,
+    "resnet.BasicBlock": lambda unit: unit.bn2,
+    "resnet.Bottleneck": lambda unit: unit.bn3,
 }
 """The module of a unit whose output is the unit's branch, before the addition where there is one."""
 
@@ -55,7 +61,9 @@ LAST_SPATIAL: dict[str, Callable[[Any], tuple[nn.Module, str]]] = {
     "CIB": lambda unit: (unit.cv1, str(len(unit.cv1) - 1)),
     "ResNetBlock": lambda unit: (unit, "cv2"),
     "HGBlock": lambda unit: (unit.m[-1], "conv2") if hasattr(unit.m[-1], "conv2") else (unit.m, str(len(unit.m) - 1)),
-    "InvertedResidual": lambda unit: (unit.conv, str(len(unit.conv) - 3)),  # depthwise; then come pointwise and norm
+    "mobilenetv2.InvertedResidual": lambda unit: (unit.conv, str(len(unit.conv) - 3)),  # then come pointwise and norm
+    "resnet.BasicBlock": lambda unit: (unit, "conv2"),
+    "resnet.Bottleneck": lambda unit: (unit, "conv2"),
 }
 """Owner and name of a unit's last spatial convolution with a batch norm of its own; other kinds have none."""
 
@@ -101,6 +109,9 @@ def _attach(module: Any, attention: nn.Module) -> None:
 
 def _before_norm(conv: Any, attention: nn.Module) -> nn.Module:
     """The convolution with attention before its batch norm, and its parts under their own names."""
+    if isinstance(conv, nn.Conv2d):  # whose batch norm stands behind it
+        _attach(conv, attention)
+        return conv
     if not isinstance(conv, nn.Sequential):
         return AttendedConv(conv, attention)
     (first, convolution), *rest = conv.named_children()
@@ -108,13 +119,16 @@ def _before_norm(conv: Any, attention: nn.Module) -> nn.Module:
 
 
 def _is_a(module: nn.Module, kind: str) -> bool:
-    """By name, since not every supported Ultralytics has every class; torchvision has three of one name."""
-    named = any(base.__name__ == kind for base in type(module).__mro__)
-    return named and (kind != "InvertedResidual" or type(module).__module__.endswith(".mobilenetv2"))
+    """By name, since not every supported Ultralytics has every class."""
+    file, _, name = kind.rpartition(".")
+    named = any(base.__name__ == name for base in type(module).__mro__)
+    return named and (not file or type(module).__module__ == f"torchvision.models.{file}")
 
 
 def _out_channels(module: Any) -> int:
-    if isinstance(module, nn.Sequential):
+    if isinstance(module, nn.Conv2d):
+        return module.out_channels
+    if isinstance(module, nn.Sequential | nn.BatchNorm2d):
         return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)][-1].num_features
     if hasattr(module, "conv"):  # Conv and its kin
         return module.conv.out_channels

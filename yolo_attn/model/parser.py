@@ -26,7 +26,7 @@ from yolo_attn.model.blocks import UNITS
 from yolo_attn.model.graph import check_graph, check_strides
 from yolo_attn.model.limits import bounded_building, check_size
 from yolo_attn.model.registry import LAYERS, NETWORKS, hint, parsed_names
-from yolo_attn.model.rows import AttentionRow, RowError, is_row, place_of, read_rows, wrong_source
+from yolo_attn.model.rows import AttentionRow, RowError, is_row, own_row, place_of, read_rows, wrong_source
 from yolo_attn.model.run_rows import each_row
 from yolo_attn.model.sparsity import check_sparsity
 from yolo_attn.yaml_edit.row_names import RowName
@@ -123,10 +123,10 @@ def _parse(
     model_rows = _own_copies(d)
     stand_ins = {}
     for row, channels in zip(rows, measured, strict=True):
-        if row.block:
-            model_rows[row.index][2:] = _own_row(row.block, model_rows[row.index][3])
-        elif row.outputs:
-            model_rows[row.index][2:] = _network_row(row.outputs, partial(row.build, channels))
+        if row.network:
+            model_rows[row.index][2:] = _network_row(row.network, partial(row.network.build, channels))
+        elif row.block:
+            model_rows[row.index] = own_row(model_rows[row.index], row.block)
         else:
             alias = f"{row.layer.__name__}@{id(model_rows)}_{row.index}"
             stand_ins[alias] = _stand_in(row, channels)
@@ -142,29 +142,29 @@ def _own_copies(d: dict[str, Any]) -> list[list[Any]]:
     return [deepcopy(row) for row in (*d["backbone"], *d["head"])]
 
 
-def _own_row(block: str, args: list[Any]) -> list[Any]:
-    """Name and arguments of a block variant's row as Ultralytics knows them."""
-    return [block, args[:-1] if args and isinstance(args[-1], dict) else args]
+class _NetworkArguments(list[Any]):
+    """Arguments of a ResNetLayer, whose channels Ultralytics' parser takes as they are; printed as the row has them.
+
+    Attributes:
+        build: Makes the layer in its place.
+    """
+
+    def __init__(self, row: AttentionRow, build: Callable[[], nn.Module]) -> None:
+        super().__init__([self, row.outputs, 1, True])
+        self.build, self.shown = build, str([*row.positional] or row.options)
+
+    def __str__(self) -> str:
+        return self.shown
 
 
-class _Made:
-    """A layer to be made, as an argument of its row; shown by how many channels go in."""
-
-    def __init__(self, build: Callable[[], nn.Module]) -> None:
-        self.build = build
-
-    def __repr__(self) -> str:
-        return "channels"
-
-
-def _network_row(outputs: int, build: Callable[[], nn.Module]) -> list[Any]:
-    """Name and arguments of the row of a network: Ultralytics' parser takes a ResNetLayer's channels as they are."""
-    return ["ResNetLayer", [_Made(build), outputs, 1, True]]
+def _network_row(row: AttentionRow, build: Callable[[], nn.Module]) -> list[Any]:
+    """Name and arguments of the row of a network for Ultralytics' parser."""
+    return ["ResNetLayer", _NetworkArguments(row, build)]
 
 
 @contextlib.contextmanager
 def _networks_made() -> Iterator[None]:
-    """Within it, Ultralytics' ResNetLayer makes what a row of `_network_row` says, and its own kind of other rows."""
+    """Within it, Ultralytics' ResNetLayer makes what `_network_row` says, and its own kind of other rows."""
     own = tasks.ResNetLayer
 
     class Printed(type):
@@ -175,7 +175,7 @@ def _networks_made() -> Iterator[None]:
 
     class Making(nn.Identity, metaclass=Printed):
         def __new__(cls, *args: Any) -> Any:
-            layer: Any = args[0].build() if isinstance(args[0], _Made) else own(*args)
+            layer: Any = args[0].build() if isinstance(args[0], _NetworkArguments) else own(*args)
             layer.np = sum(p.numel() for p in layer.parameters())
             latest[0] = type(layer)
             return layer
@@ -191,6 +191,7 @@ def _graft(layers: nn.Sequential, rows: list[AttentionRow], measured: list[int],
         if not row.block:
             continue
         built: Any = layers[row.index]
+        channels = row.plain.outputs if row.plain else channels
         before = sum(p.numel() for p in built.parameters())
         for block in built if type(built) is nn.Sequential else [built]:
             row.graft(block, channels)
@@ -220,10 +221,12 @@ def _measure(
     model_rows = _own_copies(d)[: rows[-1].index + 1]
     for row in rows:
         own = model_rows[row.index]
-        if row.block:
-            own[1:] = [own[1], *_own_row(row.block, own[3])]
+        if row.network:
+            own[2:] = _network_row(row.network, nn.Identity)
+        elif row.block:
+            model_rows[row.index] = own_row(own, row.block)
         else:
-            own[1:] = [1, *(_network_row(row.outputs, nn.Identity) if row.outputs else ("nn.Identity", []))]
+            own[1:] = [1, "nn.Identity", []]
     probed = [row for row in rows if row.measured_index >= 0]
     probes = [[row.measured_index, 1, "nn.BatchNorm2d", []] for row in probed]
     layers: Any
@@ -240,8 +243,8 @@ def _measure(
 def _with_networks(layers: Any, rows: list[AttentionRow], channels: list[int]) -> Any:
     """Layers of the first parse with those of networks in their places, which change channels and sizes."""
     for row, number in zip(rows, channels, strict=True):
-        if row.outputs:
-            made: Any = row.build(number)
+        if row.network:
+            made: Any = row.network.build(number)
             made.i, made.f = layers[row.index].i, layers[row.index].f
             layers[row.index] = made
     return layers

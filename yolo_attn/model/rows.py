@@ -48,6 +48,7 @@ class AttentionRow:
         positional: The values that were given by position.
         block: Ultralytics' name of the block that the layer goes into; None where it is a row of its own.
         where: The layer's place in that block, one of `blocks.WHERE`.
+        plain: The row without the layer, where the block is one of `NETWORKS`.
     """
 
     place: str
@@ -59,11 +60,17 @@ class AttentionRow:
     positional: tuple[Any, ...] = ()
     block: str | None = None
     where: str = WHERE[0]
+    plain: "AttentionRow | None" = None
+
+    @property
+    def network(self) -> "AttentionRow | None":
+        """The row of a network that Ultralytics' parser is to make in this row's place; None where there is none."""
+        return self.plain or (self if hasattr(self.layer, "outputs") else None)
 
     @property
     def measured_index(self) -> int:
         """Index of the row whose channels this row needs: its source, the image if negative; a block's own."""
-        if self.block:
+        if self.block and not self.plain:
             return self.index
         return self.source if self.source >= 0 else self.index + self.source
 
@@ -98,8 +105,8 @@ class AttentionRow:
         """
         option, default = next(iter(options_of(self.layer).items()), ("", None))
         first = self.positional[0] if self.positional else None
-        if self.outputs:
-            first = None  # the width of a network's row
+        if self.network:
+            first = None  # the width of its output
         if type(first) is int and first >= LEAST_WIDTH and first != default and (first % 64 == 0 or first == channels):
             raise RowError(
                 f"{self.place}: {first} looks like a channel count, and {self._name} takes its {channels} input "
@@ -154,16 +161,15 @@ class AttentionRow:
             raise RowError(f"{self.place}: {error}") from error
 
     @property
-    def outputs(self) -> int | None:
-        """Channels of what the row of a network makes; None for attention, which makes a map of its input's shape.
+    def outputs(self) -> int:
+        """Channels of what the row of a network makes.
 
         Raises:
             RowError: If its options do not say a number.
         """
-        if not hasattr(self.layer, "outputs"):
-            return None
+        layer: Any = self.layer
         try:
-            number = self.layer.outputs(**self.options)
+            number = layer.outputs(**self.options)
             check_ints(outputs=number)
         except (ValueError, TypeError) as error:
             raise RowError(f"{self.place}: {error}; {self.form}") from error
@@ -192,9 +198,11 @@ def read_rows(model: dict[str, Any]) -> list[AttentionRow]:
         place, name = place_of(model, index), row[2]
         block, kind = split_name(name)
         if kind:
-            found.append(_read(place, index, row, block, kind))
+            read = _read(place, index, row, block, kind)
+            plain = _network(place, index, own_row(row, block), model) if block and block in NETWORKS else None
+            found.append(replace(read, plain=plain))
         elif name in NETWORKS:
-            found.append(_with_classes(_read(place, index, row, None, NETWORKS[name]), model))
+            found.append(_network(place, index, row, model))
         elif name in UNITS and isinstance(row[-1], list) and row[-1] and isinstance(row[-1][-1], dict):
             takers = ", ".join(f"{name}_{layer}" for layer in LAYERS)
             raise RowError(
@@ -279,15 +287,22 @@ def _read(place: str, index: int, row: list[Any], block: str | None, layer: type
     return AttentionRow(place, index, source, repeats, layer, options, given, block, where)
 
 
-def _with_classes(row: AttentionRow, model: dict[str, Any]) -> AttentionRow:
-    """The row of a network with the model's number of classes where it says `nc`.
+def own_row(row: list[Any], block: str) -> list[Any]:
+    """A block variant's row without attention."""
+    *first, _, args = row
+    return [*first, block, args[:-1] if args and isinstance(args[-1], dict) else args]
+
+
+def _network(place: str, index: int, row: list[Any], model: dict[str, Any]) -> AttentionRow:
+    """The row of a network, with the model's number of classes where it says `nc`.
 
     Raises:
         RowError: If it repeats, which only a block whose output has the channels of its input could.
     """
-    if row.repeats > 1:
-        raise RowError(f"{row.place}: repeats is {row.repeats}, expected 1; {row.form}")
-    return replace(row, options={key: model.get("nc") if v == "nc" else v for key, v in row.options.items()})
+    read = _read(place, index, row, None, NETWORKS[row[2]])
+    if read.repeats > 1:
+        raise RowError(f"{place}: repeats is {read.repeats}, expected 1; {read.form}")
+    return replace(read, options={key: model.get("nc") if v == "nc" else v for key, v in read.options.items()})
 
 
 def _check_items(place: str, index: int, row: list[Any], layer: type[nn.Module], block: str | None) -> str:

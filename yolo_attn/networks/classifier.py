@@ -20,13 +20,21 @@ class FC(Classify):
         hidden: Widths of linear layers before the last one, each with a ReLU and a dropout behind it, as VGG has them.
         pool: Side of the map that the mean leaves; its cells are the first linear layer's inputs.
         dropout: Share of inputs of the last linear layer, and behind each hidden one, that a training leaves out.
+        std: Standard deviation of the initial weights, biases being 0; None for PyTorch's own initial values.
 
     Raises:
-        ValueError: If a number is not an int above 0, or the dropout is no share.
+        ValueError: If a number is not an int above 0, the dropout is no share, or the deviation is below 0.
     """
 
     def __init__(
-        self, channels: int, *, classes: int = 1000, hidden: Sequence[int] = (), pool: int = 1, dropout: float = 0.0
+        self,
+        channels: int,
+        *,
+        classes: int = 1000,
+        hidden: Sequence[int] = (),
+        pool: int = 1,
+        dropout: float = 0.0,
+        std: float | None = None,
     ) -> None:
         nn.Module.__init__(self)
         widths: Sequence[Any] = hidden if isinstance(hidden, (list, tuple)) else [hidden]
@@ -35,6 +43,8 @@ class FC(Classify):
         check_ints(pool=pool, classes=classes)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout!r}, expected a share of at least 0 and below 1")
+        if std is not None and not (isinstance(std, int | float) and std >= 0):
+            raise ValueError(f"std is {std!r}, expected a number of at least 0 or null")
         inputs: int = channels * pool**2
         steps: list[nn.Module] = []
         for width in widths:
@@ -43,6 +53,10 @@ class FC(Classify):
         self.conv, self.pool = nn.Identity(), nn.AdaptiveAvgPool2d(pool)
         self.drop = nn.Sequential(*steps) if steps else nn.Dropout(dropout)
         self.linear = nn.Linear(inputs, classes)
+        if std is not None:
+            for layer in (m for m in self.modules() if isinstance(m, nn.Linear)):
+                nn.init.normal_(layer.weight, 0, std)
+                nn.init.zeros_(layer.bias)
 
     @staticmethod
     def outputs(classes: int = 1000, **others: object) -> int:

@@ -21,20 +21,22 @@ COORDINATES = (("bboxes", 4), ("keypoints", 2))
 """What has coordinates, and how many of its numbers are."""
 
 
-def plot_images(plot: Callable[..., Any], labels: Any, images: Any = None, *args: Any, **kwargs: Any) -> Any:
+def plot_images(plot: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Like Ultralytics', whose writing covers small images: these are enlarged, and coordinates in pixels with them.
 
     Early releases, which pass no dictionary, keep their sizes.
     """
+    given = {**dict(zip(("labels", "images"), args, strict=False)), **kwargs}
+    labels = given.pop("labels", None)
     if not isinstance(labels, dict):
-        return plot(labels, images, *args, **kwargs)
-    images = labels.get("img", images)
+        return plot(*args, **kwargs)
+    images = labels.get("img", given.pop("images", None))
     times = math.ceil(TILE / max(images.shape[2:])) if isinstance(images, Tensor) and images.numel() else 1
     if times > 1:
         scaled = {name: _scaled(labels[name], number, times) for name, number in COORDINATES if name in labels}
         images = interpolate(images[:PLOTTED].float(), scale_factor=times, mode="bilinear")
         labels = {**labels, "img": images, **scaled}
-    return plot(labels, images, *args, **kwargs)
+    return plot(labels, images, *args[2:], **given)
 
 
 def _scaled(values: Any, coordinates: int, times: int) -> Any:
