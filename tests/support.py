@@ -34,6 +34,8 @@ TINY, TINY_GAM, TINY_NAM, TINY_SIMAM = (
 )
 """Detectors of five rows, for trainings whose model does not matter."""
 
+TINY_CLASSIFIER = str(ROOT / "tests/small_models/tiny-cls.yaml")
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["yolo_attn.engine.api", "yolo_attn.cli", "torch._inductor"])  # which trainings import
 

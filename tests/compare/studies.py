@@ -39,6 +39,52 @@ def write_study(folder, scores, **changes):
     return read_study(folder)
 
 
+def write_classifiers(folder, answers, **changes):
+    """Write a comparison of classifiers and read it back.
+
+    Args:
+        folder: Its folder.
+        answers: By variant, by seed: a list of images, each with its class and the classes found, the best first; None
+            for a missing training, a text for why it failed.
+        changes: As of `write_study`; "classes" are the model's, by default those of the images.
+    """
+    known = [images for of_seed in answers.values() for images in of_seed.values() if isinstance(images, list)]
+    classes = changes.pop("classes", None) or sorted({actual for images in known for _, actual, _ in images})
+    metrics = {
+        variant: {s: classified(images, classes) if isinstance(images, list) else images for s, images in runs.items()}
+        for variant, runs in answers.items()
+    }
+    write_study(folder, metrics, **changes)
+    for variant, runs in answers.items():
+        for seed, images in runs.items():
+            if isinstance(images, list):
+                found = [{"image": i, "class": c, "top": top, "confidence": [0.5] * len(top)} for i, c, top in images]
+                _write(run_folder(folder, variant, seed) / "predictions.json", found)
+                rows = [["epoch", "train/loss", "metrics/accuracy_top1", "val/loss"]]
+                top1 = metrics[variant][seed]["accuracy_top1"]
+                rows += [[epoch, 3 / epoch, top1 * epoch / 2, 4 / epoch] for epoch in (1, 2)]
+                _write_csv(run_folder(folder, variant, seed), rows)
+    return read_study(folder)
+
+
+def classified(images, classes):
+    """What metrics.json says of answers: an image, its class, and the classes found, the best first."""
+    counts = [[sum((c, top[0]) == (row, column) for _, c, top in images) for column in classes] for row in classes]
+    of_class = {name: [top[0] == c for _, c, top in images if c == name] for name in classes}
+    return {
+        "accuracy_top1": sum(top[0] == c for _, c, top in images) / len(images),
+        "accuracy_top5": sum(c in top for _, c, top in images) / len(images),
+        "images": len(images),
+        "per_class": {
+            name: {"accuracy_top1": sum(right) / len(right) if right else -1, "images": len(right)}
+            for name, right in of_class.items()
+        },
+        "confusion": {"classes": classes, "counts": counts},
+        "evaluator": "yolo_attn",
+        "ultralytics": {"accuracy_top1": 0.123, "accuracy_top5": 0.456, "evaluator": "Ultralytics"},
+    }
+
+
 def study_in_memory(scores):
     """A finished comparison without files: `scores` has the AP by variant, by seed."""
     variants = tuple(Variant(name, name) for name in scores)
@@ -70,8 +116,12 @@ def _write_run(folder, variant, seed, found):
     _write(folder / "metrics.json", metrics)
     main = "COCO_AP" if "AP" in metrics else next((n for n in metrics.get("ultralytics", ()) if "50-95" in n), "AP")
     value = {**metrics.get("ultralytics", {}), "COCO_AP": metrics.get("AP")}.get(main) or 0.0
+    _write_csv(folder, [["epoch", f"metrics/{main}"], [1, value / 2], [2, value]])
+
+
+def _write_csv(folder, rows):
     with (folder / "results.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["epoch", f"metrics/{main}"], [1, value / 2], [2, value]])
+        csv.writer(stream).writerows(rows)
 
 
 def _write(file, content):

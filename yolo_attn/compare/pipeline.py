@@ -87,10 +87,9 @@ def compare(comparison: Comparison) -> Report:
     devices = chosen(comparison.devices)
     device_machines = machines(devices)
     read_model(training.cfg)  # here, since the check of a training would call it --cfg
-    args, settings, (data, folders, index) = _checked(training)
-    check_apart(folder, "--output", folders)
-    classes = len(index.category_names) if index else None
-    models = plan(training.cfg, comparison.wanted, args.imgsz if comparison.equal_gflops else None, classes)
+    args, settings, read = _checked(training)
+    check_apart(folder, "--output", read.folders)
+    models = plan(training.cfg, comparison.wanted, args.imgsz if comparison.equal_gflops else None, read.classes)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     seeds = tuple(comparison.seeds)
     manifest = Manifest(
@@ -98,7 +97,7 @@ def compare(comparison: Comparison) -> Report:
         variants=tuple(model.variant for model in models),
         seeds=seeds,
         epochs=args.epochs,
-        data=data,
+        data=read.data,
         settings=settings,
         weights=_weights(training.weights),
         modules=tuple(comparison.modules),
@@ -111,8 +110,8 @@ def compare(comparison: Comparison) -> Report:
         remove_temporaries(folder, folder / "models", *runs, *(run / "weights" for run in runs))
         for model in models:
             write_text(_model_file(folder, training.cfg, model.variant), model.text)
-        if index:
-            write_truth(folder / "ground_truth.json", index)
+        if read.truth:
+            write_truth(folder / "ground_truth.json", read.truth)
         jobs = [_job(training, manifest, variant, seed) for seed in manifest.seeds for variant in manifest.variants]
         with Progress(jobs, len(devices) * comparison.parallel) as progress:
             failed = run_all(jobs, devices, comparison.parallel, progress)

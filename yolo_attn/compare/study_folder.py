@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from yolo_attn.bounded_reading import LARGEST_RECORD, read_plain
 from yolo_attn.errors import UserError, one_line
 
 MANIFEST = "manifest.json"
+
+OURS = ("AP", "accuracy_top1")
+"""Scores of which metrics.json has one at its top level, unless it has Ultralytics' own alone."""
+
+COUNT = "images"
+"""Number of images that stands among the scores of classifiers and of their classes."""
 
 T = TypeVar("T")
 
@@ -42,7 +50,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Data:
-    """The data set: its path, digest, number of validation images, and COCO's kind of evaluation."""
+    """The data set.
+
+    Attributes:
+        path: The path or paths as given.
+        sha256: A digest of annotations and images.
+        images: Number of validation images; None where it was not counted.
+        kind: What is evaluated: COCO's "bbox", "segm" or "keypoints", or "classify"; None for Ultralytics' own metrics.
+    """
 
     path: str
     sha256: str | None = None
@@ -125,6 +140,14 @@ class Record:
     finished: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """How many images of each class (rows) were taken for each class (columns)."""
+
+    classes: tuple[str, ...]
+    counts: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Run:
     """One training of the comparison, by its variant's name and its seed.
@@ -133,10 +156,11 @@ class Run:
         folder: Its folder, which may not exist.
         record: Its run.json; None if it is missing or failed.
         error: Why it has no results, in one line; None if it finished.
-        scores: Its metrics by name, fractions of 1, in the order of metrics.json: COCO's, or Ultralytics' own for data
-            that is not in COCO format. A metric that COCO does not define, as of a size without objects, is absent.
-        per_class: The same by class name.
+        scores: Its metrics by name, fractions of 1, in the order of metrics.json: COCO's, a classifier's, or else
+            Ultralytics' own. A metric that is not defined, as of a size without objects, is absent.
+        per_class: The same by class name; of classifiers also the number of images, as COUNT.
         evaluator: What computed them.
+        confusion: Which classes a classifier took for which; None for other models.
     """
 
     variant: str
@@ -147,6 +171,7 @@ class Run:
     scores: Mapping[str, float] = field(default_factory=dict)
     per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     evaluator: str = ""
+    confusion: Confusion | None = None
 
     @property
     def done(self) -> bool:
@@ -184,9 +209,11 @@ def read_study(folder: Path) -> Study:
     Raises:
         UserError: If manifest.json is missing, or it or costs.json is broken. A broken run has an error instead.
     """
-    manifest = _read(folder / MANIFEST, Manifest)
+    if not (folder / MANIFEST).exists():
+        raise UserError(f"{folder / MANIFEST}: not found; expected the folder of a comparison")
+    manifest = read_json(folder / MANIFEST, Manifest)
     _check(folder / MANIFEST, manifest)
-    costs = _read(folder / "costs.json", Costs) if (folder / "costs.json").exists() else Costs()
+    costs = read_json(folder / "costs.json", Costs) if (folder / "costs.json").exists() else Costs()
     runs = [read_run(folder, variant.name, seed) for variant in manifest.variants for seed in manifest.seeds]
     return Study(folder, manifest, costs, tuple(runs))
 
@@ -196,9 +223,8 @@ def run_folder(folder: Path, variant: str, seed: int) -> Path:
     return folder / "runs" / variant / f"seed-{seed}"
 
 
-def _read(file: Path, kind: type[T]) -> T:
-    if not file.exists():
-        raise UserError(f"{file}: not found; expected the folder of a comparison")
+def read_json(file: Path, kind: type[T]) -> T:
+    """Return the content of a JSON; raise a UserError if it cannot be read, or msgspec finds no such content."""
     try:
         return msgspec.json.decode(read_plain(file, LARGEST_RECORD), type=kind)
     except OSError as error:
@@ -228,12 +254,13 @@ def read_run(study: Path, variant: str, seed: int) -> Run:
             failed = folder / "failed.json"
             reason = str(json.loads(read_plain(failed, LARGEST_RECORD))["error"]) if failed.exists() else "not finished"
             return Run(variant, seed, folder, error=" ".join(reason.split()))
-        record = _read(folder / "run.json", Record)
+        record = read_json(folder / "run.json", Record)
         content = json.loads(read_plain(folder / "metrics.json", LARGEST_RECORD))
-        own = content.get("ultralytics", {})
-        source = content if "AP" in content else own
-        per_class = {name: _numbers(scores) for name, scores in source.get("per_class", {}).items()}
-        return Run(variant, seed, folder, record, None, _numbers(source), per_class, str(source.get("evaluator", "")))
+        source = content if any(name in content for name in OURS) else content.get("ultralytics", {})
+        scores = {name: score for name, score in _numbers(source).items() if name != COUNT}
+        per_class = {name: _numbers(of_class) for name, of_class in source.get("per_class", {}).items()}
+        evaluator, confusion = str(source.get("evaluator", "")), _confusion(source.get("confusion"))
+        return Run(variant, seed, folder, record, None, scores, per_class, evaluator, confusion)
     except UserError as error:
         return Run(variant, seed, folder, error=str(error))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -252,6 +279,15 @@ def read_epochs(run: Path) -> dict[int, dict[str, float]]:
             row = dict(zip(names, map(float, line), strict=True))
             found[int(row.pop("epoch"))] = row
     return found
+
+
+def _confusion(content: Mapping[str, Any] | None) -> Confusion | None:
+    if content is None:
+        return None
+    classes, counts = tuple(map(str, content["classes"])), np.array(content["counts"], dtype=np.float64)
+    if counts.shape != (len(classes), len(classes)):
+        raise ValueError(f"confusion has {len(classes)} classes and counts of shape {counts.shape}")
+    return Confusion(classes, counts)
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from support import Command, contents, script
 from users_files import OURS, plant, survive
 
 from yolo_attn.cli import main
-from yolo_attn.compare.analysis.images import examine_images
+from yolo_attn.compare.analysis.verdicts import results_of
 from yolo_attn.compare.study_folder import read_study
 
 VARIANTS = ["base", "simam-neck"]
@@ -176,7 +176,7 @@ def test_several_data_sets_are_compared_image_by_image(easy_coco, small_coco, tm
     data = ["--data", easy_coco, small_coco]
     assert main(arguments(easy_coco, tmp_path / "study", *data, seeds="0")) == 0
     study = read_study(tmp_path / "study")
-    images = examine_images(study)
+    images = results_of(study).images
     assert images.problems == ()
     assert images.number == 16
     assert set(images.drawn) == {("base", 0), ("simam-neck", 0)}

@@ -82,3 +82,23 @@ def test_the_folders_of_the_data_are_known(small_coco, tmp_path):
     of_plain, of_coco = (read(data)[1] for data in (plain, small_coco))
     assert set(of_plain) == {tmp_path / "plain/images/train", tmp_path / "plain/images/val"}
     assert small_coco in of_coco
+
+
+def test_folders_of_classes_are_counted_as_the_model_has_them(tmp_path):
+    home = classes_of_images(tmp_path / "data")
+    found = read(home, "classify")
+    assert (found.data.kind, found.classes, found.truth) == ("classify", 2, None)
+    assert {home, home / "train", home / "val"} <= set(found.folders)
+    (home / "train/c").mkdir()
+    assert read(home, "classify").classes == 3
+    assert digest(home, "classify") != found.data.sha256  # a class without images is an output of the model, too
+
+
+def test_another_split_is_another_digest(tmp_path):
+    home = classes_of_images(tmp_path / "data")
+    shutil.copytree(home / "val", home / "test")
+    digests = set()
+    for split in ("val", "test"):
+        args = check_settings({"data": str(home), "task": "classify", "split": split})
+        digests.add(read_data(args, None).data.sha256)
+    assert len(digests) == 2

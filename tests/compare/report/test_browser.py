@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pages import Page
 from PIL import Image
-from studies import write_study
+from studies import write_classifiers, write_study
 
 from yolo_attn.compare.report.writer import write_report
 
@@ -70,7 +70,19 @@ def test_it_opens_with_an_empty_console_and_visible_charts(width, height, browse
     assert blue.any(1).sum() > 50
 
 
-def test_only_tables_and_charts_are_wider_than_a_phone(browse, page, tmp_path):
+@pytest.fixture(params=["detectors", "classifiers"])
+def any_page(request, tmp_path):
+    """A report of each kind of models."""
+    if request.param == "detectors":
+        return request.getfixturevalue("page")
+    names = [f"class-of-a-long-name-{n}" for n in range(30)]
+    images = [(f"{n}/0.png", name, [names[n - 1], name]) for n, name in enumerate(names)]
+    return write_report(write_classifiers(tmp_path, {v: dict.fromkeys((0, 1), images) for v in ("base", "simam")})).page
+
+
+@pytest.mark.integration
+def test_only_tables_and_charts_are_wider_than_a_phone(browse, any_page, tmp_path):
+    page = any_page
     inner = with_script(page, "parent.postMessage(document.documentElement.scrollWidth, '*')")
     outer = tmp_path / "phone.html"
     listener = "<script>onmessage = (event) => { document.title = event.data; }</script>"

@@ -1,4 +1,4 @@
-"""The bootstrap over validation images: AP on resampled images.
+"""The bootstrap over validation images: AP, or the accuracy of classifiers, on resampled images.
 
 A resample draws as many images as there are, with repetition (Efron, Bootstrap methods, 1979). Its AP is COCO's of a
 set that has an image as often as it was drawn: matches within an image stay the same, so only the ranking of all
@@ -34,6 +34,11 @@ def draw(images: int, number: int) -> NDArray[np.int32]:
     """Draw resamples, the same ones every time: (1 + number, images) how often each has each image, first the set."""
     drawn = np.random.default_rng(SEED).multinomial(images, np.full(images, 1 / images), size=number)
     return np.concatenate([np.ones((1, images)), drawn]).astype(np.int32)
+
+
+def accuracies(right: NDArray[np.bool_], drawn: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return (B,) shares of images that are right, (images,), of resamples as `average_precisions` takes them."""
+    return (drawn @ right.astype(np.int32)) / len(right)
 
 
 def average_precisions(matches: Matches, drawn: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:

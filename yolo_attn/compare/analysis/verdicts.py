@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from yolo_attn.compare.analysis.images import Images, examine_images
+import numpy as np
+
+from yolo_attn.compare.analysis.answers import Disagreement
+from yolo_attn.compare.analysis.images import Images
+from yolo_attn.compare.analysis.scoring import Scoring, scoring_of
 from yolo_attn.compare.analysis.seeds import (
     LEVEL,
     Difference,
@@ -15,13 +19,10 @@ from yolo_attn.compare.analysis.seeds import (
     seeds_needed,
     spread,
 )
-from yolo_attn.compare.study_folder import Cost, Run, Study, Variant, read_epochs
+from yolo_attn.compare.study_folder import Confusion, Cost, Run, Study, Variant, read_epochs
 
 SOUGHT = 0.005
-"""The gain, a fraction of 1, for which the number of seeds is computed: 0.5 AP."""
-
-OWN = ("accuracy_top1", "mAP50-95")
-"""How Ultralytics' main metrics begin; a task with two of them, as boxes and masks, has its own last."""
+"""The gain, a fraction of 1, for which the number of seeds is computed: 0.5 points of 100."""
 
 GAIN, LOSS, NO_EVIDENCE, NO_VERDICT = "gain", "loss", "no evidence of a gain", "no verdict"
 """The verdicts."""
@@ -38,7 +39,8 @@ class Result:
         seconds: Training time; None if no training finished.
         memory_mb: Highest peak memory of its trainings, MiB.
         errors: Mean over its seeds for each of TIDE's kinds of errors; empty if unknown.
-        curve: By epoch, the main metric of its seeds.
+        curves: For each of the scoring's curves, by epoch, the numbers of its seeds.
+        confusion: The mean over its seeds; None for models that are no classifiers.
     """
 
     variant: Variant
@@ -48,7 +50,8 @@ class Result:
     seconds: Spread | None
     memory_mb: float | None
     errors: Mapping[str, float]
-    curve: Mapping[int, Sequence[float]]
+    curves: Mapping[str, Mapping[int, Sequence[float]]]
+    confusion: Confusion | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Contrast:
         metrics: By metric, the difference.
         per_class: By class, the difference of the main metric.
         images: By metric, half of the 95 % interval that the choice of images leaves open.
+        disagreements: By seed, how two classifiers differ image by image.
         p: p-value of the main metric, with Holm's correction for all verdicts of the report; None if undefined, or if
             the metric is 0 in all trainings.
         verdicts: The number of verdicts that it is corrected for.
@@ -72,6 +76,7 @@ class Contrast:
     metrics: Mapping[str, Difference]
     per_class: Mapping[str, Difference]
     images: Mapping[str, float]
+    disagreements: Mapping[int, Disagreement]
     p: float | None
     verdicts: int
 
@@ -100,7 +105,7 @@ class Results:
     """All of a comparison's results.
 
     Attributes:
-        main: The metric that verdicts are about.
+        scoring: What the models are scored by; verdicts are about its main score.
         shown: The metrics of tables: average precisions, or all metrics if there are none.
         variants: The variants' numbers, the base's first.
         contrasts: Each variant with the base, then each with its control of equal cost.
@@ -109,11 +114,16 @@ class Results:
 
     study: Study
     metrics: tuple[str, ...]
-    main: str
+    scoring: Scoring
     shown: tuple[str, ...]
     variants: tuple[Result, ...]
     contrasts: tuple[Contrast, ...]
     images: Images
+
+    @property
+    def main(self) -> str:
+        """The name of the score that verdicts are about."""
+        return self.scoring.main
 
     @property
     def to_base(self) -> tuple[Contrast, ...]:
@@ -124,8 +134,8 @@ class Results:
 def results_of(study: Study) -> Results:
     """Compute a comparison's results so far."""
     metrics = list(dict.fromkeys(name for run in study.runs for name in run.scores))
-    main = _main(metrics)
-    images = examine_images(study)
+    scoring = scoring_of(study, metrics)
+    images = scoring.examine(study, [run for run in study.runs if run.done])
     variants = study.manifest.variants
     by_name = {variant.name: variant for variant in variants}
     pairs = [(variant, study.base) for variant in variants[1:]]
@@ -133,32 +143,27 @@ def results_of(study: Study) -> Results:
     return Results(
         study,
         tuple(metrics),
-        main,
+        scoring,
         tuple(name for name in metrics if name.startswith("AP")) or tuple(metrics),
-        tuple(_result(study, variant, main, images) for variant in variants),
-        tuple(_contrasts(study, main, images, pairs)),
+        tuple(_result(study, variant, scoring, images) for variant in variants),
+        tuple(_contrasts(study, scoring.main, images, pairs)),
         images,
     )
 
 
-def _main(metrics: Sequence[str]) -> str:
-    own = [name for start in OWN for name in metrics if name.startswith(start)]
-    return "AP" if "AP" in metrics else [*metrics[:1], *own][-1] if metrics else "AP"
-
-
-def _result(study: Study, variant: Variant, main: str, images: Images) -> Result:
+def _result(study: Study, variant: Variant, scoring: Scoring, images: Images) -> Result:
     runs = study.done(variant.name)
     records = [run.record for run in runs.values() if run.record]
     errors = [images.errors[variant.name, seed] for seed in runs if (variant.name, seed) in images.errors]
-    column = "metrics/COCO_AP" if main == "AP" else f"metrics/{main}"
     values: dict[str, list[float]] = {}
-    curve: dict[int, list[float]] = {}
+    curves: dict[str, dict[int, list[float]]] = {name: {} for name in scoring.curves}
     for run in runs.values():
         for name, score in run.scores.items():
             values.setdefault(name, []).append(score)
         for epoch, row in read_epochs(run.folder).items():
-            if column in row:
-                curve.setdefault(epoch, []).append(row[column])
+            for name, column in scoring.curves.items():
+                if column in row:
+                    curves[name].setdefault(epoch, []).append(row[column])
     return Result(
         variant,
         runs,
@@ -167,8 +172,15 @@ def _result(study: Study, variant: Variant, main: str, images: Images) -> Result
         spread([record.seconds for record in records]) if records else None,
         max((record.memory_mb for record in records if record.memory_mb is not None), default=None),
         {name: fmean(each[name] for each in errors) for name in (errors[0] if errors else ())},
-        curve,
+        {name: curve for name, curve in curves.items() if curve},
+        _mean_confusion([run.confusion for run in runs.values() if run.confusion]),
     )
+
+
+def _mean_confusion(found: Sequence[Confusion]) -> Confusion | None:
+    """Return the mean over seeds; those of other classes than the first's, which its data has, do not count."""
+    same = [each.counts for each in found if each.classes == found[0].classes]
+    return Confusion(found[0].classes, np.mean(same, axis=0)) if same else None
 
 
 def _contrasts(study: Study, main: str, images: Images, pairs: Sequence[tuple[Variant, Variant]]) -> list[Contrast]:
@@ -193,6 +205,7 @@ def _contrasts(study: Study, main: str, images: Images, pairs: Sequence[tuple[Va
                 found,
                 _paired(*classes),
                 {name: half for name, half in halves.items() if half is not None},
+                images.disagreements(variant.name, against.name, list(found[main].by_seed if main in found else ())),
                 None if own_p is None else next(corrected),
                 len(tested),
             )

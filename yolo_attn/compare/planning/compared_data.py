@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 
@@ -20,22 +21,37 @@ from yolo_attn.engine.data import Description, chosen
 from yolo_attn.engine.tasks import TASKS
 from yolo_attn.engine.validation.validator import CocoValidator
 
-DataRead = tuple[Data, list[Path], CocoIndex | None]
+
+class DataRead(NamedTuple):
+    """The data set of a comparison.
+
+    Attributes:
+        data: It, with a digest of what it is learned from: annotations (COCO JSONs, label files and their YAML, or
+            the folders of classes), and names and sizes of the images.
+        folders: Where it lies.
+        truth: The validation split; None where COCO's evaluation does not score it.
+        classes: Their number; None for that of the model YAML.
+    """
+
+    data: Data
+    folders: list[Path]
+    truth: CocoIndex | None = None
+    classes: int | None = None
 
 
 def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
-    """Describe the data set of a comparison: COCO-format data as it was read, None for Ultralytics' own format.
-
-    Returns:
-        The data with a digest of the annotations (COCO JSONs, or label files and their YAML) and of the names and
-        sizes of the images; its folders; the validation split, None where COCO's evaluation does not score it.
-    """
+    """Read the data set of a comparison: COCO-format data as it was described, else in Ultralytics' own format."""
     splits = ("train", args.split or "val")
     places = [part for part in parts_of(args.data) if part.is_dir()]
+    if args.task == "classify":
+        homes = [home for split in splits if (home := folder_of(args.data, split))]
+        classes = [place.name for place in sorted(homes[0].iterdir()) if place.is_dir()]
+        digest = digest_of([json.dumps(classes).encode(), *_plain_content(args, homes)])
+        return DataRead(Data(str(args.data), digest, kind=args.task), [*places, *homes], classes=len(classes))
     if described is None:
         images = _plain_splits(args, splits)
         places += filter(Path.is_dir, images)
-        return Data(str(args.data), digest_of(_plain_content(args, images))), places, None
+        return DataRead(Data(str(args.data), digest_of(_plain_content(args, images))), places)
     used: list[tuple[CocoIndex, list[Finder]]] = []
     for split in splits:
         index, _, folders = chosen(args, described, split, described["categories"])
@@ -44,8 +60,9 @@ def read_data(args: SimpleNamespace, described: Description | None) -> DataRead:
     validator = next(task.validator for task in TASKS if task.name == args.task)
     digest = digest_of(_coco_content(described, used))
     if not issubclass(validator, CocoValidator):
-        return Data(str(args.data), digest), places, None
-    return Data(str(args.data), digest, len(index.image_ids), validator.kind), places, index
+        return DataRead(Data(str(args.data), digest), places)
+    data = Data(str(args.data), digest, len(index.image_ids), validator.kind)
+    return DataRead(data, places, index, len(index.category_names))
 
 
 def digest_of(parts: Iterable[bytes]) -> str:
@@ -73,9 +90,7 @@ def _coco_content(described: Description, splits: Iterable[tuple[CocoIndex, list
 
 
 def _plain_splits(args: SimpleNamespace, splits: Iterable[str]) -> list[Path]:
-    """Return image folders and image lists of data in Ultralytics' own format."""
-    if args.task == "classify":
-        return [place for split in splits if (place := folder_of(args.data, split))]
+    """Return image folders and image lists of data in Ultralytics' own format with label files."""
     described = check_det_dataset(args.data, autodownload=False)
     return [Path(place) for split in splits for place in as_list(described.get(split))]
 

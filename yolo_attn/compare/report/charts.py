@@ -7,7 +7,7 @@ model also has its own mark and line.
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -41,10 +41,11 @@ Series = tuple[int, Variant, Sequence[tuple[float, float] | None]]
 @plain_text()
 def draw_charts(results: Results) -> list[tuple[str, str]]:
     """Return caption and SVG of each chart that has something to show."""
-    main, spread = results.main, "bars are standard deviation over seeds"
+    main, spread = results.scoring.label(results.main), "bars are standard deviation over seeds"
+    counted = results.scoring.counted
     sizes = [name for name in SIZES if name in results.shown]
     classes = list(dict.fromkeys(name for each in results.contrasts for name in each.per_class))
-    classes.sort(key=lambda name: -results.images.objects.get(name, 0))
+    classes = sorted(changed_most(results, classes), key=lambda name: -results.images.counts.get(name, 0))
     errors: list[Series] = [
         (n, each.variant, [(each.errors[kind], 0.0) for kind in ERRORS])
         for n, each in enumerate(results.variants)
@@ -60,11 +61,16 @@ def draw_charts(results: Results) -> list[tuple[str, str]]:
     drawn = {
         f"{main} against latency: {spread} and quartiles": _costs(results, "latency, ms", latency),
         f"{main} against parameters: {spread}": _costs(results, "parameters, millions", parameters),
-        "Learning curves: mean over seeds, and a band from the lowest to the highest": _curves(results),
+        **{
+            f"Learning curves of {name}: mean over seeds, and a band from the lowest to the highest": _curves(
+                results, name, score=column.startswith("metrics/")
+            )
+            for name, column in results.scoring.curves.items()
+        },
         "Differences by object size, with 95 % t-intervals over seeds": (
             _differences(results, sizes, lambda each: each.metrics) if len(sizes) > 1 else None
         ),
-        "Differences by class, with 95 % t-intervals over seeds; of many classes those with the most objects": (
+        f"Differences by class, with 95 % t-intervals over seeds; of many classes those with the most {counted}": (
             _differences(results, classes[:MOST_CLASSES], lambda each: each.per_class)
         ),
         "Kinds of errors: AP50 that would be gained without them, mean over seeds": (
@@ -72,6 +78,16 @@ def draw_charts(results: Results) -> list[tuple[str, str]]:
         ),
     }
     return [(caption, svg) for caption, svg in drawn.items() if svg]
+
+
+def changed_most(results: Results, classes: Iterable[str]) -> list[str]:
+    """Return classes by their largest difference to the base, descending; those without one come last."""
+
+    def change(name: str) -> float:
+        found = (each.per_class.get(name) for each in results.to_base)
+        return max((abs(each.mean) for each in found if each), default=-1.0)
+
+    return sorted(classes, key=change, reverse=True)
 
 
 def _costs(results: Results, axis: str, cost: Callable[[Cost], Sequence[float]]) -> str | None:
@@ -94,23 +110,23 @@ def _costs(results: Results, axis: str, cost: Callable[[Cost], Sequence[float]])
         if not front or -below > front[-1][1]:
             front.append((value, -below))
     axes.plot(*zip(*front, strict=True), color="#999999", linestyle=":", drawstyle="steps-post", label="Pareto front")
-    return _finish(figure, axes, axis, f"{results.main} (0–100)")
+    return _finish(figure, axes, axis, f"{results.scoring.label(results.main)} (0–100)")
 
 
-def _curves(results: Results) -> str | None:
-    """Draw the main metric by epoch: mean over the seeds, and a band from the lowest to the highest."""
-    known = [(n, each) for n, each in enumerate(results.variants) if each.curve]
+def _curves(results: Results, name: str, score: bool) -> str | None:
+    """Draw a learning curve of each model: mean over the seeds, and a band from the lowest to the highest."""
+    known = [(n, each, each.curves[name]) for n, each in enumerate(results.variants) if name in each.curves]
     if not known:
         return None
     figure, axes = _figure(6.4, 4.0 + 0.2 * len(results.variants))
-    for n, each in known:
-        epochs = sorted(each.curve)
-        values = [[100 * v for v in each.curve[epoch]] for epoch in epochs]
+    for n, each, curve in known:
+        epochs = sorted(curve)
+        values = [[100 * v if score else v for v in curve[epoch]] for epoch in epochs]
         style = _style(n, each.variant) | {"linestyle": LINES[n % len(LINES)], "markevery": max(1, len(epochs) // 8)}
         axes.plot(epochs, [sum(v) / len(v) for v in values], **style)
         axes.fill_between(epochs, list(map(min, values)), list(map(max, values)), color=style["color"], alpha=0.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return _finish(figure, axes, "epoch", f"{results.main} (0–100)")
+    return _finish(figure, axes, "epoch", f"{name} (0–100)" if score else name)
 
 
 def _differences(
@@ -121,7 +137,8 @@ def _differences(
     for n, each in enumerate(results.to_base, 1):
         found = map(of(each).get, rows)
         series.append((n, each.variant, [(d.mean, d.half or 0.0) if d else None for d in found]))
-    return _dots([_cut(row) for row in rows], series, f"difference of {results.main} to the base (0–100)", centred=True)
+    axis = f"difference of {results.scoring.label(results.main)} to the base (0–100)"
+    return _dots([shortened(row) for row in rows], series, axis, centred=True)
 
 
 def _dots(rows: Sequence[str], series: Sequence[Series], axis: str, centred: bool = False) -> str | None:
@@ -158,13 +175,18 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _style(n: int, variant: Variant) -> dict[str, Any]:
     mark = {"color": COLOURS[n % len(COLOURS)], "marker": MARKS[n % len(MARKS)], "markersize": 6}
-    return {**mark, "label": _cut(variant.label)}
+    return {**mark, "label": shortened(variant.label)}
 
 
 def _finish(figure: Figure, axes: Axes, across: str, upright: str) -> str:
     axes.set_xlabel(across)
     axes.set_ylabel(upright)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0)
+    return as_svg(figure)
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a figure as the SVG element of a page."""
     stream = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": "yolo_attn"}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
@@ -175,6 +197,7 @@ def _finish(figure: Figure, axes: Axes, across: str, upright: str) -> str:
     return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
 
 
-def _cut(text: str) -> str:
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Return a name as a chart shows it, of at most so many characters."""
     shown = "".join(c if c.isprintable() else "�" for c in text)
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

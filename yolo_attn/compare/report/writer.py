@@ -16,7 +16,8 @@ from yolo_attn.compare.analysis.detections import ERRORS
 from yolo_attn.compare.analysis.seeds import LEVEL, POWER
 from yolo_attn.compare.analysis.verdicts import GAIN, LOSS, NO_EVIDENCE, NO_VERDICT, SOUGHT, Results, results_of
 from yolo_attn.compare.execution.costs import ROUNDS
-from yolo_attn.compare.report.charts import draw_charts
+from yolo_attn.compare.report.charts import MOST_CLASSES, changed_most, draw_charts
+from yolo_attn.compare.report.confusions import draw_confusions
 from yolo_attn.compare.report.formatting import FILTERS, interval, p
 from yolo_attn.compare.study_folder import Study
 from yolo_attn.files import write_bytes
@@ -103,7 +104,7 @@ def _verdicts(results: Results) -> list[str]:
     ]
     if not rows:
         return []
-    title = f"{results.main}, points of 100; ± is half of a 95 % interval over seeds, paired"
+    title = f"{results.scoring.label(results.main)}, points of 100; ± is half of a 95 % interval over seeds, paired"
     return [title, *aligned([["variant", "against", "verdict", "difference", "p", "seeds"], *rows])]
 
 
@@ -112,7 +113,8 @@ def _content(results: Results) -> dict[str, Any]:
     study = results.study
     names = dict.fromkeys(name for each in results.variants for run in each.runs.values() for name in run.per_class)
     of_base = [run.per_class for run in study.done(study.base.name).values()]
-    classes = {name: [of[name][results.main] for of in of_base if results.main in of.get(name, ())] for name in names}
+    rows = changed_most(results, names) if len(names) > MOST_CLASSES else names
+    classes = {name: [of[name][results.main] for of in of_base if results.main in of.get(name, ())] for name in rows}
     scores = [each.scores[results.main].mean for each in results.variants if results.main in each.scores]
     seeds = [len(each.main.by_seed) for each in results.contrasts if each.p is not None and each.main]
     planned = next((call.seeds for call in study.manifest.calls), ())
@@ -122,15 +124,19 @@ def _content(results: Results) -> dict[str, Any]:
         "manifest": study.manifest,
         "manifest_json": json.dumps(asdict(study.manifest), indent=2, ensure_ascii=False),
         "base": study.base,
-        "main": results.main,
+        "key": results.main,
+        "main": results.scoring.label(results.main),
         "images": results.images,
         "to_base": results.to_base,
         "labels": {variant.name: variant.label for variant in study.manifest.variants},
         "marks": MARKS,
         "errors": ERRORS,
+        "sorted_classes": len(names) > MOST_CLASSES,
         "classes": {name: fmean(values) if values else None for name, values in classes.items()},
         "evaluators": sorted({run.evaluator for run in study.runs if run.evaluator}),
         "charts": draw_charts(results),
+        "confusions": draw_confusions(results),
+        "disagreements": [each for each in results.contrasts if each.disagreements],
         **_judged(results),
         "all_zero": bool(scores) and not any(scores),
         "tested": len(seeds),
@@ -139,7 +145,6 @@ def _content(results: Results) -> dict[str, Any]:
         "differing": _differing(study),
         "unmeasured": [each.variant for each in results.variants if each.cost.latency_ms is None],
         "unequal": _unequal(results),
-        "no_truth": any(run.done for run in study.runs) and not study.truth.exists(),
         **{"LEVEL": LEVEL, "POWER": POWER, "SOUGHT": SOUGHT, "ROUNDS": ROUNDS},
     }
 
