@@ -49,7 +49,7 @@ TOUCHED = {
     "coco/dataset/data_report SplitReport.save write_json": RUN,
     "coco/split write write_json": "lists of ids in the folder of -o, which is empty without --force",
     "coco/split write write_text": "data.yaml in the folder of -o, which is empty without --force",
-    "compare/report/charts _finish savefig": "a stream in memory",
+    "compare/report/charts as_svg savefig": "a stream in memory",
     "compare/pipeline _measure write_json": STUDY,
     "compare/pipeline compare remove_temporaries": "our names in the comparison's folder, its models/ and its runs",
     "compare/pipeline compare write_json": STUDY,

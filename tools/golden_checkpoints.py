@@ -48,6 +48,16 @@ LAYERS: dict[str, list[Any]] = {
 }
 """Rows of attention."""
 
+NETWORKS: dict[str, list[Any]] = {
+    "ConvBNReLU": [[-1, 1, "ConvBNReLU", [8]]],
+    "Inception": [[-1, 1, "Inception", [4, [4, 6], [2, 4], 2]]],
+    "FC": [],
+    "Stage": [[-1, 1, "Stage", ["mobilenet_v2", "features.0", "features.2"]]],
+    "Stage end": [[-1, 1, "Stage_ECA", ["mobilenet_v2", "features.0", "features.2"]]],
+    "Stage pre_bn": [[-1, 1, "Stage_ECA", ["resnet18", "conv1", "layer1", {"where": "pre_bn"}]]],
+}
+"""Rows of networks that are no attention; `FC` is a head, and has no row before it."""
+
 BLOCKS: dict[str, list[Any]] = {
     "C2f": [-1, 1, "C2f", [8, True]],
     "C3": [-1, 1, "C3", [8, True]],
@@ -77,7 +87,7 @@ PLACES = {
 
 def variants() -> dict[str, list[Any]]:
     """Return rows of each layer, and of each block that this Ultralytics has with attention at each place."""
-    rows: dict[str, list[Any]] = {name: [row] for name, row in LAYERS.items()}
+    rows: dict[str, list[Any]] = {**{name: [row] for name, row in LAYERS.items()}, **NETWORKS}
     for block, (source, repeats, _, arguments) in BLOCKS.items():
         if hasattr(tasks, block):
             places = PLACES.get(block, ("end", "pre_bn", "out"))
@@ -122,8 +132,9 @@ def make(folder: Path, wanted: Sequence[str]) -> None:
     described = folder / "golden-cls.yaml"
     for name, rows in variants().items():
         if not wanted or name in wanted:
-            stem = [] if name.startswith("TorchVision") else [[-1, 1, "Conv", [8, 3, 2]]]
-            head = [[-1, 1, "Conv", [8, 1]], [-1, 1, "Classify", ["nc"]]]
+            stem = [] if name.startswith(("TorchVision", "Stage")) else [[-1, 1, "Conv", [8, 3, 2]]]
+            kind = ["FC", [{"classes": "nc", "hidden": [4], "pool": 2}]] if name == "FC" else ["Classify", ["nc"]]
+            head = [[-1, 1, "Conv", [8, 1]], [-1, 1, *kind]]
             described.write_text(
                 yaml.safe_dump({"nc": 2, "scales": {"n": [1, 1, 64]}, "backbone": [*stem, *rows], "head": head})
             )
