@@ -17,9 +17,13 @@ def add(commands: Any) -> None:
     parser.add_argument("--weights", required=True, type=not_empty, help="checkpoint with attention")
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--source", nargs="+", type=path, help="images, patterns, and folders of images")
-    images.add_argument("--data", type=path, help="COCO-format data, whose ground truth is drawn beside")
+    images.add_argument(
+        "--data",
+        type=path,
+        help="COCO-format data, whose ground truth is drawn beside; classifiers: a folder with one for each split",
+    )
     parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="of --data; default: val")
-    parser.add_argument("--base", type=not_empty, help="checkpoint whose detections are drawn beside them")
+    parser.add_argument("--base", type=not_empty, help="checkpoint whose detections or classes are drawn beside")
     parser.add_argument(
         "--output", type=path, metavar="DIR", help="folder to write into; default: runs/attention-maps, numbered"
     )

@@ -72,7 +72,7 @@ class ClassFolders(ClassificationDataset):
     def verify_images(self) -> list[tuple[str, int]]:
         """Return the files of classes that the model knows and that can be read, each with its folder's number."""
         folders = self.base.classes
-        self._number = _classes_of(folders, self._names)
+        self._number = classes_of(folders, self._names)
         if folders and not self._number:
             known = list(map(str, self._names.values()))
             raise UserError(
@@ -117,7 +117,7 @@ class ClassFolders(ClassificationDataset):
         return Path(file).relative_to(self.root).as_posix()
 
 
-def _classes_of(folders: list[str], names: Mapping[int, str]) -> dict[int, int]:
+def classes_of(folders: list[str], names: Mapping[int, str]) -> dict[int, int]:
     """Return the class's number for each folder's number; ImageNet's codes may have their words as names."""
     if not folders:
         return {}

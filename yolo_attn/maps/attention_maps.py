@@ -23,9 +23,9 @@ from yolo_attn.files import check_apart, check_output_folder, handed_on, plain_s
 from yolo_attn.gates.meter import spread
 from yolo_attn.gates.statistics import DEAD, GateStatistics, percent
 from yolo_attn.gates.watch import attention_layers
-from yolo_attn.maps.figures import draw_gate, draw_over, draw_statistics, save_image
+from yolo_attn.maps.figures import MOST, draw_classes, draw_gate, draw_over, draw_statistics, percentage, save_image
 from yolo_attn.maps.images import find_images, read_image
-from yolo_attn.maps.truth import draw_truth, labels_of, rows_of
+from yolo_attn.maps.truth import class_folders, class_of, draw_truth, labels_of, rows_of
 from yolo_attn.maps.views import ImageView, Viewer
 from yolo_attn.tables import aligned
 
@@ -75,12 +75,13 @@ def draw_maps(
         weights: The checkpoint.
         sources: Images, folders with images anywhere below, and patterns such as `*.png`.
         output: Folder for PNGs, index.html and gates.json; None for a new one under runs/.
-        base: A checkpoint of the same task whose detections are drawn beside.
+        base: A checkpoint of the same task whose detections or classes are drawn beside.
         settings: Ultralytics' settings `imgsz`, `device` and `conf`. `imgsz` defaults to the checkpoint's.
         drawn: How many images are drawn, evenly spread.
         limit: How many images the gates are measured on, evenly spread.
         trust: Whether checkpoints are read as Ultralytics reads them, which runs what they name.
-        data: COCO-format data, whose images are taken in place of `sources`, and whose ground truth is drawn beside.
+        data: COCO-format data, or the data of a classifier, whose images are taken in place of `sources`, and whose
+            ground truth is shown beside.
         split: Its split.
         force: Whether `output` may hold files already; only those of an earlier run are overwritten.
 
@@ -88,12 +89,16 @@ def draw_maps(
         UserError: If a checkpoint cannot be used or has no attention, there is no image, or the folder cannot be used.
     """
     viewers, task, names = _viewers(weights, base, settings or {}, trust)
-    labels = labels_of(data, split, task, names) if data else None
+    classifies = task == "classify"
+    labels = labels_of(data, split, task, names) if data and not classifies else None
     rows = rows_of(labels) if labels is not None else {}
-    files = list(rows) or find_images(sources)
+    if data and classifies:
+        sources = [class_folders(data, split)]
+    files = list(rows) or find_images(sources, "--data" if data else "--source")
     folder = output or increment_path(FOLDER.absolute())
     homes = {file.parent: file for file in files}
-    check_apart(folder, "--output", [*filter(Path.is_dir, sources), *homes.values()])
+    roots = [*sources, *([Path(data)] if data and classifies else [])]
+    check_apart(folder, "--output", [*filter(Path.is_dir, roots), *homes.values()])
     check_output_folder(folder, "--output", force)
     earlier = _written(folder)
     chosen = [files[i] for i in spread(len(files), limit)]
@@ -112,11 +117,14 @@ def draw_maps(
             else:
                 views = {name: each.view(pixels) for name, each in viewers.items()}
                 stem = f"{len(sections) + 1:03d}-{plain_stem(file.name)}"
-                drawn_truth = {"picture": pixels}
+                actual = class_of(file, sources, names) if classifies else None
+                known = {"picture" if actual is None else f"picture, class {actual}": pixels}
                 if labels is not None:
                     label = {**labels[rows[file]], "oriented": task == "obb"}
-                    drawn_truth["ground truth"] = draw_truth(pixels, label, names)
-                sections.append({"title": _title(file, sources), **_draw(stem, drawn_truth, views, scratch)})
+                    known["ground truth"] = draw_truth(pixels, label, names)
+                beside = _draw_known(stem, known, scratch) + _draw_found(stem, views, actual, scratch)
+                over, gates = _draw_gates(stem, views[weights], scratch)
+                sections.append({"title": _title(file, sources), "beside": beside + over, "gates": gates})
         draw_statistics(viewer.found, scratch / PLOT)
         facts: dict[str, Any] = {"weights": handed_on(weights, folder), "base": base and handed_on(base, folder)}
         facts["source"] = [source.name for source in sources] if data is None else [f"{Path(data).name}, {split}"]
@@ -126,6 +134,7 @@ def draw_maps(
         numbers = {**facts, "dead_below": DEAD, "layers": layers, "versions": versions(), "files": written}
         write_json(scratch / NUMBERS, numbers)
         facts |= {"name": Path(weights).name, "found": len(files), "dead": percent(DEAD), "plot": PLOT}
+        facts["classifies"] = classifies
         facts |= {"table": _table(viewer.found), "sections": sections}
         facts["skipped"] = sorted(_title(file, sources) for file in dict.fromkeys(chosen).keys() - measured)
         templates = Environment(
@@ -186,23 +195,47 @@ def _readable(files: Sequence[Path]) -> Iterator[tuple[int, Path, NDArray[np.uin
             yield number, file, pixels
 
 
-def _draw(
-    stem: str, known: Mapping[str, NDArray[np.uint8]], views: Mapping[str, ImageView], folder: Path
-) -> dict[str, Any]:
-    """Write an image's PNGs; return those that stand side by side, with captions, and those of the gates in full."""
-    detections, gates = [], []
+Captioned = list[tuple[str, str]]
+"""Names of PNGs, each with its caption."""
+
+
+def _draw_known(stem: str, known: Mapping[str, NDArray[np.uint8]], folder: Path) -> Captioned:
+    """Write what is known of an image, by captions that begin with its kind."""
+    written = []
     for caption, pixels in known.items():
-        detections.append((f"{stem}-{caption.replace(' ', '-')}.png", caption))
-        save_image(pixels, folder / detections[-1][0])
-    for kind, (name, (pixels, _)) in zip(("detections", "base"), views.items(), strict=False):
-        detections.append((f"{stem}-{kind}.png", f"{kind}: {Path(name).name}"))
-        save_image(pixels, folder / detections[-1][0])
-    for label, (grey, gate) in next(iter(views.values()))[1].items():
-        detections.append((f"{stem}-{label.replace(' ', '-')}-over.png", f"{label}: mean gate over the image"))
-        draw_over(grey, gate.mean, folder / detections[-1][0])
+        written.append((f"{stem}-{caption.partition(',')[0].replace(' ', '-')}.png", caption))
+        save_image(pixels, folder / written[-1][0])
+    return written
+
+
+def _draw_found(stem: str, views: Mapping[str, ImageView], actual: str | None, folder: Path) -> Captioned:
+    """Write what models find in an image, whose class may be known."""
+    written = []
+    for n, (name, (result, _)) in enumerate(views.items()):
+        probabilities: Any = result.probs
+        kind = "base" if n else "detections" if probabilities is None else "prediction"
+        file, caption = f"{stem}-{kind}.png", f"{kind}: {Path(name).name}"
+        if probabilities is None:
+            save_image(result.plot(), folder / file)
+        else:
+            order = probabilities.data.argsort(descending=True, stable=True)[:MOST].tolist()
+            found = [(result.names[number], float(probabilities.data[number])) for number in order]
+            draw_classes(found, actual, folder / file)
+            right = "" if actual is None else ", right" if found[0][0] == actual else ", wrong"
+            caption += f", {found[0][0]} {percentage(found[0][1])}{right}"
+        written.append((file, caption))
+    return written
+
+
+def _draw_gates(stem: str, view: ImageView, folder: Path) -> tuple[Captioned, list[str]]:
+    """Write the gates of an image; return those over the image, and those in full."""
+    over, gates = [], []
+    for label, (grey, gate) in view[1].items():
+        over.append((f"{stem}-{label.replace(' ', '-')}-over.png", f"{label}: mean gate over the image"))
+        draw_over(grey, gate.mean, folder / over[-1][0])
         gates.append(f"{stem}-{label.replace(' ', '-')}.png")
         draw_gate(grey, gate, label, folder / gates[-1])
-    return {"detections": detections, "gates": gates}
+    return over, gates
 
 
 def _table(found: Mapping[str, GateStatistics]) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """Figures: a gate over an image, and the gates of a whole model."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,19 @@ from yolo_attn.maps.views import GateView, widened
 COLOURS = "viridis"
 """A colour map that colour-blind readers and grey prints show alike."""
 
-ALIVE, DEAD_COLOUR = "#31688e", "#bbbbbb"
+ALIVE, DEAD_COLOUR, RIGHT = "#31688e", "#bbbbbb", "#35b779"
 PARTS = {"channels": "#440154", "pictures": "#21918c", "positions": "#fde725"}
 DPI = 100
+MOST = 5
+"""Classes of a prediction that are drawn."""
+
 LONGEST = 960
 """Largest longer side of an image with detections, pixels."""
 
 OPACITY = 0.55
+
+LONGEST_NAME = 26
+"""Characters of a class's name in a figure."""
 
 
 def draw_gate(grey: NDArray[np.float32], view: GateView, title: str, file: Path) -> None:
@@ -96,6 +103,31 @@ def draw_statistics(found: Mapping[str, GateStatistics], file: Path) -> None:
         axis.tick_params(labelsize=8)
     axes[0].set_ylim(len(gates) - 0.5, -0.5)
     figure.savefig(file, dpi=DPI)
+
+
+def draw_classes(found: Sequence[tuple[str, float]], actual: str | None, file: Path) -> None:
+    """Draw the classes that a model finds most likely, with their probabilities, and mark the true one if known."""
+    figure = Figure(figsize=(3.2, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for row, (name, probability) in enumerate(found):
+        right = name == actual
+        axes.barh(row, probability, height=0.3, color=RIGHT if right else ALIVE)
+        shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+        weight = "bold" if right else "normal"
+        text: dict[str, Any] = {"va": "bottom", "fontsize": 11, "fontweight": weight, "parse_math": False}
+        axes.text(0, row - 0.2, shown, ha="left", **text)
+        axes.text(1, row - 0.2, percentage(probability), ha="right", **text)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(MOST - 0.5, -0.8)
+    axes.set_axis_off()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about letters that Matplotlib's font lacks
+        figure.savefig(file, dpi=DPI)
+
+
+def percentage(probability: float) -> str:
+    """Return a probability as per cent, with one decimal, in one piece."""
+    return f"{100 * probability:.1f}\u00a0%"
 
 
 def draw_over(grey: NDArray[np.float32], mean: NDArray[np.float32], file: Path) -> None:

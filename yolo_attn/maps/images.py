@@ -16,7 +16,7 @@ from yolo_attn.bounded_reading import open_plain
 from yolo_attn.errors import UserError, one_line
 
 
-def find_images(sources: Sequence[Path]) -> list[Path]:
+def find_images(sources: Sequence[Path], option: str = "--source") -> list[Path]:
     """Return the image files among and below files, folders and patterns, sorted, in the order of the sources."""
     found: dict[Path, None] = {}
     for source in sources:
@@ -24,12 +24,12 @@ def find_images(sources: Sequence[Path]) -> list[Path]:
         if not source.exists():
             places = sorted(map(Path, glob.glob(str(source), recursive=True)))  # noqa: PTH207  Path's takes none from /
         if not places:
-            raise UserError(f"--source {source}: no such file or folder")
+            raise UserError(f"{option} {source}: no such file or folder")
         files = chain.from_iterable([place] if place.is_file() else sorted(place.rglob("*")) for place in places)
         images = [file for file in files if file.suffix[1:].lower() in IMG_FORMATS and file.is_file()]
         if not images:
             kinds = ", ".join(f".{kind}" for kind in sorted(IMG_FORMATS))
-            raise UserError(f"--source {source}: no image there; expected files ending with {kinds}")
+            raise UserError(f"{option} {source}: no image there; expected files ending with {kinds}")
         found |= dict.fromkeys(images)
     return list(found)
 

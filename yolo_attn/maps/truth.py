@@ -1,6 +1,7 @@
-"""Ground truth beside detections: the labels of COCO-format data, drawn as Ultralytics draws detections."""
+"""Ground truth beside predictions: labels of COCO-format data, drawn as Ultralytics draws detections, and classes."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ultralytics.utils.plotting import colors
 from yolo_attn.coco.dataset.data_report import examine
 from yolo_attn.coco.dataset.labels import Labels
 from yolo_attn.coco.dataset.locations import load_source
+from yolo_attn.engine.classification import classes_of, folder_of
 from yolo_attn.engine.validation.validator import plain_text
 from yolo_attn.errors import UserError
 
@@ -29,6 +31,33 @@ def labels_of(data: str, split: str, task: str, names: Mapping[int, str]) -> Lab
     if source is None:
         raise UserError(f"--data {data}: expected COCO-format data, found labels in Ultralytics' own format")
     return examine(source[split].index, source[split].folders, list(names.values())).labels
+
+
+def class_folders(data: str, split: str) -> Path:
+    """Return the folder of a classifier's split, in which each class has a folder.
+
+    Raises:
+        UserError: If there is none.
+    """
+    found = folder_of(data, split)
+    if found is None:
+        raise UserError(
+            f"--data {data}: no folder {split!r} in it; expected a folder for each split, in it one a class"
+        )
+    return found
+
+
+def class_of(file: Path, sources: Sequence[Path], names: Mapping[int, str]) -> str | None:
+    """Return the class of an image for a model that knows these classes; None if no folder is one.
+
+    It is the nearest folder of a class's name, its own folder or another one below a source.
+    """
+    below = (file.relative_to(source).parts[:-1] for source in sources if file.is_relative_to(source))
+    for folder in (file.absolute().parent.name, *(name for parts in below for name in reversed(parts))):
+        with contextlib.suppress(KeyError):  # early releases know no other names than ImageNet's that begin as those
+            for number in classes_of([folder], names).values():
+                return names[number]
+    return None
 
 
 def draw_truth(pixels: NDArray[np.uint8], label: Mapping[str, Any], names: Mapping[int, str]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""One image through a model, reduced to what is drawn: its detections, and its gates."""
+"""One image through a model, reduced to what is drawn: what the model finds, and its gates."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from ultralytics.engine.results import Results
 
 from yolo_attn.engine.validation.validator import plain_text
 from yolo_attn.gates.meter import Area, GateMeter
@@ -64,8 +65,8 @@ def widened(values: NDArray[np.float32]) -> tuple[float, float]:
     return min(low, middle - reach), max(high, middle + reach)
 
 
-ImageView = tuple[NDArray[np.uint8], dict[str, tuple[NDArray[np.float32], GateView]]]
-"""Pixels of an image with its detections, BGR; by layer, grey values in 0 … 1 under the gate, and the gate's view."""
+ImageView = tuple[Results, dict[str, tuple[NDArray[np.float32], GateView]]]
+"""What a model finds in an image; by layer, grey values in 0 … 1 under the gate, and the gate's view."""
 
 
 class Viewer(GateMeter):
@@ -86,4 +87,4 @@ class Viewer(GateMeter):
                 result = self.measure(pixels, see)
         finally:
             hook.remove()
-        return result.plot(), gates
+        return result, gates
