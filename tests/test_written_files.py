@@ -100,6 +100,7 @@ TOUCHED = {
     "files write_bytes unlink": TEMPORARY,
     "files write_json write_text": "the file that the caller names",
     "files write_text write_bytes": "the file that the caller names",
+    "maps/figures draw_classes savefig": SCRATCH,
     "maps/figures draw_gate savefig": SCRATCH,
     "maps/figures draw_statistics savefig": SCRATCH,
     "maps/figures save_image write_bytes": SCRATCH,

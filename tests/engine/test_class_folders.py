@@ -14,6 +14,7 @@ from ultralytics.data.utils import check_cls_dataset
 
 from yolo_attn.cli import main
 from yolo_attn.engine.classification import ClassFolders, folder_of
+from yolo_attn.engine.preflight.data_checks import check_class_folders
 from yolo_attn.errors import RunError, UserError
 
 QUICK = ["--imgsz", "32", "--batch", "4", "--device", "cpu", "workers=0", "plots=False"]
@@ -215,6 +216,32 @@ def test_caching_on_disk_is_refused(mixed, refusal, tmp_path):
     (tmp_path / "net-cls.yaml").write_text(MODEL)
     line = refusal("train", "--cfg", str(tmp_path / "net-cls.yaml"), "--data", str(mixed), "cache=disk")
     assert "cache=disk would write .npy files beside your images" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--single-cls"], "single_cls: a classifier of one class has nothing to tell apart; leave it out"),
+        (["--classes", "cat"], "classes: a classifier's classes are its folders; give it data with the folders of"),
+        (["--drop-unused"], "--drop-unused: is for annotations, and a classifier's folder has none"),
+        (["--crowds-as-objects"], "--crowds-as-objects: is for annotations, and a classifier's folder has none"),
+        (["--data", "{0}", "{0}"], "--data: a classifier takes one folder, found 2"),
+        (["--strict"], "set/train: 1 × image that cannot be read, skipped: dog/torn.jpg"),
+    ],
+)
+def test_what_only_annotations_can_give_is_refused(arguments, line, mixed, refusal, tmp_path):
+    (tmp_path / "net-cls.yaml").write_text(MODEL)
+    given = [argument.format(mixed) for argument in arguments]
+    data = [] if "--data" in given else ["--data", str(mixed)]
+    assert line in refusal("train", "--cfg", str(tmp_path / "net-cls.yaml"), *data, *given)
+
+
+def test_a_folder_without_fault_passes_strictly(root):
+    args = get_cfg(overrides={"imgsz": 32, "data": str(root.parent), "task": "classify"})
+    check_class_folders(args, NAMES, ["val"])
+    (root / "cat/torn.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"--strict: .*/val: 1 × image that cannot be read, skipped: cat/torn\.jpg"):
+        check_class_folders(args, NAMES, ["val"])
 
 
 def test_a_folder_without_classes_is_refused(tmp_path, refusal):

@@ -26,6 +26,7 @@ from yolo_attn.engine.preflight.checks import (
     one_line,
 )
 from yolo_attn.engine.preflight.data_checks import (
+    check_class_folders,
     check_keypoints,
     check_strictly,
     describe_training,
@@ -65,7 +66,7 @@ class Training:
         identity_init: Whether attention that is missing from the checkpoint starts with the gain that keeps its input's
             magnitude; None does so where there is a checkpoint.
         freeze_base: For how many epochs, from the first, only what got no weights is trained.
-        strict: Whether COCO-format data is refused if anything of it is skipped, clipped or suspicious.
+        strict: Whether COCO's or a classifier's data is refused if anything of it is skipped, clipped or suspicious.
         verbose: Whether to print where each row's weights come from.
         trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
     """
@@ -130,6 +131,9 @@ def check_training(training: Training) -> tuple[Task, SimpleNamespace, Prepared]
     check_importable(model)
     if kind.name == "classify":
         check_maps(model, args.imgsz)
+    if kind.name == "classify" and training.strict:
+        names = sorted(folder.name for folder in Path(args.data, "train").iterdir() if folder.is_dir())
+        check_class_folders(args, dict(enumerate(names)), dict.fromkeys(["train", args.split or "val"]))
     if training.nam_sparsity and not scales_of(model):
         raise UserError(
             f"--nam-sparsity {training.nam_sparsity}: no row of {cfg} names NAM, so there is nothing to make sparse"
@@ -211,7 +215,7 @@ def validate(
             checkpoint was trained with.
         task: The task that the checkpoint is expected to have.
         trust: Whether the checkpoint is read as Ultralytics does, which runs what it names.
-        strict: Whether COCO-format data is refused if anything of it is skipped, clipped or suspicious.
+        strict: Whether COCO's or a classifier's data is refused if anything of it is skipped, clipped or suspicious.
         rules: What is not COCO's own in the evaluation.
 
     Raises:
@@ -239,6 +243,8 @@ def validate(
     if data and strict:
         examined = look_through(args, data, args.split, model.names, alone=True)
         check_strictly(examined.report)
+    if kind.name == "classify" and strict:
+        check_class_folders(args, model.names, [args.split or "val"])
     known: dict[str, Any] = {"described": data, "examined": examined} if data else {}
     if rules != COCO_RULES:
         known["rules"] = rules

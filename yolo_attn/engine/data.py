@@ -49,7 +49,7 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
         UserError: If the data cannot be used, or a setting would make COCO's numbers wrong or write beside the data.
     """
     if args.task == "classify":
-        _check_cache(args)
+        _check_folder(args)
     if args.task not in FILE_NAMES:
         return None
     by_option = bool(switched_on())
@@ -83,6 +83,19 @@ def describe(args: SimpleNamespace, splits: Sequence[str]) -> Description | None
     )
     described.splits, described.by_option = source, by_option
     return described
+
+
+def _check_folder(args: SimpleNamespace) -> None:
+    """Check that nothing is asked of a classifier's folder that only annotations can give."""
+    _check_cache(args)
+    if args.single_cls:
+        raise UserError("single_cls: a classifier of one class has nothing to tell apart; leave it out")
+    if args.classes is not None:
+        raise UserError("classes: a classifier's classes are its folders; give it data with the folders of those alone")
+    if asked := sorted(switched_on()):
+        raise UserError(f"--{asked[0].replace('_', '-')}: is for annotations, and a classifier's folder has none")
+    if len(parts := parts_of(args.data)) > 1:
+        raise UserError(f"--data: a classifier takes one folder, found {len(parts)}")
 
 
 def _check_cache(args: SimpleNamespace) -> None:

@@ -17,6 +17,7 @@ from yolo_attn.engine.preflight.checks import (
     read_checkpoint,
 )
 from yolo_attn.engine.preflight.data_checks import (
+    check_class_folders,
     check_keypoints,
     check_strictly,
     describe_training,
@@ -26,6 +27,7 @@ from yolo_attn.engine.preflight.data_checks import (
 
 __all__ = [
     "check_cfg",
+    "check_class_folders",
     "check_frozen",
     "check_importable",
     "check_keypoints",

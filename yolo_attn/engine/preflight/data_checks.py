@@ -1,5 +1,6 @@
 """Checks of data before a run begins."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from ultralytics.utils import LOGGER
 from yolo_attn.coco.dataset.data_report import Examined, SplitReport, shared_images
 from yolo_attn.coco.dataset.labels import TINY
 from yolo_attn.coco.dataset.locations import as_list
-from yolo_attn.engine.classification import folder_of
+from yolo_attn.engine.classification import ClassFolders, folder_of
 from yolo_attn.engine.data import Description, describe, look_through, split_of
 from yolo_attn.engine.preflight.checks import one_line
 from yolo_attn.errors import UserError, listed, similar
@@ -66,6 +67,20 @@ def describe_validation(args: SimpleNamespace, model: Any, names: dict[int, str]
         _check_classes(args, names, data, split)
     check_keypoints(model, data)
     return data
+
+
+def check_class_folders(args: SimpleNamespace, names: Mapping[int, str], splits: Iterable[str]) -> None:
+    """Check that no image of a classifier's splits would be skipped, and that no class has one image or none.
+
+    Raises:
+        UserError: With each kind of problem, how often it was met, and its first item.
+    """
+    for split in splits:
+        folder = folder_of(args.data, split)
+        assert folder, split
+        found = ClassFolders(folder, args, names, train=split == "train", stretch=False, split=split).problems
+        if len(found):
+            raise UserError(f"--strict: {folder}: {'; '.join(found.lines())}")
 
 
 def _choose_classes(args: SimpleNamespace, known: dict[int, str] | None) -> None:
