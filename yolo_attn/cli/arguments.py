@@ -135,15 +135,6 @@ def reader_options(args: argparse.Namespace) -> contextlib.AbstractContextManage
     return environment({**given, CACHE_VARIABLE: args.cache_dir})
 
 
-def add_stretch(parser: argparse.ArgumentParser) -> None:
-    """Add the option that resizes a classifier's images to a square."""
-    parser.add_argument(
-        "--stretch",
-        action="store_true",
-        help="classifiers: resize images to a square instead of cropping them; also a key of model YAMLs",
-    )
-
-
 def add_class_options(parser: argparse.ArgumentParser) -> None:
     """Add the option that decides which categories are classes of a training."""
     parser.add_argument(

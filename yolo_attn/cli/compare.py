@@ -10,7 +10,6 @@ from yolo_attn.cli.arguments import (
     add_class_options,
     add_data_options,
     add_model_options,
-    add_stretch,
     not_empty,
     option,
     path,
@@ -63,7 +62,6 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--imgsz", type=positive, help="image size, pixels; default: 640")
     parser.add_argument("--batch", type=positive, help="images in a batch; default: 16")
-    add_stretch(parser)
     parser.add_argument("--device", help="cpu, 0, or 0,1,2 to share the trainings; default: all GPUs")
     parser.add_argument("--parallel", type=positive, default=1, metavar="N", help="trainings at once on each device")
     parser.add_argument(
@@ -110,7 +108,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     wanted = [Wanted(name, at or args.at, options) for name, options, at in args.layers]
     output = args.output or str(_default(args.base))
     comparison = Comparison(
-        Training(args.base, shared, output, args.weights, strict=args.strict, trust=args.trust, stretch=args.stretch),
+        Training(args.base, shared, output, args.weights, strict=args.strict, trust=args.trust),
         wanted,
         args.seeds,
         devices,

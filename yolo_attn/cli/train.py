@@ -9,7 +9,6 @@ from yolo_attn.cli.arguments import (
     add_class_options,
     add_data_options,
     add_run_options,
-    add_stretch,
     not_empty,
     positive,
     reader_options,
@@ -44,7 +43,11 @@ def add(commands: Any) -> None:
         metavar="P",
         help="NAM's penalty P·(Σ|γ| + Σ|λ|), such as 1e-4; default: the model YAML's, else none",
     )
-    add_stretch(parser)
+    parser.add_argument(
+        "--stretch",
+        action="store_true",
+        help="classifiers: resize images to a square instead of cropping them; also a key of model YAMLs",
+    )
     parser.add_argument(
         "--identity-init",
         action=argparse.BooleanOptionalAction,

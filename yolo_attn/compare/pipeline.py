@@ -89,8 +89,7 @@ def compare(comparison: Comparison) -> Report:
     read_model(training.cfg)  # here, since the check of a training would call it --cfg
     args, settings, read = _checked(training)
     check_apart(folder, "--output", read.folders)
-    size = args.imgsz if comparison.equal_gflops else None
-    models = plan(training.cfg, comparison.wanted, size, read.classes, training.stretch)
+    models = plan(training.cfg, comparison.wanted, args.imgsz if comparison.equal_gflops else None, read.classes)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     seeds = tuple(comparison.seeds)
     manifest = Manifest(

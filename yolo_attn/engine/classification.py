@@ -1,6 +1,5 @@
 """Classifiers' images: read from a folder for each class, cropped by Ultralytics or stretched to a square."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from multiprocessing.pool import ThreadPool
@@ -12,7 +11,6 @@ from ultralytics.data import ClassificationDataset
 from ultralytics.nn.autobackend import check_class_names
 from ultralytics.utils import LOCAL_RANK, LOGGER, NUM_THREADS
 
-from yolo_attn.bounded_reading import load_yaml
 from yolo_attn.coco.dataset.dataset import LOST
 from yolo_attn.coco.dataset.image_files import NoImageError, displayed_size
 from yolo_attn.coco.reading.problems import Problems
@@ -32,13 +30,6 @@ def folder_of(data: str | Path, split: str) -> Path | None:
 def stretches(model: Any) -> bool:
     """Return whether a model is a classifier that takes images stretched to a square."""
     return isinstance(model, nn.Module) and getattr(model, "yaml", {}).get(KEY) is True
-
-
-def stretched(text: str) -> str:
-    """Return a model YAML's text, which says that its images are stretched."""
-    if load_yaml(text).get(KEY) is True:
-        return text
-    return f"{KEY}: true\n" + re.sub(rf"^{KEY}:.*\n", "", text, flags=re.MULTILINE)
 
 
 class ClassFolders(ClassificationDataset):

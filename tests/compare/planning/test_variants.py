@@ -12,7 +12,7 @@ from yolo_attn.compare.planning.variants import FARTHEST, SAME_COST, WIDEST, Wan
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.errors import UserError
 from yolo_attn.model.insertion import describe
-from yolo_attn.model.names import MODEL_YAMLS, read_model
+from yolo_attn.model.names import read_model
 
 SIZE = 96
 
@@ -176,15 +176,3 @@ def test_layers_as_they_are_typed():
 def test_mistyped_layers_are_reported(typed, message):
     with pytest.raises(ArgumentTypeError, match=re.escape(message)):
         layers(typed)
-
-
-@pytest.mark.parametrize("before", ["", "stretch: false\n", "stretch: true\n"])
-def test_all_models_of_a_comparison_stretch(before, tmp_path):
-    text = before + (MODEL_YAMLS / "torchvision-resnet18-cls.yaml").read_text()
-    (tmp_path / "net-cls.yaml").write_text(text)
-    models = plan(str(tmp_path / "net-cls.yaml"), [Wanted("NAM", "blocks")], stretch=True)
-    assert len(models) == 2
-    for model in models:
-        assert yaml.safe_load(model.text)["stretch"] is True
-        assert model.text.count("stretch:") == 1
-    assert models[1].text.count("Stage_NAM") == 4

@@ -10,7 +10,6 @@ from typing import Any
 
 from yolo_attn.bounded_reading import load_yaml
 from yolo_attn.compare.study_folder import Variant
-from yolo_attn.engine.classification import stretched
 from yolo_attn.engine.cost import cost_of
 from yolo_attn.errors import UserError
 from yolo_attn.model.blocks import WHERE
@@ -51,11 +50,7 @@ class Model:
 
 
 def plan(
-    base: str,
-    wanted: Iterable[Wanted],
-    equal_gflops: int | None = None,
-    classes: int | None = None,
-    stretch: bool = False,
+    base: str, wanted: Iterable[Wanted], equal_gflops: int | None = None, classes: int | None = None
 ) -> list[Model]:
     """Return the models of a comparison, the base first.
 
@@ -65,14 +60,12 @@ def plan(
         equal_gflops: Image size, pixels, at which operations are counted to give each variant that needs more of them
             a wider base that needs as many; None for no wider bases.
         classes: Number of classes for counting operations; None for that of the base's YAML.
-        stretch: Whether the models, classifiers, take images stretched to a square.
 
     Raises:
         UserError: If the base is not a model, a layer or place is unknown or refuses an option, two variants are the
             same, or no width of the base needs about as many operations as a variant.
     """
     text, scale = read_model(base)
-    text = stretched(text) if stretch else text
     stem = Path(base).stem
     check_yaml(f"--base {base}", describe(text, stem, scale))
     models = [Model(Variant("base", stem), text)]
