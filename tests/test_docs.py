@@ -79,9 +79,12 @@ NOT_RUN = {
 
 LEFT = {
     "CONTRIBUTING.md": [],
-    "classifiers.md": ["runs/classify/train*/weights/best.pt"],
+    "classifiers.md": [
+        *("runs/classify/train*/weights/best.pt", "runs/compare/towernet-cls/report.html"),
+        "runs/attention-maps/index.html",
+    ],
     "commands.md": ["runs/train/weights/best.pt", "runs/predict/*.jpg"],
-    "compare.md": ["runs/compare/yolov8n/report.html"],
+    "compare.md": ["runs/compare/yolov8n/report.html", "runs/compare/yolov8n-cls/report.html"],
     "data.md": [
         "suspects/data_report.json",
         *(f"runs/detect/train*{n}/data_report.json" for n in ("2", "3", "4", "5")),

@@ -10,6 +10,7 @@ from PIL import Image
 from support import TINY_CLASSIFIER, contents
 
 from yolo_attn.cli import main
+from yolo_attn.engine.preflight.checks import read_checkpoint
 
 COLOURS = {"a, b": (200, 40, 40), "<i>$c$": (40, 200, 40), "d": (40, 40, 200)}
 
@@ -76,6 +77,22 @@ def test_the_same_command_trains_nothing_again(compared, pictures, capfd):
     assert main(command(pictures, compared)) == 0
     assert {file: file.stat().st_mtime_ns for file in compared.glob("runs/*/*/run.json")} == before
     assert "starts" not in capfd.readouterr().out
+
+
+@pytest.mark.integration
+def test_stretched_images_are_another_budget(compared, pictures, capfd):
+    assert main(command(pictures, compared, "--stretch")) == 2
+    assert "manifest.json: stretch was False and is True now; choose another --output" in capfd.readouterr().err
+
+
+@pytest.mark.integration
+def test_stretched_images_are_those_of_all_trainings(pictures, tmp_path):
+    """Their checkpoints say so, and the models that they are made of do not."""
+    assert main(command(pictures, tmp_path / "study", "--stretch", seeds="0")) == 0
+    for name in ("base", "simam-backbone"):
+        model, *_ = read_checkpoint(str(tmp_path / f"study/runs/{name}/seed-0/weights/best.pt"))
+        assert model.yaml["stretch"] is True
+    assert "stretch" not in (tmp_path / "study/models/tiny-cls.yaml").read_text()
 
 
 @pytest.mark.integration

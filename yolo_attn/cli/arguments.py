@@ -168,6 +168,15 @@ def add_model_options(parser: argparse.ArgumentParser, example: str = "") -> Non
     )
 
 
+def add_stretch_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--stretch`."""
+    parser.add_argument(
+        "--stretch",
+        action="store_true",
+        help="classifiers: resize images to a square instead of cropping them; also a key of model YAMLs",
+    )
+
+
 def add_import_option(parser: argparse.ArgumentParser) -> None:
     """Add `--import`, which `main` handles before any command runs."""
     parser.add_argument(

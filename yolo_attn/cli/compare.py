@@ -10,6 +10,7 @@ from yolo_attn.cli.arguments import (
     add_class_options,
     add_data_options,
     add_model_options,
+    add_stretch_option,
     not_empty,
     option,
     path,
@@ -28,6 +29,7 @@ layers: LAYER, LAYER@PLACE, LAYER:option=value:option=value@PLACE, separated by 
 examples:
   yolo-attn compare --base yolov8n.yaml --layers SimAM,NAM,GAM --at neck --data path/to/coco --seeds 0,1,2
   yolo-attn compare --base yolo11n.yaml --layers GAM:ratio=8:groups=4,SimAM:where=pre_bn@blocks --equal-gflops
+  yolo-attn compare --base yolov8n-cls.yaml --layers SimAM,GAM --at backbone --data path/to/classes
   yolo-attn compare --output runs/compare/yolov8n --report-only
 
 The same command again completes a comparison: finished trainings stay, interrupted and failed ones start over.
@@ -62,6 +64,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--imgsz", type=positive, help="image size, pixels; default: 640")
     parser.add_argument("--batch", type=positive, help="images in a batch; default: 16")
+    add_stretch_option(parser)
     parser.add_argument("--device", help="cpu, 0, or 0,1,2 to share the trainings; default: all GPUs")
     parser.add_argument("--parallel", type=positive, default=1, metavar="N", help="trainings at once on each device")
     parser.add_argument(
@@ -108,7 +111,7 @@ def run(args: argparse.Namespace, further: list[str]) -> None:
     wanted = [Wanted(name, at or args.at, options) for name, options, at in args.layers]
     output = args.output or str(_default(args.base))
     comparison = Comparison(
-        Training(args.base, shared, output, args.weights, strict=args.strict, trust=args.trust),
+        Training(args.base, shared, output, args.weights, stretch=args.stretch, strict=args.strict, trust=args.trust),
         wanted,
         args.seeds,
         devices,

@@ -9,6 +9,7 @@ from yolo_attn.cli.arguments import (
     add_class_options,
     add_data_options,
     add_run_options,
+    add_stretch_option,
     not_empty,
     positive,
     reader_options,
@@ -43,11 +44,7 @@ def add(commands: Any) -> None:
         metavar="P",
         help="NAM's penalty P·(Σ|γ| + Σ|λ|), such as 1e-4; default: the model YAML's, else none",
     )
-    parser.add_argument(
-        "--stretch",
-        action="store_true",
-        help="classifiers: resize images to a square instead of cropping them; also a key of model YAMLs",
-    )
+    add_stretch_option(parser)
     parser.add_argument(
         "--identity-init",
         action=argparse.BooleanOptionalAction,

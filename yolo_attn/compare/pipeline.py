@@ -39,7 +39,7 @@ from yolo_attn.errors import RunError, UserError
 from yolo_attn.files import TEMPORARY, check_apart, check_writable, remove_temporaries, write_json, write_text
 from yolo_attn.model.names import read_model
 
-BUDGET = ("base", "weights", "epochs", "data", "settings")
+BUDGET = ("base", "weights", "epochs", "data", "stretch", "settings")
 """What all trainings of a comparison share; later calls cannot change it."""
 
 
@@ -100,6 +100,7 @@ def compare(comparison: Comparison) -> Report:
         data=read.data,
         settings=settings,
         weights=_weights(training.weights),
+        stretch=training.stretch,
         modules=tuple(comparison.modules),
         calls=(Call(comparison.command, now, seeds, device_machines, comparison.parallel, versions()),),
     )

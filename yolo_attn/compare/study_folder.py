@@ -89,7 +89,7 @@ class Call:
 class Manifest:
     """The content of manifest.json: the plan and the calls so far. The first variant is the base.
 
-    `modules` register the user's own layers.
+    `stretch` is whether images of classifiers are resized to a square; `modules` register the user's own layers.
     """
 
     base: str
@@ -99,6 +99,7 @@ class Manifest:
     data: Data
     settings: dict[str, Any] = field(default_factory=dict)
     weights: Weights | None = None
+    stretch: bool = False
     modules: tuple[str, ...] = ()
     calls: tuple[Call, ...] = ()
 

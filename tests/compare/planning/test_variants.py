@@ -176,3 +176,13 @@ def test_layers_as_they_are_typed():
 def test_mistyped_layers_are_reported(typed, message):
     with pytest.raises(ArgumentTypeError, match=re.escape(message)):
         layers(typed)
+
+
+def test_towernets_four_places_are_those_of_its_yamls():
+    """As docs/classifiers.md says."""
+    _, model = plan("towernet-cls.yaml", [Wanted("SimAM", "after:5,7,9,11")])
+    text, _ = read_model("towernet-cls-simam.yaml")
+    made, packaged = yaml.safe_load(model.text), yaml.safe_load(text)
+    assert {key: made[key] for key in ("backbone", "head", "stretch")} == {
+        key: packaged[key] for key in ("backbone", "head", "stretch")
+    }
