@@ -29,6 +29,18 @@ def test_numbers_that_coco_does_not_define_are_absent(tmp_path):
     assert run.per_class == {"cat": {"AP": 0.2, "AP50": 0.4}, "dog": {}}
 
 
+def test_classifiers_have_their_own_scores_and_counts(tmp_path):
+    own = {"accuracy_top1": 0.5, "accuracy_top5": 1.0}
+    per_class = {"a": {"accuracy_top1": 0.5, "images": 4}, "b": {"accuracy_top1": -1.0, "images": 0}}
+    confusion = {"classes": ["a", "b"], "counts": [[2, 2], [0, 0]]}
+    metrics = {**own, "images": 4, "per_class": per_class, "confusion": confusion, "evaluator": "ours"}
+    first, second = write_study(tmp_path, {"base": {0: metrics, 1: {"ultralytics": own}}}).runs
+    assert first.scores == second.scores == own
+    assert first.per_class == {"a": {"accuracy_top1": 0.5, "images": 4}, "b": {"images": 0}}
+    assert (first.confusion.classes, first.confusion.counts.tolist()) == (("a", "b"), [[2, 2], [0, 0]])
+    assert (first.evaluator, second.confusion, second.per_class) == ("ours", None, {})
+
+
 def test_data_in_another_format_has_ultralytics_metrics(tmp_path):
     own = {"precision(B)": 0.5, "mAP50-95(B)": 0.3, "recall(B)": float("nan"), "evaluator": "Ultralytics 8.3.0"}
     (run,) = write_study(tmp_path, {"base": {0: {"ultralytics": own}}}).runs
@@ -44,6 +56,11 @@ def test_data_in_another_format_has_ultralytics_metrics(tmp_path):
         ("metrics.json", "[]"),
         ("metrics.json", '{"AP": 0.5, "per_class": {"cat": 3}}'),
         ("metrics.json", "\x00"),
+        ("metrics.json", '{"accuracy_top1": 0.5, "confusion": []}'),
+        ("metrics.json", '{"accuracy_top1": 0.5, "confusion": {"classes": ["a", "b"], "counts": [[1, 2]]}}'),
+        ("metrics.json", '{"accuracy_top1": 0.5, "confusion": {"classes": ["a", "b"], "counts": [[1, 2], [3]]}}'),
+        ("metrics.json", '{"accuracy_top1": 0.5, "confusion": {"classes": ["a"], "counts": [[NaN]]}}'),
+        ("metrics.json", '{"accuracy_top1": 0.5, "confusion": {"classes": ["a"], "counts": [["x"]]}}'),
         ("metrics.json", None),
     ],
 )

@@ -286,8 +286,8 @@ def _confusion(content: Mapping[str, Any] | None) -> Confusion | None:
     if content is None:
         return None
     classes, counts = tuple(map(str, content["classes"])), np.array(content["counts"], dtype=np.float64)
-    if counts.shape != (len(classes), len(classes)):
-        raise ValueError(f"confusion has {len(classes)} classes and counts of shape {counts.shape}")
+    if counts.shape != (len(classes), len(classes)) or not (np.isfinite(counts) & (counts >= 0)).all():
+        raise ValueError(f"confusion has {len(classes)} classes, and counts that are no such square of numbers")
     return Confusion(classes, counts)
 
 

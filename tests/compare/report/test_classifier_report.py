@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from pages import Page
-from studies import write_classifiers
+from studies import write_classifiers, write_study
 
 from yolo_attn.cli import main
 from yolo_attn.compare.report.writer import write_report
@@ -137,6 +137,16 @@ def test_frequent_confusions_are_those_of_any_model(tmp_path):
     (table,) = parts["confusions"].tables
     assert table == [["class", "taken for", "images", "base", "simam", "nam"], ["a", "b", "9", "2.5", "0.5", "–"]]
     assert "| a | b | 9 | 2.5 | 0.5 | – |" in markdown
+
+
+def test_trainings_without_answers_are_compared_by_their_scores(tmp_path):
+    """As of earlier versions."""
+    metrics = {name: {"accuracy_top1": score, "accuracy_top5": 0.9} for name, score in (("base", 0.5), ("simam", 0.6))}
+    found = {name: {seed: {"ultralytics": own} for seed in (0, 1)} for name, own in metrics.items()}
+    page, _, parts = report(write_study(tmp_path, found))
+    assert "+10.00 top-1 accuracy, 2 seeds" in " ".join(page.text.split())
+    assert page.text.count("predictions.json: no such file") == 4
+    assert not {"pairs", "confusions", "classes"} & set(parts)
 
 
 def test_a_perfect_classifier_has_no_confusions(tmp_path):

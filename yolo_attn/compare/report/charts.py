@@ -185,13 +185,13 @@ def _finish(figure: Figure, axes: Axes, across: str, upright: str) -> str:
     return as_svg(figure)
 
 
-def as_svg(figure: Figure) -> str:
-    """Return a figure as the SVG element of a page."""
+def as_svg(figure: Figure, tight: bool = False) -> str:
+    """Return a figure as the SVG element of a page, of its own size or cut to what is drawn."""
     stream = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": "yolo_attn"}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about letters that Matplotlib's font lacks
-        figure.savefig(stream, format="svg", metadata={"Date": None})
+        figure.savefig(stream, format="svg", metadata={"Date": None}, bbox_inches="tight" if tight else None)
     svg = stream.getvalue()
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg[svg.index("<svg") :])  # ids that several charts of a page would share
     return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

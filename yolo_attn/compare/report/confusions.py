@@ -86,7 +86,7 @@ def _draw(classes: Sequence[str], counts: NDArray[np.float64]) -> str:
     figure = Figure(figsize=(side + 2.2, side + 1.2), layout="constrained")
     axes = figure.add_subplot()
     scale = PowerNorm(EXPONENT, 0, 1)
-    shown = axes.imshow(shares, cmap=COLOURS, norm=scale, interpolation="nearest")
+    shown = axes.imshow(shares, cmap=COLOURS, norm=scale, interpolation="none")
     ticks = [0, 0.05, 0.2, 0.5, 1]
     bar = figure.colorbar(shown, ax=axes, shrink=0.6, fraction=0.04, pad=0.02, ticks=ticks, format=PercentFormatter(1))
     bar.ax.tick_params(labelsize=8)
@@ -106,4 +106,4 @@ def _draw(classes: Sequence[str], counts: NDArray[np.float64]) -> str:
     axes.tick_params(length=0 if number <= NAMED else 3)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    return as_svg(figure)
+    return as_svg(figure, tight=True)  # the layout leaves other margins than the square needs
