@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support import TINY_GAM, listing, txt_data
+from support import TINY_CLASSIFIER, TINY_GAM, listing, save_noise, txt_data
 from ultralytics import YOLO
+from ultralytics.engine import exporter as ultralytics_exporter
 
 from yolo_attn.cli import main
 from yolo_attn.compat import INT8
@@ -90,6 +91,30 @@ def test_real_images_reach_the_calibration(model, size, seen, small_coco, small_
         assert matched(seen, files, *size) == names(files)
         seen.clear()
     assert listing(data) == before
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(
+    not hasattr(ultralytics_exporter, "ClassificationDataset"), reason="this Ultralytics reads no class folders here"
+)
+@pytest.mark.parametrize("stretch", [False, True])
+def test_a_classifiers_folder_reaches_the_calibration(stretch, seen, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        for split in ("train", "val"):
+            for n in range(3):
+                save_noise(tmp_path / "set" / split / name / f"{n}.png", (90, 60))
+    (tmp_path / "set/val/dog/torn.png").write_bytes(b"")
+    before = listing(tmp_path / "set")
+    model = YOLO(TINY_CLASSIFIER)
+    model.model.names, model.model.yaml["stretch"] = {0: "cat", 1: "dog", 2: "owl"}, stretch
+    model.export(format="openvino", imgsz=[32, 32], data=str(tmp_path / "set"), **INT8)
+    assert listing(tmp_path / "set") == before
+    files = sorted((tmp_path / "set/val").glob("*/[0-9].png"))
+    whole = [cv2.resize(cv2.imread(str(file)), (32, 32), interpolation=cv2.INTER_AREA) for file in files]
+    found = [min(np.abs(one[..., ::-1].transpose(2, 0, 1) / 255 - image).mean() for one in whole) for image in seen]
+    assert len(found) == len(files) == 6
+    assert all(distance < 0.05 for distance in found) == stretch
 
 
 @pytest.mark.integration

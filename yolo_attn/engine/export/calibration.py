@@ -12,6 +12,7 @@ from ultralytics.nn.modules import RTDETRDecoder
 from yolo_attn.coco.dataset.dataset import CocoDataset
 from yolo_attn.coco.dataset.locations import as_setting, is_coco_format, parts_of
 from yolo_attn.compat import calibrates
+from yolo_attn.engine.classification import ClassFolders, stretches
 from yolo_attn.engine.data import build_dataset, describe, look_through
 from yolo_attn.engine.preflight.data_checks import check_plain_data
 from yolo_attn.environment import replaced
@@ -32,7 +33,7 @@ def export(run: Callable[..., Any], exporter: Any, /, model: Any = None, **kwarg
 
 @contextlib.contextmanager
 def _calibrating(exporter: Any, model: Any) -> Iterator[None]:
-    """Have an exporter read the images of COCO-format data."""
+    """Have an exporter read the images of COCO-format data, or of a classifier's folder."""
     named = exporter.args.data
     data = named or _training_data(model)
     exporter.args.data = data if isinstance(data, (str, Path)) else as_setting([p.absolute() for p in parts_of(data)])
@@ -42,7 +43,8 @@ def _calibrating(exporter: Any, model: Any) -> Iterator[None]:
     if described is None:
         if not named:
             check_plain_data(args.data, split, model.task)
-        yield
+        with _reading_folders(model):
+            yield
         return
     examined = look_through(args, described, split, described["names"], alone=True)
 
@@ -66,6 +68,26 @@ def _calibrating(exporter: Any, model: Any) -> Iterator[None]:
 
     builder = "build_yolo_dataset" if hasattr(ultralytics_exporter, "build_yolo_dataset") else "YOLODataset"
     with replaced(ultralytics_exporter, **{"check_det_dataset": lambda *_, **__: described, builder: dataset}):
+        yield
+
+
+@contextlib.contextmanager
+def _reading_folders(model: Any) -> Iterator[None]:
+    """Have an exporter read a classifier's images as its validation does; early releases have no such data set."""
+
+    def dataset(root: str | Path, args: Any, prefix: str = "", **_: Any) -> ClassFolders:
+        from torchvision import transforms as T
+
+        made = ClassFolders(root, args, model.names, train=False, stretch=False, split=prefix)
+        if stretches(model):
+            size = list(args.imgsz)  # the exporter keeps the first two steps
+            made.torch_transforms = T.Compose(
+                [T.Resize(size), T.CenterCrop(size), *made.torch_transforms.transforms[2:]]
+            )
+        return made
+
+    known = {"ClassificationDataset": dataset} if hasattr(ultralytics_exporter, "ClassificationDataset") else {}
+    with replaced(ultralytics_exporter, **known):
         yield
 
 
