@@ -11,6 +11,7 @@ from pages import Page
 from PIL import Image
 from support import contents, enliven, save_noise
 from ultralytics import YOLO
+from ultralytics.data.augment import classify_transforms
 from ultralytics.nn.tasks import ClassificationModel
 
 from yolo_attn.cli import main
@@ -35,7 +36,7 @@ def weights(tmp_path_factory):
         torch.manual_seed(0)
         cfg = {"nc": len(NAMES), **ROWS, **({"stretch": True} if stretch else {})}
         model = enliven(ClassificationModel(cfg, verbose=False))
-        model.names = NAMES
+        model.names, model.transforms = NAMES, classify_transforms(64)  # as a training leaves them
         made[name] = str(home / f"{name}.pt")
         torch.save({"model": model, "train_args": {"imgsz": 64, "task": "classify"}}, made[name])
     return made
