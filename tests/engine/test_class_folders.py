@@ -98,6 +98,13 @@ def test_words_of_imagenets_codes(tmp_path):
         assert [number for _, number, *_ in read(tmp_path, dict(enumerate(names))).samples] == [0, 1, 2]
 
 
+def test_names_that_only_begin_as_imagenets_codes(tmp_path):
+    names = ["n01440764", "n0rmal", "odd"]
+    for name in names:
+        save_noise(tmp_path / name / "0.jpg", (48, 40))
+    assert [number for _, number, *_ in read(tmp_path, dict(enumerate(names))).samples] == [0, 1, 2]
+
+
 def test_classes_with_one_image_or_none_are_reported(root):
     for n in range(2):
         (root / f"owl/{n}.jpg").unlink()

@@ -1,5 +1,6 @@
 """Classifiers' images: read from a folder for each class, cropped by Ultralytics or stretched to a square."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from multiprocessing.pool import ThreadPool
@@ -121,9 +122,11 @@ def classes_of(folders: list[str], names: Mapping[int, str]) -> dict[int, int]:
     """Return the class's number for each folder's number; ImageNet's codes may have their words as names."""
     if not folders:
         return {}
-    words = check_class_names(list(folders)).values()
+    words = dict(enumerate(folders))
+    with contextlib.suppress(KeyError):  # early releases raise it where the first begins as a code, and another is none
+        words = check_class_names(list(folders))
     numbers = {str(name): number for number, name in names.items()}
-    found = [numbers.get(folder, numbers.get(word)) for folder, word in zip(folders, words, strict=True)]
+    found = [numbers.get(folder, numbers.get(word)) for folder, word in zip(folders, words.values(), strict=True)]
     return {number: known for number, known in enumerate(found) if known is not None}
 
 

@@ -1,6 +1,5 @@
 """Ground truth beside predictions: labels of COCO-format data, drawn as Ultralytics draws detections, and classes."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,9 +53,8 @@ def class_of(file: Path, sources: Sequence[Path], names: Mapping[int, str]) -> s
     """
     below = (file.relative_to(source).parts[:-1] for source in sources if file.is_relative_to(source))
     for folder in (file.absolute().parent.name, *(name for parts in below for name in reversed(parts))):
-        with contextlib.suppress(KeyError):  # early releases know no other names than ImageNet's that begin as those
-            for number in classes_of([folder], names).values():
-                return names[number]
+        for number in classes_of([folder], names).values():
+            return names[number]
     return None
 
 
