@@ -168,6 +168,8 @@ def test_rows_of_ultralytics_resnet_are_its_own_beside_them():
         ([-1, 1, "Inception", [64, [64]]], "row 8: three is [64], expected two ints, such as [64, 128]"),
         ([-1, 1, "Inception", [{"oen": 3}]], "row 8: Inception has no option 'oen' (did you mean one?)"),
         ([-1, 1, "ConvBNReLU", [-3]], "row 8: outputs has -3, expected an int above 0"),
+        ([-1, 1, "ConvBNReLU", [{"std": -1}]], "row 8: std is -1, expected a number of at least 0 or null"),
+        ([-1, 1, "ConvBNReLU", [{"std": True}]], "row 8: std is True, expected a number of at least 0 or null"),
         ([-1, 1, "ConvBNReLU", [8, 0]], "row 8: stride has 0, expected an int above 0"),
         ([-1, 1, "Inceptoin", []], "row 8: unknown layer 'Inceptoin'; did you mean Inception"),
         ([-1, 1, "FC", ["nc", {"hidden": 3}]], "row 8: found ['nc', {'hidden': 3}], expected options by position or"),

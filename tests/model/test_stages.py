@@ -21,14 +21,21 @@ from yolo_attn.model.names import MODEL_YAMLS
 from yolo_attn.networks import Stage
 from yolo_attn.weights.checkpoint_files import load_safe
 
-NETWORKS = {"resnet18": "resnet18", "resnet50": "resnet50", "mobilenetv2": "mobilenet_v2", "vgg19": "vgg19"}
+NETWORKS = {
+    "resnet18": "resnet18",
+    "resnet50": "resnet50",
+    "resnet50-cifar": "resnet50",
+    "mobilenetv2": "mobilenet_v2",
+    "vgg19": "vgg19",
+}
 HEADS = {
     "resnet18": {"linear": "fc"},
     "resnet50": {"linear": "fc"},
+    "resnet50-cifar": {"linear": "fc", "0": "conv1", "1": "bn1"},
     "mobilenetv2": {"linear": "classifier.1"},
     "vgg19": {"drop.0": "classifier.0", "drop.3": "classifier.3", "linear": "classifier.6"},
 }
-"""Our names in the head, and torchvision's."""
+"""Our names in the head and in CIFAR's first convolution, and torchvision's."""
 
 
 def classifier(name, classes=16):
@@ -39,9 +46,18 @@ def described_by(name):
     return yaml.safe_load((MODEL_YAMLS / f"torchvision-{name}-cls.yaml").read_text())
 
 
-def torchvisions(name, model, classes=16):
+def untrained(name):
+    """torchvision's own network; for CIFAR with a first convolution of 3×3 and stride 1, drawn by the same rule."""
+    plain = getattr(torchvision.models, NETWORKS[name])(num_classes=16)
+    if "cifar" in name:
+        plain.conv1, plain.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+        nn.init.kaiming_normal_(plain.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return plain
+
+
+def torchvisions(name, model):
     """torchvision's network with the weights of ours, attention apart."""
-    plain = getattr(torchvision.models, NETWORKS[name])(num_classes=classes)
+    plain = untrained(name)
     heads, found = HEADS[name], {}
     for key, value in model.state_dict().items():
         row, rest = key.removeprefix("model.").split(".", 1)
@@ -92,7 +108,7 @@ def test_initial_weights_are_drawn_as_torchvisions(name):
     torch.manual_seed(0)
     model = classifier(f"{name}-cls")
     ours = torchvisions(name, model).state_dict()
-    for key, value in getattr(torchvision.models, NETWORKS[name])(num_classes=16).state_dict().items():
+    for key, value in untrained(name).state_dict().items():
         if value.ndim > 1:
             tolerance = max(0.03, 4 / math.sqrt(value.numel()))
             assert ours[key].std().item() == pytest.approx(value.std().item(), rel=tolerance), key
@@ -175,15 +191,15 @@ def is_block(module):
 
 
 @pytest.mark.parametrize(("layer", "where"), [("nam", "end"), ("simam", "pre_bn")])
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet50-cifar", "mobilenetv2"])
 def test_attention_stands_in_every_block_where_the_papers_have_it(name, layer, where):
     torch.manual_seed(0)
     model = enliven(classifier(f"{name}-cls-{layer}"))
     blocks = sum(map(is_block, model.modules()))
-    assert blocks == {"resnet18": 8, "resnet50": 16, "mobilenetv2": 17}[name]
+    assert blocks == {"resnet18": 8, "resnet50": 16, "resnet50-cifar": 16, "mobilenetv2": 17}[name]
     assert sum(isinstance(m, NAM | SimAM) for m in model.modules()) == blocks
     before_fusing = outputs(model, x := torch.rand(2, 3, 97, 130, dtype=torch.float64))
-    plain = getattr(torchvision.models, NETWORKS[name])(num_classes=16)
+    plain = untrained(name)
     own = [v for k, v in model.state_dict().items() if ".attention." not in k]  # in the same order
     plain.load_state_dict(dict(zip(plain.state_dict(), own, strict=True)))
     expected = outputs(attended(plain.double().eval(), model, where), x).softmax(1)

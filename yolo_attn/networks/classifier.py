@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 from ultralytics.nn.modules import Classify
 
-from yolo_attn.networks.options import check_ints
+from yolo_attn.networks.options import check_ints, draw_weights
 
 
 class FC(Classify):
@@ -43,8 +43,6 @@ class FC(Classify):
         check_ints(pool=pool, classes=classes)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout!r}, expected a share of at least 0 and below 1")
-        if std is not None and not (isinstance(std, int | float) and std >= 0):
-            raise ValueError(f"std is {std!r}, expected a number of at least 0 or null")
         inputs: int = channels * pool**2
         steps: list[nn.Module] = []
         for width in widths:
@@ -53,10 +51,7 @@ class FC(Classify):
         self.conv, self.pool = nn.Identity(), nn.AdaptiveAvgPool2d(pool)
         self.drop = nn.Sequential(*steps) if steps else nn.Dropout(dropout)
         self.linear = nn.Linear(inputs, classes)
-        if std is not None:
-            for layer in (m for m in self.modules() if isinstance(m, nn.Linear)):
-                nn.init.normal_(layer.weight, 0, std)
-                nn.init.zeros_(layer.bias)
+        draw_weights(self, std)
 
     @staticmethod
     def outputs(classes: int = 1000, **others: object) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.networks.options import check_ints
+from yolo_attn.networks.options import check_ints, draw_weights
 
 
 class ConvBNReLU(nn.Sequential):
@@ -20,15 +20,19 @@ class ConvBNReLU(nn.Sequential):
         width: Of the output.
         stride: Of the convolution.
         eps: Of the batch norm.
+        std: Standard deviation of the convolution's initial weights; None for PyTorch's own.
 
     Raises:
-        ValueError: If a number is not above 0.
+        ValueError: If a number is not above 0, or the deviation is below 0.
     """
 
-    def __init__(self, channels: int, *, width: int = 64, stride: int = 1, eps: float = 1e-3) -> None:
+    def __init__(
+        self, channels: int, *, width: int = 64, stride: int = 1, eps: float = 1e-3, std: float | None = None
+    ) -> None:
         check_ints(width=width, stride=stride)
         conv = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
         super().__init__(conv, nn.BatchNorm2d(width, eps=eps), nn.ReLU(inplace=True))
+        draw_weights(self, std)
 
     @staticmethod
     def outputs(width: int = 64, **others: object) -> int:
