@@ -1,4 +1,4 @@
-"""Checks of what a row says."""
+"""What rows of networks share: checks of their numbers, and initial weights."""
 
 from torch import nn
 
